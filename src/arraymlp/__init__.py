@@ -1,0 +1,54 @@
+"""Multilayer perceptrons on any array backend: one readable backpropagation for NumPy and CUDA.
+
+``train`` trains, ``load_mnist`` has the data of the published lab, ``save`` and ``load`` keep a
+network in a file, ``resolve`` and ``available_backends`` say where it can run.
+"""
+
+from arraymlp.backend import (
+    Backend,
+    BackendFallbackWarning,
+    BackendStatus,
+    BackendUnavailableError,
+    available_backends,
+    resolve,
+)
+from arraymlp.datasets import load_mnist, published_curves, read_idx
+from arraymlp.diagnosis import Finding, diagnose
+from arraymlp.history import History
+from arraymlp.initializers import Initializer, normal
+from arraymlp.layer import Layer
+from arraymlp.network import MultilayerPerceptron
+from arraymlp.optimizers import SGD
+from arraymlp.persistence import ModelFileError, load, save
+from arraymlp.settings import Settings
+from arraymlp.training import EpochEnd, NonFiniteLossError, Run, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SGD",
+    "Backend",
+    "BackendFallbackWarning",
+    "BackendStatus",
+    "BackendUnavailableError",
+    "EpochEnd",
+    "Finding",
+    "History",
+    "Initializer",
+    "Layer",
+    "ModelFileError",
+    "MultilayerPerceptron",
+    "NonFiniteLossError",
+    "Run",
+    "Settings",
+    "available_backends",
+    "diagnose",
+    "load",
+    "load_mnist",
+    "normal",
+    "published_curves",
+    "read_idx",
+    "resolve",
+    "save",
+    "train",
+]

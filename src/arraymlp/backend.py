@@ -1,0 +1,400 @@
+"""Backends: the only door between the host and a device.
+
+``resolve`` turns a name into a `Backend`; a `Backend` brings data in (``asarray``) and results out
+(``to_numpy``). Between the two, the arrays themselves say which namespace computes: nothing else in
+the package asks where it runs.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any, TypeAlias
+
+import array_api_compat
+import array_api_compat.numpy
+import numpy as np
+from array_api_compat import array_namespace
+
+from arraymlp._names import unknown
+
+__all__ = [
+    "Array",
+    "Backend",
+    "BackendFallbackWarning",
+    "BackendStatus",
+    "BackendUnavailableError",
+    "array_namespace",
+    "available_backends",
+    "backend_of",
+    "resolve",
+]
+
+Array: TypeAlias = Any  # an array of any namespace; no common static type exists yet
+log = logging.getLogger("arraymlp")
+
+
+class BackendUnavailableError(RuntimeError):
+    """A backend was asked for by name and cannot run here; the message gives cause and remedy."""
+
+
+class BackendFallbackWarning(UserWarning):
+    """A backend was asked for by name and cannot run here; NumPy does the work instead."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array namespace on one device.
+
+    Attributes:
+        name: "numpy", "cupy", "torch", "jax" or "array_api_strict".
+        xp: the namespace, conforming to the Array API standard (through array-api-compat).
+        device: the namespace's own device object ("cpu" for NumPy).
+        version: the version of the library behind the namespace.
+    """
+
+    name: str
+    xp: Any
+    device: Any
+    version: str
+    _to_host: Callable[[Array], Any] = field(repr=False, compare=False)
+    _context: Callable[[], AbstractContextManager[Any]] = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} on {_device_name(self.device)}"
+
+    def asarray(self, values: Any, dtype: str | None = None, *, copy: bool | None = None) -> Array:
+        """Bring host data, or an array already on this device, in as an array of this backend.
+
+        Args:
+            values: anything `numpy.asarray` takes, or an array of this backend.
+            dtype: name of the dtype to convert to; None keeps it.
+            copy: True always copies; None shares memory where that is possible.
+
+        Raises:
+            ValueError: the device has no such dtype, or the array is on another device.
+        """
+        kind = None if dtype is None else self.dtype(dtype)
+        if is_device_array(values):
+            self.require(values)
+            return self.xp.asarray(values, dtype=kind, copy=copy)
+        host = np.asarray(values, dtype=dtype)  # converts before the upload, never after
+        if self.name == "torch" and not host.flags.writeable and not copy:
+            host = host.copy()  # torch has no read-only tensors and warns of sharing such memory
+        with self.active():
+            return self.xp.asarray(host, dtype=kind, device=self.device, copy=copy)
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """Return the array's values on the host (shares memory where host and device are one)."""
+        return np.asarray(self._to_host(array))
+
+    def fetch(self, arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
+        """Read many small floating-point arrays of one dtype in one transfer, shapes kept."""
+        if not arrays:
+            return []
+        flat = self.xp.concat([self.xp.reshape(a, (-1,)) for a in arrays])
+        ends = np.cumsum([int(np.prod(a.shape, dtype=int)) for a in arrays])
+        parts = np.split(self.to_numpy(flat), ends[:-1])
+        return [p.reshape(a.shape) for p, a in zip(parts, arrays, strict=True)]
+
+    def dtype(self, name: str) -> Any:
+        """The namespace's dtype of that name; a ValueError where the device has none."""
+        if name in ("float32", "float64"):
+            known = self.xp.__array_namespace_info__().dtypes(
+                device=self.device, kind="real floating"
+            )
+            if name not in known:
+                how = (
+                    'jax.config.update("jax_enable_x64", True) or JAX_ENABLE_X64=1 turns it on'
+                    if self.name == "jax"
+                    else "use float32 or another device"
+                )
+                raise ValueError(f"{self} has no {name}: {how}")
+        return getattr(self.xp, name)
+
+    def require(self, array: Array, what: str = "the array") -> None:
+        """Raise a ValueError naming both places if the array is not on this backend and device."""
+        there = backend_of(array)
+        if (there.name, there.device) != (self.name, self.device):
+            raise ValueError(
+                f"{what} is on {there.name}, device {_device_name(there.device)}, but "
+                f"{self.name}, device {_device_name(self.device)} was expected: pass host (NumPy) "
+                "data, or move it first"
+            )
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Context in which this device is the current one and float32 means float32 (no TF32)."""
+        return self._context()
+
+
+def is_device_array(values: object) -> bool:
+    """True for an array of a namespace other than NumPy (a torch tensor on the CPU counts)."""
+    return array_api_compat.is_array_api_obj(values) and not array_api_compat.is_numpy_array(values)
+
+
+def backend_of(array: Array) -> Backend:
+    """The backend an array belongs to."""
+    if array_api_compat.is_numpy_array(array):
+        return _numpy("cpu")
+    for name, test in (
+        ("cupy", array_api_compat.is_cupy_array),
+        ("torch", array_api_compat.is_torch_array),
+        ("jax", array_api_compat.is_jax_array),
+    ):
+        if test(array):
+            return _LOADERS[name](array_api_compat.device(array))
+    xp = array_namespace(array)
+    if array_api_compat.is_array_api_strict_namespace(xp):
+        return _strict(array_api_compat.device(array))
+    raise ValueError(f"arrays of {xp.__name__} are not supported; there is {', '.join(_LOADERS)}")
+
+
+# One loader a backend: device (None for the default) -> Backend, or an exception saying why not.
+
+
+def _numpy(device: Any) -> Backend:
+    if device not in (None, "cpu"):
+        raise _NoSuchDeviceError(f"NumPy computes on 'cpu' alone, not on {device!r}")
+    return Backend("numpy", array_api_compat.numpy, "cpu", np.__version__, lambda a: a, nullcontext)
+
+
+def _cupy(device: Any) -> Backend:
+    cupy = import_module("cupy")
+    count = cupy.cuda.runtime.getDeviceCount()
+    if isinstance(device, cupy.cuda.Device):
+        number = device.id
+    else:
+        number = _device_number(device, ("cuda", "gpu"), "CuPy")
+    if number >= count:
+        raise RuntimeError(f"there is no CUDA device {number}: {count} found")
+    _check_cupy(number)
+    return Backend(
+        "cupy",
+        import_module("array_api_compat.cupy"),
+        cupy.cuda.Device(number),
+        cupy.__version__,
+        lambda a: a.get(),
+        lambda: cupy.cuda.Device(number),
+    )
+
+
+@cache
+def _check_cupy(number: int) -> None:
+    """Compile a kernel and multiply matrices: a counted device can still lack NVRTC or cuBLAS."""
+    cupy = import_module("cupy")
+    with cupy.cuda.Device(number):
+        x = cupy.ones((2, 2), dtype=cupy.float32)
+        if float((x * 2 + 1).sum()) != 12 or (x @ x).get().sum() != 8:
+            raise RuntimeError(f"CUDA device {number} computes wrong results")
+
+
+def _torch(device: Any) -> Backend:
+    torch = import_module("torch")
+    try:
+        place = torch.device("cpu" if device is None else device)
+    except RuntimeError as error:
+        raise _NoSuchDeviceError(f"PyTorch knows no device {device!r}") from error
+    x = torch.ones((2, 2), device=place)  # raises where the device is not there
+    return Backend(
+        "torch",
+        import_module("array_api_compat.torch"),
+        x.device,  # "cuda" became "cuda:0"
+        torch.__version__,
+        lambda a: a.detach().cpu().numpy(),
+        torch.no_grad,
+    )
+
+
+def _jax(device: Any) -> Backend:
+    jax = import_module("jax")
+    if not isinstance(device, jax.Device):
+        platform, _, number = str(device or "").partition(":")
+        found = jax.devices({"": None, "cuda": "gpu"}.get(platform, platform))
+        device = found[_device_number(number or None, (), "JAX")]
+    return Backend(
+        "jax",
+        import_module("jax.numpy"),
+        device,
+        jax.__version__,
+        np.asarray,
+        lambda: jax.default_matmul_precision("highest"),
+    )
+
+
+def _strict(device: Any) -> Backend:
+    xp = import_module("array_api_strict")
+    if not isinstance(device, xp.Device):
+        try:
+            device = xp.Device(device or "CPU_DEVICE")
+        except ValueError as error:
+            raise _NoSuchDeviceError(f"array_api_strict: {error}") from error
+    host = xp.Device("CPU_DEVICE")
+    return Backend(
+        "array_api_strict",
+        xp,
+        device,
+        xp.__version__,
+        lambda a: array_api_compat.to_device(a, host),
+        nullcontext,
+    )
+
+
+_LOADERS: dict[str, Callable[[Any], Backend]] = {
+    "numpy": _numpy,
+    "cupy": _cupy,
+    "torch": _torch,
+    "jax": _jax,
+    "array_api_strict": _strict,
+}
+
+_INSTALL = {
+    "cupy": "pip install 'arraymlp[cuda13]' (or 'arraymlp[cuda12]' with a CUDA 12 driver)",
+    "torch": "pip install 'arraymlp[torch]'",
+    "jax": "pip install 'arraymlp[jax]'",
+    "array_api_strict": "pip install 'arraymlp[test]'",
+}
+
+
+class _NoSuchDeviceError(ValueError):
+    """The caller's device is a mistake, not a machine's lack: never answered by a fallback."""
+
+
+def _device_number(device: Any, prefixes: tuple[str, ...], who: str) -> int:
+    """0 from None, 1 from 1, "1", "cuda:1"; 0 from a bare prefix."""
+    prefix, _, number = str(0 if device is None else device).rpartition(":")
+    if prefix in ("", *prefixes) and number.isdecimal():
+        return int(number)
+    if number in prefixes:
+        return 0
+    raise _NoSuchDeviceError(f"{who} knows no device {device!r}; give a number from 0, or 'cuda:1'")
+
+
+def _device_name(device: Any) -> str:
+    """'cpu', 'cuda:0', 'device1': as the user would write it."""
+    if hasattr(device, "id") and type(device).__module__.startswith("cupy"):
+        return f"cuda:{device.id}"
+    return str(getattr(device, "_device", device))  # array_api_strict's str is its repr
+
+
+def _try(name: str, device: Any) -> Backend | str:
+    """The backend, or in words why it cannot run here."""
+    try:
+        return _LOADERS[name](device)
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed"
+    except _NoSuchDeviceError:
+        raise
+    except Exception as error:  # a GPU stack fails in many classes; each is a reason, none a crash
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        return f"{type(error).__name__}: {first_line}"
+
+
+def resolve(
+    name: str = "auto", device: Any = None, *, like: object = None, fallback: bool = True
+) -> Backend:
+    """Turn a backend's name into a `Backend` that has been seen to work.
+
+    Args:
+        name: "numpy", "cupy", "torch", "jax", "array_api_strict" or "auto". "auto" is the backend
+            of ``like`` where that is a device array, else CuPy where a CUDA device really works,
+            else NumPy.
+        device: None for the backend's default, or its own device object or name: a number or
+            "cuda:1" for CuPy; "cpu", "cuda", "mps" for torch; "cpu", "gpu:1" for JAX; "device1"
+            for array_api_strict.
+        like: the data, for "auto".
+        fallback: where a named backend cannot run here, True gives NumPy and one
+            `BackendFallbackWarning`; False raises. The environment variable
+            ``ARRAYMLP_FALLBACK=error`` means False everywhere.
+
+    Raises:
+        BackendUnavailableError: the backend cannot run and no fallback was wanted.
+        ValueError: no such backend, or no such kind of device.
+    """
+    if name == "auto" and is_device_array(like):
+        found = backend_of(like)
+        if device is not None and _LOADERS[found.name](device).device != found.device:
+            raise ValueError(
+                f"the data is on {_device_name(found.device)}, but device={device!r} was given"
+            )
+        return _logged(found)
+    if name == "auto" and device in (None, "cpu"):
+        cupy = _try("cupy", None) if device is None else "device='cpu'"
+        if isinstance(cupy, Backend):
+            return _logged(cupy)
+        log.debug("no CuPy: %s", cupy)
+        return _logged(_numpy(None))
+    name = "cupy" if name == "auto" else name  # the one backend that "auto" has a device for
+    if name not in _LOADERS:
+        raise unknown(["auto", *_LOADERS], name, "backend")
+    found_or_reason = _try(name, device)
+    if isinstance(found_or_reason, Backend):
+        return _logged(found_or_reason)
+    message = f"the {name} backend cannot run here ({found_or_reason})"
+    if name in _INSTALL:
+        message += f"; to install it: {_INSTALL[name]}"
+    if not fallback or os.environ.get("ARRAYMLP_FALLBACK") == "error":
+        raise BackendUnavailableError(message)
+    warnings.warn(
+        f"{message}. NumPy is used instead.", BackendFallbackWarning, stacklevel=_outside()
+    )
+    return _numpy(None)
+
+
+def _logged(backend: Backend) -> Backend:
+    log.info("backend: %s", backend)
+    return backend
+
+
+def _outside() -> int:
+    """The stacklevel of the first frame outside this package: the line the user wrote."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("arraymlp"):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What `available_backends` found out about one backend.
+
+    Attributes:
+        name: the backend's name.
+        available: whether it ran a kernel and a matrix product here.
+        version: its library's version, "" where it is absent.
+        device: its default device, "" where it is absent.
+        reason: why it is not available, "" where it is.
+        install: the command that installs it, "" where it is available.
+    """
+
+    name: str
+    available: bool
+    version: str = ""
+    device: str = ""
+    reason: str = ""
+    install: str = ""
+
+
+def available_backends() -> list[BackendStatus]:
+    """Every backend this package knows, with version and device, or the reason it cannot run."""
+    rows = []
+    for name in _LOADERS:
+        found = _try(name, None)
+        if isinstance(found, Backend):
+            rows.append(BackendStatus(name, True, found.version, _describe_device(found)))
+        else:
+            rows.append(BackendStatus(name, False, reason=found, install=_INSTALL.get(name, "")))
+    return rows
+
+
+def _describe_device(backend: Backend) -> str:
+    name = _device_name(backend.device)
+    if backend.name == "cupy":
+        runtime = import_module("cupy").cuda.runtime
+        model = runtime.getDeviceProperties(backend.device.id)["name"].decode()
+        return f"{name} ({model})"
+    return name

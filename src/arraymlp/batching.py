@@ -1,0 +1,53 @@
+"""Which rows make which minibatch: orders drawn on the host, rows taken on the device."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backend import Array, Backend
+
+HostArray = np.ndarray[Any, Any]
+_ORDER, _SPLIT = 1, 2  # streams of their own, so that one draw never shifts another
+
+
+def epoch_order(n: int, order_seed: int, epoch: int) -> HostArray:
+    """A permutation of n rows (int32), a function of seed and epoch alone: a run can go on."""
+    stream = np.random.SeedSequence(order_seed, spawn_key=(_ORDER, epoch))
+    return np.random.default_rng(stream).permutation(n).astype(np.int32)
+
+
+def split(n: int, fraction: float, order_seed: int) -> tuple[HostArray, HostArray]:
+    """Rows to train on and rows held out, each in ascending order (int32).
+
+    Raises:
+        ValueError: the fraction is not between 0 and 1, or leaves one side empty.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"a validation fraction must lie between 0 and 1, not {fraction!r}")
+    held_out = round(n * fraction)
+    if held_out in (0, n):
+        raise ValueError(f"a validation fraction of {fraction:g} leaves one side of {n} rows empty")
+    stream = np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,))
+    order = np.random.default_rng(stream).permutation(n).astype(np.int32)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def minibatches(
+    X: Array, y: Array, batch_size: int, order: HostArray | None, drop_last: bool, backend: Backend
+) -> Iterator[tuple[Array, Array]]:
+    """Yield X and y by ``batch_size`` rows, in file order (views) or in the order given.
+
+    The order is uploaded once. The last minibatch is smaller, or dropped, where rows are left over.
+    """
+    xp = backend.xp
+    n = X.shape[0]
+    end = n - n % batch_size if drop_last else n
+    rows = None if order is None else backend.asarray(order)
+    for start in range(0, end, batch_size):
+        stop = min(start + batch_size, end)
+        if rows is None:
+            yield X[start:stop, :], y[start:stop, ...]
+        else:
+            some = rows[start:stop]
+            yield xp.take(X, some, axis=0), xp.take(y, some, axis=0)

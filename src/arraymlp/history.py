@@ -1,0 +1,108 @@
+"""What happened in each epoch of a run, as a table, as JSON and as a plot."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class History:
+    """One record an epoch: a mapping from names to numbers (to lists of K for a population).
+
+    ``history["loss"]`` is that column, ``history[-1]`` the last record, ``len(history)`` the number
+    of epochs. The columns that `train` writes:
+
+    ================ ==============================================================================
+    epoch            from 0
+    step             steps done at its end
+    learning_rate    at its end
+    loss             mean loss of a sample as the epoch's minibatches met it, weights changing
+    training_loss,   over all training rows with the weights at the epoch's end; where asked for
+    training_error
+    validation_loss, over the validation rows; where there are any. An error is the fraction of
+    validation_error wrong decisions, absent for regression
+    predicted        how often each class was predicted in validation; with probes
+    seconds          time of the epoch, evaluation included
+    samples_per_s    training rows over the seconds of training alone
+    ================ ==============================================================================
+    """
+
+    def __init__(self, records: list[Record] | None = None) -> None:
+        self.records: list[Record] = [] if records is None else records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    def __getitem__(self, key: str | int) -> Any:
+        if isinstance(key, int):
+            return self.records[key]
+        if key not in self.columns:
+            raise KeyError(f"the history has no {key!r}; it has {', '.join(self.columns)}")
+        return [record.get(key) for record in self.records]
+
+    def __repr__(self) -> str:
+        if not self.records:
+            return "<History of no epochs>"
+        last = ", ".join(
+            f"{name} {value:.5g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.records[-1].items()
+        )
+        return f"<History of {len(self)} epochs; the last: {last}>"
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of all columns, in the order in which they first appear."""
+        return list(dict.fromkeys(name for record in self.records for name in record))
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Columns by name, ready for a data frame; None where an epoch lacks the figure."""
+        return {name: self[name] for name in self.columns}
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The columns as JSON (NaN becomes null), also written to ``path`` where one is given."""
+        text = json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw loss and error over the epochs; return the Matplotlib axes (two, side by side).
+
+        Raises:
+            ModuleNotFoundError: Matplotlib is not installed; the message has the install line.
+            ValueError: there are no epochs to draw.
+        """
+        if not self.records:
+            raise ValueError("there are no epochs to plot")
+        try:
+            import matplotlib.pyplot as plt
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "a plot needs Matplotlib: pip install 'arraymlp[plot]'"
+            ) from error
+        if axes is None:
+            _, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+        for ax, what in zip(axes, ("loss", "error"), strict=True):
+            for name in self.columns:
+                if name.endswith(what):
+                    ax.plot(self["epoch"], self[name], label=name.replace("_", " "))
+            ax.set(xlabel="epoch", ylabel=what)
+            if ax.lines:
+                ax.legend()
+        return axes
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: None stands for both."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value

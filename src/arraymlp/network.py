@@ -1,0 +1,262 @@
+"""The multilayer perceptron: layers in order, and a loss that says what the last one means.
+
+It computes outputs and gradients and knows nothing about training.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from arraymlp.activations import Activation, activation
+from arraymlp.backend import Array, Backend, array_namespace, backend_of, is_device_array
+from arraymlp.initializers import Initializer, generator, initializer
+from arraymlp.inputs import ROWS_AT_ONCE, features
+from arraymlp.layer import Gradients, Layer
+from arraymlp.losses import Loss, loss
+
+
+class Pass(NamedTuple):
+    """What one layer saw on the way forward, kept for the way back.
+
+    Attributes:
+        x: its inputs (..., B, n_in).
+        s: its weighted sums (..., B, n_out).
+        z: its outputs f(s), the next layer's x.
+    """
+
+    x: Array
+    s: Array
+    z: Array
+
+
+@dataclass
+class MultilayerPerceptron:
+    """Layers in order and a loss; with leading axes in the parameters, many networks at once.
+
+    Attributes:
+        layers: first to last. The last one's activation is the identity: its outputs are logits.
+        loss: the loss, and with it the meaning of the logits.
+        classes: the label that each output stands for, ascending (the two labels of a single
+            output); None for regression and multi-label.
+    """
+
+    layers: list[Layer]
+    loss: Loss
+    classes: np.ndarray[Any, Any] | None = None
+
+    @classmethod
+    def create(
+        cls,
+        sizes: Sequence[int],
+        *,
+        activation_name: str | Activation = "relu",
+        loss_name: str | Loss = "softmax_cross_entropy",
+        initializer_name: str | Initializer = "auto",
+        seed: int | Sequence[int] = 0,
+        classes: np.ndarray[Any, Any] | None = None,
+        backend: Backend,
+        dtype: str = "float32",
+    ) -> Self:
+        """Draw a new network: widths n_0, n_1, ..., n_L from inputs to outputs.
+
+        Args:
+            sizes: the widths, all positive; at least two.
+            activation_name: of the hidden layers.
+            loss_name: the loss on the logits.
+            initializer_name: of every layer; "auto" is He's for relu and its relatives, Glorot's
+                for the others and for the last layer.
+            seed: of the initial values; K seeds make a population of K members.
+            classes: the labels of the outputs; None for regression, or for labels 0, 1, ...
+            backend: where the parameters live.
+            dtype: "float32" or "float64".
+        """
+        for size in sizes:
+            if not isinstance(size, int | np.integer) or size < 1:
+                raise ValueError(f"layer sizes must be positive integers, not {size!r}")
+        if len(sizes) < 2:
+            raise ValueError(f"a network needs inputs and outputs, but sizes are {list(sizes)}")
+        hidden = activation(activation_name)
+        chosen = loss(loss_name)
+        layers = []
+        for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+            f = hidden if i < len(sizes) - 2 else activation("identity")
+            init = initializer(f.initializer if initializer_name == "auto" else initializer_name)
+            if isinstance(seed, int | np.integer):
+                weights, bias = init.draw(generator(int(seed), i), n_in, n_out)
+            else:
+                drawn = [init.draw(generator(int(s), i), n_in, n_out) for s in seed]
+                weights, bias = (np.stack(parts) for parts in zip(*drawn, strict=True))
+            layers.append(
+                Layer(
+                    backend.asarray(weights, dtype, copy=True),
+                    backend.asarray(bias, dtype, copy=True),
+                    f,
+                )
+            )
+        if classes is None and chosen.classifies == "one":
+            classes = np.arange(sizes[-1])
+        return cls(layers, chosen, classes)
+
+    def __repr__(self) -> str:
+        members = f"{self.members} x " if self.members is not None else ""
+        sizes = "-".join(str(n) for n in self.sizes)
+        names = ", ".join(dict.fromkeys(layer.activation.name for layer in self.layers[:-1]))
+        return (
+            f"<MultilayerPerceptron {members}{sizes} {names or 'linear'}, {self.loss.name}, "
+            f"{self.dtype}, {self.backend}>"
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from inputs to outputs."""
+        return (self.layers[0].n_in, *(layer.n_out for layer in self.layers))
+
+    @property
+    def members(self) -> int | None:
+        """K for a population, None for one network."""
+        leading = self.layers[0].weights.shape[:-2]
+        return int(leading[0]) if leading else None
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights and biases of one member."""
+        return sum((layer.n_in + 1) * layer.n_out for layer in self.layers)
+
+    @property
+    def backend(self) -> Backend:
+        """Where the parameters live."""
+        return backend_of(self.layers[0].weights)
+
+    @property
+    def dtype(self) -> str:
+        """Name of the parameters' dtype: "float32" or "float64"."""
+        return str(self.layers[0].weights.dtype).rpartition(".")[2]
+
+    def _with_parameters(self, change: Callable[[Array], Array]) -> Self:
+        layers = [Layer(change(a.weights), change(a.bias), a.activation) for a in self.layers]
+        return type(self)(layers, self.loss, self.classes)
+
+    def copy(self) -> Self:
+        """A network with copied parameters on the same device."""
+        backend = self.backend
+        return self._with_parameters(lambda a: backend.asarray(a, copy=True))
+
+    def to(self, backend: Backend) -> Self:
+        """A copy of the network on another backend (see `resolve`)."""
+        here = self.backend
+        dtype = self.dtype
+        return self._with_parameters(lambda a: backend.asarray(here.to_numpy(a), dtype, copy=True))
+
+    def member(self, k: int) -> Self:
+        """A copy of one network out of a population."""
+        if self.members is None or not -self.members <= k < self.members:
+            raise IndexError(f"no member {k} in {self!r}")
+        k %= self.members
+        backend = self.backend
+        return self._with_parameters(lambda a: backend.asarray(a[k, ...], copy=True))
+
+    def forward(self, x: Array, xp: Any = None) -> list[Pass]:
+        """Run a minibatch through all layers; the last pass's ``z`` are the logits.
+
+        Args:
+            x: inputs (..., B, n_inputs) on the network's device.
+            xp: their namespace, where the caller has it at hand.
+        """
+        xp = array_namespace(x) if xp is None else xp
+        passes = []
+        for layer in self.layers:
+            s, z = layer.forward(x, xp)
+            passes.append(Pass(x, s, z))
+            x = z
+        return passes
+
+    def backward(self, passes: list[Pass], delta: Array, xp: Any = None) -> list[Gradients]:
+        """Send dL/dlogits (..., B, n_outputs) back through all layers: backpropagation.
+
+        Returns:
+            Each layer's gradients, first to last, summed over the minibatch.
+        """
+        xp = array_namespace(delta) if xp is None else xp
+        gradients = []
+        dz = delta
+        for i in reversed(range(len(self.layers))):
+            layer, (x, s, z) = self.layers[i], passes[i]
+            ds = layer.backward_activation(s, z, dz, xp)
+            gradients.append(layer.backward_parameters(x, ds, xp))
+            if i > 0:  # nobody asks for the gradient of the data, and it is the widest product
+                dz = layer.backward_input(ds, xp)
+        return gradients[::-1]
+
+    def logits(self, X: Any) -> Array:
+        """The last layer's weighted sums (..., N, n_outputs) for X (N, n_inputs).
+
+        Host data goes to the network's device and the result comes back; a device array must be
+        on the network's device, and the result stays there.
+
+        Raises:
+            ValueError: X is not 2-D, numeric, finite, of the right width, or on another device.
+        """
+        return self._apply(X, lambda s, xp: s)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probability of each class (..., N, n_classes); of each column for multi-label.
+
+        Raises:
+            ValueError: the network was trained for regression, or as in `logits`.
+        """
+        if self.loss.classifies == "no":
+            raise ValueError(f"a network trained on {self.loss.name} predicts no probabilities")
+
+        def probabilities(s: Array, xp: Any) -> Array:
+            p = self.loss.output(s, xp)
+            if self.classes is not None and p.shape[-1] == 1:
+                p = xp.concat([1 - p, p], axis=-1)
+            return p
+
+        return self._apply(X, probabilities)
+
+    def predict(self, X: Any) -> Array:
+        """The most probable label of each sample (..., N); columns of 0 and 1 for multi-label.
+
+        For regression the outputs themselves: (..., N), or (..., N, n_outputs) where several.
+
+        Raises:
+            ValueError: as in `logits`.
+        """
+        if self.loss.classifies == "no":
+            return self._apply(X, lambda s, xp: s[..., 0] if s.shape[-1] == 1 else s)
+        chosen = self._apply(X, self.choices)
+        if self.classes is None:
+            return chosen
+        if not is_device_array(chosen):
+            return self.classes[chosen]
+        backend = self.backend
+        with backend.active():
+            labels = backend.asarray(self.classes)
+            flat = backend.xp.take(labels, backend.xp.reshape(chosen, (-1,)), axis=0)
+            return backend.xp.reshape(flat, chosen.shape)
+
+    def choices(self, s: Array, xp: Any) -> Array:
+        """Logits as decisions, int32: positions in ``classes`` (..., N), or columns of 0 and 1."""
+        if self.loss.classifies == "one":
+            return xp.astype(xp.argmax(s, axis=-1), xp.int32)
+        columns = xp.astype(s > 0, xp.int32)
+        return columns if self.classes is None else columns[..., 0]
+
+    def _apply(self, X: Any, output: Callable[[Array, Any], Array]) -> Array:
+        """Rows in, rows out, a few thousand at a time: the hidden layers' values stay small."""
+        backend = self.backend
+        xp = backend.xp
+        on_host = not is_device_array(X)
+        x = features(X, backend, self.dtype, n_features=self.sizes[0])
+        with backend.active():
+            parts = [
+                output(self.forward(x[start : start + ROWS_AT_ONCE, :], xp)[-1].z, xp)
+                for start in range(0, x.shape[0], ROWS_AT_ONCE)
+            ]
+            rows = 0 if self.members is None else 1
+            result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=rows)
+        return backend.to_numpy(result) if on_host else result

@@ -1,0 +1,164 @@
+"""Model files: one safetensors file that opens on any backend and runs no code when it does.
+
+The tensors are ``layers.0.weights``, ``layers.0.bias``, ...; the header's metadata holds, under
+``arraymlp``, a JSON object with the format's version, the activations, the loss and the classes.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arraymlp.activations import activation
+from arraymlp.backend import resolve
+from arraymlp.layer import Layer
+from arraymlp.losses import loss
+from arraymlp.network import MultilayerPerceptron
+from arraymlp.settings import DTYPES
+
+FORMAT = 1
+
+
+class ModelFileError(ValueError):
+    """The file is not a model file of this package, or it is damaged; the message says how."""
+
+
+def save(network: MultilayerPerceptron, path: str | os.PathLike[str]) -> None:
+    """Write a network to a file, whole or not at all (temporary file, then renamed).
+
+    Args:
+        network: on any backend; a population is saved whole.
+        path: of the file; one that exists is replaced.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left behind.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    to_numpy = network.backend.to_numpy
+    tensors = {}
+    for i, layer in enumerate(network.layers):
+        tensors[f"layers.{i}.weights"] = np.ascontiguousarray(to_numpy(layer.weights))
+        tensors[f"layers.{i}.bias"] = np.ascontiguousarray(to_numpy(layer.bias))
+    header = {
+        "format": FORMAT,
+        "activations": [layer.activation.name for layer in network.layers],
+        "loss": network.loss.name,
+        "classes": None if network.classes is None else network.classes.tolist(),
+    }
+    write_whole(Path(path), to_bytes(tensors, {"arraymlp": json.dumps(header)}))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is either the old one or the whole new one, whenever one looks."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # mkstemp's own mode would hide the file from others
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def load(
+    path: str | os.PathLike[str], *, backend: str = "numpy", device: Any = None
+) -> MultilayerPerceptron:
+    """Read a network from a file that `save` wrote.
+
+    Args:
+        path: of the file.
+        backend: where its parameters go, as for `resolve`.
+        device: the backend's device.
+
+    Raises:
+        ModelFileError: the file is damaged, or is not a model file of this package.
+        OSError: the file cannot be read.
+    """
+    content = Path(path).read_bytes()
+    place = resolve(backend, device)
+    try:
+        header, tensors = _parse(content)
+        network = _network(header, tensors)
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+    return network.to(place)
+
+
+def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        tensors = from_bytes(content)
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ModelFileError(f"not a readable safetensors file ({error})") from error
+    size = int.from_bytes(content[:8], "little")  # the format: header's length, header, tensors
+    metadata = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+    if "arraymlp" not in metadata:
+        raise ModelFileError(
+            "a safetensors file, but not of arraymlp: its metadata does not say so"
+        )
+    try:
+        header = json.loads(metadata["arraymlp"])
+    except json.JSONDecodeError as error:
+        raise ModelFileError(f"its arraymlp header is no JSON ({error})") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else header
+        raise ModelFileError(f"format {found!r}, but this version reads format {FORMAT}")
+    return header, tensors
+
+
+def _network(
+    header: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]
+) -> MultilayerPerceptron:
+    names = header.get("activations")
+    if not isinstance(names, list) or not names:
+        raise ModelFileError(f"its header lists no activations: {names!r}")
+    expected = {f"layers.{i}.{part}" for i in range(len(names)) for part in ("weights", "bias")}
+    if set(tensors) != expected:
+        odd = sorted(expected ^ set(tensors))
+        raise ModelFileError(f"its tensors do not match its {len(names)} layers: {', '.join(odd)}")
+    try:
+        layers = [
+            Layer(tensors[f"layers.{i}.weights"], tensors[f"layers.{i}.bias"], activation(name))
+            for i, name in enumerate(names)
+        ]
+        chosen = loss(header.get("loss", ""))
+        classes = None if header.get("classes") is None else np.asarray(header["classes"], np.int64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ModelFileError(str(error)) from error
+    _require_fit(layers, chosen.classifies, classes)
+    return MultilayerPerceptron(layers, chosen, classes)
+
+
+def _require_fit(layers: list[Layer], classifies: str, classes: Any) -> None:
+    """Each layer takes what the one before gives, in equal dtype and number of members."""
+    first = layers[0].weights
+    n_in = first.shape[-2] if first.ndim >= 2 else None
+    for i, layer in enumerate(layers):
+        w, b = layer.weights, layer.bias
+        good = w.ndim in (2, 3) and w.shape[-2] == n_in and w.shape[:-2] == first.shape[:-2]
+        good = good and 0 not in w.shape and b.shape == (*w.shape[:-2], 1, w.shape[-1])
+        if not good or w.dtype != first.dtype or b.dtype != first.dtype or w.dtype not in DTYPES:
+            raise ModelFileError(
+                f"layer {i} does not fit: weights {w.shape} {w.dtype}, bias {b.shape} {b.dtype}, "
+                f"after {n_in} inputs of {first.dtype}"
+            )
+        n_in = w.shape[-1]
+    if classes is None:
+        fits = classifies != "one"
+    else:
+        ascending = classes.ndim == 1 and bool((np.diff(classes) > 0).all())
+        fits = ascending and len(classes) == (2 if classifies == "each" else n_in)
+        fits = fits and (classifies != "each" or n_in == 1)
+    if not fits:
+        raise ModelFileError(f"its classes do not fit its {n_in} outputs: {classes}")

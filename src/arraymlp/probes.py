@@ -1,0 +1,178 @@
+"""Probes: what goes on inside the layers, measured on the device at a few chosen steps.
+
+A probe asks a fixed sample of training rows how each layer responds to them, and one minibatch how
+large its gradients and updates are. Nothing is read until the epoch's end.
+"""
+
+from dataclasses import asdict, dataclass
+from math import ceil, log10
+from typing import Any
+
+from arraymlp.backend import Array, Backend
+from arraymlp.losses import one_hot
+from arraymlp.network import MultilayerPerceptron
+from arraymlp.step import Hyper, State, Step
+
+SAMPLE_ROWS = 1000
+EVERY_STEP_UNTIL = 32
+STEPS_A_DECADE = 12
+OPEN = 1e-3  # |f'(s)| below this lets almost nothing back: the unit is shut for that row
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one probe found. Lists run over layers; each figure is a number, or K for a population.
+
+    Attributes:
+        step: steps done when it was taken, from 1.
+        epoch: the epoch it fell into, from 0.
+        loss: mean loss over the sample.
+        predicted: how often each class was predicted on the sample; None for regression.
+        gradient_norm: Euclidean norm of dL/dW of that step's minibatch, as the optimiser met it.
+        update_norm: Euclidean norm of the change of W in that step.
+        weight_norm: Euclidean norm of W after it.
+        spread: root mean square, over units, of the standard deviation of z over the sample: how
+            much the layer's output depends on its input.
+        live: of the hidden units, the fraction with |f'(s)| > 0.001 for some row of the sample.
+        open: of all pairs (row, hidden unit), the fraction with |f'(s)| > 0.001.
+        mean: mean of the hidden units' outputs.
+    """
+
+    step: int
+    epoch: int
+    loss: Any
+    predicted: Any
+    gradient_norm: list[Any]
+    update_norm: list[Any]
+    weight_norm: list[Any]
+    spread: list[Any]
+    live: list[Any]
+    open: list[Any]
+    mean: list[Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, ready for JSON."""
+        return asdict(self)
+
+
+def probed_steps(total: int, steps_per_epoch: int) -> set[int]:
+    """Every step up to 32, then 12 a decade, and the last of each epoch."""
+    spaced = {
+        round(10 ** (i / STEPS_A_DECADE)) for i in range(ceil(STEPS_A_DECADE * log10(total + 1)))
+    }
+    every = set(range(1, min(total, EVERY_STEP_UNTIL) + 1))
+    return (
+        {s for s in spaced if s <= total}
+        | every
+        | set(range(steps_per_epoch, total + 1, steps_per_epoch))
+    )
+
+
+class Probes:
+    """Wraps a step so that the chosen ones are measured; everyone else sees an ordinary step."""
+
+    def __init__(
+        self, X: Array, y: Array, backend: Backend, *, done: int, total: int, steps_per_epoch: int
+    ) -> None:
+        self.x, self.y = X[:SAMPLE_ROWS, :], y[:SAMPLE_ROWS, ...]
+        self.backend = backend
+        self.steps_per_epoch = steps_per_epoch
+        self.steps = probed_steps(done + total, steps_per_epoch)
+        self.done = done
+        self.pending: list[tuple[int, dict[str, Any]]] = []
+        self.measurements: list[Measurement] = []
+
+    def wrap(self, step: Step, reduction: str) -> Step:
+        """The same step, measured where it is one of the chosen."""
+
+        def probed_step(
+            network: MultilayerPerceptron, state: State, x: Array, y: Array, hyper: Hyper
+        ) -> tuple[State, Array]:
+            self.done += 1
+            if self.done not in self.steps:
+                return step(network, state, x, y, hyper)
+            xp = self.backend.xp
+            passes = network.forward(x, xp)
+            _, delta = network.loss.value_and_delta(passes[-1].z, y, xp)
+            if reduction == "mean":
+                delta = delta / x.shape[-2]
+            gradients = network.backward(passes, delta, xp)
+            before = network.copy()
+            state, value = step(network, state, x, y, hyper)
+            figures = self._respond(network)
+            figures["gradient_norm"] = [_norm(g.weights, xp) for g in gradients]
+            figures["weight_norm"] = [_norm(a.weights, xp) for a in network.layers]
+            figures["update_norm"] = [
+                _norm(a.weights - b.weights, xp)
+                for a, b in zip(network.layers, before.layers, strict=True)
+            ]
+            self.pending.append((self.done, figures))
+            return state, value
+
+        return probed_step
+
+    def _respond(self, network: MultilayerPerceptron) -> dict[str, Any]:
+        """How the network, as it stands, treats the sample."""
+        xp = self.backend.xp
+        passes = network.forward(self.x, xp)
+        s = passes[-1].z
+        value, _ = network.loss.value_and_delta(s, self.y, xp)
+        figures: dict[str, Any] = {"loss": xp.mean(value, axis=-1), "predicted": None}
+        if network.loss.classifies == "one":
+            chosen = network.choices(s, xp)
+            figures["predicted"] = xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)
+        figures["spread"] = [xp.sqrt(xp.mean(xp.var(z, axis=-2), axis=-1)) for _, _, z in passes]
+        figures["live"], figures["open"], figures["mean"] = [], [], []
+        for layer, (_, s, z) in zip(network.layers[:-1], passes[:-1], strict=True):
+            slope = layer.activation.derivative(s, z, xp) * xp.ones_like(s)
+            is_open = xp.abs(slope) > OPEN
+            any_open = xp.astype(xp.any(is_open, axis=-2), s.dtype)
+            figures["live"].append(xp.mean(any_open, axis=-1))
+            figures["open"].append(xp.mean(xp.astype(is_open, s.dtype), axis=(-2, -1)))
+            figures["mean"].append(xp.mean(z, axis=(-2, -1)))
+        return figures
+
+    def take_pending(self) -> list[Array]:
+        """All figures on the device since the last epoch, flat, for the epoch's one transfer."""
+        return [a for _, figures in self.pending for v in figures.values() for a in _flat(v)]
+
+    def give_back(self, values: list[Any]) -> None:
+        """File the figures that ``take_pending`` handed out, now on the host."""
+        rest = iter(values)
+        for step, figures in self.pending:
+            filled: dict[str, Any] = {}
+            for name, value in figures.items():
+                found = [next(rest).tolist() for _ in _flat(value)]
+                filled[name] = found if isinstance(value, list) else (found or [None])[0]
+            epoch = (step - 1) // self.steps_per_epoch
+            self.measurements.append(Measurement(step, epoch, **filled))
+        self.pending = []
+
+
+def _flat(value: Any) -> list[Array]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _norm(a: Array, xp: Any) -> Array:
+    return xp.sqrt(xp.sum(a * a, axis=(-2, -1)))
+
+
+def shut_units(network: MultilayerPerceptron, X: Array, backend: Backend) -> list[Any]:
+    """For each hidden layer, how many units are shut (|f'(s)| <= 0.001) for every row of X."""
+    xp = backend.xp
+    ever: list[Array] = []
+    with backend.active():
+        for start in range(0, X.shape[0], SAMPLE_ROWS):
+            passes = network.forward(X[start : start + SAMPLE_ROWS, :], xp)[:-1]
+            now = [
+                xp.any(
+                    xp.abs(layer.activation.derivative(s, z, xp) * xp.ones_like(s)) > OPEN, axis=-2
+                )
+                for layer, (_, s, z) in zip(network.layers[:-1], passes, strict=True)
+            ]
+            ever = [a | b for a, b in zip(ever, now, strict=True)] if ever else now
+        dtype = network.layers[0].weights.dtype
+        counts = [xp.sum(xp.astype(~a, dtype), axis=-1) for a in ever]
+        return [c.tolist() for c in backend.fetch(counts)]

@@ -1,0 +1,104 @@
+"""Everything about a training run that is not data: its settings, their defaults and presets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any, Literal
+
+from arraymlp._names import lookup, unknown
+from arraymlp.activations import Activation, activation
+from arraymlp.initializers import Initializer, initializer, normal
+from arraymlp.losses import Loss, loss
+from arraymlp.optimizers import Optimizer, optimizer
+
+REDUCTIONS = ("mean", "sum")
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run, each documented in `train`; their defaults stand here alone."""
+
+    hidden: Sequence[int] = (100, 100)
+    activation: str | Activation = "relu"
+    loss: str | Loss = "auto"
+    initializer: str | Initializer = "auto"
+    optimizer: str | Optimizer = "momentum"
+    learning_rate: float | Sequence[float] = 0.05
+    epochs: int = 20
+    batch_size: int = 100
+    reduction: Literal["mean", "sum"] = "mean"
+    shuffle: bool = True
+    drop_last: bool = False
+    seed: int | Sequence[int] = 0
+    order_seed: int = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    training_error: bool = False
+    probes: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
+            raise ValueError(f"hidden must be a sequence of widths, not {self.hidden!r}")
+        for width in self.hidden:
+            _whole("a hidden layer's width", width, 1)
+        activation(self.activation)
+        if self.loss != "auto":
+            loss(self.loss)
+        if self.initializer != "auto":
+            initializer(self.initializer)
+        optimizer(self.optimizer)
+        rates = self.learning_rate
+        for rate in (
+            rates if isinstance(rates, Sequence) and not isinstance(rates, str) else [rates]
+        ):
+            if not isinstance(rate, Real) or not isfinite(rate) or rate <= 0:
+                raise ValueError(f"learning_rate must be a positive number, not {rate!r}")
+        _whole("epochs", self.epochs, 0)
+        _whole("batch_size", self.batch_size, 1)
+        _whole("order_seed", self.order_seed, 0)
+        for seed in self.seed if isinstance(self.seed, Sequence) else [self.seed]:
+            _whole("seed", seed, 0)
+        for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
+            if getattr(self, name) not in allowed:
+                raise unknown(allowed, getattr(self, name), name)
+
+    def updated(self, given: dict[str, Any]) -> "Settings":
+        """These settings, with those that were given (that are not None) in their place."""
+        return replace(self, **{name: v for name, v in given.items() if v is not None})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings in plain types, ready for JSON."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name in ("activation", "loss", "initializer"):
+            plain[name] = getattr(plain[name], "name", plain[name])
+        plain["optimizer"] = repr(optimizer(self.optimizer))
+        plain["hidden"] = list(self.hidden)
+        return plain
+
+
+def _whole(what: str, value: Any, least: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{what} must be a whole number from {least}, not {value!r}")
+
+
+# The published lab's method: tiny initial weights and biases, gradients summed over the minibatch,
+# rows in file order.
+LAB = Settings(
+    initializer=normal(1e-4),
+    optimizer="sgd",
+    learning_rate=0.005,
+    epochs=70,
+    reduction="sum",
+    shuffle=False,
+    drop_last=True,
+    training_error=True,
+    probes=True,
+)
+
+PRESETS = {"default": Settings(), "lab": LAB}
+
+
+def preset(name: str) -> Settings:
+    """The settings of that name: "default" or "lab"."""
+    return lookup(PRESETS, name, "preset")
