@@ -40,8 +40,8 @@ def _sigmoid(s: Array, xp: Any) -> Array:
 
 
 def _above_overflow(s: Array, xp: Any) -> Array:
-    # exp(-s) overflows below -log(max); a sigmoid bounded there is off by less than 1/max.
-    return xp.maximum(s, -log(xp.finfo(s.dtype).max))
+    # exp(-s) overflows below -log(max); a sigmoid bounded just above is off by less than 3/max.
+    return xp.maximum(s, 1 - log(xp.finfo(s.dtype).max))
 
 
 def _sigmoid_derivative(s: Array, z: Array, xp: Any) -> Array:

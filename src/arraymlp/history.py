@@ -65,7 +65,7 @@ class History:
 
     def to_json(self, path: str | Path | None = None) -> str:
         """The columns as JSON (NaN becomes null), also written to ``path`` where one is given."""
-        text = json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
+        text = json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
@@ -97,12 +97,12 @@ class History:
         return axes
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows no NaN and no infinity: None stands for both."""
     if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return None
     return value

@@ -30,6 +30,7 @@ class Measurement:
         predicted: how often each class was predicted on the sample; None for regression.
         gradient_norm: Euclidean norm of dL/dW of that step's minibatch, as the optimiser met it.
         update_norm: Euclidean norm of the change of W in that step.
+        bias_update: root mean square, over units, of the change of b in that step.
         weight_norm: Euclidean norm of W after it.
         spread: root mean square, over units, of the standard deviation of z over the sample: how
             much the layer's output depends on its input.
@@ -44,6 +45,7 @@ class Measurement:
     predicted: Any
     gradient_norm: list[Any]
     update_norm: list[Any]
+    bias_update: list[Any]
     weight_norm: list[Any]
     spread: list[Any]
     live: list[Any]
@@ -104,6 +106,10 @@ class Probes:
             figures["weight_norm"] = [_norm(a.weights, xp) for a in network.layers]
             figures["update_norm"] = [
                 _norm(a.weights - b.weights, xp)
+                for a, b in zip(network.layers, before.layers, strict=True)
+            ]
+            figures["bias_update"] = [
+                _norm(a.bias - b.bias, xp) / a.n_out**0.5
                 for a, b in zip(network.layers, before.layers, strict=True)
             ]
             self.pending.append((self.done, figures))

@@ -24,7 +24,7 @@ from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Optimizer
 from arraymlp.optimizers import optimizer as find_optimizer
 from arraymlp.probes import Measurement, Probes, shut_units
-from arraymlp.progress import progress_for
+from arraymlp.progress import Progress, progress_for
 from arraymlp.settings import Settings
 from arraymlp.settings import preset as find_preset
 from arraymlp.step import Hyper, State, Step, choose_step, initial_state
@@ -138,7 +138,7 @@ def train(
     backend: str = "auto",
     device: Any = None,
     callbacks: Iterable[Callback] = (),
-    progress: bool | None = None,
+    progress: bool | Progress | None = None,
 ) -> Run:
     """Train a multilayer perceptron; with no data, on the bundled MNIST digits.
 
@@ -382,7 +382,7 @@ def _hyper(settings: Settings, network: MultilayerPerceptron) -> Hyper:
     return hyper
 
 
-def _loop(run: Run, callbacks: list[Callback], progress: bool | None) -> None:
+def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None) -> None:
     """Epochs of minibatches: the training itself."""
     settings, data, place = run.settings, run.data, run.backend
     n = data.X.shape[0]
@@ -404,7 +404,7 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | None) -> None:
             steps_per_epoch=steps_per_epoch,
         )
         step = probes.wrap(step, settings.reduction)
-    shown = progress_for(progress, settings.epochs)
+    shown = progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
     with shown, interruptible() as interrupt, np.errstate(all="ignore"):
         for epoch in range(first, first + settings.epochs):

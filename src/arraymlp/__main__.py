@@ -1,0 +1,5 @@
+"""``python -m arraymlp``: the command line."""
+
+from arraymlp.cli import main
+
+main()

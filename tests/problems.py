@@ -1,0 +1,41 @@
+"""Small data sets that the tests share. One shape for all, since JAX compiles for each shape."""
+
+from typing import Any
+
+import numpy as np
+
+N, FEATURES, CLASSES = 24, 4, 3
+BATCH = 8  # three full minibatches
+HIDDEN = (6, 5)
+
+HostArray = np.ndarray[Any, Any]
+
+
+def _rows() -> HostArray:
+    return np.random.default_rng(20).normal(size=(N, FEATURES))
+
+
+def labels() -> tuple[HostArray, HostArray]:
+    """X, and one of three classes a row that X decides."""
+    X = _rows()
+    return X, np.argmax(X @ np.random.default_rng(21).normal(size=(FEATURES, CLASSES)), axis=1)
+
+
+def columns() -> tuple[HostArray, HostArray]:
+    """X, and three columns of 0 and 1."""
+    X = _rows()
+    scores = X @ np.random.default_rng(22).normal(size=(FEATURES, CLASSES))
+    return X, (scores > 0).astype(np.int64)
+
+
+def numbers() -> tuple[HostArray, HostArray]:
+    """X, and three columns of numbers."""
+    X = _rows()
+    return X, np.sin(X @ np.random.default_rng(23).normal(size=(FEATURES, CLASSES)))
+
+
+PROBLEMS = {
+    "softmax_cross_entropy": labels,
+    "binary_cross_entropy": columns,
+    "squared_error": numbers,
+}
