@@ -10,6 +10,7 @@ from arraymlp.datasets import PublishedEpoch
 from arraymlp.training import Run
 
 TRAIN, TEST, PUBLISHED = "#2a6fbb", "#d1495b", "#222222"
+NO_ERROR = 1e-5  # below one wrong answer in 60,000
 LAYERS = ("#1b7f79", "#e08e45", "#7a4988", "#4d4d4d")
 
 
@@ -45,7 +46,7 @@ def errors(runs: Sequence[Run], published: Sequence[PublishedEpoch], published_f
         if published:
             x = [p.epoch for p in published]
             which = "training_error" if ax is left else "test_error"
-            y = [getattr(p, which) for p in published]
+            y = _floored([getattr(p, which) for p in published])
             ax.plot(x, y, color=PUBLISHED, linestyle="--", linewidth=1.2, label="published")
         elif ax is right:
             ax.axhline(
@@ -58,18 +59,24 @@ def errors(runs: Sequence[Run], published: Sequence[PublishedEpoch], published_f
         for i, run in reversed(list(enumerate(runs))):
             ax.plot(
                 run.history["epoch"],
-                run.history[column],
+                _floored(run.history[column]),
                 color=colour,
                 linewidth=2 if i == 0 else 0.7,
                 alpha=1 if i == 0 else 0.45,
                 label="arraymlp" if i == 0 else None,
             )
         ax.set(title=title, xlabel="epoch", yscale="log")
-        ax.set_ylim(1e-5, 1.3)
+        ax.set_ylim(NO_ERROR / 1.3, 1.3)
+        ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(True, which="major", alpha=0.25)
         ax.legend()
     left.set_ylabel("fraction wrong")
     return fig
+
+
+def _floored(errors: Sequence[float]) -> list[float]:
+    """A logarithmic axis shows no zero: it is drawn on the axis's floor."""
+    return [max(e, NO_ERROR) for e in errors]
 
 
 def insides(run: Run) -> Any:

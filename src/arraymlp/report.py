@@ -20,12 +20,15 @@ MISREAD_DIGITS = 30
 
 
 def require_writable(folder: Path) -> None:
-    """Raise an OSError now, not after an hour of training, if a report could not be written."""
-    if folder.exists():
-        with tempfile.TemporaryFile(dir=folder):
+    """Raise an OSError now, not after the training, if a report could not be written."""
+    present = folder
+    while not present.exists() and present != present.parent:
+        present = present.parent
+    try:
+        with tempfile.TemporaryFile(dir=present):
             return
-    folder.mkdir(parents=True)
-    folder.rmdir()
+    except OSError as error:
+        raise OSError(f"the report folder {folder} cannot be written ({error})") from error
 
 
 def write_report(result: LabResult, folder: Path) -> Path:
@@ -105,6 +108,7 @@ def _section(outcomes: list[Outcome], result: LabResult, pictures: dict[str, byt
         f"<p class=sub>{escape(head)}; seed{'s' if len(outcomes) > 1 else ''} "
         f"{', '.join(str(o.seed) for o in outcomes)}</p>",
         _png(errors, f"{e.name}-errors.png", f"errors of {e.name} per epoch", pictures),
+        "<p class=cap>Errors are on a logarithmic scale; none at all is drawn at 0.00001.</p>",
         f"<h3>What happened, and why{seeds}</h3>",
         _story(first),
         _png(insides, f"{e.name}-insides.png", f"insides of {e.name} per step", pictures),

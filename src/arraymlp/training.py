@@ -28,6 +28,7 @@ from arraymlp.progress import Progress, progress_for
 from arraymlp.settings import Settings
 from arraymlp.settings import preset as find_preset
 from arraymlp.step import Hyper, State, Step, choose_step, initial_state
+from arraymlp.threads import blas_threads
 
 log = logging.getLogger("arraymlp")
 
@@ -405,8 +406,12 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
         )
         step = probes.wrap(step, settings.reduction)
     shown = progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
+    layers = run.network.layers
+    threads = blas_threads(
+        place.name, settings.batch_size * max(layer.n_in * layer.n_out for layer in layers)
+    )
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
-    with shown, interruptible() as interrupt, np.errstate(all="ignore"):
+    with threads, shown, interruptible() as interrupt, np.errstate(all="ignore"):
         for epoch in range(first, first + settings.epochs):
             started = perf_counter()
             order = epoch_order(n, settings.order_seed, epoch) if settings.shuffle else None

@@ -1,0 +1,161 @@
+"""Time one training epoch of 784-100-100-10 against the bare matrix products it contains.
+
+Both run in this one process, in turn, so that a busy machine slows both; medians and their ratio
+are printed and, with --json, written with the machine's name. Each is timed with every number of
+BLAS threads and keeps its better one.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+
+import array_api_compat
+import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import arraymlp
+from arraymlp import batching
+from arraymlp.interrupt import Interrupt
+from arraymlp.optimizers import optimizer
+from arraymlp.step import choose_step, initial_state
+from arraymlp.training import run_epoch
+
+SIZES, BATCH, ROWS = (784, 100, 100, 10), 100, 60_000
+GOAL = 1.6
+IMPORT_GOAL = 1.5
+
+
+def bare_epoch(X, weights, buffers):
+    """The eight products of each step, into preallocated outputs, and nothing else."""
+    (w1, w2, w3), (s1, s2, s3, d2, d1, g1, g2, g3) = weights, buffers
+    for start in range(0, ROWS, BATCH):
+        x = X[start : start + BATCH]
+        np.matmul(x, w1, out=s1)
+        np.matmul(s1, w2, out=s2)
+        np.matmul(s2, w3, out=s3)
+        np.matmul(s2.T, s3, out=g3)
+        np.matmul(s3, w3.T, out=d2)
+        np.matmul(s1.T, d2, out=g2)
+        np.matmul(d2, w2.T, out=d1)
+        np.matmul(x.T, d1, out=g1)
+
+
+def candidates():
+    """Name -> a function that does one epoch on the same data."""
+    rng = np.random.default_rng(0)
+    X = rng.random((ROWS, SIZES[0]), dtype=np.float32)
+    y = rng.integers(0, SIZES[-1], ROWS, dtype=np.int32)
+    place = arraymlp.resolve("numpy")
+    network = arraymlp.MultilayerPerceptron.create(SIZES, backend=place)
+    rule = optimizer("sgd")
+    step = choose_step(rule, "mean")
+    run = SimpleNamespace(network=network, state=initial_state(network, rule))
+
+    def ours():
+        batches = batching.minibatches(X, y, BATCH, None, False, place)
+        total, steps, _ = run_epoch(step, run, batches, {"learning_rate": 0.01}, Interrupt())
+        assert steps == ROWS // BATCH
+        assert np.isfinite(total)
+
+    small = [rng.standard_normal((a, b), dtype=np.float32) / 100 for a, b in pairwise(SIZES)]
+    shapes = [(BATCH, n) for n in (100, 100, 10, 100, 100)] + [(784, 100), (100, 100), (100, 10)]
+    buffers = [np.empty(shape, dtype=np.float32) for shape in shapes]
+    return {"bare products": lambda: bare_epoch(X, small, buffers), "arraymlp": ours}
+
+
+def measure(repeats, threads):
+    """Median seconds of each candidate at each number of threads, measured in turn."""
+    work = candidates()
+    times = {(name, t): [] for name in work for t in threads}
+    for repeat in range(repeats + 1):
+        for t in threads:
+            with threadpool_limits(t, user_api="blas"):
+                for name, epoch in work.items():
+                    started = perf_counter()
+                    epoch()
+                    if repeat:  # the first round warms up
+                        times[name, t].append(perf_counter() - started)
+    return {key: statistics.median(values) for key, values in times.items()}
+
+
+def import_seconds(code, repeats=7):
+    """Median seconds a fresh interpreter takes for the imports alone."""
+    clock = f"from time import perf_counter as c; t = c(); {code}; print(c() - t)"
+    found = [
+        float(subprocess.run([sys.executable, "-c", clock], capture_output=True, check=True).stdout)
+        for _ in range(repeats)
+    ]
+    return statistics.median(found)
+
+
+def machine():
+    """What was measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            li.split(":")[1].strip() for li in info.read_text().splitlines() if "model name" in li
+        ]
+        cpu = names[0] if names else cpu
+    blas = [
+        f"{i['internal_api']} {i['version']}" for i in threadpool_info() if i["user_api"] == "blas"
+    ]
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "array_api_compat": array_api_compat.__version__,
+        "arraymlp": arraymlp.__version__,
+        "blas": ", ".join(blas),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    threads = sorted({1, os.cpu_count() or 1})
+    found = measure(options.repeats, threads)
+    where = machine()
+    print(", ".join(f"{k} {v}" for k, v in where.items()))
+    print(
+        f"\none epoch, {'-'.join(map(str, SIZES))}, batch {BATCH}, float32, unshuffled, plain SGD"
+    )
+    best = {}
+    for name in dict.fromkeys(name for name, _ in found):
+        row = {t: found[name, t] for t in threads}
+        best[name] = min(row.values())
+        cells = "  ".join(
+            f"{seconds:.3f} s ({t} thread{'s' * (t > 1)})" for t, seconds in row.items()
+        )
+        print(f"  {name:15} {cells}")
+    ratio = best["arraymlp"] / best["bare products"]
+    print(f"  ratio of the better ones {ratio:.2f} (goal: at most {GOAL})")
+    base = import_seconds("import numpy, array_api_compat.numpy")
+    ours = import_seconds("import arraymlp")
+    print(
+        f"\nimport arraymlp {ours:.3f} s, numpy and array_api_compat.numpy {base:.3f} s: "
+        f"ratio {ours / base:.2f} (goal: at most {IMPORT_GOAL})"
+    )
+    if options.json:
+        figures = {
+            "machine": where,
+            "epoch_seconds": {f"{name}, {t} threads": s for (name, t), s in found.items()},
+            "epoch_ratio": ratio,
+            "import_seconds": {"arraymlp": ours, "numpy and array_api_compat": base},
+        }
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
