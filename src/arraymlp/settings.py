@@ -6,6 +6,8 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, Literal
 
+import numpy as np
+
 from arraymlp._names import lookup, unknown
 from arraymlp.activations import Activation, activation
 from arraymlp.initializers import Initializer, initializer, normal
@@ -38,8 +40,12 @@ class Settings:
     probes: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden, Sequence) or isinstance(self.hidden, str):
+        if not isinstance(self.hidden, Sequence | np.ndarray) or isinstance(self.hidden, str):
             raise ValueError(f"hidden must be a sequence of widths, not {self.hidden!r}")
+        for name in ("hidden", "learning_rate", "seed"):  # several values: a tuple of plain numbers
+            value = getattr(self, name)
+            if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
+                object.__setattr__(self, name, tuple(np.asarray(value).tolist()))
         for width in self.hidden:
             _whole("a hidden layer's width", width, 1)
         activation(self.activation)
@@ -48,16 +54,13 @@ class Settings:
         if self.initializer != "auto":
             initializer(self.initializer)
         optimizer(self.optimizer)
-        rates = self.learning_rate
-        for rate in (
-            rates if isinstance(rates, Sequence) and not isinstance(rates, str) else [rates]
-        ):
+        for rate in _each(self.learning_rate):
             if not isinstance(rate, Real) or not isfinite(rate) or rate <= 0:
                 raise ValueError(f"learning_rate must be a positive number, not {rate!r}")
         _whole("epochs", self.epochs, 0)
         _whole("batch_size", self.batch_size, 1)
         _whole("order_seed", self.order_seed, 0)
-        for seed in self.seed if isinstance(self.seed, Sequence) else [self.seed]:
+        for seed in _each(self.seed):
             _whole("seed", seed, 0)
         for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
             if getattr(self, name) not in allowed:
@@ -75,6 +78,13 @@ class Settings:
         plain["optimizer"] = repr(optimizer(self.optimizer))
         plain["hidden"] = list(self.hidden)
         return plain
+
+
+def _each(value: Any) -> tuple[Any, ...]:
+    """The values of a setting that has one, or one a member; none at all is an error."""
+    if isinstance(value, tuple) and not value:
+        raise ValueError("an empty sequence of values was given; give one for each member")
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _whole(what: str, value: Any, least: int) -> None:

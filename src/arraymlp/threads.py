@@ -1,24 +1,44 @@
 """How many threads a matrix product deserves: for small ones, one."""
 
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Multiply-adds of a step's largest product below which one thread serves best. At the lab's size
 # (8 million) a second thread gains a sixth at most, and on a busy machine it loses many times over.
 SMALL_PRODUCT = 32_000_000
 
+_lock = threading.Lock()
+_users = 0
+_limit: Any = None
 
-def blas_threads(backend_name: str, largest_product: int) -> AbstractContextManager[Any]:
-    """Context in which NumPy's BLAS uses one thread where products are small; else a null one.
 
-    A fixed number of threads also makes a run's bits independent of the machine's load.
+@contextmanager
+def blas_threads(backend_name: str, largest_product: int) -> Iterator[None]:
+    """Context in which NumPy's BLAS uses one thread, where products are small; else nothing.
+
+    A fixed number of threads also makes a run's bits the same on any number of cores. The limit is
+    the process's: of trainings in several threads the last one to end lifts it.
 
     Args:
         backend_name: only "numpy" is meant; the others have threads of their own.
         largest_product: multiply-adds of the largest matrix product of a step.
     """
+    global _users, _limit
     if backend_name != "numpy" or largest_product > SMALL_PRODUCT:
-        return nullcontext()
+        yield
+        return
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(1, user_api="blas")  # type: ignore[no-any-return]
+    with _lock:
+        if _users == 0:
+            _limit = threadpool_limits(1, user_api="blas")
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _limit.restore_original_limits()
