@@ -440,7 +440,7 @@ def _overfitting(m: _Member) -> Iterator[Finding]:
         return
     fit = m.columns.get("training_loss", m.columns["loss"])
     low = min(range(len(loss)), key=loss.__getitem__)
-    if loss[-1] <= (1 + OVERFIT) * loss[low] or not fit[-1] < fit[low] or loss[low] > _high(m):
+    if loss[-1] <= (1 + OVERFIT) * loss[low] or not fit[-1] < min(fit[low], _high(m)):
         return
     sentence = (
         f"The validation loss was lowest after epoch {m.epochs[low]} ({loss[low]:.4f}) and is"

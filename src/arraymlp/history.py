@@ -25,7 +25,7 @@ class History:
     validation_error wrong decisions, absent for regression
     predicted        how often each class was predicted in validation; with probes
     seconds          time of the epoch, evaluation included
-    samples_per_s    training rows over the seconds of training alone
+    samples_per_s    training rows over those seconds
     ================ ==============================================================================
     """
 

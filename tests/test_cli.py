@@ -1,0 +1,125 @@
+"""The command line: what it prints, and the status it ends with."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from arraymlp import cli
+from arraymlp.lab import EXPERIMENTS, Verdict
+
+
+def run(capsys, monkeypatch, *arguments):
+    """Status, stdout and stderr of a command line."""
+    monkeypatch.setattr(sys, "argv", ["arraymlp", *arguments])
+    try:
+        cli.main()
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    out, err = capsys.readouterr()
+    return status or 0, out, err
+
+
+LAB = ("lab", "--backend", "numpy", "--runs", "relu-0.05", "--epochs", "1")
+
+
+def test_lab_prints_the_labs_own_lines_and_a_table(capsys, monkeypatch):
+    status, out, _ = run(capsys, monkeypatch, *LAB)
+    assert status == 0
+    assert "[   0] Training error: 0.90137 Test error: 0.90420\n" in out
+    assert "not judged: 1 of 70 epochs" in out
+    assert "seed 0" in out
+
+
+def test_lab_ends_with_1_where_a_run_is_out_of_band(capsys, monkeypatch):
+    bad = EXPERIMENTS["relu-0.05"]
+    monkeypatch.setattr("arraymlp.lab.Outcome.verdict", Verdict(False, "not as published"))
+    status, out, _ = run(capsys, monkeypatch, *LAB)
+    assert status == 1
+    assert bad.name in out
+    assert "NO" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("lab", "--runs", "relu-0.5"), "unknown lab run 'relu-0.5': did you mean 'relu-0.05'"),
+        (("lab", "--backend", "nunpy"), "unknown backend 'nunpy': did you mean 'numpy'"),
+        (("lab", "--dtype", "float16"), "unknown dtype 'float16'"),
+        (("lab", "--epochs", "0"), "--epochs must be at least 1, not 0"),
+        (("lab", "--seeds", "0"), "--seeds must be at least 1, not 0"),
+        (("lab", "--seed", "-1"), "seed must be a whole number from 0, not -1"),
+        (("lab", "--backend", "numpy", "--device", "cuda:0"), "not on 'cuda:0'"),
+        (("lab", "--epochs", "many"), "not a valid|valid integer"),
+        (("laboratory",), "No such command"),
+    ],
+)
+def test_a_mistake_is_one_error_and_status_2(capsys, monkeypatch, arguments, words):
+    status, out, err = run(capsys, monkeypatch, *arguments)
+    assert status == 2
+    assert any(word in err for word in words.split("|"))
+    assert "Traceback" not in out + err
+
+
+def test_a_report_that_cannot_be_written_is_refused_at_once(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    taken = tmp_path / "file"
+    taken.write_text("")
+    status, out, err = run(capsys, monkeypatch, *LAB, "--report", str(taken / "r"))
+    assert status == 2
+    assert "cannot be written" in err
+    assert "Training error" not in out
+
+
+def test_the_report_is_written(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    status, out, _ = run(capsys, monkeypatch, *LAB, "--report", str(tmp_path / "r"))
+    assert status == 0
+    assert (tmp_path / "r" / "report.html").is_file()
+    assert "report.html" in out
+
+
+def test_backends_shows_each_with_its_reason(capsys, monkeypatch):
+    status, out, _ = run(capsys, monkeypatch, "backends")
+    assert status == 0
+    for name in ("numpy", "cupy", "torch", "jax", "array_api_strict", '"auto" means'):
+        assert name in out
+
+
+def test_version(capsys, monkeypatch):
+    from arraymlp import __version__
+
+    assert run(capsys, monkeypatch, "--version")[:2] == (0, f"arraymlp {__version__}\n")
+
+
+def test_without_its_extra_it_names_the_install_line(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "typer", None)
+    status, _, err = run(capsys, monkeypatch, "backends")
+    assert status == 2
+    assert "pip install 'arraymlp[cli]'" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_ends_with_130_and_the_table_of_what_there_is():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "arraymlp", "lab", "--backend", "numpy", "--runs", "relu-0.05"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("[   1]"):
+            break
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted: the table holds what there is" in out
+    assert "of 70 epochs" in out
