@@ -20,8 +20,9 @@ from arraymlp.layer import Layer
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import SGD
 from arraymlp.persistence import ModelFileError, load, save
+from arraymlp.run import EpochEnd, NonFiniteLossError, Run
 from arraymlp.settings import Settings
-from arraymlp.training import EpochEnd, NonFiniteLossError, Run, train
+from arraymlp.training import train
 
 __version__ = "0.1.0"
 

@@ -33,6 +33,12 @@ def split(n: int, fraction: float, order_seed: int) -> tuple[HostArray, HostArra
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Slices of ``size`` rows that cover n; the last is smaller where it must be."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))  # the standard has no slices past the end
+
+
 def minibatches(
     X: Array, y: Array, batch_size: int, order: HostArray | None, drop_last: bool, backend: Backend
 ) -> Iterator[tuple[Array, Array]]:
@@ -44,10 +50,9 @@ def minibatches(
     n = X.shape[0]
     end = n - n % batch_size if drop_last else n
     rows = None if order is None else backend.asarray(order)
-    for start in range(0, end, batch_size):
-        stop = min(start + batch_size, end)
+    for block in blocks(end, batch_size):
         if rows is None:
-            yield X[start:stop, :], y[start:stop, ...]
+            yield X[block, :], y[block, ...]
         else:
-            some = rows[start:stop]
+            some = rows[block]
             yield xp.take(X, some, axis=0), xp.take(y, some, axis=0)

@@ -13,7 +13,7 @@ from math import inf, isfinite, log
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from arraymlp.training import Run
+    from arraymlp.run import Run
 
 PLATEAU_EPOCHS = 5  # shorter stretches are ordinary slow going
 PLATEAU_CHANGE = 0.005  # of the loss, relative

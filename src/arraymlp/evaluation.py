@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from arraymlp.backend import Array, Backend
+from arraymlp.batching import blocks
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
 
@@ -29,8 +30,7 @@ def evaluate(network: MultilayerPerceptron, X: Array, y: Array, backend: Backend
     xp = backend.xp
     n = X.shape[0]
     sums: list[Array] = []
-    for start in range(0, n, ROWS_AT_ONCE):
-        rows = slice(start, min(start + ROWS_AT_ONCE, n))
+    for rows in blocks(n, ROWS_AT_ONCE):
         s = network.forward(X[rows, :], xp)[-1].z
         target = y[rows, ...]
         value, _ = network.loss.value_and_delta(s, target, xp)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backend import Array, Backend, is_device_array
+from arraymlp.batching import blocks
 from arraymlp.losses import Loss, loss
 
 log = logging.getLogger("arraymlp")
@@ -56,8 +57,8 @@ def _finite(values: Array, backend: Backend, dtype: str, what: str) -> Array:
     with backend.active(), np.errstate(over="ignore"):
         moved = backend.asarray(values, dtype)
         fine = xp.ones((), dtype=xp.bool, device=backend.device)
-        for start in range(0, moved.shape[0], ROWS_AT_ONCE):
-            fine = fine & xp.all(xp.isfinite(moved[start : start + ROWS_AT_ONCE, :]))
+        for rows in blocks(moved.shape[0], ROWS_AT_ONCE):
+            fine = fine & xp.all(xp.isfinite(moved[rows, :]))
         if bool(fine):
             return moved
         bad = ~np.isfinite(backend.to_numpy(moved))

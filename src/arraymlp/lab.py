@@ -16,8 +16,9 @@ from arraymlp._names import lookup
 from arraymlp.backend import Backend, resolve
 from arraymlp.datasets import MNIST, load_mnist
 from arraymlp.progress import Progress
+from arraymlp.run import NonFiniteLossError, Run
 from arraymlp.settings import LAB
-from arraymlp.training import NonFiniteLossError, Run, train
+from arraymlp.training import train
 
 STUCK_EPOCHS = 5
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from arraymlp.activations import Activation, activation
 from arraymlp.backend import Array, Backend, array_namespace, backend_of, is_device_array
+from arraymlp.batching import blocks
 from arraymlp.initializers import Initializer, generator, initializer
 from arraymlp.inputs import ROWS_AT_ONCE, features
 from arraymlp.layer import Gradients, Layer
@@ -147,8 +148,9 @@ class MultilayerPerceptron:
     def to(self, backend: Backend) -> Self:
         """A copy of the network on another backend (see `resolve`)."""
         here = self.backend
-        dtype = self.dtype
-        return self._with_parameters(lambda a: backend.asarray(here.to_numpy(a), dtype, copy=True))
+        if here == backend:
+            return self.copy()
+        return self._with_parameters(lambda a: backend.asarray(here.to_numpy(a), copy=True))
 
     def member(self, k: int) -> Self:
         """A copy of one network out of a population."""
@@ -254,9 +256,9 @@ class MultilayerPerceptron:
         x = features(X, backend, self.dtype, n_features=self.sizes[0])
         with backend.active():
             parts = [
-                output(self.forward(x[start : start + ROWS_AT_ONCE, :], xp)[-1].z, xp)
-                for start in range(0, x.shape[0], ROWS_AT_ONCE)
+                output(self.forward(x[rows, :], xp)[-1].z, xp)
+                for rows in blocks(x.shape[0], ROWS_AT_ONCE)
             ]
-            rows = 0 if self.members is None else 1
-            result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=rows)
+            axis = 0 if self.members is None else 1
+            result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
         return backend.to_numpy(result) if on_host else result

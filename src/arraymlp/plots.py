@@ -7,7 +7,7 @@ import numpy as np
 
 from arraymlp.backend import Array
 from arraymlp.datasets import PublishedEpoch
-from arraymlp.training import Run
+from arraymlp.run import Run
 
 TRAIN, TEST, PUBLISHED = "#2a6fbb", "#d1495b", "#222222"
 NO_ERROR = 1e-5  # below one wrong answer in 60,000

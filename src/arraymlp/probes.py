@@ -9,6 +9,7 @@ from math import ceil, log10
 from typing import Any
 
 from arraymlp.backend import Array, Backend
+from arraymlp.batching import blocks
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.step import Hyper, State, Step
@@ -74,15 +75,15 @@ class Probes:
     """Wraps a step so that the chosen ones are measured; everyone else sees an ordinary step."""
 
     def __init__(
-        self, X: Array, y: Array, backend: Backend, *, done: int, total: int, steps_per_epoch: int
+        self, X: Array, y: Array, backend: Backend, done: int, total: int, steps_per_epoch: int
     ) -> None:
-        self.x, self.y = X[:SAMPLE_ROWS, :], y[:SAMPLE_ROWS, ...]
+        sample = next(blocks(X.shape[0], SAMPLE_ROWS))
+        self.x, self.y = X[sample, :], y[sample, ...]
         self.backend = backend
         self.steps_per_epoch = steps_per_epoch
-        self.steps = probed_steps(done + total, steps_per_epoch)
+        self.steps = probed_steps(total, steps_per_epoch)
         self.done = done
         self.pending: list[tuple[int, dict[str, Any]]] = []
-        self.measurements: list[Measurement] = []
 
     def wrap(self, step: Step, reduction: str) -> Step:
         """The same step, measured where it is one of the chosen."""
@@ -142,17 +143,18 @@ class Probes:
         """All figures on the device since the last epoch, flat, for the epoch's one transfer."""
         return [a for _, figures in self.pending for v in figures.values() for a in _flat(v)]
 
-    def give_back(self, values: list[Any]) -> None:
-        """File the figures that ``take_pending`` handed out, now on the host."""
+    def filed(self, values: list[Any]) -> list[Measurement]:
+        """The figures that `take_pending` handed out, now on the host, as measurements."""
         rest = iter(values)
+        measurements = []
         for step, figures in self.pending:
             filled: dict[str, Any] = {}
             for name, value in figures.items():
-                found = [next(rest).tolist() for _ in _flat(value)]
+                found = [next(rest) for _ in _flat(value)]
                 filled[name] = found if isinstance(value, list) else (found or [None])[0]
-            epoch = (step - 1) // self.steps_per_epoch
-            self.measurements.append(Measurement(step, epoch, **filled))
+            measurements.append(Measurement(step, (step - 1) // self.steps_per_epoch, **filled))
         self.pending = []
+        return measurements
 
 
 def _flat(value: Any) -> list[Array]:
@@ -170,8 +172,8 @@ def shut_units(network: MultilayerPerceptron, X: Array, backend: Backend) -> lis
     xp = backend.xp
     ever: list[Array] = []
     with backend.active():
-        for start in range(0, X.shape[0], SAMPLE_ROWS):
-            passes = network.forward(X[start : start + SAMPLE_ROWS, :], xp)[:-1]
+        for rows in blocks(X.shape[0], SAMPLE_ROWS):
+            passes = network.forward(X[rows, :], xp)[:-1]
             now = [
                 xp.any(
                     xp.abs(layer.activation.derivative(s, z, xp) * xp.ones_like(s)) > OPEN, axis=-2
