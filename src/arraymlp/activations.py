@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import log, pi, sqrt
 from typing import Any
 
-from arraymlp._names import lookup
+from arraymlp._checks import lookup
 from arraymlp.backend import Array, array_namespace
 
 

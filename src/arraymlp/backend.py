@@ -21,7 +21,7 @@ import array_api_compat.numpy
 import numpy as np
 from array_api_compat import array_namespace
 
-from arraymlp._names import unknown
+from arraymlp._checks import unknown
 
 __all__ = [
     "Array",

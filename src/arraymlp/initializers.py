@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp._names import lookup
+from arraymlp._checks import is_number, lookup
 
 HostArray = np.ndarray[Any, Any]
 
@@ -35,7 +35,7 @@ def _with_zero_bias(
 
 def normal(std: float) -> Initializer:
     """Weights *and biases* from N(0, std^2): the lab draws both alike, with std = 1e-4."""
-    if not 0 < std < np.inf:
+    if not is_number(std) or not 0 < std < np.inf:
         raise ValueError(f"std must be a positive number, not {std!r}")
 
     def draw(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[HostArray, HostArray]:

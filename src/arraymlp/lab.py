@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from time import perf_counter
 from typing import Any
 
-from arraymlp._names import lookup
+from arraymlp._checks import lookup
 from arraymlp.backend import Backend, resolve
 from arraymlp.datasets import MNIST, load_mnist
 from arraymlp.progress import Progress

@@ -11,7 +11,7 @@ from typing import Any
 
 import array_api_compat
 
-from arraymlp._names import lookup
+from arraymlp._checks import lookup
 from arraymlp.activations import ACTIVATIONS
 from arraymlp.backend import Array, array_namespace
 

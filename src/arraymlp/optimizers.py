@@ -6,14 +6,15 @@ and so do the constants, each a number or (K, 1, 1): one value for each member o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from arraymlp._names import lookup
+from arraymlp._checks import is_number, lookup, plain
 from arraymlp.backend import Array
 
 Hyper = Mapping[str, Any]
 
 
+@runtime_checkable
 class Optimizer(Protocol):
     """What `train` needs of an optimiser."""
 
@@ -55,10 +56,12 @@ class SGD:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        values = self.momentum if isinstance(self.momentum, Sequence) else [self.momentum]
-        if not all(isinstance(m, int | float) and 0 <= m < 1 for m in values):
-            raise ValueError(f"momentum must be from 0 up to but not 1, not {self.momentum!r}")
-        if self.nesterov and not any(values):
+        given, momentum = self.momentum, plain(self.momentum)
+        each = momentum if isinstance(momentum, tuple) else (momentum,)
+        if not each or not all(is_number(m) and 0 <= m < 1 for m in each):
+            raise ValueError(f"momentum must be from 0 up to but not 1, not {given!r}")
+        object.__setattr__(self, "momentum", momentum)
+        if self.nesterov and not any(each):
             raise ValueError("nesterov needs a momentum above 0, such as 0.9")
 
     @property
@@ -98,4 +101,6 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 def optimizer(name: str | Optimizer) -> Optimizer:
     """The optimiser of that name: "sgd", "momentum" (0.9) or "nesterov" (0.9)."""
-    return lookup(OPTIMIZERS, name, "optimizer") if isinstance(name, str) else name
+    if isinstance(name, Optimizer) and not isinstance(name, type):
+        return name
+    return lookup(OPTIMIZERS, name, "optimizer")

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from math import isfinite
-from numbers import Integral, Real
+from math import inf
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 
-from arraymlp._names import lookup, unknown
+from arraymlp._checks import is_number, lookup, plain, unknown, values
 from arraymlp.activations import Activation, activation
 from arraymlp.initializers import Initializer, initializer, normal
 from arraymlp.losses import Loss, loss
@@ -40,12 +40,10 @@ class Settings:
     probes: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden, Sequence | np.ndarray) or isinstance(self.hidden, str):
+        for name in ("hidden", "learning_rate", "seed"):  # an array or list of values: a tuple
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        if not isinstance(self.hidden, tuple):
             raise ValueError(f"hidden must be a sequence of widths, not {self.hidden!r}")
-        for name in ("hidden", "learning_rate", "seed"):  # several values: a tuple of plain numbers
-            value = getattr(self, name)
-            if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
-                object.__setattr__(self, name, tuple(np.asarray(value).tolist()))
         for width in self.hidden:
             _whole("a hidden layer's width", width, 1)
         activation(self.activation)
@@ -54,17 +52,20 @@ class Settings:
         if self.initializer != "auto":
             initializer(self.initializer)
         optimizer(self.optimizer)
-        for rate in _each(self.learning_rate):
-            if not isinstance(rate, Real) or not isfinite(rate) or rate <= 0:
+        for rate in values("learning_rate", self.learning_rate):
+            if not is_number(rate) or not 0 < rate < inf:
                 raise ValueError(f"learning_rate must be a positive number, not {rate!r}")
         _whole("epochs", self.epochs, 0)
         _whole("batch_size", self.batch_size, 1)
         _whole("order_seed", self.order_seed, 0)
-        for seed in _each(self.seed):
+        for seed in values("seed", self.seed):
             _whole("seed", seed, 0)
         for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
             if getattr(self, name) not in allowed:
                 raise unknown(allowed, getattr(self, name), name)
+        for name in ("shuffle", "drop_last", "training_error", "probes"):
+            if not isinstance(getattr(self, name), bool | np.bool):
+                raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
 
     def updated(self, given: dict[str, Any]) -> "Settings":
         """These settings, with those that were given (that are not None) in their place."""
@@ -78,13 +79,6 @@ class Settings:
         plain["optimizer"] = repr(optimizer(self.optimizer))
         plain["hidden"] = list(self.hidden)
         return plain
-
-
-def _each(value: Any) -> tuple[Any, ...]:
-    """The values of a setting that has one, or one a member; none at all is an error."""
-    if isinstance(value, tuple) and not value:
-        raise ValueError("an empty sequence of values was given; give one for each member")
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _whole(what: str, value: Any, least: int) -> None:

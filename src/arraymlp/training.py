@@ -120,6 +120,7 @@ def train(
     before = network if isinstance(network, Run) else None
     old = network.network if isinstance(network, Run) else network
     settings = _settings(given, preset, old, before)
+    called = _callables(callbacks)
     place = _place(X, old, backend, device)
     with place.active():
         if before is not None and X is None and y is None and validation is None:
@@ -127,7 +128,7 @@ def train(
         else:
             data = load_data(X, y, validation, settings, old, place)
         run = _start(data, settings, place, old, before)
-        _loop(run, [*callbacks], progress)
+        _loop(run, called, progress)
     run.findings = diagnose(run)
     return run
 
@@ -146,6 +147,14 @@ def _settings(given: dict[str, Any], preset: str, old: Any, before: Run | None) 
         )
     base = find_preset(preset) if before is None else before.settings
     return base.updated({**given, "dtype": old.dtype})
+
+
+def _callables(callbacks: Iterable[Callback]) -> list[Callback]:
+    found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for callback in found:
+        if not callable(callback):
+            raise ValueError(f"a callback must be a function, not {callback!r}")
+    return found
 
 
 def _place(X: Any, old: MultilayerPerceptron | None, backend: str, device: Any) -> Backend:

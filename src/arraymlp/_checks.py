@@ -1,0 +1,46 @@
+"""Checks of what a user may pass for a name or a number, with errors that say what is allowed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from numbers import Real
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+def lookup(table: Mapping[str, T], name: object, what: str) -> T:
+    """Return ``table[name]``; a ValueError offers the nearest name where there is none."""
+    if isinstance(name, str) and name in table:
+        return table[name]
+    raise unknown(table, name, what)
+
+
+def unknown(names: Iterable[str], name: object, what: str) -> ValueError:
+    """The error for a ``name`` that is none of ``names``."""
+    names = sorted(names)
+    close = get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return ValueError(f"unknown {what} {name!r}: {hint}There is {', '.join(names)}.")
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a real number; True and False are not."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def plain(value: Any) -> Any:
+    """A sequence or array of values as a tuple of Python's numbers; anything else as it is."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return value
+    return tuple(v.item() if isinstance(v, np.generic) else v for v in value)
+
+
+def values(name: str, value: Any) -> tuple[Any, ...]:
+    """The values of a setting that has one, or one a member."""
+    if value == ():
+        raise ValueError(f"{name} is empty: give one value for each member")
+    return value if isinstance(value, tuple) else (value,)
