@@ -178,7 +178,7 @@ def test_regression_is_diagnosed_too():
 
 
 def test_probed_steps_are_dense_at_first_then_spaced_and_end_each_epoch():
-    steps = probed_steps(42_000, 600)
+    steps = probed_steps(0, 0, 70, 600)
     assert set(range(1, 33)) <= steps
     assert set(range(600, 42_001, 600)) <= steps
     assert max(steps) == 42_000

@@ -1,5 +1,6 @@
-"""Checks of what a user may pass for a name or a number, with errors that say what is allowed."""
+"""What the parts share in talking to the user: names, numbers, and the line that called us."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Real
@@ -44,3 +45,15 @@ def values(name: str, value: Any) -> tuple[Any, ...]:
     if value == ():
         raise ValueError(f"{name} is empty: give one value for each member")
     return value if isinstance(value, tuple) else (value,)
+
+
+def outside() -> int:
+    """The stacklevel, for a warning by our caller, of the first frame outside this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "arraymlp"

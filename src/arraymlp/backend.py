@@ -7,7 +7,6 @@ the package asks where it runs.
 
 import logging
 import os
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +20,7 @@ import array_api_compat.numpy
 import numpy as np
 from array_api_compat import array_namespace
 
-from arraymlp._checks import unknown
+from arraymlp._checks import outside, unknown
 
 __all__ = [
     "Array",
@@ -36,6 +35,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = Any  # an array of any namespace; no common static type exists yet
+HostArray: TypeAlias = np.ndarray[Any, Any]
 log = logging.getLogger("arraymlp")
 
 
@@ -82,10 +82,13 @@ class Backend:
         kind = None if dtype is None else self.dtype(dtype)
         if is_device_array(values):
             self.require(values)
-            return self.xp.asarray(values, dtype=kind, copy=copy)
+            if self.name == "torch":
+                values = values.detach()  # gradients are computed here, not by torch
+            with self.active():  # or CuPy would move a copy to the current device
+                return self.xp.asarray(values, dtype=kind, copy=copy)
         host = np.asarray(values, dtype=dtype)  # converts before the upload, never after
-        if self.name == "torch" and not host.flags.writeable and not copy:
-            host = host.copy()  # torch has no read-only tensors and warns of sharing such memory
+        if self.name == "torch" and (not host.flags.writeable or min(host.strides, default=0) < 0):
+            host = host.copy()  # torch has no read-only tensors, and none with negative strides
         with self.active():
             return self.xp.asarray(host, dtype=kind, device=self.device, copy=copy)
 
@@ -104,15 +107,15 @@ class Backend:
 
     def dtype(self, name: str) -> Any:
         """The namespace's dtype of that name; a ValueError where the device has none."""
-        if name in ("float32", "float64"):
+        if name != "bool":
             known = self.xp.__array_namespace_info__().dtypes(
-                device=self.device, kind="real floating"
+                device=self.device, kind=("integral", "real floating")
             )
             if name not in known:
                 how = (
                     'jax.config.update("jax_enable_x64", True) or JAX_ENABLE_X64=1 turns it on'
                     if self.name == "jax"
-                    else "use float32 or another device"
+                    else "use 32 bits or another device"
                 )
                 raise ValueError(f"{self} has no {name}: {how}")
         return getattr(self.xp, name)
@@ -127,9 +130,20 @@ class Backend:
                 "data, or move it first"
             )
 
+    def __reduce__(self) -> Any:
+        return _restored, (self.name, _device_name(self.device))
+
     def active(self) -> AbstractContextManager[Any]:
-        """Context in which this device is the current one and float32 means float32 (no TF32)."""
+        """Context in which this device is the current one; JAX is kept from using TF32 in it.
+
+        CuPy and torch use TF32 only where their own settings turn it on.
+        """
         return self._context()
+
+
+def _restored(name: str, device: str) -> Backend:
+    """A pickled backend, in the process that reads it."""
+    return _LOADERS[name](device)
 
 
 def is_device_array(values: object) -> bool:
@@ -164,12 +178,11 @@ def _numpy(device: Any) -> Backend:
 
 
 def _cupy(device: Any) -> Backend:
+    number = getattr(device, "id", None)  # of a cupy.cuda.Device
+    if number is None:  # a mistake is a mistake without CuPy, too
+        number = _device_number(device, ("cuda", "gpu"), "CuPy")
     cupy = import_module("cupy")
     count = cupy.cuda.runtime.getDeviceCount()
-    if isinstance(device, cupy.cuda.Device):
-        number = device.id
-    else:
-        number = _device_number(device, ("cuda", "gpu"), "CuPy")
     if number >= count:
         raise RuntimeError(f"there is no CUDA device {number}: {count} found")
     _check_cupy(number)
@@ -197,13 +210,15 @@ def _torch(device: Any) -> Backend:
     torch = import_module("torch")
     try:
         place = torch.device("cpu" if device is None else device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise _NoSuchDeviceError(f"PyTorch knows no device {device!r}") from error
-    x = torch.ones((2, 2), device=place)  # raises where the device is not there
+    if place.type == "meta":
+        raise _NoSuchDeviceError("PyTorch's 'meta' device computes nothing")
+    place = torch.empty(0, device=place).device  # "cuda" becomes "cuda:0", or raises
     return Backend(
         "torch",
         import_module("array_api_compat.torch"),
-        x.device,  # "cuda" became "cuda:0"
+        place,
         torch.__version__,
         lambda a: a.detach().cpu().numpy(),
         torch.no_grad,
@@ -212,10 +227,19 @@ def _torch(device: Any) -> Backend:
 
 def _jax(device: Any) -> Backend:
     jax = import_module("jax")
+    if hasattr(device, "device_set"):
+        raise _NoSuchDeviceError(f"arrays sharded over devices are not supported: {device}")
+    if device is None:
+        (device,) = jax.numpy.zeros(()).devices()  # the default device, as JAX is configured
     if not isinstance(device, jax.Device):
-        platform, _, number = str(device or "").partition(":")
-        found = jax.devices({"": None, "cuda": "gpu"}.get(platform, platform))
-        device = found[_device_number(number or None, (), "JAX")]
+        platform, _, number = str(device).partition(":")
+        if platform not in ("cpu", "gpu", "cuda", "rocm", "tpu", "METAL"):
+            raise _NoSuchDeviceError(f"JAX knows no device {device!r}; give 'cpu' or 'gpu:1'")
+        index = _device_number(number or None, (), "JAX")
+        found = jax.devices("gpu" if platform == "cuda" else platform)
+        if index >= len(found):
+            raise RuntimeError(f"there is no JAX device {device}: {len(found)} found")
+        device = found[index]
     return Backend(
         "jax",
         import_module("jax.numpy"),
@@ -284,7 +308,10 @@ def _device_name(device: Any) -> str:
 def _try(name: str, device: Any) -> Backend | str:
     """The backend, or in words why it cannot run here."""
     try:
-        return _LOADERS[name](device)
+        backend = _LOADERS[name](device)
+        if name != "cupy":  # its loader has seen it work
+            _check(backend)
+        return backend
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed"
     except _NoSuchDeviceError:
@@ -292,6 +319,27 @@ def _try(name: str, device: Any) -> Backend | str:
     except Exception as error:  # a GPU stack fails in many classes; each is a reason, none a crash
         first_line = (str(error).strip() or "no message").splitlines()[0]
         return f"{type(error).__name__}: {first_line}"
+
+
+def _check(backend: Backend) -> None:
+    """Run elementwise operations and a matrix product: what is imported need not work."""
+    place = (backend.name, _device_name(backend.device))
+    if place in _SEEN_WORKING:
+        return
+    xp = backend.xp
+    x = backend.asarray(np.ones((2, 2)), "float32")
+    if float(xp.sum(x * 2 + 1)) != 12 or backend.to_numpy(xp.matmul(x, x)).sum() != 8:
+        raise RuntimeError(f"{backend} computes wrong results")
+    _SEEN_WORKING.add(place)
+
+
+_SEEN_WORKING: set[tuple[str, str]] = set()
+
+
+def why_not(name: str) -> str:
+    """Why a backend cannot run here on its default device; "" where it can."""
+    found = _try(name, None)
+    return "" if isinstance(found, Backend) else found
 
 
 def resolve(
@@ -317,7 +365,8 @@ def resolve(
     """
     if name == "auto" and is_device_array(like):
         found = backend_of(like)
-        if device is not None and _LOADERS[found.name](device).device != found.device:
+        wanted = found if device is None else _try(found.name, device)
+        if not isinstance(wanted, Backend) or wanted.device != found.device:
             raise ValueError(
                 f"the data is on {_device_name(found.device)}, but device={device!r} was given"
             )
@@ -329,18 +378,18 @@ def resolve(
         log.debug("no CuPy: %s", cupy)
         return _logged(_numpy(None))
     name = "cupy" if name == "auto" else name  # the one backend that "auto" has a device for
-    if name not in _LOADERS:
+    if not isinstance(name, str) or name not in _LOADERS:
         raise unknown(["auto", *_LOADERS], name, "backend")
     found_or_reason = _try(name, device)
     if isinstance(found_or_reason, Backend):
         return _logged(found_or_reason)
     message = f"the {name} backend cannot run here ({found_or_reason})"
-    if name in _INSTALL:
+    if name in _INSTALL and (name == "cupy" or found_or_reason.endswith("is not installed")):
         message += f"; to install it: {_INSTALL[name]}"
     if not fallback or os.environ.get("ARRAYMLP_FALLBACK") == "error":
         raise BackendUnavailableError(message)
     warnings.warn(
-        f"{message}. NumPy is used instead.", BackendFallbackWarning, stacklevel=_outside()
+        f"{message}. NumPy is used instead.", BackendFallbackWarning, stacklevel=outside()
     )
     return _numpy(None)
 
@@ -348,14 +397,6 @@ def resolve(
 def _logged(backend: Backend) -> Backend:
     log.info("backend: %s", backend)
     return backend
-
-
-def _outside() -> int:
-    """The stacklevel of the first frame outside this package: the line the user wrote."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("arraymlp"):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 @dataclass(frozen=True)

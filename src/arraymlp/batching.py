@@ -1,13 +1,13 @@
 """Which rows make which minibatch: orders drawn on the host, rows taken on the device."""
 
 from collections.abc import Iterator
-from typing import Any
+from itertools import islice
 
 import numpy as np
 
-from arraymlp.backend import Array, Backend
+from arraymlp.backend import Array, Backend, HostArray
 
-HostArray = np.ndarray[Any, Any]
+ROWS_AT_ONCE = 1000  # a hidden layer's values for so many rows stay in the processor's cache
 _ORDER, _SPLIT = 1, 2  # streams of their own, so that one draw never shifts another
 
 
@@ -40,17 +40,24 @@ def blocks(n: int, size: int) -> Iterator[slice]:
 
 
 def minibatches(
-    X: Array, y: Array, batch_size: int, order: HostArray | None, drop_last: bool, backend: Backend
+    X: Array,
+    y: Array,
+    batch_size: int,
+    order: HostArray | None,
+    drop_last: bool,
+    backend: Backend,
+    skip: int = 0,
 ) -> Iterator[tuple[Array, Array]]:
     """Yield X and y by ``batch_size`` rows, in file order (views) or in the order given.
 
-    The order is uploaded once. The last minibatch is smaller, or dropped, where rows are left over.
+    The order is uploaded once. The last minibatch is smaller, or dropped, where rows are left over;
+    the first ``skip`` minibatches are left out.
     """
     xp = backend.xp
     n = X.shape[0]
     end = n - n % batch_size if drop_last else n
     rows = None if order is None else backend.asarray(order)
-    for block in blocks(end, batch_size):
+    for block in islice(blocks(end, batch_size), skip, None):
         if rows is None:
             yield X[block, :], y[block, ...]
         else:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from arraymlp._checks import is_number, outside
 from arraymlp.backend import Array, Backend
 from arraymlp.batching import split
 from arraymlp.datasets import load_mnist
@@ -33,9 +34,11 @@ class Data:
         """The same data on another backend."""
         if here == there:
             return self
-        return self._changed(lambda a: there.asarray(here.to_numpy(a)))
+        return self.changed(lambda a: there.asarray(here.to_numpy(a)))
 
-    def _changed(self, change: Callable[[Array], Array]) -> "Data":
+    def changed(self, change: Callable[[Array], Array]) -> "Data":
+        """The same data with every array changed alike."""
+
         def of(t: Targets) -> Targets:
             return replace(t, values=change(t.values))
 
@@ -45,14 +48,9 @@ class Data:
 
 
 def load_data(
-    X: Any,
-    y: Any,
-    validation: float | tuple[Any, Any] | None,
-    settings: Settings,
-    network: MultilayerPerceptron | None,
-    place: Backend,
+    X: Any, y: Any, settings: Settings, network: MultilayerPerceptron | None, place: Backend
 ) -> Data:
-    """Check what `train` was given and bring it to the device; see there for the arguments.
+    """Check the training data and bring it to the device; MNIST with its test set for none.
 
     Raises:
         ValueError: anything about the data that cannot be trained with.
@@ -61,8 +59,8 @@ def load_data(
         if network is not None:
             raise ValueError("X and y are needed to go on training a network")
         mnist = load_mnist(dtype=settings.dtype)
-        X, y = mnist.X_train, mnist.y_train
-        validation = (mnist.X_test, mnist.y_test) if validation is None else validation
+        data = load_data(mnist.X_train, mnist.y_train, settings, None, place)
+        return add_validation(data, (mnist.X_test, mnist.y_test), settings, place)
     if X is None or y is None:
         raise ValueError(f"{'X' if X is None else 'y'} is missing: give both, or neither for MNIST")
     n_features = None if network is None else network.sizes[0]
@@ -74,13 +72,14 @@ def load_data(
             "classes": network.classes,
             "n_outputs": network.sizes[-1],
         }
-    data = Data(x, targets(y, x.shape[0], place, settings.dtype, **known))
-    if isinstance(validation, float):
-        data = _split(data, validation, settings, place)
-    elif validation is not None:
-        data = _with_validation(data, validation, settings, place)
-    _require_minibatches(data.X.shape[0], settings)
-    return data
+    return Data(x, targets(y, x.shape[0], place, settings.dtype, **known))
+
+
+def add_validation(data: Data, validation: Any, settings: Settings, place: Backend) -> Data:
+    """Hold out a fraction of the training rows, or take (X, y), for validation."""
+    if is_number(validation):
+        return _split(data, float(validation), settings, place)
+    return _with_validation(data, validation, settings, place)
 
 
 def _split(data: Data, fraction: float, settings: Settings, place: Backend) -> Data:
@@ -89,16 +88,18 @@ def _split(data: Data, fraction: float, settings: Settings, place: Backend) -> D
         place.asarray(rows) for rows in split(data.X.shape[0], fraction, settings.order_seed)
     )
     take = place.xp.take
-    kept = data._changed(lambda a: take(a, rows, axis=0))
-    out = data._changed(lambda a: take(a, held_out, axis=0))
+    training = Data(data.X, data.y)
+    kept = training.changed(lambda a: take(a, rows, axis=0))
+    out = training.changed(lambda a: take(a, held_out, axis=0))
     return Data(kept.X, kept.y, out.X, out.y)
 
 
 def _with_validation(data: Data, validation: Any, settings: Settings, place: Backend) -> Data:
     if not isinstance(validation, tuple) or len(validation) != 2:
+        several = isinstance(validation, tuple)
+        found = f"{len(validation)} things" if several else f"a {type(validation).__name__}"
         raise ValueError(
-            "validation must be None, a fraction between 0 and 1, or a tuple (X, y), not "
-            + (f"{len(validation)} things" if isinstance(validation, tuple) else repr(validation))
+            f"validation must be None, a fraction between 0 and 1, or a tuple (X, y), not {found}"
         )
     X, y = validation
     y_known = data.y
@@ -116,12 +117,13 @@ def _with_validation(data: Data, validation: Any, settings: Settings, place: Bac
     return replace(data, X_val=x, y_val=t)
 
 
-def _require_minibatches(n: int, settings: Settings) -> None:
+def require_minibatches(n: int, settings: Settings) -> None:
+    """Refuse a minibatch that n rows cannot fill; warn of rows that will be left over."""
     size = settings.batch_size
     if size > n:
         raise ValueError(f"batch_size {size} is larger than the data: {n} training samples")
     if settings.drop_last and n % size:
         warnings.warn(
             f"the last {n % size} of {n} samples do not fill a minibatch of {size} and are dropped",
-            stacklevel=4,  # whoever called train()
+            stacklevel=outside(),
         )

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from math import inf, isfinite, log
 from typing import TYPE_CHECKING, Any
 
+from arraymlp.evaluation import only_class
+
 if TYPE_CHECKING:
     from arraymlp.run import Run
 
@@ -57,11 +59,13 @@ class Finding:
 class _Member:
     """One member's view of a run: histories and measurements as plain columns of numbers."""
 
-    def __init__(self, run: Run, k: int | None) -> None:
+    def __init__(self, run: Run, k: int | None, guess: float) -> None:
         def own(value: Any) -> Any:
             return value if k is None or value is None else value[k]
 
         self.k = k
+        self.guess = guess
+        self.regression = run.network.loss.classifies == "no"
         self.activations = [layer.activation.name for layer in run.network.layers[:-1]]
         self.widths = [layer.n_out for layer in run.network.layers[:-1]]
         self.n_layers = len(run.network.layers)
@@ -90,9 +94,12 @@ class _Member:
             )
         }
 
-    def guess(self) -> float | None:
-        """Loss of giving every class the same probability."""
-        return None if self.classes is None else log(len(self.classes))
+    def measured(self, name: str) -> list[float] | None:
+        """A column that has a finite number in every epoch; None for one that has not."""
+        column = self.columns.get(name)
+        if column is None or not all(v is not None and isfinite(v) for v in column):
+            return None
+        return column
 
     def at_epoch_end(self, epoch: int) -> int | None:
         """Position of the last measurement in an epoch."""
@@ -104,10 +111,11 @@ def diagnose(run: Run) -> list[Finding]:
     """Findings about a run, member by member; the probes' need ``train(..., probes=True)``."""
     if not len(run.history):
         return []
+    guess = _guess(run)
     members = [None] if run.network.members is None else range(run.network.members)
     found: list[Finding] = []
     for k in members:
-        member = _Member(run, k)
+        member = _Member(run, k, guess)
         for search in (
             _shut_units,
             _constant_predictions,
@@ -120,6 +128,25 @@ def diagnose(run: Run) -> list[Finding]:
         ):
             found += search(member)
     return found
+
+
+def _guess(run: Run) -> float:
+    """Mean loss of the best answer that ignores the input: to know only the targets' mean.
+
+    For classes that is the entropy of their frequencies, -sum_j p_j log p_j; for columns of 0 and
+    1 the sum of each column's; for numbers half the sum of the columns' variances.
+    """
+    targets = run.data.y
+    y = run.backend.to_numpy(targets.values)
+    if targets.loss.classifies == "no":
+        return float(y.var(axis=0, dtype=float).sum()) / 2
+    if y.ndim == 1:
+        p = [float((y == j).mean()) for j in range(targets.n_outputs)]
+    else:
+        p = y.mean(axis=0, dtype=float).tolist()
+    if targets.loss.classifies == "each":
+        p += [1 - q for q in p]
+    return -sum(q * log(q) for q in p if q > 0)
 
 
 def _since(holds: Sequence[bool]) -> int | None:
@@ -151,13 +178,14 @@ def _shut_units(m: _Member) -> Iterator[Finding]:
             continue
         bounded = m.activations[layer] in ("sigmoid", "tanh")
         kind, word = ("saturated_units", "saturated") if bounded else ("dead_units", "dead")
+        slope = "0" if m.activations[layer] == "relu" else "at most 0.001"
         shut = [width - round(row[layer] * width) for row in m.series["live"]]
         start = _since([n >= n_shut for n in shut])
         figures: dict[str, Any] = {"shut": n_shut, "units": width, "training_rows": m.rows}
         sentence = (
             f"{f'All {width}' if n_shut == width else f'{n_shut} of {width}'} units of hidden layer"
             f" {layer + 1} ({m.activations[layer]}) are {word} at the end: their slope f'(s) is"
-            f" {'at most 0.001' if bounded else '0'} for every one of the {m.rows:,} training rows."
+            f" {slope} for every one of the {m.rows:,} training rows."
         )
         if start is not None and start > 0:
             sentence += (
@@ -198,22 +226,31 @@ def _alike(m: _Member, layer: int, figures: dict[str, Any]) -> str:
 
 
 def _cut_off(m: _Member, figures: dict[str, Any]) -> str:
-    """What a wholly dead layer does to the gradients, as measured."""
+    """What a wholly dead layer does to the gradients and the updates, as measured."""
     zero = _since([all(g == 0 for g in row) for row in m.series["gradient_norm"]])
     if zero is None:
         return ""
     figures["all_weight_gradients_zero_from_step"] = m.steps[zero]
-    return (
+    sentence = (
         f" From step {m.steps[zero]:,} on the gradient of every weight matrix is exactly 0 at every"
-        " probe: only the output biases still change, and they do not depend on the input."
+        " probe"
     )
+    still = [
+        all(u == 0 for u in weights) and all(u == 0 for u in biases[:-1])
+        for weights, biases in zip(m.series["update_norm"], m.series["bias_update"], strict=True)
+    ]
+    if (fixed := _since(still)) is None:
+        return f"{sentence}; what still moves, moves by its velocity."
+    figures["only_output_biases_move_from_step"] = m.steps[fixed]
+    when = "" if fixed == zero else f", and from step {m.steps[fixed]:,} on"
+    return f"{sentence}{when or ':'} only the output biases change, whatever the input."
 
 
 def _constant_predictions(m: _Member) -> Iterator[Finding]:
     """Epochs after which every validation sample was given one and the same class."""
     if m.classes is None or "predicted" not in m.columns:
         return
-    tops = [None if counts is None else _only_class(counts) for counts in m.columns["predicted"]]
+    tops = [None if counts is None else only_class(counts) for counts in m.columns["predicted"]]
     for first, last in _stretches([top is not None for top in tops]):
         span = [m.classes[t] for t in tops[first : last + 1] if t is not None]
         rows = int(sum(m.columns["predicted"][first]))
@@ -241,11 +278,6 @@ def _constant_predictions(m: _Member) -> Iterator[Finding]:
         )
 
 
-def _only_class(counts: Sequence[float]) -> int | None:
-    top = max(range(len(counts)), key=counts.__getitem__)
-    return top if counts[top] == sum(counts) else None
-
-
 def _plateau(m: _Member) -> Iterator[Finding]:
     """Epochs in which the loss stood still, high up."""
     loss = m.columns["loss"]
@@ -266,29 +298,27 @@ def _still(span: Sequence[float]) -> bool:
 
 
 def _high(m: _Member) -> float:
-    """A loss above half of an untrained network's is no convergence."""
-    guess = m.guess()
-    reference = guess if guess is not None else (m.loss or m.columns["loss"])[0]
-    return reference / 2
+    """A loss above half of what ignoring the input costs is no convergence."""
+    return m.guess / 2
 
 
 def _diverged(m: _Member) -> float:
-    """A loss above three times that of guessing has diverged, whatever else it does."""
-    guess = m.guess()
-    return 3 * guess if guess is not None else EXPLODED * (m.loss or m.columns["loss"])[0]
+    """A loss above three times what ignoring the input costs has diverged, whatever else it does.
+
+    That of a regression may start far above, and come down: it has to be above its first, too.
+    """
+    first = m.loss[0] if m.regression and m.loss else 0.0
+    return max(3 * m.guess, first)
 
 
 def _plateau_finding(m: _Member, start: int, end: int) -> Finding:
     loss = m.columns["loss"][start : end + 1]
     first, last = m.epochs[start], m.epochs[end]
-    figures: dict[str, Any] = {"loss_least": min(loss), "loss_most": max(loss), "guess": m.guess()}
+    figures: dict[str, Any] = {"loss_least": min(loss), "loss_most": max(loss), "guess": m.guess}
     sentence = (
-        f"From epoch {first} to {last} the loss stayed between {min(loss):.4f} and {max(loss):.4f}"
+        f"From epoch {first} to {last} the loss stayed between {min(loss):.4f} and {max(loss):.4f};"
+        f" to ignore the input and know only the targets' mean costs {m.guess:.4f}."
     )
-    guess = m.guess()
-    if guess is not None:
-        sentence += f" (equal probabilities for all {len(m.classes or ())} classes: {guess:.4f})"
-    sentence += "."
     inside = [i for i, e in enumerate(m.step_epochs) if first <= e <= last]
     if inside and m.widths:
         logits = max(m.series["spread"][i][-1] for i in inside)
@@ -327,41 +357,36 @@ def _way_out(m: _Member, inside: Sequence[int], end: int, figures: dict[str, Any
             " last."
         )
     after = m.at_epoch_end(m.epochs[end + 1])
-    if after is None or gradient[low] == 0:
+    if after is None or not gradient[low] < gradient[inside[-1]] < gradient[after]:
         return ""
     live = round(m.series["live"][after][-1] * m.widths[-1])
     figures.update(gradient_after=gradient[after], live_after=live)
     return (
-        f" It ended because the gradient of the first layer grew: {gradient[low]:.1e} at its"
-        f" smallest (step {m.steps[low]:,}), {gradient[inside[-1]]:.1e} at step"
+        f" As it ended the gradient of the first layer grew: {gradient[low]:.1e} at its smallest"
+        f" (step {m.steps[low]:,}), {gradient[inside[-1]]:.1e} at step"
         f" {m.steps[inside[-1]]:,}, {gradient[after]:.1e} at step {m.steps[after]:,}, by when"
         f" {live} units were live."
     )
 
 
 def _divergence(m: _Member) -> Iterator[Finding]:
-    """A loss that is not finite, or far above what guessing costs."""
+    """A loss that is not finite, or far above what ignoring the input costs, to the end."""
     loss = m.columns["loss"]
-    guess = m.guess()
-    bound = _diverged(m)
-    start = _since([not v <= bound for v in loss])  # NaN is above every bound
+    start = _since([not v <= _diverged(m) for v in loss])  # NaN is above every bound
     if start is None:
         return
     worst = max((v for v in loss if isfinite(v)), default=inf)
-    last = loss[-1]
-    if isfinite(last) and guess is not None:
+    if isfinite(loss[-1]):
         what = (
-            f"was {last:.4g} in the last epoch and {worst:.4g} at its highest, where equal"
-            f" probabilities for all classes would cost {guess:.4f}"
+            f"it is {loss[-1]:.4g} in the last epoch and {worst:.4g} in the worst, where to ignore"
+            f" the input and know only the targets' mean costs {m.guess:.4f}"
         )
-    elif isfinite(last):
-        what = f"was {last:.4g} in the last epoch, after {(m.loss or loss)[0]:.4g} at first"
     else:
-        what = f"is not finite ({last})"
+        what = f"it is not finite ({loss[-1]})"
     yield Finding(
         "divergence",
-        f"The loss diverged: from epoch {m.epochs[start]} on it {what}.",
-        {"loss_last": last, "loss_highest": worst, "guess": guess},
+        f"The loss diverged: from epoch {m.epochs[start]} on {what}.",
+        {"loss_last": loss[-1], "loss_highest": worst, "guess": m.guess},
         None,
         m.k,
         None,
@@ -435,10 +460,10 @@ def _vanishing(m: _Member) -> Iterator[Finding]:
 
 def _overfitting(m: _Member) -> Iterator[Finding]:
     """A validation loss that turned and rose while the training loss went on falling."""
-    loss = m.columns.get("validation_loss")
-    if not loss or not all(v is not None and isfinite(v) for v in loss):
+    loss = m.measured("validation_loss")
+    fit = m.measured("training_loss") or m.columns["loss"]
+    if loss is None:
         return
-    fit = m.columns.get("training_loss", m.columns["loss"])
     low = min(range(len(loss)), key=loss.__getitem__)
     if loss[-1] <= (1 + OVERFIT) * loss[low] or not fit[-1] < min(fit[low], _high(m)):
         return
@@ -448,8 +473,8 @@ def _overfitting(m: _Member) -> Iterator[Finding]:
         f" {fit[-1]:.4f}."
     )
     figures = {"validation_loss_least": loss[low], "validation_loss_last": loss[-1]}
-    error = m.columns.get("validation_error")
-    if error:
+    error = m.measured("validation_error")
+    if error is not None:
         sentence += (
             f" The validation error went from {100 * error[low]:.2f} % to {100 * error[-1]:.2f} %."
         )
@@ -462,14 +487,16 @@ def _overfitting(m: _Member) -> Iterator[Finding]:
 def _learned(m: _Member) -> Iterator[Finding]:
     """The ordinary case: the loss fell well below that of an untrained network."""
     loss = m.columns["loss"]
-    if not loss[-1] < _high(m):
+    predicted = m.columns.get("predicted", [None])[-1]
+    if not loss[-1] < _high(m) or (predicted is not None and only_class(predicted) is not None):
         return
     figures: dict[str, Any] = {"loss_first": loss[0], "loss_last": loss[-1]}
     sentence = f"It learned: the loss was {loss[-1]:.4g} in the last epoch"
     for label, name in (("training", "training_error"), ("validation", "validation_error")):
-        if name in m.columns:
-            figures[name] = m.columns[name][-1]
-            sentence += f", the {label} error {100 * m.columns[name][-1]:.2f} %"
+        error = m.columns.get(name, [None])[-1]
+        if error is not None:
+            figures[name] = error
+            sentence += f", the {label} error {100 * error:.2f} %"
     sentence += "."
     if m.shut and not any(m.shut):
         sentence += " Every hidden unit answers to some training row."

@@ -1,13 +1,12 @@
 """How good a network is on given data: loss, error, predictions, added up on the device."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from arraymlp.backend import Array, Backend
-from arraymlp.batching import blocks
+from arraymlp.batching import ROWS_AT_ONCE, blocks
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
-
-ROWS_AT_ONCE = 1000  # a hidden layer's values for so many rows stay in the processor's cache
 
 
 class Evaluation(NamedTuple):
@@ -48,7 +47,16 @@ def _count(network: MultilayerPerceptron, s: Array, y: Array, backend: Backend) 
     chosen = network.choices(s, xp)
     if network.loss.classifies == "each":
         wrong = xp.astype((s > 0) != (y > 0.5), s.dtype)
-        return [xp.sum(xp.mean(wrong, axis=-1), axis=-1)]
+        total = xp.sum(xp.mean(wrong, axis=-1), axis=-1)
+        if network.classes is None:
+            return [total]
+        return [total, xp.sum(one_hot(chosen, 2, s.dtype, xp), axis=-2)]
     true = y if xp.isdtype(y.dtype, "integral") else xp.argmax(y, axis=-1)
     wrong = xp.sum(xp.astype(chosen != xp.astype(true, chosen.dtype), s.dtype), axis=-1)
     return [wrong, xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)]
+
+
+def only_class(counts: Sequence[float]) -> int | None:
+    """Of counts of predicted classes, the position of the only one; None where there are more."""
+    top = max(range(len(counts)), key=counts.__getitem__)
+    return top if counts[top] == sum(counts) else None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,24 @@ class History:
         for ax, what in zip(axes, ("loss", "error"), strict=True):
             for name in self.columns:
                 if name.endswith(what):
-                    ax.plot(self["epoch"], self[name], label=name.replace("_", " "))
+                    _draw(ax, self["epoch"], self[name], name.replace("_", " "))
             ax.set(xlabel="epoch", ylabel=what)
             if ax.lines:
                 ax.legend()
         return axes
+
+
+def _draw(ax: Any, epochs: list[int], column: list[Any], label: str) -> None:
+    """A line; for a population one a member, alike and with one entry in the legend."""
+    members = max((len(v) for v in column if isinstance(v, list)), default=None)
+    if members is None:
+        ax.plot(epochs, column, label=label)
+        return
+    rows = [[nan] * members if v is None else v for v in column]
+    first, *others = ax.plot(epochs, rows)
+    first.set_label(label)
+    for line in others:
+        line.set(color=first.get_color(), label=f"_{label}")
 
 
 def finite(value: Any) -> Any:

@@ -1,15 +1,14 @@
 """Initial weights, drawn on the host in float64 so that one seed means one network everywhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
-from typing import Any
 
 import numpy as np
 
 from arraymlp._checks import is_number, lookup
-
-HostArray = np.ndarray[Any, Any]
+from arraymlp.backend import HostArray
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,14 @@ def normal(std: float) -> Initializer:
     if not is_number(std) or not 0 < std < np.inf:
         raise ValueError(f"std must be a positive number, not {std!r}")
 
-    def draw(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[HostArray, HostArray]:
-        drawn = rng.normal(0.0, std, (n_in + 1, n_out))  # the bias is the last row, as in the lab
-        return drawn[:-1], drawn[-1:]
+    return Initializer(f"normal({std!r})", partial(_draw_alike, std))
 
-    return Initializer(f"normal({std!r})", draw)
+
+def _draw_alike(
+    std: float, rng: np.random.Generator, n_in: int, n_out: int
+) -> tuple[HostArray, HostArray]:
+    drawn = rng.normal(0.0, std, (n_in + 1, n_out))  # the bias is the last row, as in the lab
+    return drawn[:-1], drawn[-1:]
 
 
 def _uniform(bound: Callable[[int, int], float]) -> Callable[..., HostArray]:
@@ -83,6 +85,30 @@ def initializer(name: str | Initializer) -> Initializer:
     return name if isinstance(name, Initializer) else lookup(INITIALIZERS, name, "initializer")
 
 
-def generator(seed: int, layer: int) -> np.random.Generator:
-    """The stream that draws one layer's initial values: a function of seed and layer alone."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, layer)))
+def draw_layers(
+    sizes: Sequence[int], each: Sequence[Initializer], seed: int | Sequence[int]
+) -> list[tuple[HostArray, HostArray]]:
+    """Weights (..., n_in, n_out) and bias (..., 1, n_out) of each layer, float64.
+
+    Each layer's stream is a function of its seed and its place alone.
+
+    Args:
+        sizes: widths from inputs to outputs.
+        each: the initialiser of each layer.
+        seed: one, or K for a leading axis of K members.
+    """
+
+    def draw(seed: int, i: int) -> tuple[HostArray, HostArray]:
+        stream = np.random.SeedSequence(seed, spawn_key=(0, i))
+        return each[i].draw(np.random.default_rng(stream), sizes[i], sizes[i + 1])
+
+    layers = range(len(sizes) - 1)
+    if not isinstance(seed, Sequence):
+        return [draw(int(seed), i) for i in layers]
+    drawn = [[draw(int(s), i) for s in seed] for i in layers]
+    return [(np.stack([w for w, _ in d]), np.stack([b for _, b in d])) for d in drawn]
+
+
+def class_numbers(n: int) -> HostArray:
+    """The labels 0 to n - 1."""
+    return np.arange(n)

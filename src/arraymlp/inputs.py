@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.backend import Array, Backend, is_device_array
-from arraymlp.batching import blocks
+from arraymlp.backend import Array, Backend, HostArray, is_device_array
+from arraymlp.batching import ROWS_AT_ONCE, blocks
 from arraymlp.losses import Loss, loss
 
 log = logging.getLogger("arraymlp")
-HostArray = np.ndarray[Any, Any]
-ROWS_AT_ONCE = 4096  # a check of that many rows at a time needs no memory worth speaking of
 
 
 def features(
@@ -37,6 +35,8 @@ def features(
 
 
 def _numeric(values: Any, backend: Backend, what: str) -> Array:
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{what} is a masked array, whose mask would be lost: fill it first")
     if is_device_array(values):
         backend.require(values, what)
         numeric = backend.xp.isdtype(values.dtype, ("bool", "integral", "real floating"))
@@ -118,13 +118,16 @@ def targets(
         ValueError: another length, not numeric, not finite, or nothing the loss can learn from.
     """
     y = _numeric(y, backend, what)
-    if y.ndim == 2 and y.shape[1] == 1:
+    floating = str(y.dtype).rpartition(".")[2].startswith(("float", "bfloat"))
+    column = loss(loss_name).classifies == "each" if loss_name != "auto" and floating else False
+    if y.ndim == 2 and y.shape[1] == 1 and not column:  # a column of labels, or of one number
         y = backend.xp.reshape(y, (-1,)) if is_device_array(y) else y.reshape(-1)
     if y.ndim not in (1, 2):
         raise ValueError(f"{what} must be 1-D or 2-D, not {y.ndim}-D of shape {tuple(y.shape)}")
+    if y.ndim == 2 and y.shape[1] == 0:
+        raise ValueError(f"{what} is empty: shape {tuple(y.shape)}")
     if y.shape[0] != n_samples:
         raise ValueError(f"{what} has {y.shape[0]} samples, but there are {n_samples} rows of data")
-    floating = str(y.dtype).rpartition(".")[2].startswith(("float", "bfloat"))
     if loss_name == "auto":
         if floating:
             name = "squared_error"
@@ -154,10 +157,11 @@ def _labels(
 ) -> Targets:
     host = backend.to_numpy(y) if is_device_array(y) else y
     known, positions = np.unique(host, return_inverse=True)
-    if known.dtype.kind == "b":
-        known = known.astype(np.int64)
     if known[0] < 0:
         raise ValueError(f"labels must not be negative, but {what} contains {known[0]}")
+    if known[-1] > np.iinfo(np.int64).max:
+        raise ValueError(f"labels must fit into int64, but {what} contains {known[-1]}")
+    known = known.astype(np.int64)
     if classes is not None:
         unseen = np.setdiff1d(known, classes)
         if unseen.size:

@@ -5,16 +5,14 @@ It computes outputs and gradients and knows nothing about training.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from numbers import Integral
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-
 from arraymlp.activations import Activation, activation
-from arraymlp.backend import Array, Backend, array_namespace, backend_of, is_device_array
-from arraymlp.batching import blocks
-from arraymlp.initializers import Initializer, generator, initializer
-from arraymlp.inputs import ROWS_AT_ONCE, features
+from arraymlp.backend import Array, Backend, HostArray, array_namespace, backend_of, is_device_array
+from arraymlp.batching import ROWS_AT_ONCE, blocks
+from arraymlp.initializers import Initializer, class_numbers, draw_layers, initializer
+from arraymlp.inputs import features
 from arraymlp.layer import Gradients, Layer
 from arraymlp.losses import Loss, loss
 
@@ -46,7 +44,7 @@ class MultilayerPerceptron:
 
     layers: list[Layer]
     loss: Loss
-    classes: np.ndarray[Any, Any] | None = None
+    classes: HostArray | None = None
 
     @classmethod
     def create(
@@ -57,7 +55,7 @@ class MultilayerPerceptron:
         loss_name: str | Loss = "softmax_cross_entropy",
         initializer_name: str | Initializer = "auto",
         seed: int | Sequence[int] = 0,
-        classes: np.ndarray[Any, Any] | None = None,
+        classes: HostArray | None = None,
         backend: Backend,
         dtype: str = "float32",
     ) -> Self:
@@ -75,30 +73,23 @@ class MultilayerPerceptron:
             dtype: "float32" or "float64".
         """
         for size in sizes:
-            if not isinstance(size, int | np.integer) or size < 1:
+            if not isinstance(size, Integral) or size < 1:
                 raise ValueError(f"layer sizes must be positive integers, not {size!r}")
         if len(sizes) < 2:
             raise ValueError(f"a network needs inputs and outputs, but sizes are {list(sizes)}")
         hidden = activation(activation_name)
         chosen = loss(loss_name)
-        layers = []
-        for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-            f = hidden if i < len(sizes) - 2 else activation("identity")
-            init = initializer(f.initializer if initializer_name == "auto" else initializer_name)
-            if isinstance(seed, int | np.integer):
-                weights, bias = init.draw(generator(int(seed), i), n_in, n_out)
-            else:
-                drawn = [init.draw(generator(int(s), i), n_in, n_out) for s in seed]
-                weights, bias = (np.stack(parts) for parts in zip(*drawn, strict=True))
-            layers.append(
-                Layer(
-                    backend.asarray(weights, dtype, copy=True),
-                    backend.asarray(bias, dtype, copy=True),
-                    f,
-                )
-            )
+        functions = [hidden] * (len(sizes) - 2) + [activation("identity")]
+        rules = [
+            initializer(f.initializer if initializer_name == "auto" else initializer_name)
+            for f in functions
+        ]
+        layers = [
+            Layer(backend.asarray(w, dtype, copy=True), backend.asarray(b, dtype, copy=True), f)
+            for (w, b), f in zip(draw_layers(sizes, rules, seed), functions, strict=True)
+        ]
         if classes is None and chosen.classifies == "one":
-            classes = np.arange(sizes[-1])
+            classes = class_numbers(sizes[-1])
         return cls(layers, chosen, classes)
 
     def __repr__(self) -> str:
@@ -237,9 +228,22 @@ class MultilayerPerceptron:
             return self.classes[chosen]
         backend = self.backend
         with backend.active():
-            labels = backend.asarray(self.classes)
+            labels = backend.asarray(self._device_classes())
             flat = backend.xp.take(labels, backend.xp.reshape(chosen, (-1,)), axis=0)
             return backend.xp.reshape(flat, chosen.shape)
+
+    def _device_classes(self) -> HostArray:
+        """The classes in the widest integers of the device: JAX without x64 has int32 alone."""
+        backend, classes = self.backend, self.classes
+        assert classes is not None
+        info = backend.xp.__array_namespace_info__()
+        wide = "int64" in info.dtypes(device=backend.device, kind="signed integer")
+        if not wide and classes[-1] >= 2**31:
+            raise ValueError(
+                f"labels such as {classes[-1]} do not fit the integers of {backend}: pass host "
+                "(NumPy) data to get them on the host"
+            )
+        return classes.astype("int64" if wide else "int32")
 
     def choices(self, s: Array, xp: Any) -> Array:
         """Logits as decisions, int32: positions in ``classes`` (..., N), or columns of 0 and 1."""
@@ -261,4 +265,7 @@ class MultilayerPerceptron:
             ]
             axis = 0 if self.members is None else 1
             result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
-        return backend.to_numpy(result) if on_host else result
+        if not on_host:
+            return result
+        found = backend.to_numpy(result)
+        return found if found.flags.writeable else found.copy()  # JAX's are read-only

@@ -1,21 +1,23 @@
 """Model files: one safetensors file that opens on any backend and runs no code when it does.
 
 The tensors are ``layers.0.weights``, ``layers.0.bias``, ...; the header's metadata holds, under
-``arraymlp``, a JSON object with the format's version, the activations, the loss and the classes.
+``arraymlp``, a JSON object with the format's version, the activations, the loss, the classes, and
+the SHA-256 of the tensors' bytes.
 """
 
+import hashlib
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arraymlp.activations import activation
-from arraymlp.backend import resolve
+from arraymlp.activations import ACTIVATIONS, activation
+from arraymlp.backend import HostArray, resolve
 from arraymlp.layer import Layer
-from arraymlp.losses import loss
+from arraymlp.losses import LOSSES, loss
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.settings import DTYPES
 
@@ -34,10 +36,18 @@ def save(network: MultilayerPerceptron, path: str | os.PathLike[str]) -> None:
         path: of the file; one that exists is replaced.
 
     Raises:
+        ValueError: an activation or loss of your own, which `load` could not find again.
         OSError: the file cannot be written; nothing is left behind.
     """
     from safetensors.numpy import save as to_bytes
 
+    if not isinstance(network, MultilayerPerceptron):
+        raise ValueError(f"save takes a network, such as run.network, not {type(network)}")
+    for layer in network.layers:
+        if ACTIVATIONS.get(layer.activation.name) is not layer.activation:
+            raise ValueError(f"{layer.activation} is not of this package: load could not find it")
+    if LOSSES.get(network.loss.name) is not network.loss:
+        raise ValueError(f"{network.loss} is not of this package: load could not find it")
     to_numpy = network.backend.to_numpy
     tensors = {}
     for i, layer in enumerate(network.layers):
@@ -48,25 +58,33 @@ def save(network: MultilayerPerceptron, path: str | os.PathLike[str]) -> None:
         "activations": [layer.activation.name for layer in network.layers],
         "loss": network.loss.name,
         "classes": None if network.classes is None else network.classes.tolist(),
+        "sha256": _digest(tensors),
     }
     write_whole(Path(path), to_bytes(tensors, {"arraymlp": json.dumps(header)}))
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is either the old one or the whole new one, whenever one looks."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    path = path.resolve()  # behind a link, the file it points to
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp's own mode would hide the file from others
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        os.unlink(name)
+        part.unlink(missing_ok=True)
         raise
+
+
+def _digest(tensors: dict[str, HostArray]) -> str:
+    """SHA-256 over the tensors' bytes, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
 
 
 def load(
@@ -93,7 +111,7 @@ def load(
     return network.to(place)
 
 
-def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, HostArray]]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
@@ -109,7 +127,7 @@ def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, An
         )
     try:
         header = json.loads(metadata["arraymlp"])
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ModelFileError(f"its arraymlp header is no JSON ({error})") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else header
@@ -117,9 +135,7 @@ def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, An
     return header, tensors
 
 
-def _network(
-    header: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]
-) -> MultilayerPerceptron:
+def _network(header: dict[str, Any], tensors: dict[str, HostArray]) -> MultilayerPerceptron:
     names = header.get("activations")
     if not isinstance(names, list) or not names:
         raise ModelFileError(f"its header lists no activations: {names!r}")
@@ -133,11 +149,22 @@ def _network(
             for i, name in enumerate(names)
         ]
         chosen = loss(header.get("loss", ""))
-        classes = None if header.get("classes") is None else np.asarray(header["classes"], np.int64)
+        classes = _classes(header.get("classes"))
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelFileError(str(error)) from error
+    if header.get("sha256") != _digest(tensors):
+        raise ModelFileError("its weights are damaged: their SHA-256 is not the header's")
     _require_fit(layers, chosen.classifies, classes)
     return MultilayerPerceptron(layers, chosen, classes)
+
+
+def _classes(values: Any) -> HostArray | None:
+    if values is None:
+        return None
+    classes = np.asarray(values)
+    if classes.dtype != np.int64:  # fractions would be cut off
+        raise ValueError(f"its classes are not integers: {values}")
+    return classes
 
 
 def _require_fit(layers: list[Layer], classifies: str, classes: Any) -> None:
@@ -154,11 +181,15 @@ def _require_fit(layers: list[Layer], classifies: str, classes: Any) -> None:
                 f"after {n_in} inputs of {first.dtype}"
             )
         n_in = w.shape[-1]
+    if layers[-1].activation.name != "identity":
+        raise ModelFileError(
+            f"its last activation must be identity, not {layers[-1].activation.name}"
+        )
     if classes is None:
         fits = classifies != "one"
     else:
         ascending = classes.ndim == 1 and bool((np.diff(classes) > 0).all())
         fits = ascending and len(classes) == (2 if classifies == "each" else n_in)
-        fits = fits and (classifies != "each" or n_in == 1)
+        fits = fits and classifies != "no" and (classifies != "each" or n_in == 1)
     if not fits:
         raise ModelFileError(f"its classes do not fit its {n_in} outputs: {classes}")

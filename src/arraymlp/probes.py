@@ -10,6 +10,7 @@ from typing import Any
 
 from arraymlp.backend import Array, Backend
 from arraymlp.batching import blocks
+from arraymlp.data import Data
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.step import Hyper, State, Step
@@ -58,31 +59,45 @@ class Measurement:
         return asdict(self)
 
 
-def probed_steps(total: int, steps_per_epoch: int) -> set[int]:
-    """Every step up to 32, then 12 a decade, and the last of each epoch."""
-    spaced = {
-        round(10 ** (i / STEPS_A_DECADE)) for i in range(ceil(STEPS_A_DECADE * log10(total + 1)))
-    }
-    every = set(range(1, min(total, EVERY_STEP_UNTIL) + 1))
-    return (
-        {s for s in spaced if s <= total}
-        | every
-        | set(range(steps_per_epoch, total + 1, steps_per_epoch))
-    )
+def probed_steps(done: int, whole: int, epochs: int, steps_per_epoch: int) -> set[int]:
+    """Of the steps after ``done``: the run's first 32, then 12 a decade, and each epoch's last."""
+    total = whole + epochs * steps_per_epoch
+    decades = range(ceil(STEPS_A_DECADE * log10(total + 1)))
+    chosen = {round(10 ** (i / STEPS_A_DECADE)) for i in decades}
+    chosen |= {*range(1, EVERY_STEP_UNTIL + 1)}
+    chosen |= {*range(whole + steps_per_epoch, total + 1, steps_per_epoch)}
+    return {step for step in chosen if done < step <= total}
 
 
 class Probes:
-    """Wraps a step so that the chosen ones are measured; everyone else sees an ordinary step."""
+    """Wraps a step so that the chosen ones are measured; everyone else sees an ordinary step.
+
+    Args:
+        data: its first training rows are the sample.
+        backend: where it is.
+        done: steps of the run so far.
+        whole: of these, the steps before the epoch that comes next.
+        epoch: number of the epoch that comes next.
+        epochs: how many will come.
+        steps_per_epoch: of how many steps each.
+    """
 
     def __init__(
-        self, X: Array, y: Array, backend: Backend, done: int, total: int, steps_per_epoch: int
+        self,
+        data: Data,
+        backend: Backend,
+        done: int,
+        whole: int,
+        epoch: int,
+        epochs: int,
+        steps_per_epoch: int,
     ) -> None:
-        sample = next(blocks(X.shape[0], SAMPLE_ROWS))
-        self.x, self.y = X[sample, :], y[sample, ...]
+        sample = next(blocks(data.X.shape[0], SAMPLE_ROWS))
+        self.x, self.y = data.X[sample, :], data.y.values[sample, ...]
         self.backend = backend
-        self.steps_per_epoch = steps_per_epoch
-        self.steps = probed_steps(total, steps_per_epoch)
-        self.done = done
+        self.steps = probed_steps(done, whole, epochs, steps_per_epoch)
+        self.done, self.whole = done, whole
+        self.epoch, self.steps_per_epoch = epoch, steps_per_epoch
         self.pending: list[tuple[int, dict[str, Any]]] = []
 
     def wrap(self, step: Step, reduction: str) -> Step:
@@ -152,7 +167,8 @@ class Probes:
             for name, value in figures.items():
                 found = [next(rest) for _ in _flat(value)]
                 filled[name] = found if isinstance(value, list) else (found or [None])[0]
-            measurements.append(Measurement(step, (step - 1) // self.steps_per_epoch, **filled))
+            epoch = self.epoch + (step - self.whole - 1) // self.steps_per_epoch
+            measurements.append(Measurement(step, epoch, **filled))
         self.pending = []
         return measurements
 

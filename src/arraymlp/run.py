@@ -29,6 +29,8 @@ class Run:
         measurements: what the probes measured, where they were on.
         shut_units: with probes, for each hidden layer how many units no training row opens.
         interrupted: True where Ctrl-C ended the run early.
+        position: minibatches done of an epoch that Ctrl-C broke off; 0 between epochs. The epoch's
+            rest is the first thing that ``train(network=run)`` does, with a record of its own.
     """
 
     network: MultilayerPerceptron
@@ -41,6 +43,7 @@ class Run:
     measurements: list[Measurement] = field(default_factory=list, repr=False)
     shut_units: list[Any] = field(default_factory=list)
     interrupted: bool = False
+    position: int = 0
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.network, self.history))
@@ -51,9 +54,9 @@ class Run:
         return self.backend.device
 
     @property
-    def epochs_done(self) -> int:
-        """Epochs trained so far, those of earlier calls included: the next one's number."""
-        return int(self.history[-1]["epoch"]) + 1 if len(self.history) else 0
+    def next_epoch(self) -> int:
+        """Number of the epoch that comes next; one broken off comes again, for its rest."""
+        return int(self.history[-1]["epoch"]) + (self.position == 0) if len(self.history) else 0
 
     @property
     def steps_done(self) -> int:

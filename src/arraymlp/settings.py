@@ -20,12 +20,15 @@ DTYPES = ("float32", "float64")
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a run, each documented in `train`; their defaults stand here alone."""
+    """The settings of a run, each documented in `train`; their defaults stand here alone.
+
+    Of a run that went on with a given network, initializer and seed are None: they are not known.
+    """
 
     hidden: Sequence[int] = (100, 100)
     activation: str | Activation = "relu"
     loss: str | Loss = "auto"
-    initializer: str | Initializer = "auto"
+    initializer: str | Initializer | None = "auto"
     optimizer: str | Optimizer = "momentum"
     learning_rate: float | Sequence[float] = 0.05
     epochs: int = 20
@@ -33,7 +36,7 @@ class Settings:
     reduction: Literal["mean", "sum"] = "mean"
     shuffle: bool = True
     drop_last: bool = False
-    seed: int | Sequence[int] = 0
+    seed: int | Sequence[int] | None = 0
     order_seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
     training_error: bool = False
@@ -49,7 +52,7 @@ class Settings:
         activation(self.activation)
         if self.loss != "auto":
             loss(self.loss)
-        if self.initializer != "auto":
+        if self.initializer not in ("auto", None):
             initializer(self.initializer)
         optimizer(self.optimizer)
         for rate in values("learning_rate", self.learning_rate):
@@ -58,7 +61,7 @@ class Settings:
         _whole("epochs", self.epochs, 0)
         _whole("batch_size", self.batch_size, 1)
         _whole("order_seed", self.order_seed, 0)
-        for seed in values("seed", self.seed):
+        for seed in () if self.seed is None else values("seed", self.seed):
             _whole("seed", seed, 0)
         for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
             if getattr(self, name) not in allowed:

@@ -1,6 +1,7 @@
 """train(): the one training loop."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import numpy as np
 from arraymlp.activations import Activation
 from arraymlp.backend import Array, Backend, is_device_array, resolve
 from arraymlp.batching import epoch_order, minibatches
-from arraymlp.data import Data, load_data
+from arraymlp.data import Data, add_validation, load_data, require_minibatches
 from arraymlp.diagnosis import diagnose
 from arraymlp.evaluation import evaluate
 from arraymlp.history import History, Record
@@ -85,10 +86,12 @@ def train(
         probes: False; True measures the insides of the layers for the diagnosis.
         preset: "default", or "lab" for the settings of the published lab.
         network: a network to go on training (it is copied, the optimiser starts afresh), or a
-            `Run` to go on with exactly where it stopped, on its own data unless X and y are given.
+            `Run` to go on with exactly where it stopped, with its settings, and on its data
+            unless X and y are given. (Data that needed no conversion is the caller's own memory:
+            what changes there changes for the run.)
         backend: "auto", "numpy", "cupy", "torch", "jax"; see `arraymlp.resolve`.
         device: the backend's device; None for its default.
-        callbacks: each is called with an `EpochEnd` after each epoch; True as an answer stops.
+        callbacks: each is called with an `EpochEnd` after each epoch; the answer True stops.
         progress: True shows a progress bar, or a line an epoch where the output is no terminal.
 
     Returns:
@@ -123,10 +126,13 @@ def train(
     called = _callables(callbacks)
     place = _place(X, old, backend, device)
     with place.active():
-        if before is not None and X is None and y is None and validation is None:
+        if before is not None and X is None and y is None:
             data = before.data.moved(before.backend, place)
         else:
-            data = load_data(X, y, validation, settings, old, place)
+            data = load_data(X, y, settings, old, place)
+        if validation is not None:
+            data = add_validation(data, validation, settings, place)
+        require_minibatches(data.X.shape[0], settings)
         run = _start(data, settings, place, old, before)
         _loop(run, called, progress)
     run.findings = diagnose(run)
@@ -135,8 +141,9 @@ def train(
 
 def _settings(given: dict[str, Any], preset: str, old: Any, before: Run | None) -> Settings:
     """The preset's settings or the earlier run's, with what was given in their place."""
+    base = find_preset(preset)
     if old is None:
-        return find_preset(preset).updated(given)
+        return base.updated(given)
     if not isinstance(old, MultilayerPerceptron):
         raise ValueError(f"network must be a MultilayerPerceptron or a Run, not {type(old)}")
     fixed = ("hidden", "activation", "loss", "initializer", "seed", "dtype")
@@ -145,8 +152,20 @@ def _settings(given: dict[str, Any], preset: str, old: Any, before: Run | None) 
         raise ValueError(
             f"{', '.join(clash)} cannot be given together with network=, which has its own"
         )
-    base = find_preset(preset) if before is None else before.settings
-    return base.updated({**given, "dtype": old.dtype})
+    if before is not None:
+        if preset != "default":
+            raise ValueError(
+                f"preset {preset!r} cannot be given with a Run, which has its settings"
+            )
+        return before.settings.updated(given)
+    # What a given network was made with is read off it; how it was drawn is not known.
+    own = {
+        "hidden": old.sizes[1:-1],
+        "activation": old.layers[0].activation if len(old.layers) > 1 else None,
+        "loss": old.loss,
+        "dtype": old.dtype,
+    }
+    return replace(base.updated({**given, **own}), seed=None, initializer=None)
 
 
 def _callables(callbacks: Iterable[Callback]) -> list[Callback]:
@@ -182,10 +201,17 @@ def _start(
     history = History(list(before.history.records))
     run = Run(network, history, place, settings, data, state)
     run.measurements = list(before.measurements)
+    same = ("batch_size", "drop_last", "shuffle", "order_seed")
+    if data.X.shape == before.data.X.shape and all(
+        getattr(settings, name) == getattr(before.settings, name) for name in same
+    ):
+        run.position = before.position
     return run
 
 
 def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPerceptron:
+    assert settings.initializer is not None  # only a given network's are unknown
+    assert settings.seed is not None
     return MultilayerPerceptron.create(
         [int(data.X.shape[1]), *(int(n) for n in settings.hidden), data.y.n_outputs],
         activation_name=settings.activation,
@@ -230,17 +256,17 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
     """Epochs of minibatches: the training itself."""
     settings, data, place = run.settings, run.data, run.backend
     n, size = data.X.shape[0], settings.batch_size
+    first = run.next_epoch
+    per_epoch = n // size if settings.drop_last else -(-n // size)
     hyper = _hyper(settings, run.network)
     step = choose_step(find_optimizer(settings.optimizer), settings.reduction)
     probes = None
     if settings.probes:
-        per_epoch = n // size if settings.drop_last else -(-n // size)
-        total = run.steps_done + settings.epochs * per_epoch
-        probes = Probes(data.X, data.y.values, place, run.steps_done, total, per_epoch)
+        whole = run.steps_done - run.position  # steps of whole epochs
+        probes = Probes(data, place, run.steps_done, whole, first, settings.epochs, per_epoch)
         step = probes.wrap(step, settings.reduction)
     shown = progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
     largest = size * max(layer.n_in * layer.n_out for layer in run.network.layers)
-    first = run.epochs_done
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
     with (
         blas_threads(place.name, largest),
@@ -251,11 +277,14 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
         for epoch in range(first, first + settings.epochs):
             started = perf_counter()
             order = epoch_order(n, settings.order_seed, epoch) if settings.shuffle else None
-            batches = minibatches(data.X, data.y.values, size, order, settings.drop_last, place)
+            batches = minibatches(
+                data.X, data.y.values, size, order, settings.drop_last, place, run.position
+            )
             loss, steps, rows = run_epoch(step, run, batches, hyper, interrupt)
             run.interrupted = interrupt.requested
             if steps == 0:
                 break
+            run.position = (run.position + steps) % per_epoch
             figures = _read({"loss": loss / rows, **_evaluations(run)}, run, probes)
             seconds = perf_counter() - started
             run.history.records.append(
@@ -273,7 +302,7 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
                 run.history[-1], epoch - first + 1, settings.epochs, run.network, run.history
             )
             answers = [callback(event) for callback in (shown.update, *callbacks)]
-            if interrupt.requested or any(answer is True for answer in answers):
+            if interrupt.requested or any(isinstance(a, bool | np.bool) and a for a in answers):
                 break
         if probes is not None:
             run.shut_units = shut_units(run.network, data.X, place)
