@@ -4,10 +4,10 @@ from math import erf, exp, expm1, log, pi, sqrt, tanh
 
 import numpy as np
 import pytest
-from conftest import assert_same
 
 from arraymlp import Backend
 from arraymlp.activations import ACTIVATIONS, Activation, activation
+from conftest import assert_same
 
 # Textbook formulas, for the Python floats between -20 and 20 where they do not overflow.
 FORMULAS = {
@@ -58,9 +58,7 @@ def test_derivative_is_the_slope_of_the_formula(backend: Backend, dtype: str, na
     s = backend.asarray(points, dtype)
     h = 2e-6  # below the 1e-5 between the nearest point and the kink at 0
     formula = FORMULAS[name]
-    slope = [
-        (formula(float(v) + h) - formula(float(v) - h)) / (2 * h) for v in backend.to_numpy(s)
-    ]
+    slope = [(formula(float(v) + h) - formula(float(v) - h)) / (2 * h) for v in backend.to_numpy(s)]
     found = f.derivative(s, f(s), backend.xp) * backend.xp.ones_like(s)
     # The difference is off by eps |f| / h = 2e-9 at |s| = 20.
     tolerance = max(ROUNDING[dtype], 1e-8)

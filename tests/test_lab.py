@@ -12,7 +12,7 @@ from arraymlp.lab import EXPERIMENTS, LabResult, Outcome, run_lab
 from arraymlp.report import findings_json, require_writable, write_report
 
 
-def outcome(name, accuracy, constant=(), seed=0, epochs=70, interrupted=False):
+def outcome(name, accuracy, constant=(), seed=0, epochs=70, asked=None, interrupted=False):
     """An outcome with a final accuracy, and a constant class in its first epochs."""
     counts = [[10000.0 * (k == c) for k in range(10)] for c in constant]
     counts += [[1000.0] * 10] * (epochs - len(constant))
@@ -20,7 +20,10 @@ def outcome(name, accuracy, constant=(), seed=0, epochs=70, interrupted=False):
         {"epoch": e, "validation_error": 1 - accuracy / 100, "predicted": c, "seconds": 1.0}
         for e, c in enumerate(counts)
     ]
-    run = SimpleNamespace(history=History(records), interrupted=interrupted, findings=[])
+    settings = SimpleNamespace(epochs=epochs if asked is None else asked)
+    run = SimpleNamespace(
+        history=History(records), interrupted=interrupted, findings=[], settings=settings
+    )
     return Outcome(EXPERIMENTS[name], seed, run, 1.0)
 
 
@@ -52,6 +55,15 @@ def test_bands(name, accuracy, constant, in_band):
 def test_only_runs_of_full_length_are_judged():
     assert outcome("relu-0.05", 9.58, (6,) * 3, epochs=3).verdict.in_band is None
     assert outcome("sigmoid-0.05", 97.4, interrupted=True).verdict.in_band is None
+
+
+def test_a_run_that_broke_down_before_its_last_epoch_is_out_of_band():
+    assert outcome("sigmoid-0.5", 9.8, (4,) * 3, epochs=3, asked=70).verdict.in_band is False
+
+
+def test_a_change_of_class_is_no_escape():
+    found = outcome("relu-0.005", 9.58, (7,) * 30 + (6,) * 40).verdict
+    assert (found.in_band, found.escaped) == (False, False)
 
 
 def result_of(*outcomes):

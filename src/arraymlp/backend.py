@@ -66,7 +66,12 @@ class Backend:
     _context: Callable[[], AbstractContextManager[Any]] = field(repr=False, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version} on {_device_name(self.device)}"
+        return f"{self.name} {self.version} on {self.device_name}"
+
+    @property
+    def device_name(self) -> str:
+        """The device as the user would write it: "cpu", "cuda:0", "device1"."""
+        return _device_name(self.device)
 
     def asarray(self, values: Any, dtype: str | None = None, *, copy: bool | None = None) -> Array:
         """Bring host data, or an array already on this device, in as an array of this backend.
@@ -125,13 +130,13 @@ class Backend:
         there = backend_of(array)
         if (there.name, there.device) != (self.name, self.device):
             raise ValueError(
-                f"{what} is on {there.name}, device {_device_name(there.device)}, but "
-                f"{self.name}, device {_device_name(self.device)} was expected: pass host (NumPy) "
+                f"{what} is on {there.name}, device {there.device_name}, but "
+                f"{self.name}, device {self.device_name} was expected: pass host (NumPy) "
                 "data, or move it first"
             )
 
     def __reduce__(self) -> Any:
-        return _restored, (self.name, _device_name(self.device))
+        return _restored, (self.name, self.device_name)
 
     def active(self) -> AbstractContextManager[Any]:
         """Context in which this device is the current one; JAX is kept from using TF32 in it.
@@ -323,7 +328,7 @@ def _try(name: str, device: Any) -> Backend | str:
 
 def _check(backend: Backend) -> None:
     """Run elementwise operations and a matrix product: what is imported need not work."""
-    place = (backend.name, _device_name(backend.device))
+    place = (backend.name, backend.device_name)
     if place in _SEEN_WORKING:
         return
     xp = backend.xp
@@ -367,9 +372,7 @@ def resolve(
         found = backend_of(like)
         wanted = found if device is None else _try(found.name, device)
         if not isinstance(wanted, Backend) or wanted.device != found.device:
-            raise ValueError(
-                f"the data is on {_device_name(found.device)}, but device={device!r} was given"
-            )
+            raise ValueError(f"the data is on {found.device_name}, but device={device!r} was given")
         return _logged(found)
     if name == "auto" and device in (None, "cpu"):
         cupy = _try("cupy", None) if device is None else "device='cpu'"
@@ -433,7 +436,7 @@ def available_backends() -> list[BackendStatus]:
 
 
 def _describe_device(backend: Backend) -> str:
-    name = _device_name(backend.device)
+    name = backend.device_name
     if backend.name == "cupy":
         runtime = import_module("cupy").cuda.runtime
         model = runtime.getDeviceProperties(backend.device.id)["name"].decode()

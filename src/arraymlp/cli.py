@@ -100,19 +100,26 @@ def _lab(
     dtype: str,
     report: Path | None,
 ) -> int:
-    from arraymlp.lab import run_lab
+    from arraymlp.backend import resolve, why_not
+    from arraymlp.lab import experiments, run_lab
     from arraymlp.progress import Progress, progress_for
 
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, not {seeds}")
     if epochs < 1:
         raise ValueError(f"--epochs must be at least 1, not {epochs}")
+    names = None if runs is None else [name.strip() for name in runs.split(",")]
+    experiments(names)  # a wrong name is an error before anything is set up
     if report is not None:
         from arraymlp.plots import figure
         from arraymlp.report import require_writable
 
         figure()  # Matplotlib is missed now, not after the training
         require_writable(report)
+
+    place = resolve(backend, device)
+    absent = why_not("cupy") if backend == "auto" and place.name == "numpy" else ""
+    print(f"backend: {place}" + (f" (no CuPy: {absent})" if absent else ""), flush=True)
 
     def watch(title: str) -> Progress:
         shown = progress_for(True, epochs, title)
@@ -121,9 +128,9 @@ def _lab(
         return shown
 
     result = run_lab(
-        None if runs is None else [name.strip() for name in runs.split(",")],
-        backend=backend,
-        device=device,
+        names,
+        backend=place.name,
+        device=place.device,
         epochs=epochs,
         seeds=range(seed, seed + seeds),
         dtype=dtype,

@@ -15,6 +15,7 @@ from typing import Any
 from arraymlp._checks import lookup
 from arraymlp.backend import Backend, resolve
 from arraymlp.datasets import MNIST, load_mnist
+from arraymlp.evaluation import only_class
 from arraymlp.progress import Progress
 from arraymlp.run import NonFiniteLossError, Run
 from arraymlp.settings import LAB
@@ -79,24 +80,22 @@ class Outcome:
 
     @property
     def accuracy(self) -> float:
-        """Final test accuracy in percent."""
-        return 100 * (1 - float(self.run.history[-1]["validation_error"]))
+        """Final test accuracy in percent, to the hundredth that 10,000 images can tell."""
+        return round(100 * (1 - float(self.run.history[-1]["validation_error"])), 2)
 
     @property
     def constant_classes(self) -> list[int | None]:
         """For each epoch the one class given to all test images, or None where there are more."""
-        found: list[int | None] = []
-        for counts in self.run.history["predicted"]:
-            top = max(range(len(counts)), key=counts.__getitem__)
-            found.append(top if counts[top] == sum(counts) else None)
-        return found
+        return [only_class(counts) for counts in self.run.history["predicted"]]
 
     @property
     def verdict(self) -> Verdict:
         """The run held against its band; only a run of full length is judged."""
         epochs = len(self.run.history)
-        if epochs != LAB.epochs or self.run.interrupted:
+        if self.run.interrupted or self.run.settings.epochs != LAB.epochs:
             return Verdict(None, f"not judged: {epochs} of {LAB.epochs} epochs")
+        if epochs < LAB.epochs:
+            return Verdict(False, f"stopped after {epochs} epochs: the loss is not finite")
         return self.experiment.judge(self)
 
 
@@ -126,11 +125,12 @@ def _sticks(outcome: Outcome) -> Verdict:
     stuck = next((i for i, c in enumerate(classes) if c is None or c != first), len(classes))
     if stuck == len(classes):
         return Verdict(first == 7, f"stuck: class {first} for all images, all epochs", False)
-    return Verdict(
-        stuck >= STUCK_EPOCHS and 97.0 <= outcome.accuracy <= 98.4,
-        f"stuck at class {first} for {stuck} epochs, then learned",
-        True,
-    )
+    if stuck < STUCK_EPOCHS:
+        return Verdict(False, f"not stuck: one class for the first {stuck} epochs only")
+    what = f"stuck at class {first} for {stuck} epochs, then "
+    if outcome.accuracy < 97.0:
+        return Verdict(False, f"{what}ended at {outcome.accuracy:.2f} %", False)
+    return Verdict(outcome.accuracy <= 98.4, f"{what}learned", True)
 
 
 EXPERIMENTS: dict[str, Experiment] = {

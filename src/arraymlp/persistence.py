@@ -152,9 +152,9 @@ def _network(header: dict[str, Any], tensors: dict[str, HostArray]) -> Multilaye
         classes = _classes(header.get("classes"))
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelFileError(str(error)) from error
+    _require_fit(layers, chosen.classifies, classes)
     if header.get("sha256") != _digest(tensors):
         raise ModelFileError("its weights are damaged: their SHA-256 is not the header's")
-    _require_fit(layers, chosen.classifies, classes)
     return MultilayerPerceptron(layers, chosen, classes)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from arraymlp import plots
 from arraymlp.datasets import published_curves
 from arraymlp.history import finite
-from arraymlp.lab import LabResult, Outcome
+from arraymlp.lab import EXPERIMENTS, LabResult, Outcome
 from arraymlp.persistence import write_whole
 
 MISREAD_DIGITS = 30
@@ -44,6 +44,10 @@ def write_report(result: LabResult, folder: Path) -> Path:
     sections = [_section(result.of(name), result, pictures) for name in result.names]
     page = _page(result, sections)
     folder.mkdir(parents=True, exist_ok=True)
+    for name in EXPERIMENTS:  # pictures of an earlier report that this one does not have
+        for path in folder.glob(f"{name}-*.png"):
+            if path.name not in pictures:
+                path.unlink()
     for name, png in pictures.items():
         write_whole(folder / name, png)
     write_whole(folder / "findings.json", findings_json(result).encode())
@@ -56,7 +60,7 @@ def findings_json(result: LabResult) -> str:
     content = {
         "backend": result.backend.name,
         "version": result.backend.version,
-        "device": str(result.backend.device),
+        "device": result.backend.device_name,
         "dtype": result.dtype,
         "seconds": result.seconds,
         "interrupted": result.interrupted,
@@ -137,14 +141,10 @@ def _story(outcome: Outcome) -> str:
 
 def _misread(outcome: Outcome, result: LabResult, pictures: dict[str, bytes]) -> str:
     """Some of the digits the network was most sure about and wrong."""
-    if any(
-        f.kind in ("constant_predictions", "divergence") and f.to_epoch == last_epoch(outcome)
-        for f in outcome.run.findings
-    ):
-        wrong = 1 - outcome.accuracy / 100
+    if outcome.constant_classes[-1] is not None:
         return (
-            f"<p>The network gives every image the same class, so it misreads {wrong:.1%} of them; "
-            "single digits show nothing.</p>"
+            "<p>The network gives every image the same class, and so misreads "
+            f"{100 - outcome.accuracy:.2f} % of them.</p>"
         )
     p = outcome.run.network.predict_proba(result.mnist.X_test)
     predicted = p.argmax(axis=1)
@@ -166,11 +166,6 @@ def _misread(outcome: Outcome, result: LabResult, pictures: dict[str, bytes]) ->
     )
 
 
-def last_epoch(outcome: Outcome) -> int:
-    """Number of the run's last epoch, from 0."""
-    return int(outcome.run.history[-1]["epoch"])
-
-
 def _other_seeds(outcomes: list[Outcome]) -> str:
     rows = "".join(
         f"<tr><td>{o.seed}<td>{o.accuracy:.2f} %<td>{_mark(o.verdict.in_band)}"
@@ -179,8 +174,8 @@ def _other_seeds(outcomes: list[Outcome]) -> str:
         for o in outcomes
     )
     return (
-        "<h3>All seeds</h3><table><tr><th>seed<th>test accuracy<th>in band<th>what happened"
-        f"<th>findings</tr>{rows}</table>"
+        "<h3>All seeds</h3><table class=seeds><tr><th>seed<th>test accuracy<th>in band"
+        f"<th>what happened<th>findings</tr>{rows}</table>"
     )
 
 
@@ -235,8 +230,10 @@ h3{margin:1.3em 0 .3em;font-size:1.05rem}.lead{max-width:46em}
 .sub{color:#555;margin:.2em 0 1em}.cap{color:#555;font-size:.87rem;max-width:56em}
 img{max-width:100%;height:auto;display:block}.wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.92rem;margin:1em 0}
+td:nth-child(-n+3),td:last-child{white-space:nowrap}
 th,td{text-align:left;padding:.35em .8em .35em 0;border-bottom:1px solid #e3e3e3;vertical-align:top}
 .story{padding-left:1.2em;max-width:56em}.story li{margin:.5em 0}
 .story b{background:#eef2f7;border-radius:4px;padding:.1em .45em;margin-right:.3em;font-weight:600}
+.seeds td:last-child{white-space:normal}
 .bad{color:#b00020}
 """

@@ -1,0 +1,340 @@
+"""The network: backpropagation against finite differences, members, and what predictions mean."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arraymlp import Backend, MultilayerPerceptron, normal, resolve
+from arraymlp.activations import ACTIVATIONS
+from arraymlp.losses import LOSSES
+from conftest import assert_same, on_host
+from gradcheck import backward_gradients, max_relative_error
+
+NUMPY = resolve("numpy")
+ROWS = np.random.default_rng(40).normal(size=(5, 3))
+TARGETS = {
+    "softmax_cross_entropy": np.asarray([0, 1, 1, 0, 1], np.int32),
+    "binary_cross_entropy": np.random.default_rng(41).integers(0, 2, (5, 2)).astype(float),
+    "squared_error": np.random.default_rng(42).normal(size=(5, 2)),
+}
+EVERY_LOSS = pytest.mark.parametrize("loss", sorted(LOSSES))
+
+
+def network_of(sizes: tuple[int, ...], **more: Any) -> MultilayerPerceptron:
+    """A small network whose biases are not zero either."""
+    settings = {"initializer_name": normal(0.7), "dtype": "float64", "backend": NUMPY, **more}
+    return MultilayerPerceptron.create(sizes, **settings)
+
+
+def target(loss: str, backend: Backend, dtype: str = "float64") -> Any:
+    y = TARGETS[loss]
+    return backend.asarray(y, "int32" if y.dtype == np.int32 else dtype)
+
+
+class TestGradients:
+    @EVERY_LOSS
+    @pytest.mark.parametrize("hidden", [(4,), (4, 3), (4, 3, 4)], ids=len)
+    @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+    def test_backward_is_the_numeric_gradient(
+        self, activation: str, hidden: tuple[int, ...], loss: str
+    ) -> None:
+        network = network_of((3, *hidden, 2), activation_name=activation, loss_name=loss, seed=2)
+        assert max_relative_error(network, ROWS, target(loss, NUMPY)) < 1e-6
+
+    @EVERY_LOSS
+    def test_backward_is_the_numeric_gradient_without_hidden_layers(self, loss: str) -> None:
+        network = network_of((3, 2), loss_name=loss)
+        assert max_relative_error(network, ROWS, target(loss, NUMPY)) < 1e-6
+
+    @EVERY_LOSS
+    def test_backward_is_the_numeric_gradient_on_every_backend(
+        self, backend: Backend, float64: str, loss: str
+    ) -> None:
+        network = network_of((3, 4, 2), activation_name="tanh", loss_name=loss, backend=backend)
+        x = backend.asarray(ROWS, float64)
+        assert max_relative_error(network, x, target(loss, backend)) < 1e-6
+
+    def test_backward_is_the_numeric_gradient_of_three_members(
+        self, backend: Backend, float64: str
+    ) -> None:
+        network = network_of((3, 4, 2), activation_name="tanh", seed=[0, 1, 2], backend=backend)
+        x = backend.asarray(ROWS, float64)
+        y = target("softmax_cross_entropy", backend)
+        assert max_relative_error(network, x, y) < 1e-6
+
+    def test_gradients_have_the_parameters_kind(self, backend: Backend, dtype: str) -> None:
+        network = network_of((3, 4, 2), seed=[0, 1, 2], backend=backend, dtype=dtype)
+        x = backend.asarray(ROWS, dtype)
+        passes = network.forward(x)
+        _, delta = network.loss(passes[-1].z, target("softmax_cross_entropy", backend))
+        for layer, of in zip(network.layers, network.backward(passes, delta), strict=True):
+            assert_same(of.weights * 0, layer.weights * 0)
+            assert_same(of.bias * 0, layer.bias * 0)
+
+    def test_backward_changes_no_parameter(self, backend: Backend) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype="float32")
+        before = network.copy()
+        x = backend.asarray(ROWS, "float32")
+        passes = network.forward(x)
+        _, delta = network.loss(passes[-1].z, target("softmax_cross_entropy", backend))
+        network.backward(passes, delta)
+        for layer, old in zip(network.layers, before.layers, strict=True):
+            assert_same(layer.weights, old.weights)
+            assert_same(layer.bias, old.bias)
+
+
+class TestMembers:
+    @EVERY_LOSS
+    def test_three_members_are_three_networks(
+        self, backend: Backend, float64: str, loss: str
+    ) -> None:
+        x, y = backend.asarray(ROWS, float64), target(loss, backend)
+        together = network_of((3, 4, 2), loss_name=loss, seed=[5, 6, 7], backend=backend)
+        logits = together.forward(x)[-1].z
+        gradients = backward_gradients(together, x, y)
+        for k, seed in enumerate([5, 6, 7]):
+            alone = network_of((3, 4, 2), loss_name=loss, seed=seed, backend=backend)
+            # A batched product may sum in another order.
+            assert_same(logits[k, :, :], alone.forward(x)[-1].z, rtol=1e-13, atol=1e-14)
+            for ours, theirs in zip(gradients, backward_gradients(alone, x, y), strict=True):
+                np.testing.assert_allclose(ours[k], theirs, rtol=1e-12, atol=1e-14)
+
+    def test_member_is_that_network(self, backend: Backend) -> None:
+        together = network_of((3, 4, 2), seed=[5, 6, 7], backend=backend, dtype="float32")
+        last = network_of((3, 4, 2), seed=7, backend=backend, dtype="float32")
+        for k in (2, -1):
+            for ours, theirs in zip(together.member(k).layers, last.layers, strict=True):
+                assert_same(ours.weights, theirs.weights)
+                assert_same(ours.bias, theirs.bias)
+
+    def test_member_out_of_range_is_an_index_error(self) -> None:
+        with pytest.raises(IndexError, match=r"no member 3 in .* 3 x 3-2"):
+            network_of((3, 2), seed=[0, 1, 2]).member(3)
+
+    def test_one_network_has_no_members(self) -> None:
+        with pytest.raises(IndexError, match="no member 0"):
+            network_of((3, 2)).member(0)
+
+    def test_a_population_of_one_keeps_its_axis(self) -> None:
+        network = network_of((3, 2), seed=[4])
+        assert network.members == 1
+        assert network.logits(ROWS).shape == (1, 5, 2)
+
+    def test_predictions_have_a_row_of_samples_for_each_member(self, backend: Backend) -> None:
+        together = network_of((3, 4, 2), seed=[5, 6, 7], backend=backend, dtype="float32")
+        labels, probabilities = together.predict(ROWS), together.predict_proba(ROWS)
+        assert (labels.shape, probabilities.shape) == ((3, 5), (3, 5, 2))
+        for k in range(3):
+            np.testing.assert_array_equal(labels[k], together.member(k).predict(ROWS))
+
+
+class TestShapes:
+    @given(
+        sizes=st.lists(st.integers(1, 5), min_size=2, max_size=5),
+        batch=st.integers(1, 6),
+        members=st.none() | st.integers(1, 3),
+        loss=st.sampled_from(sorted(LOSSES)),
+        data=st.data(),
+    )
+    @settings(max_examples=60, deadline=None)
+    def test_any_sizes_go_forward_and_back(
+        self, sizes: list[int], batch: int, members: int | None, loss: str, data: st.DataObject
+    ) -> None:
+        seed = 0 if members is None else list(range(members))
+        leading = () if members is None else (members,)
+        network = network_of(tuple(sizes), loss_name=loss, seed=seed)
+        x = np.random.default_rng(43).normal(size=(batch, sizes[0]))
+        y: Any = np.zeros((batch, sizes[-1]))
+        if loss == "softmax_cross_entropy":
+            y = np.full(batch, data.draw(st.integers(0, sizes[-1] - 1)))
+        passes = network.forward(x)
+        value, delta = network.loss(passes[-1].z, y)
+        assert value.shape == (*leading, batch)
+        assert [p.z.shape for p in passes] == [(*leading, batch, n) for n in sizes[1:]]
+        gradients = network.backward(passes, delta)
+        assert [g.weights.shape for g in gradients] == [a.weights.shape for a in network.layers]
+        assert [g.bias.shape for g in gradients] == [(*leading, 1, n) for n in sizes[1:]]
+        for k in range(members or 0):
+            alone = backward_gradients(network.member(k), x, y)
+            for ours, theirs in zip(backward_gradients(network, x, y), alone, strict=True):
+                np.testing.assert_allclose(ours[k], theirs, rtol=1e-11, atol=1e-13)
+
+    @given(n=st.sampled_from([1, 4095, 4096, 4097, 9000]))
+    @settings(max_examples=5, deadline=None)
+    def test_any_number_of_rows_is_predicted_in_order(self, n: int) -> None:
+        X = np.random.default_rng(44).normal(size=(n, 3))
+        network = network_of((3, 2), seed=[0, 1])
+        layer = network.layers[0]
+        # The rows of a product may be summed in another order in another block.
+        np.testing.assert_allclose(
+            network.logits(X), X @ layer.weights + layer.bias, rtol=1e-13, atol=1e-14
+        )
+
+    def test_many_rows_are_predicted_on_a_device(self, quick_backend: Backend) -> None:
+        X = np.random.default_rng(44).normal(size=(4100, 3)).astype(np.float32)
+        network = network_of((3, 2), seed=[0, 1], backend=quick_backend, dtype="float32")
+        parts = [network.logits(X[:4096]), network.logits(X[4096:])]
+        whole = network.logits(quick_backend.asarray(X))
+        np.testing.assert_allclose(
+            on_host(whole), np.concatenate(parts, axis=1), rtol=1e-6, atol=1e-6
+        )
+
+    @pytest.mark.parametrize("sizes", [(3,), (3, 0, 2), (3, 2.0), (3, -1)])
+    def test_impossible_sizes_are_refused(self, sizes: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match=r"needs inputs and outputs|positive integer"):
+            network_of(sizes)
+
+
+class TestPredictions:
+    @pytest.mark.parametrize("method", ["logits", "predict", "predict_proba"])
+    def test_host_in_host_out(self, backend: Backend, method: str) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype="float32")
+        assert type(getattr(network, method)(ROWS)) is np.ndarray
+        assert type(getattr(network, method)(ROWS.tolist())) is np.ndarray
+
+    @pytest.mark.parametrize("method", ["logits", "predict", "predict_proba"])
+    def test_device_in_device_out_with_the_same_values(self, backend: Backend, method: str) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype="float32")
+        found = getattr(network, method)(backend.asarray(ROWS, "float32"))
+        backend.require(found)
+        np.testing.assert_array_equal(on_host(found), getattr(network, method)(ROWS))
+
+    def test_an_array_of_another_device_is_refused_with_both_names(self, backend: Backend) -> None:
+        elsewhere = resolve("array_api_strict", "device2").asarray(ROWS, "float32")
+        network = network_of((3, 2), backend=backend, dtype="float32")
+        expected = rf"X is on array_api_strict, device device2, but {backend.name}, device .* was"
+        with pytest.raises(ValueError, match=expected):
+            network.predict(elsewhere)
+
+    def test_another_width_is_refused(self, backend: Backend) -> None:
+        network = network_of((3, 2), backend=backend, dtype="float32")
+        with pytest.raises(ValueError, match="X has 2 features, but 3 are expected"):
+            network.predict(ROWS[:, :2])
+
+    def test_labels_need_not_be_contiguous(self, backend: Backend) -> None:
+        classes = np.asarray([3, 7, 20])
+        network = network_of((3, 3), classes=classes, backend=backend, dtype="float32")
+        expected = classes[np.argmax(network.logits(ROWS), axis=1)]
+        assert len(set(expected)) > 1
+        np.testing.assert_array_equal(network.predict(ROWS), expected)
+        on_device = network.predict(backend.asarray(ROWS, "float32"))
+        np.testing.assert_array_equal(on_host(on_device), expected)
+
+    def test_new_labels_count_from_zero(self) -> None:
+        np.testing.assert_array_equal(network_of((3, 4)).classes, [0, 1, 2, 3])
+
+    def test_probabilities_are_softmax_of_the_logits(self, backend: Backend) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype="float32")
+        e = np.exp(network.logits(ROWS).astype(float))
+        np.testing.assert_allclose(
+            network.predict_proba(ROWS), e / e.sum(axis=1, keepdims=True), rtol=1e-6
+        )
+
+    def test_a_single_output_with_classes_gives_two_columns(self, backend: Backend) -> None:
+        network = network_of(
+            (3, 4, 1),
+            loss_name="binary_cross_entropy",
+            classes=np.asarray([4, 9]),
+            seed=1,
+            backend=backend,
+            dtype="float32",
+        )
+        logits = network.logits(ROWS)[:, 0].astype(float)
+        p = 1 / (1 + np.exp(-logits))
+        assert (logits > 0).any()
+        assert (logits < 0).any()
+        np.testing.assert_allclose(
+            network.predict_proba(ROWS), np.stack([1 - p, p], axis=1), rtol=1e-6
+        )
+        np.testing.assert_array_equal(network.predict(ROWS), np.where(logits > 0, 9, 4))
+
+    def test_multi_label_gives_a_decision_for_each_column(self, backend: Backend) -> None:
+        network = network_of(
+            (3, 4, 2), loss_name="binary_cross_entropy", backend=backend, dtype="float32"
+        )
+        logits = network.logits(ROWS).astype(float)
+        decided = network.predict(ROWS)
+        np.testing.assert_array_equal(decided, (logits > 0).astype(int))
+        assert set(np.unique(decided)) == {0, 1}
+        np.testing.assert_allclose(network.predict_proba(ROWS), 1 / (1 + np.exp(-logits)), 1e-6)
+
+    def test_regression_gives_the_outputs(self, backend: Backend) -> None:
+        network = network_of((3, 4, 2), loss_name="squared_error", backend=backend, dtype="float32")
+        np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS))
+
+    def test_regression_with_one_output_gives_one_number_a_sample(self, backend: Backend) -> None:
+        network = network_of((3, 4, 1), loss_name="squared_error", backend=backend, dtype="float32")
+        np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS)[:, 0])
+
+    def test_regression_has_no_probabilities(self) -> None:
+        network = network_of((3, 1), loss_name="squared_error")
+        with pytest.raises(ValueError, match="trained on squared_error predicts no probabilities"):
+            network.predict_proba(ROWS)
+
+    def test_read_only_rows_are_predicted(self, backend: Backend) -> None:
+        network = network_of((3, 2), backend=backend, dtype="float32")
+        X = ROWS.astype(np.float32)
+        X.flags.writeable = False
+        np.testing.assert_array_equal(network.predict(X), network.predict(ROWS))
+
+
+def with_changed_parameters(network: MultilayerPerceptron) -> None:
+    for layer in network.layers:
+        layer.weights *= 2
+        layer.bias += 1
+
+
+class TestCopies:
+    def test_copy_is_independent(self, backend: Backend) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype="float32")
+        copy = network.copy()
+        before = network.logits(ROWS)
+        np.testing.assert_array_equal(copy.logits(ROWS), before)
+        with_changed_parameters(copy)
+        np.testing.assert_array_equal(network.logits(ROWS), before)
+
+    def test_member_is_independent(self, backend: Backend) -> None:
+        network = network_of((3, 4, 2), seed=[0, 1], backend=backend, dtype="float32")
+        before = network.logits(ROWS)
+        with_changed_parameters(network.member(0))
+        np.testing.assert_array_equal(network.logits(ROWS), before)
+
+    def test_to_another_backend_and_back_is_the_same_network(
+        self, backend: Backend, dtype: str
+    ) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype=dtype)
+        there = network.to(NUMPY)
+        assert there.backend == NUMPY
+        back = there.to(backend)
+        for ours, theirs in zip(back.layers, network.layers, strict=True):
+            assert_same(ours.weights, theirs.weights)
+            assert_same(ours.bias, theirs.bias)
+        np.testing.assert_array_equal(back.classes, network.classes)
+
+    def test_to_is_independent_even_where_it_stays(self, backend: Backend) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype="float32")
+        before = network.logits(ROWS)
+        for place in (backend, NUMPY):
+            with_changed_parameters(network.to(place))
+        np.testing.assert_array_equal(network.logits(ROWS), before)
+
+
+class TestWords:
+    def test_repr_says_what_it_is_and_where(self, backend: Backend) -> None:
+        network = network_of((3, 4, 5, 2), seed=[0, 1], backend=backend, dtype="float32")
+        assert repr(network) == (
+            f"<MultilayerPerceptron 2 x 3-4-5-2 relu, softmax_cross_entropy, float32, {backend}>"
+        )
+
+    def test_repr_of_a_linear_network(self) -> None:
+        network = network_of((3, 2), loss_name="squared_error")
+        assert repr(network).startswith("<MultilayerPerceptron 3-2 linear, squared_error, float64,")
+
+    def test_repr_of_a_layer(self) -> None:
+        assert repr(network_of((3, 4, 2)).layers[0]) == "Layer(3 -> 4, relu)"
+
+    def test_parameters_are_counted_for_one_member(self) -> None:
+        assert network_of((3, 4, 2), seed=[0, 1, 2]).n_parameters == (3 + 1) * 4 + (4 + 1) * 2
