@@ -58,16 +58,21 @@ def _require(name: str) -> Backend:
     pytest.skip(found)
 
 
+def _parametrised(request: pytest.FixtureRequest) -> Backend:
+    request.node.user_properties.append(("backend", request.param))  # ci/gpu counts by it
+    return _require(request.param)
+
+
 @pytest.fixture(params=SELECTED)
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each backend that works here."""
-    return _require(request.param)
+    return _parametrised(request)
 
 
 @pytest.fixture(params=[name for name in SELECTED if name != "jax"])
 def quick_backend(request: pytest.FixtureRequest) -> Backend:
     """Each backend but JAX, which compiles every operation for every shape: for many shapes."""
-    return _require(request.param)
+    return _parametrised(request)
 
 
 @pytest.fixture
