@@ -63,7 +63,15 @@ def tests() -> tuple[dict[str, Any], bool]:
         report = Path(folder) / "junit.xml"
         started = perf_counter()
         status = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", "-p", "no:cacheprovider"],
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                f"--junitxml={report}",
+            ],
             cwd=ROOT,
             env={**os.environ, "ARRAYMLP_REQUIRE_BACKENDS": "cupy"},
         ).returncode

@@ -597,7 +597,7 @@ def test_a_loss_that_is_not_finite_says_in_which_epoch_and_layer() -> None:
     first = epoch * STEPS_PER_EPOCH + 1
     message = str(error)
     assert f"in epoch {epoch} (steps {first} to {first + STEPS_PER_EPOCH - 1})" in message
-    assert "the weights of layer 1 are no longer finite" in message
+    assert "no longer finite: the weights of layers 1" in message
     assert "A smaller learning_rate than 1e+30" in message
 
 

@@ -58,8 +58,8 @@ class Layer:
 
     def backward_parameters(self, x: Array, ds: Array, xp: Any) -> Gradients:
         """Return dL/dW and dL/db from the inputs x (..., B, n_in) and dL/dS."""
-        return Gradients(xp.matmul(xp.matrix_transpose(x), ds), xp.sum(ds, axis=-2, keepdims=True))
+        return Gradients(xp.matmul(x.mT, ds), xp.sum(ds, axis=-2, keepdims=True))
 
     def backward_input(self, ds: Array, xp: Any) -> Array:
         """Return dL/dX (..., B, n_in) from dL/dS."""
-        return xp.matmul(ds, xp.matrix_transpose(self.weights))
+        return xp.matmul(ds, self.weights.mT)

@@ -78,11 +78,12 @@ def _logistic(s: Array, xp: Any) -> Array:
 
 
 def _binary_cross_entropy(s: Array, y: Array, xp: Any) -> tuple[Array, Array]:
-    # L = sum_j -y_j log p_j - (1 - y_j) log(1 - p_j) = sum_j softplus(s_j) - y_j s_j
+    # L = sum_j -y_j log p_j - (1 - y_j) log(1 - p_j)
+    #   = sum_j max(s_j, 0) - y_j s_j + log(1 + e^-|s_j|), which keeps what softplus would cancel
     bound = float(xp.finfo(s.dtype).max) / (4 * s.shape[-1])
-    bounded = xp.minimum(xp.maximum(s, -bound), bound)
-    softplus = ACTIVATIONS["softplus"].function(bounded, xp)
-    return xp.sum(softplus - y * bounded, axis=-1), _logistic(s, xp) - y
+    b = xp.minimum(xp.maximum(s, -bound), bound)
+    value = xp.maximum(b, 0.0) - y * b + xp.log1p(xp.exp(-xp.abs(b)))
+    return xp.sum(value, axis=-1), _logistic(s, xp) - y
 
 
 def _same(s: Array, xp: Any) -> Array:

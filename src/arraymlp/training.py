@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from arraymlp._checks import is_number
 from arraymlp.activations import Activation
 from arraymlp.backend import Array, Backend, is_device_array, resolve
 from arraymlp.batching import epoch_order, minibatches
@@ -134,6 +135,8 @@ def train(
             data = add_validation(data, validation, settings, place)
         require_minibatches(data.X.shape[0], settings)
         run = _start(data, settings, place, old, before)
+        if before is not None and _same_minibatches(settings, before, X, validation):
+            run.position = before.position
         _loop(run, called, progress)
     run.findings = diagnose(run)
     return run
@@ -201,12 +204,14 @@ def _start(
     history = History(list(before.history.records))
     run = Run(network, history, place, settings, data, state)
     run.measurements = list(before.measurements)
-    same = ("batch_size", "drop_last", "shuffle", "order_seed")
-    if data.X.shape == before.data.X.shape and all(
-        getattr(settings, name) == getattr(before.settings, name) for name in same
-    ):
-        run.position = before.position
     return run
+
+
+def _same_minibatches(settings: Settings, before: Run, X: Any, validation: Any) -> bool:
+    """Whether an epoch that was broken off can go on with the minibatch that came next."""
+    names = ("batch_size", "drop_last", "shuffle", "order_seed")
+    same = all(getattr(settings, name) == getattr(before.settings, name) for name in names)
+    return same and X is None and not is_number(validation)
 
 
 def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPerceptron:
@@ -363,17 +368,18 @@ def _require_finite(run: Run, steps: int) -> None:
     if np.isfinite(record["loss"]).any():
         return
     layers = [
-        i
-        for i, layer in enumerate(run.network.layers)
+        str(i)
+        for i, layer in enumerate(run.network.layers, 1)
         if not np.isfinite(run.backend.to_numpy(layer.weights)).all()
     ]
-    weights = f"the weights of layer {layers[0] + 1} are" if layers else "no weights are"
+    where = f"no longer finite: the weights of layers {', '.join(layers)}"
+    weights = where if layers else "all weights are still finite"
     members = f" in all {run.network.members} members" if run.network.members else ""
     last = record["step"]
     run.findings = diagnose(run)
     raise NonFiniteLossError(
         f"the loss became {np.ravel(record['loss'])[0]}{members} in epoch {record['epoch']} "
-        f"(steps {last - steps + 1} to {last}); {weights} no longer finite. "
+        f"(steps {last - steps + 1} to {last}); {weights}. "
         f"A smaller learning_rate than {run.settings.learning_rate} usually helps.",
         run,
     )
