@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 Record = dict[str, Any]
 
@@ -12,8 +12,8 @@ Record = dict[str, Any]
 class History:
     """One record an epoch: a mapping from names to numbers (to lists of K for a population).
 
-    ``history["loss"]`` is that column, ``history[-1]`` the last record, ``len(history)`` the number
-    of epochs. The columns that `train` writes:
+    ``history["loss"]`` is that column, ``history[-1]`` the last record, ``history[-3:]`` the last
+    three, ``len(history)`` the number of epochs. The columns that `train` writes:
 
     ================ ==============================================================================
     epoch            from 0
@@ -39,8 +39,8 @@ class History:
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
 
-    def __getitem__(self, key: str | int) -> Any:
-        if isinstance(key, int):
+    def __getitem__(self, key: str | SupportsIndex | slice) -> Any:
+        if isinstance(key, SupportsIndex | slice):
             return self.records[key]
         if key not in self.columns:
             raise KeyError(f"the history has no {key!r}; it has {', '.join(self.columns)}")

@@ -231,7 +231,9 @@ def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPercept
 
 def _copied(state: State, here: Backend, there: Backend) -> State:
     def copy(a: Array | None) -> Array | None:
-        return None if a is None else there.asarray(here.to_numpy(a), copy=True)
+        if a is None:
+            return None
+        return there.asarray(a if here == there else here.to_numpy(a), copy=True)
 
     return [(copy(of_weights), copy(of_bias)) for of_weights, of_bias in state]
 
