@@ -12,20 +12,22 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from types import SimpleNamespace
+from typing import Any
 
 import array_api_compat
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import arraymlp
-from arraymlp import batching
+from arraymlp.backend import HostArray
+from arraymlp.batching import minibatches
 from arraymlp.interrupt import Interrupt
 from arraymlp.optimizers import optimizer
-from arraymlp.step import choose_step, initial_state
+from arraymlp.step import choose_step
 from arraymlp.training import run_epoch
 
 SIZES, BATCH, ROWS = (784, 100, 100, 10), 100, 60_000
@@ -33,7 +35,7 @@ GOAL = 1.6
 IMPORT_GOAL = 1.5
 
 
-def bare_epoch(X, weights, buffers):
+def bare_epoch(X: HostArray, weights: list[HostArray], buffers: list[HostArray]) -> None:
     """The eight products of each step, into preallocated outputs, and nothing else."""
     (w1, w2, w3), (s1, s2, s3, d2, d1, g1, g2, g3) = weights, buffers
     for start in range(0, ROWS, BATCH):
@@ -48,19 +50,16 @@ def bare_epoch(X, weights, buffers):
         np.matmul(x.T, d1, out=g1)
 
 
-def candidates():
-    """Name -> a function that does one epoch on the same data."""
+def candidates() -> dict[str, Callable[[], None]]:
+    """Name -> a function that does one epoch, each on data of the same size."""
     rng = np.random.default_rng(0)
     X = rng.random((ROWS, SIZES[0]), dtype=np.float32)
     y = rng.integers(0, SIZES[-1], ROWS, dtype=np.int32)
-    place = arraymlp.resolve("numpy")
-    network = arraymlp.MultilayerPerceptron.create(SIZES, backend=place)
-    rule = optimizer("sgd")
-    step = choose_step(rule, "mean")
-    run = SimpleNamespace(network=network, state=initial_state(network, rule))
+    run = arraymlp.train(X, y, optimizer="sgd", epochs=0, backend="numpy")
+    step = choose_step(optimizer("sgd"), "mean")
 
-    def ours():
-        batches = batching.minibatches(X, y, BATCH, None, False, place)
+    def ours() -> None:
+        batches = minibatches(run.data.X, run.data.y.values, BATCH, None, False, run.backend)
         total, steps, _ = run_epoch(step, run, batches, {"learning_rate": 0.01}, Interrupt())
         assert steps == ROWS // BATCH
         assert np.isfinite(total)
@@ -71,10 +70,10 @@ def candidates():
     return {"bare products": lambda: bare_epoch(X, small, buffers), "arraymlp": ours}
 
 
-def measure(repeats, threads):
+def measure(repeats: int, threads: list[int]) -> dict[tuple[str, int], float]:
     """Median seconds of each candidate at each number of threads, measured in turn."""
     work = candidates()
-    times = {(name, t): [] for name in work for t in threads}
+    times: dict[tuple[str, int], list[float]] = {(name, t): [] for name in work for t in threads}
     for repeat in range(repeats + 1):
         for t in threads:
             with threadpool_limits(t, user_api="blas"):
@@ -86,7 +85,7 @@ def measure(repeats, threads):
     return {key: statistics.median(values) for key, values in times.items()}
 
 
-def import_seconds(code, repeats=7):
+def import_seconds(code: str, repeats: int = 7) -> float:
     """Median seconds a fresh interpreter takes for the imports alone."""
     clock = f"from time import perf_counter as c; t = c(); {code}; print(c() - t)"
     found = [
@@ -96,7 +95,7 @@ def import_seconds(code, repeats=7):
     return statistics.median(found)
 
 
-def machine():
+def machine() -> dict[str, Any]:
     """What was measured on."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -119,8 +118,8 @@ def machine():
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()

@@ -18,7 +18,7 @@ GRID = [
 
 def main() -> None:
     """Print a line a setting, then the best."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=100)
     options = parser.parse_args()
