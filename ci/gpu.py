@@ -116,9 +116,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="default: ci/results/gpu-DEVICE.json")
     parser.add_argument("--no-lab", action="store_true")
     options = parser.parse_args()
-    from arraymlp import resolve
+    from arraymlp import BackendUnavailableError, resolve
 
-    place = resolve("cupy", fallback=False)  # fails here, with the reason, without a working GPU
+    try:
+        place = resolve("cupy", fallback=False)
+    except BackendUnavailableError as error:
+        print(f"ci/gpu: {error}", file=sys.stderr)
+        return 2
     summary: dict[str, Any] = {
         "commit": commit(),
         "backend": str(place),

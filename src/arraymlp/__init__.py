@@ -13,7 +13,8 @@ from arraymlp.backend import (
     resolve,
 )
 from arraymlp.datasets import load_mnist, published_curves, read_idx
-from arraymlp.diagnosis import Finding, diagnose
+from arraymlp.diagnosis import diagnose
+from arraymlp.findings import Finding
 from arraymlp.history import History
 from arraymlp.initializers import Initializer, normal
 from arraymlp.layer import Layer

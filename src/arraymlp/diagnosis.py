@@ -5,17 +5,14 @@ probes were off, only what the history shows can be found. A sentence says nothi
 do not.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from math import inf, isfinite, log
-from typing import TYPE_CHECKING, Any
+from math import inf, isfinite
+from typing import Any
 
 from arraymlp.evaluation import only_class
-
-if TYPE_CHECKING:
-    from arraymlp.run import Run
+from arraymlp.findings import Finding
+from arraymlp.run import Run
+from arraymlp.trace import Trace, cost_of_guessing
 
 PLATEAU_EPOCHS = 5  # shorter stretches are ordinary slow going
 PLATEAU_CHANGE = 0.005  # of the loss, relative
@@ -24,98 +21,15 @@ EXPLODED = 10.0  # growth of a gradient norm, and of the loss, that counts
 OVERFIT = 0.1  # rise of the validation loss above its lowest, relative
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was measured in a run, in figures and in words.
-
-    Attributes:
-        kind: "learned", "dead_units", "saturated_units", "constant_predictions", "plateau",
-            "vanishing_gradients", "exploding_gradients", "divergence" or "overfitting".
-        sentence: what was found, in words.
-        figures: the numbers behind the sentence.
-        layer: index from 0 of the layer it is about; None where it is about the network.
-        member: index of the population's member; None for one network.
-        from_step: first step (from 1) at which it was measured; None where only epochs are known.
-        to_step: last such step.
-        from_epoch: the epoch (from 0) it begins in.
-        to_epoch: the epoch it ends in.
-    """
-
-    kind: str
-    sentence: str
-    figures: dict[str, Any]
-    layer: int | None = None
-    member: int | None = None
-    from_step: int | None = None
-    to_step: int | None = None
-    from_epoch: int | None = None
-    to_epoch: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain types, ready for JSON."""
-        return asdict(self)
-
-
-class _Member:
-    """One member's view of a run: histories and measurements as plain columns of numbers."""
-
-    def __init__(self, run: Run, k: int | None, guess: float) -> None:
-        def own(value: Any) -> Any:
-            return value if k is None or value is None else value[k]
-
-        self.k = k
-        self.guess = guess
-        self.regression = run.network.loss.classifies == "no"
-        self.activations = [layer.activation.name for layer in run.network.layers[:-1]]
-        self.widths = [layer.n_out for layer in run.network.layers[:-1]]
-        self.n_layers = len(run.network.layers)
-        self.rows = int(run.data.X.shape[0])
-        self.classes = None if run.network.classes is None else run.network.classes.tolist()
-        self.shut = [own(count) for count in run.shut_units]
-        self.epochs = [record["epoch"] for record in run.history]
-        self.columns = {
-            name: [own(v) if isinstance(v, list) else v for v in run.history[name]]
-            for name in run.history.columns
-        }
-        m = run.measurements
-        self.steps = [a.step for a in m]
-        self.step_epochs = [a.epoch for a in m]
-        self.loss = [own(a.loss) for a in m]
-        self.series: dict[str, list[list[float]]] = {
-            name: [[own(v) for v in getattr(a, name)] for a in m]
-            for name in (
-                "gradient_norm",
-                "update_norm",
-                "bias_update",
-                "weight_norm",
-                "spread",
-                "live",
-                "mean",
-            )
-        }
-
-    def measured(self, name: str) -> list[float] | None:
-        """A column that has a finite number in every epoch; None for one that has not."""
-        column = self.columns.get(name)
-        if column is None or not all(v is not None and isfinite(v) for v in column):
-            return None
-        return column
-
-    def at_epoch_end(self, epoch: int) -> int | None:
-        """Position of the last measurement in an epoch."""
-        found = [i for i, e in enumerate(self.step_epochs) if e == epoch]
-        return found[-1] if found else None
-
-
 def diagnose(run: Run) -> list[Finding]:
     """Findings about a run, member by member; the probes' need ``train(..., probes=True)``."""
     if not len(run.history):
         return []
-    guess = _guess(run)
+    guess = cost_of_guessing(run)
     members = [None] if run.network.members is None else range(run.network.members)
     found: list[Finding] = []
     for k in members:
-        member = _Member(run, k, guess)
+        member = Trace(run, k, guess)
         for search in (
             _shut_units,
             _constant_predictions,
@@ -128,25 +42,6 @@ def diagnose(run: Run) -> list[Finding]:
         ):
             found += search(member)
     return found
-
-
-def _guess(run: Run) -> float:
-    """Mean loss of the best answer that ignores the input: to know only the targets' mean.
-
-    For classes that is the entropy of their frequencies, -sum_j p_j log p_j; for columns of 0 and
-    1 the sum of each column's; for numbers half the sum of the columns' variances.
-    """
-    targets = run.data.y
-    y = run.backend.to_numpy(targets.values)
-    if targets.loss.classifies == "no":
-        return float(y.var(axis=0, dtype=float).sum()) / 2
-    if y.ndim == 1:
-        p = [float((y == j).mean()) for j in range(targets.n_outputs)]
-    else:
-        p = y.mean(axis=0, dtype=float).tolist()
-    if targets.loss.classifies == "each":
-        p += [1 - q for q in p]
-    return -sum(q * log(q) for q in p if q > 0)
 
 
 def _since(holds: Sequence[bool]) -> int | None:
@@ -170,7 +65,7 @@ def _stretches(holds: Sequence[bool]) -> Iterator[tuple[int, int]]:
             start = None
 
 
-def _shut_units(m: _Member) -> Iterator[Finding]:
+def _shut_units(m: Trace) -> Iterator[Finding]:
     """Hidden units that answer no training row: dead (relu and its like) or saturated."""
     for layer, n_shut in enumerate(m.shut):
         n_shut, width = int(n_shut), m.widths[layer]
@@ -212,7 +107,7 @@ def _shut_units(m: _Member) -> Iterator[Finding]:
         )
 
 
-def _alike(m: _Member, layer: int, figures: dict[str, Any]) -> str:
+def _alike(m: Trace, layer: int, figures: dict[str, Any]) -> str:
     """Whether the layer's units went on and off for all samples at once, and what moved them."""
     spread, moved = m.series["spread"][0][layer], m.series["bias_update"][0][layer]
     figures.update(spread_first=spread, bias_update_first=moved)
@@ -225,7 +120,7 @@ def _alike(m: _Member, layer: int, figures: dict[str, Any]) -> str:
     )
 
 
-def _cut_off(m: _Member, figures: dict[str, Any]) -> str:
+def _cut_off(m: Trace, figures: dict[str, Any]) -> str:
     """What a wholly dead layer does to the gradients and the updates, as measured."""
     zero = _since([all(g == 0 for g in row) for row in m.series["gradient_norm"]])
     if zero is None:
@@ -246,7 +141,7 @@ def _cut_off(m: _Member, figures: dict[str, Any]) -> str:
     return f"{sentence}{when or ':'} only the output biases change, whatever the input."
 
 
-def _constant_predictions(m: _Member) -> Iterator[Finding]:
+def _constant_predictions(m: Trace) -> Iterator[Finding]:
     """Epochs after which every validation sample was given one and the same class."""
     if m.classes is None or "predicted" not in m.columns:
         return
@@ -278,7 +173,7 @@ def _constant_predictions(m: _Member) -> Iterator[Finding]:
         )
 
 
-def _plateau(m: _Member) -> Iterator[Finding]:
+def _plateau(m: Trace) -> Iterator[Finding]:
     """Epochs in which the loss stood still, high up."""
     loss = m.columns["loss"]
     if not all(isfinite(v) for v in loss):
@@ -297,12 +192,12 @@ def _still(span: Sequence[float]) -> bool:
     return max(span) - min(span) <= PLATEAU_CHANGE * max(span)
 
 
-def _high(m: _Member) -> float:
+def _high(m: Trace) -> float:
     """A loss above half of what ignoring the input costs is no convergence."""
     return m.guess / 2
 
 
-def _diverged(m: _Member) -> float:
+def _diverged(m: Trace) -> float:
     """A loss above three times what ignoring the input costs has diverged, whatever else it does.
 
     That of a regression may start far above, and come down: it has to be above its first, too.
@@ -311,7 +206,7 @@ def _diverged(m: _Member) -> float:
     return max(3 * m.guess, first)
 
 
-def _plateau_finding(m: _Member, start: int, end: int) -> Finding:
+def _plateau_finding(m: Trace, start: int, end: int) -> Finding:
     loss = m.columns["loss"][start : end + 1]
     first, last = m.epochs[start], m.epochs[end]
     figures: dict[str, Any] = {"loss_least": min(loss), "loss_most": max(loss), "guess": m.guess}
@@ -345,7 +240,7 @@ def _plateau_finding(m: _Member, start: int, end: int) -> Finding:
     )
 
 
-def _way_out(m: _Member, inside: Sequence[int], end: int, figures: dict[str, Any]) -> str:
+def _way_out(m: Trace, inside: Sequence[int], end: int, figures: dict[str, Any]) -> str:
     """How the gradient of the first layer went while the loss stood still, and after."""
     gradient = [row[0] for row in m.series["gradient_norm"]]
     low = min(inside, key=lambda i: gradient[i])
@@ -369,7 +264,7 @@ def _way_out(m: _Member, inside: Sequence[int], end: int, figures: dict[str, Any
     )
 
 
-def _divergence(m: _Member) -> Iterator[Finding]:
+def _divergence(m: Trace) -> Iterator[Finding]:
     """A loss that is not finite, or far above what ignoring the input costs, to the end."""
     loss = m.columns["loss"]
     start = _since([not v <= _diverged(m) for v in loss])  # NaN is above every bound
@@ -396,7 +291,7 @@ def _divergence(m: _Member) -> Iterator[Finding]:
     )
 
 
-def _exploding(m: _Member) -> Iterator[Finding]:
+def _exploding(m: Trace) -> Iterator[Finding]:
     """The first probe at which gradient and loss had both grown tenfold, the loss past guessing."""
     gradients = m.series["gradient_norm"]
     for i, norms in enumerate(gradients):
@@ -434,7 +329,7 @@ def _exploding(m: _Member) -> Iterator[Finding]:
         return
 
 
-def _vanishing(m: _Member) -> Iterator[Finding]:
+def _vanishing(m: Trace) -> Iterator[Finding]:
     """Gradients that fade on their way from the last layer to the first, to the run's end."""
     if m.n_layers < 2 or not m.steps:
         return
@@ -458,7 +353,7 @@ def _vanishing(m: _Member) -> Iterator[Finding]:
     )
 
 
-def _overfitting(m: _Member) -> Iterator[Finding]:
+def _overfitting(m: Trace) -> Iterator[Finding]:
     """A validation loss that turned and rose while the training loss went on falling."""
     loss = m.measured("validation_loss")
     fit = m.measured("training_loss") or m.columns["loss"]
@@ -484,7 +379,7 @@ def _overfitting(m: _Member) -> Iterator[Finding]:
     )
 
 
-def _learned(m: _Member) -> Iterator[Finding]:
+def _learned(m: Trace) -> Iterator[Finding]:
     """The ordinary case: the loss fell well below that of an untrained network."""
     loss = m.columns["loss"]
     predicted = m.columns.get("predicted", [None])[-1]

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from arraymlp.backend import Backend
 from arraymlp.data import Data
-from arraymlp.diagnosis import Finding
+from arraymlp.findings import Finding
 from arraymlp.history import History, Record
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.probes import Measurement

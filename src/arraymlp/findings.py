@@ -1,0 +1,36 @@
+"""A finding of the diagnosis: one thing that was measured in a run, in figures and in words."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was measured in a run.
+
+    Attributes:
+        kind: "learned", "dead_units", "saturated_units", "constant_predictions", "plateau",
+            "vanishing_gradients", "exploding_gradients", "divergence" or "overfitting".
+        sentence: what was found, in words.
+        figures: the numbers behind the sentence.
+        layer: index from 0 of the layer it is about; None where it is about the network.
+        member: index of the population's member; None for one network.
+        from_step: first step (from 1) at which it was measured; None where only epochs are known.
+        to_step: last such step.
+        from_epoch: the epoch (from 0) it begins in.
+        to_epoch: the epoch it ends in.
+    """
+
+    kind: str
+    sentence: str
+    figures: dict[str, Any]
+    layer: int | None = None
+    member: int | None = None
+    from_step: int | None = None
+    to_step: int | None = None
+    from_epoch: int | None = None
+    to_epoch: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, ready for JSON."""
+        return asdict(self)
