@@ -31,12 +31,12 @@ def diagnose(run: Run) -> list[Finding]:
     for k in members:
         member = Trace(run, k, guess)
         for search in (
+            _exploding,  # what comes first in a run comes first here
             _shut_units,
-            _constant_predictions,
-            _plateau,
-            _divergence,
-            _exploding,
             _vanishing,
+            _plateau,
+            _constant_predictions,
+            _divergence,
             _overfitting,
             _learned,
         ):

@@ -130,13 +130,15 @@ def _section(outcomes: list[Outcome], result: LabResult, pictures: dict[str, byt
 
 
 def _story(outcome: Outcome) -> str:
+    what = outcome.verdict.what
+    lead = f"<p>{escape(what[0].upper() + what[1:])}.</p>"
     if not outcome.run.findings:
-        return "<p>Nothing was found to report.</p>"
+        return f"{lead}<p>The probes found nothing to report.</p>"
     items = [
         f"<li><b>{escape(f.kind.replace('_', ' '))}</b> {escape(f.sentence)}</li>"
         for f in outcome.run.findings
     ]
-    return "<ul class=story>" + "\n".join(items) + "</ul>"
+    return f"{lead}<ul class=story>" + "\n".join(items) + "</ul>"
 
 
 def _misread(outcome: Outcome, result: LabResult, pictures: dict[str, bytes]) -> str:
