@@ -56,7 +56,7 @@ def candidates() -> dict[str, Callable[[], None]]:
     X = rng.random((ROWS, SIZES[0]), dtype=np.float32)
     y = rng.integers(0, SIZES[-1], ROWS, dtype=np.int32)
     run = arraymlp.train(X, y, optimizer="sgd", epochs=0, backend="numpy")
-    step = choose_step(optimizer("sgd"), "mean")
+    step = choose_step(run.network, optimizer("sgd"), "mean")
 
     def ours() -> None:
         batches = minibatches(run.data.X, run.data.y.values, BATCH, None, False, run.backend)

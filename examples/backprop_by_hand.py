@@ -6,9 +6,7 @@ from arraymlp import MultilayerPerceptron, load_mnist, resolve
 
 mnist = load_mnist()
 X, y = mnist.X_train[:1000], mnist.y_train[:1000]
-network = MultilayerPerceptron.create(
-    [784, 30, 10], activation_name="tanh", backend=resolve("numpy")
-)
+network = MultilayerPerceptron.create([784, 30, 10], activation="tanh", backend=resolve("numpy"))
 
 losses = []
 for _ in range(50):

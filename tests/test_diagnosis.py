@@ -5,8 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from arraymlp import SGD, MultilayerPerceptron, NonFiniteLossError, normal, resolve, train
+from arraymlp import (
+    SGD,
+    MultilayerPerceptron,
+    NonFiniteLossError,
+    load_mnist,
+    normal,
+    resolve,
+    train,
+)
+from arraymlp.batching import sample_rows
 from arraymlp.probes import SAMPLE_ROWS, probed_steps
+from arraymlp.trace import cost_of_guessing
 
 
 def digits(n=300, n_features=12, n_classes=3, seed=0):
@@ -20,7 +30,7 @@ def digits(n=300, n_features=12, n_classes=3, seed=0):
 def network(hidden=(8, 6), activation="relu", **settings):
     """A network for the digits."""
     return MultilayerPerceptron.create(
-        [12, *hidden, 3], activation_name=activation, backend=resolve("numpy"), **settings
+        [12, *hidden, 3], activation=activation, backend=resolve("numpy"), **settings
     )
 
 
@@ -50,7 +60,7 @@ def test_a_dead_layer_is_found_with_step_units_and_zero_gradients():
     assert (finding.layer, finding.from_step) == (1, 1)
     assert finding.figures["shut"] == finding.figures["units"] == 6
     assert finding.figures["training_rows"] == len(X)
-    assert finding.figures["all_weight_gradients_zero_from_step"] == 1
+    assert finding.figures["step_gradients_zero"] == 1
     assert "hidden layer 2" in finding.sentence
     assert only(run, "constant_predictions").to_epoch == 5
     assert only(run, "plateau").from_epoch == 0
@@ -66,9 +76,11 @@ def test_some_dead_units_are_counted_over_all_training_rows():
     assert only(run, "dead_units").figures["shut"] == int((z.max(axis=0) == 0).sum()) == 3
 
 
-def test_a_unit_that_only_a_late_row_opens_is_not_dead():
+def test_a_unit_that_one_unsampled_row_opens_is_not_dead():
     X, y = digits(n=SAMPLE_ROWS + 1)
-    X[:-1, 0], X[-1, 0] = 0.0, 1e6  # the last row, which the probes' sample leaves out
+    (left_out,) = set(range(len(X))) - set(sample_rows(len(X), SAMPLE_ROWS).tolist())
+    X[:, 0] = 0.0
+    X[left_out, 0] = 1e6
     late = network(hidden=(4,))
     late.layers[0].weights[:] = 0
     late.layers[0].weights[0, :] = 1
@@ -92,29 +104,147 @@ def test_vanishing_gradients_are_found_in_a_deep_sigmoid_network():
     run = train(
         X,
         y,
-        network=network(hidden=(8,) * 5, activation="sigmoid", initializer_name=normal(0.1)),
+        network=network(hidden=(8,) * 5, activation="sigmoid", initializer=normal(0.1)),
         epochs=6,
         probes=True,
     )
     finding = only(run, "vanishing_gradients")
-    last = run.measurements[-1].gradient_norm
+    last = run.measurements[-1].bias_gradient
     assert finding.figures["gradient_first_layer"] == last[0] < 1e-3 * last[-1]
 
 
 def test_exploding_gradients_and_divergence_are_found():
+    X, _ = digits()
+    run = train(X, X[:, :1], hidden=(), optimizer="sgd", learning_rate=0.5, epochs=2, probes=True)
+    found = only(run, "exploding_gradients")
+    by_step = {m.step: m for m in run.measurements}
+    first, then = by_step[found.from_step], by_step[found.to_step]
+    assert found.figures["gradient_then"] == then.gradient_norm[0] > 10 * first.gradient_norm[0]
+    assert found.figures["loss_then"] == then.loss > 10 * first.loss
+    assert only(run, "divergence").figures["loss_last"] == run.history[-1]["loss"]
+
+
+def test_a_loss_that_only_falls_has_not_diverged():
+    X, _ = digits()
+    far = 1000 + X[:, :1]  # a thousand times its spread from where the network starts
+    for probes in (False, True):
+        run = train(X, far, hidden=(), optimizer="sgd", learning_rate=1e-4, epochs=3, probes=probes)
+        assert run.history[-1]["loss"] > 3 * X[:, 0].var()
+        assert "divergence" not in kinds(run)
+
+
+def test_a_member_whose_weights_are_not_finite_is_not_called_dead():
     X, y = digits()
+    for activation in ("tanh", "relu"):
+        run = train(
+            X, y, seed=[0, 1], learning_rate=[0.01, 3e38], activation=activation, epochs=2,
+            probes=True,
+        )  # fmt: skip
+        assert not np.isfinite(run.network.member(1).layers[0].weights).all()
+        assert [f.kind for f in run.findings if f.member == 1] == ["divergence"]
+
+
+def test_what_probes_saw_is_not_said_of_epochs_they_did_not_see():
+    X, y = digits()
+    deep = network(hidden=(8,) * 5, activation="sigmoid", initializer=normal(0.1))
+    probed = train(X, y, network=deep, epochs=6, probes=True)
+    assert only(probed, "vanishing_gradients")
+    further = train(network=probed, epochs=5, probes=False)
+    assert "vanishing_gradients" not in kinds(further)
+    assert "probes" not in only(further, "plateau").figures
+
+
+def test_noise_that_cannot_be_learned_is_no_plateau():
+    X, _ = digits(n=2000)
+    y = X[:, 0] + np.random.default_rng(5).normal(0, 1.5, len(X))
+    run = train(X, y, hidden=(), epochs=20, learning_rate=0.01, optimizer="sgd")
+    assert kinds(run) == ["learned"]
+
+
+def test_findings_start_where_data_or_validation_changed():
+    X, y = digits()
+    dead = network()
+    dead.layers[1].bias -= 1e6
+    run = train(X, y, network=dead, epochs=3, validation=(X, y), probes=True)
+    run = train(network=run, epochs=2, validation=(X[:100], y[:100]))
+    finding = only(run, "constant_predictions")
+    assert (finding.from_epoch, finding.to_epoch) == (3, 4)
+    assert finding.figures["validation_rows"] == 100
+    assert finding.sentence.startswith("After each of the epochs 3 to 4 all 100 validation samples")
+
+
+def test_a_validation_set_of_one_class_that_is_read_right_is_no_failure():
+    X, y = digits()
+    run = train(X, y, validation=(X[y == 1], y[y == 1]), epochs=8, hidden=(16,), probes=True)
+    assert run.history[-1]["validation_error"] == 0
+    assert kinds(run) == ["learned"]
+
+
+def test_labels_learned_by_heart_are_not_learned():
+    X, _ = digits(n=60)
+    rng = np.random.default_rng(2)
+    y, y_val = rng.integers(0, 3, 60), rng.integers(0, 3, 60)
     run = train(
-        X, y, hidden=(16,), optimizer="sgd", learning_rate=2.0, reduction="sum", epochs=2,
-        initializer=normal(1.0), activation="tanh", probes=True,
+        X, y, validation=(rng.normal(0, 2, X.shape), y_val), epochs=80, hidden=(64,),
+        batch_size=10, learning_rate=0.02,
     )  # fmt: skip
-    finding = only(run, "divergence")
-    assert finding.figures["loss_last"] == run.history[-1]["loss"] > 3 * np.log(3)
-    linear = train(
-        X, X[:, :1], hidden=(), optimizer="sgd", learning_rate=0.5, epochs=2, probes=True
+    assert run.history[-1]["loss"] < 0.5
+    assert kinds(run) == ["overfitting"]
+
+
+@pytest.mark.parametrize(
+    ("y", "cost"),
+    [
+        (np.array([0, 1] * 30), np.log(2)),
+        (np.array([0, 0, 1] * 20), -(2 / 3) * np.log(2 / 3) - np.log(1 / 3) / 3),
+        (np.array([[0, 1], [1, 1]] * 30), np.log(2)),
+        (np.array([0.0, 2.0] * 30), 0.5),
+        (np.array([[0.0, 0.0], [2.0, 4.0]] * 30), 0.5 + 2.0),
+    ],
+)
+def test_cost_of_guessing_is_the_loss_of_knowing_the_mean(y, cost):
+    X = np.zeros((60, 2))
+    X[:, 0] = np.arange(60)
+    run = train(X, y, hidden=(), epochs=0, batch_size=60)
+    assert cost_of_guessing(run) == pytest.approx(cost)
+
+
+def test_a_dead_layer_is_told_in_the_right_words():
+    """The lab's dead run, on a tenth of its data."""
+    mnist = load_mnist()
+    X, y = mnist.X_train[:6000], mnist.y_train[:6000]
+    run = train(
+        X, y, preset="lab", activation="relu", learning_rate=0.05, epochs=1, backend="numpy"
     )
-    found = only(linear, "exploding_gradients")
-    by_step = {m.step: m for m in linear.measurements}
-    assert found.figures["gradient_then"] == by_step[found.to_step].gradient_norm[found.layer]
+    first, last = run.measurements[0], run.measurements[-1]
+    assert last.live[1] == 0  # the run is what the test needs
+    finding = only(run, "dead_units")
+    figures = finding.figures
+    shut = [m.step for m in run.measurements if m.live[1] == 0]
+    zero = [m.step for m in run.measurements if max(m.gradient_norm) == 0]
+    assert figures["step_shut"] == min(shut)
+    assert figures["step_gradients_zero"] == min(zero)
+    assert figures["shut_first"] == 100 - round(100 * first.live[1])
+    assert figures["bias_update_over_spread"] == first.bias_update[1] / first.spread[1]
+    assert f"on the {SAMPLE_ROWS:,} rows of the probes' sample" in finding.sentence.lower()
+    assert f"every probe from step {min(shut)} (epoch 0) on" in finding.sentence
+    assert f"From step {min(zero)} on the gradient of every weight matrix is exactly 0" in (
+        finding.sentence
+    )
+    assert finding.sentence.endswith("only the output biases change, whatever the input.")
+
+
+def test_momentum_goes_on_moving_a_dead_layer_and_is_not_denied():
+    X, y = digits()
+    fast = network()
+    fast.layers[1].bias -= 1e6
+    fast.layers[1].weights[:] = 0
+    run = train(X, y, network=fast, epochs=1, optimizer=SGD(momentum=0.9), probes=True)
+    assert "only the output biases change" in only(run, "dead_units").sentence
+    start = train(X, y, epochs=2, hidden=(8, 6), optimizer=SGD(momentum=0.9), shuffle=False)
+    start.network.layers[1].bias -= 1e6
+    run = train(network=start, epochs=1, probes=True)
+    assert "moves by its velocity" in only(run, "dead_units").sentence
 
 
 def test_a_loss_that_is_not_finite_is_a_divergence_with_its_epoch():

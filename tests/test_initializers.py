@@ -91,8 +91,8 @@ class TestSeeds:
         assert_same(deep.layers[0].weights, flat.layers[0].weights)
 
     def test_every_backend_gets_the_same_bits(self, backend: Backend, dtype: str) -> None:
-        here = create(backend=backend, dtype=dtype, initializer_name=normal(0.1))
-        there = create(dtype=dtype, initializer_name=normal(0.1))
+        here = create(backend=backend, dtype=dtype, initializer=normal(0.1))
+        there = create(dtype=dtype, initializer=normal(0.1))
         for ours, theirs in zip(here.layers, there.layers, strict=True):
             assert_same(ours.weights, backend.asarray(theirs.weights))
             assert_same(ours.bias, backend.asarray(theirs.bias))
@@ -103,11 +103,9 @@ class TestSeeds:
             assert_same(ours.weights, theirs.weights.astype(np.float32))
 
     def test_members_are_the_networks_of_their_seeds(self) -> None:
-        together = create(seed=[7, 3, 5], initializer_name=normal(0.1))
+        together = create(seed=[7, 3, 5], initializer=normal(0.1))
         for k, seed in enumerate([7, 3, 5]):
-            assert_same_parameters(
-                together.member(k), create(seed=seed, initializer_name=normal(0.1))
-            )
+            assert_same_parameters(together.member(k), create(seed=seed, initializer=normal(0.1)))
 
     def test_numpy_integers_are_seeds(self) -> None:
         assert_same_parameters(create(seed=np.int64(3)), create(seed=3))
@@ -120,9 +118,9 @@ class TestNames:
     ) -> None:
         bounded = activation in ("identity", "sigmoid", "tanh")
         hidden = "glorot_uniform" if bounded else "he_normal"
-        network = create(activation_name=activation)
-        expected = create(activation_name=activation, initializer_name=hidden)
-        last = create(activation_name=activation, initializer_name="glorot_uniform")
+        network = create(activation=activation)
+        expected = create(activation=activation, initializer=hidden)
+        last = create(activation=activation, initializer="glorot_uniform")
         for i in (0, 1):
             assert_same(network.layers[i].weights, expected.layers[i].weights)
         assert_same(network.layers[2].weights, last.layers[2].weights)

@@ -25,7 +25,7 @@ EVERY_LOSS = pytest.mark.parametrize("loss", sorted(LOSSES))
 
 def network_of(sizes: tuple[int, ...], **more: Any) -> MultilayerPerceptron:
     """A small network whose biases are not zero either."""
-    settings = {"initializer_name": normal(0.7), "dtype": "float64", "backend": NUMPY, **more}
+    settings = {"initializer": normal(0.7), "dtype": "float64", "backend": NUMPY, **more}
     return MultilayerPerceptron.create(sizes, **settings)
 
 
@@ -41,26 +41,26 @@ class TestGradients:
     def test_backward_is_the_numeric_gradient(
         self, activation: str, hidden: tuple[int, ...], loss: str
     ) -> None:
-        network = network_of((3, *hidden, 2), activation_name=activation, loss_name=loss, seed=2)
+        network = network_of((3, *hidden, 2), activation=activation, loss=loss, seed=2)
         assert max_relative_error(network, ROWS, target(loss, NUMPY)) < 1e-6
 
     @EVERY_LOSS
     def test_backward_is_the_numeric_gradient_without_hidden_layers(self, loss: str) -> None:
-        network = network_of((3, 2), loss_name=loss)
+        network = network_of((3, 2), loss=loss)
         assert max_relative_error(network, ROWS, target(loss, NUMPY)) < 1e-6
 
     @EVERY_LOSS
     def test_backward_is_the_numeric_gradient_on_every_backend(
         self, backend: Backend, float64: str, loss: str
     ) -> None:
-        network = network_of((3, 4, 2), activation_name="tanh", loss_name=loss, backend=backend)
+        network = network_of((3, 4, 2), activation="tanh", loss=loss, backend=backend)
         x = backend.asarray(ROWS, float64)
         assert max_relative_error(network, x, target(loss, backend)) < 1e-6
 
     def test_backward_is_the_numeric_gradient_of_three_members(
         self, backend: Backend, float64: str
     ) -> None:
-        network = network_of((3, 4, 2), activation_name="tanh", seed=[0, 1, 2], backend=backend)
+        network = network_of((3, 4, 2), activation="tanh", seed=[0, 1, 2], backend=backend)
         x = backend.asarray(ROWS, float64)
         y = target("softmax_cross_entropy", backend)
         assert max_relative_error(network, x, y) < 1e-6
@@ -92,11 +92,11 @@ class TestMembers:
         self, backend: Backend, float64: str, loss: str
     ) -> None:
         x, y = backend.asarray(ROWS, float64), target(loss, backend)
-        together = network_of((3, 4, 2), loss_name=loss, seed=[5, 6, 7], backend=backend)
+        together = network_of((3, 4, 2), loss=loss, seed=[5, 6, 7], backend=backend)
         logits = together.forward(x)[-1].z
         gradients = backward_gradients(together, x, y)
         for k, seed in enumerate([5, 6, 7]):
-            alone = network_of((3, 4, 2), loss_name=loss, seed=seed, backend=backend)
+            alone = network_of((3, 4, 2), loss=loss, seed=seed, backend=backend)
             # A batched product may sum in another order.
             assert_same(logits[k, :, :], alone.forward(x)[-1].z, rtol=1e-13, atol=1e-14)
             for ours, theirs in zip(gradients, backward_gradients(alone, x, y), strict=True):
@@ -145,7 +145,7 @@ class TestShapes:
     ) -> None:
         seed = 0 if members is None else list(range(members))
         leading = () if members is None else (members,)
-        network = network_of(tuple(sizes), loss_name=loss, seed=seed)
+        network = network_of(tuple(sizes), loss=loss, seed=seed)
         x = np.random.default_rng(43).normal(size=(batch, sizes[0]))
         y: Any = np.zeros((batch, sizes[-1]))
         if loss == "softmax_cross_entropy":
@@ -236,7 +236,7 @@ class TestPredictions:
     def test_a_single_output_with_classes_gives_two_columns(self, backend: Backend) -> None:
         network = network_of(
             (3, 4, 1),
-            loss_name="binary_cross_entropy",
+            loss="binary_cross_entropy",
             classes=np.asarray([4, 9]),
             seed=1,
             backend=backend,
@@ -253,7 +253,7 @@ class TestPredictions:
 
     def test_multi_label_gives_a_decision_for_each_column(self, backend: Backend) -> None:
         network = network_of(
-            (3, 4, 2), loss_name="binary_cross_entropy", backend=backend, dtype="float32"
+            (3, 4, 2), loss="binary_cross_entropy", backend=backend, dtype="float32"
         )
         logits = network.logits(ROWS).astype(float)
         decided = network.predict(ROWS)
@@ -262,15 +262,15 @@ class TestPredictions:
         np.testing.assert_allclose(network.predict_proba(ROWS), 1 / (1 + np.exp(-logits)), 1e-6)
 
     def test_regression_gives_the_outputs(self, backend: Backend) -> None:
-        network = network_of((3, 4, 2), loss_name="squared_error", backend=backend, dtype="float32")
+        network = network_of((3, 4, 2), loss="squared_error", backend=backend, dtype="float32")
         np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS))
 
     def test_regression_with_one_output_gives_one_number_a_sample(self, backend: Backend) -> None:
-        network = network_of((3, 4, 1), loss_name="squared_error", backend=backend, dtype="float32")
+        network = network_of((3, 4, 1), loss="squared_error", backend=backend, dtype="float32")
         np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS)[:, 0])
 
     def test_regression_has_no_probabilities(self) -> None:
-        network = network_of((3, 1), loss_name="squared_error")
+        network = network_of((3, 1), loss="squared_error")
         with pytest.raises(ValueError, match="trained on squared_error predicts no probabilities"):
             network.predict_proba(ROWS)
 
@@ -330,7 +330,7 @@ class TestWords:
         )
 
     def test_repr_of_a_linear_network(self) -> None:
-        network = network_of((3, 2), loss_name="squared_error")
+        network = network_of((3, 2), loss="squared_error")
         assert repr(network).startswith("<MultilayerPerceptron 3-2 linear, squared_error, float64,")
 
     def test_repr_of_a_layer(self) -> None:

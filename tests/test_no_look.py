@@ -123,3 +123,32 @@ def test_the_guard_catches_a_step_that_looks(
 def test_outside_an_epoch_looking_is_allowed(epochs_guarded: list[int]) -> None:
     train()
     assert float(array_api_strict.asarray(2.5)) == 2.5
+
+
+@pytest.mark.parametrize("settings", [{}, {"seed": (0, 1, 2)}], ids=["one", "population"])
+def test_an_epochs_figures_come_to_the_host_in_one_transfer(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluations = training._evaluations
+    transfers: list[int] = []
+
+    def look(*args: Any, **kwargs: Any) -> Any:
+        raise LookedError
+
+    def evaluations_guarded(run: arraymlp.Run) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in LOOKS:
+                patch.setattr(ARRAY, name, look, raising=False)
+            return evaluations(run)
+
+    def fetch(backend: Any, arrays: Any) -> Any:
+        transfers.append(len(arrays))
+        return original(backend, arrays)
+
+    original = arraymlp.Backend.fetch
+    monkeypatch.setattr(training, "_evaluations", evaluations_guarded)
+    monkeypatch.setattr(arraymlp.Backend, "fetch", fetch)
+    train(validation=0.25, training_error=True, probes=True, **settings)
+    *epochs, at_the_end = transfers  # the last counts the shut units over all rows
+    assert len(epochs) == 2
+    assert at_the_end == len(problems.HIDDEN)

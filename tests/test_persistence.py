@@ -70,13 +70,13 @@ def there_and_back(original: MultilayerPerceptron, path: Path) -> MultilayerPerc
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation(name: str, path: Path) -> None:
-    original = network(activation_name=name)
+    original = network(activation=name)
     assert_same_network(there_and_back(original, path), original)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss(name: str, path: Path) -> None:
-    original = network(loss_name=name)
+    original = network(loss=name)
     assert_same_network(there_and_back(original, path), original)
 
 
@@ -279,7 +279,7 @@ def test_the_umask_decides_who_may_read(mask: int, path: Path) -> None:
 def test_what_could_not_be_loaded_again_is_not_saved(path: Path) -> None:
     own = Activation("swish", ACTIVATIONS["silu"].function, ACTIVATIONS["silu"].derivative)
     with pytest.raises(ValueError, match="swish"):
-        save(network(activation_name=own), path)
+        save(network(activation=own), path)
     assert os.listdir(path.parent) == []
 
 

@@ -805,6 +805,7 @@ def test_a_probe_measures_what_it_says() -> None:
         loss=value.mean(),
         predicted=np.bincount(after.predict(X), minlength=problems.CLASSES),
         gradient_norm=[np.linalg.norm(g.weights) for g in gradients],
+        bias_gradient=[np.linalg.norm(g.bias) for g in gradients],
         update_norm=[
             np.linalg.norm(a.weights - b.weights)
             for a, b in zip(after.layers, before.layers, strict=True)

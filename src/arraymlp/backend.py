@@ -348,14 +348,18 @@ def why_not(name: str) -> str:
 
 
 def resolve(
-    name: str = "auto", device: Any = None, *, like: object = None, fallback: bool = True
+    name: "str | Backend" = "auto",
+    device: Any = None,
+    *,
+    like: object = None,
+    fallback: bool = True,
 ) -> Backend:
     """Turn a backend's name into a `Backend` that has been seen to work.
 
     Args:
         name: "numpy", "cupy", "torch", "jax", "array_api_strict" or "auto". "auto" is the backend
             of ``like`` where that is a device array, else CuPy where a CUDA device really works,
-            else NumPy.
+            else NumPy. A `Backend` is returned as it is.
         device: None for the backend's default, or its own device object or name: a number or
             "cuda:1" for CuPy; "cpu", "cuda", "mps" for torch; "cpu", "gpu:1" for JAX; "device1"
             for array_api_strict.
@@ -368,6 +372,10 @@ def resolve(
         BackendUnavailableError: the backend cannot run and no fallback was wanted.
         ValueError: no such backend, or no such kind of device.
     """
+    if isinstance(name, Backend):
+        if device is not None:
+            raise ValueError(f"device={device!r} was given together with a Backend, which has one")
+        return name
     if name == "auto" and is_device_array(like):
         found = backend_of(like)
         wanted = found if device is None else _try(found.name, device)

@@ -33,6 +33,11 @@ def split(n: int, fraction: float, order_seed: int) -> tuple[HostArray, HostArra
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
+def sample_rows(n: int, at_most: int) -> HostArray:
+    """Rows evenly spread over n, the first and the last among them (int32)."""
+    return np.linspace(0, n - 1, min(n, at_most)).round().astype(np.int32)
+
+
 def blocks(n: int, size: int) -> Iterator[slice]:
     """Slices of ``size`` rows that cover n; the last is smaller where it must be."""
     for start in range(0, n, size):

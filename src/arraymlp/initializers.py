@@ -107,8 +107,3 @@ def draw_layers(
         return [draw(int(seed), i) for i in layers]
     drawn = [[draw(int(s), i) for s in seed] for i in layers]
     return [(np.stack([w for w, _ in d]), np.stack([b for _, b in d])) for d in drawn]
-
-
-def class_numbers(n: int) -> HostArray:
-    """The labels 0 to n - 1."""
-    return np.arange(n)

@@ -47,7 +47,8 @@ def _numeric(values: Any, backend: Backend, what: str) -> Array:
             raise ValueError(f"{what} is not an array: {error}") from error
         numeric = values.dtype.kind in "biuf"
     if not numeric:
-        raise ValueError(f"{what} must be numeric, not of dtype {values.dtype}")
+        remedy = "; convert it, as with astype('float32')" if values.dtype == object else ""
+        raise ValueError(f"{what} must be numeric, not of dtype {values.dtype}{remedy}")
     return values
 
 
@@ -134,6 +135,13 @@ def targets(
         else:
             name = "softmax_cross_entropy" if y.ndim == 1 else "binary_cross_entropy"
         log.info("loss: %s, since %s is %d-D of %s", name, what, y.ndim, y.dtype)
+        if floating and not is_device_array(y) and _looks_like_classes(y):
+            log.warning(
+                "%s holds few whole numbers as %s and is taken for regression; convert it with "
+                "y.astype(int) for classes, or give loss='squared_error'",
+                what,
+                y.dtype,
+            )
         loss_name = name
     chosen = loss(loss_name)
     if chosen.classifies != "no" and y.ndim == 1:
@@ -150,6 +158,16 @@ def targets(
             f"{what} has {found.n_outputs} columns, but the network has {n_outputs} outputs"
         )
     return found
+
+
+def _looks_like_classes(y: HostArray) -> bool:
+    """Whole numbers, and few different ones: labels that became floating point on their way."""
+    return y.size > 40 and len(np.unique(y)) <= 20 and bool((y == np.round(y)).all())
+
+
+def class_numbers(n: int) -> HostArray:
+    """The labels 0 to n - 1."""
+    return np.arange(n)
 
 
 def _labels(
@@ -209,4 +227,4 @@ def _numbers(y: Array, backend: Backend, chosen: Loss, dtype: str, what: str) ->
             f"the rows of a one-hot {what} must add up to 1, but one is off by {off:g}; for "
             "several labels a sample use loss='binary_cross_entropy'"
         )
-    return Targets(values, chosen, n_outputs, np.arange(n_outputs))
+    return Targets(values, chosen, n_outputs, class_numbers(n_outputs))

@@ -126,10 +126,13 @@ def _sticks(outcome: Outcome) -> Verdict:
     if stuck == len(classes):
         return Verdict(first == 7, f"stuck: class {first} for all images, all epochs", False)
     if stuck < STUCK_EPOCHS:
-        return Verdict(False, f"not stuck: one class for the first {stuck} epochs only")
+        what = f"one class for the first {stuck} epochs only, then {outcome.accuracy:.2f} %"
+        return Verdict(False, what, True)
     what = f"stuck at class {first} for {stuck} epochs, then "
+    if classes[-1] is not None:
+        return Verdict(False, f"{what}at class {classes[-1]}", False)
     if outcome.accuracy < 97.0:
-        return Verdict(False, f"{what}ended at {outcome.accuracy:.2f} %", False)
+        return Verdict(False, f"{what}{outcome.accuracy:.2f} %", True)
     return Verdict(outcome.accuracy <= 98.4, f"{what}learned", True)
 
 

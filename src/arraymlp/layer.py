@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from arraymlp.activations import Activation
-from arraymlp.backend import Array
+from arraymlp.backend import Array, array_namespace
 
 
 class Gradients(NamedTuple):
@@ -27,7 +27,10 @@ class Gradients(NamedTuple):
 
 @dataclass
 class Layer:
-    """Weights (..., n_in, n_out), bias (..., 1, n_out) and an activation."""
+    """Weights (..., n_in, n_out), bias (..., 1, n_out) and an activation.
+
+    Its methods take the namespace ``xp`` of their arrays from whoever has it at hand.
+    """
 
     weights: Array
     bias: Array
@@ -46,20 +49,24 @@ class Layer:
         """Number of units."""
         return int(self.weights.shape[-1])
 
-    def forward(self, x: Array, xp: Any) -> tuple[Array, Array]:
+    def forward(self, x: Array, xp: Any = None) -> tuple[Array, Array]:
         """Return S and Z, both (..., B, n_out), for inputs x (..., B, n_in)."""
+        xp = xp or array_namespace(x)
         s = xp.matmul(x, self.weights)
         s += self.bias
         return s, self.activation.function(s, xp)
 
-    def backward_activation(self, s: Array, z: Array, dz: Array, xp: Any) -> Array:
+    def backward_activation(self, s: Array, z: Array, dz: Array, xp: Any = None) -> Array:
         """Return dL/dS from dL/dZ, both (..., B, n_out)."""
+        xp = xp or array_namespace(dz)
         return dz * self.activation.derivative(s, z, xp)
 
-    def backward_parameters(self, x: Array, ds: Array, xp: Any) -> Gradients:
+    def backward_parameters(self, x: Array, ds: Array, xp: Any = None) -> Gradients:
         """Return dL/dW and dL/db from the inputs x (..., B, n_in) and dL/dS."""
+        xp = xp or array_namespace(ds)
         return Gradients(xp.matmul(x.mT, ds), xp.sum(ds, axis=-2, keepdims=True))
 
-    def backward_input(self, ds: Array, xp: Any) -> Array:
+    def backward_input(self, ds: Array, xp: Any = None) -> Array:
         """Return dL/dX (..., B, n_in) from dL/dS."""
+        xp = xp or array_namespace(ds)
         return xp.matmul(ds, self.weights.mT)

@@ -8,13 +8,24 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
-from arraymlp.activations import Activation, activation
-from arraymlp.backend import Array, Backend, HostArray, array_namespace, backend_of, is_device_array
+from arraymlp.activations import Activation
+from arraymlp.activations import activation as find_activation
+from arraymlp.backend import (
+    Array,
+    Backend,
+    HostArray,
+    array_namespace,
+    backend_of,
+    is_device_array,
+    resolve,
+)
 from arraymlp.batching import ROWS_AT_ONCE, blocks
-from arraymlp.initializers import Initializer, class_numbers, draw_layers, initializer
-from arraymlp.inputs import features
+from arraymlp.initializers import Initializer, draw_layers
+from arraymlp.initializers import initializer as find_initializer
+from arraymlp.inputs import class_numbers, features
 from arraymlp.layer import Gradients, Layer
-from arraymlp.losses import Loss, loss
+from arraymlp.losses import Loss
+from arraymlp.losses import loss as find_loss
 
 
 class Pass(NamedTuple):
@@ -51,25 +62,25 @@ class MultilayerPerceptron:
         cls,
         sizes: Sequence[int],
         *,
-        activation_name: str | Activation = "relu",
-        loss_name: str | Loss = "softmax_cross_entropy",
-        initializer_name: str | Initializer = "auto",
+        activation: str | Activation = "relu",
+        loss: str | Loss = "softmax_cross_entropy",
+        initializer: str | Initializer = "auto",
         seed: int | Sequence[int] = 0,
         classes: HostArray | None = None,
-        backend: Backend,
+        backend: str | Backend = "numpy",
         dtype: str = "float32",
     ) -> Self:
         """Draw a new network: widths n_0, n_1, ..., n_L from inputs to outputs.
 
         Args:
             sizes: the widths, all positive; at least two.
-            activation_name: of the hidden layers.
-            loss_name: the loss on the logits.
-            initializer_name: of every layer; "auto" is He's for relu and its relatives, Glorot's
+            activation: of the hidden layers.
+            loss: the loss on the logits.
+            initializer: of every layer; "auto" is He's for relu and its relatives, Glorot's
                 for the others and for the last layer.
             seed: of the initial values; K seeds make a population of K members.
             classes: the labels of the outputs; None for regression, or for labels 0, 1, ...
-            backend: where the parameters live.
+            backend: where the parameters live, as for `resolve`.
             dtype: "float32" or "float64".
         """
         for size in sizes:
@@ -77,15 +88,16 @@ class MultilayerPerceptron:
                 raise ValueError(f"layer sizes must be positive integers, not {size!r}")
         if len(sizes) < 2:
             raise ValueError(f"a network needs inputs and outputs, but sizes are {list(sizes)}")
-        hidden = activation(activation_name)
-        chosen = loss(loss_name)
-        functions = [hidden] * (len(sizes) - 2) + [activation("identity")]
+        place = resolve(backend)
+        hidden = find_activation(activation)
+        chosen = find_loss(loss)
+        functions = [hidden] * (len(sizes) - 2) + [find_activation("identity")]
         rules = [
-            initializer(f.initializer if initializer_name == "auto" else initializer_name)
+            find_initializer(f.initializer if initializer == "auto" else initializer)
             for f in functions
         ]
         layers = [
-            Layer(backend.asarray(w, dtype, copy=True), backend.asarray(b, dtype, copy=True), f)
+            Layer(place.asarray(w, dtype, copy=True), place.asarray(b, dtype, copy=True), f)
             for (w, b), f in zip(draw_layers(sizes, rules, seed), functions, strict=True)
         ]
         if classes is None and chosen.classifies == "one":
@@ -136,12 +148,12 @@ class MultilayerPerceptron:
         backend = self.backend
         return self._with_parameters(lambda a: backend.asarray(a, copy=True))
 
-    def to(self, backend: Backend) -> Self:
-        """A copy of the network on another backend (see `resolve`)."""
-        here = self.backend
-        if here == backend:
+    def to(self, backend: str | Backend, device: Any = None) -> Self:
+        """A copy of the network on another backend, named as for `resolve`."""
+        here, there = self.backend, resolve(backend, device)
+        if here == there:
             return self.copy()
-        return self._with_parameters(lambda a: backend.asarray(here.to_numpy(a), copy=True))
+        return self._with_parameters(lambda a: there.asarray(here.to_numpy(a), copy=True))
 
     def member(self, k: int) -> Self:
         """A copy of one network out of a population."""
@@ -158,7 +170,7 @@ class MultilayerPerceptron:
             x: inputs (..., B, n_inputs) on the network's device.
             xp: their namespace, where the caller has it at hand.
         """
-        xp = array_namespace(x) if xp is None else xp
+        xp = xp or array_namespace(x)
         passes = []
         for layer in self.layers:
             s, z = layer.forward(x, xp)
@@ -172,7 +184,7 @@ class MultilayerPerceptron:
         Returns:
             Each layer's gradients, first to last, summed over the minibatch.
         """
-        xp = array_namespace(delta) if xp is None else xp
+        xp = xp or array_namespace(delta)
         gradients = []
         dz = delta
         for i in reversed(range(len(self.layers))):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.activations import ACTIVATIONS, activation
-from arraymlp.backend import HostArray, resolve
+from arraymlp.backend import Backend, HostArray, resolve
 from arraymlp.layer import Layer
 from arraymlp.losses import LOSSES, loss
 from arraymlp.network import MultilayerPerceptron
@@ -88,7 +88,7 @@ def _digest(tensors: dict[str, HostArray]) -> str:
 
 
 def load(
-    path: str | os.PathLike[str], *, backend: str = "numpy", device: Any = None
+    path: str | os.PathLike[str], *, backend: str | Backend = "numpy", device: Any = None
 ) -> MultilayerPerceptron:
     """Read a network from a file that `save` wrote.
 

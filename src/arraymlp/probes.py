@@ -9,7 +9,7 @@ from math import ceil, log10
 from typing import Any
 
 from arraymlp.backend import Array, Backend
-from arraymlp.batching import blocks
+from arraymlp.batching import blocks, sample_rows
 from arraymlp.data import Data
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
@@ -29,8 +29,9 @@ class Measurement:
         step: steps done when it was taken, from 1.
         epoch: the epoch it fell into, from 0.
         loss: mean loss over the sample.
-        predicted: how often each class was predicted on the sample; None for regression.
+        predicted: how often each class was predicted on the sample; None without softmax.
         gradient_norm: Euclidean norm of dL/dW of that step's minibatch, as the optimiser met it.
+        bias_gradient: Euclidean norm of dL/db of that minibatch.
         update_norm: Euclidean norm of the change of W in that step.
         bias_update: root mean square, over units, of the change of b in that step.
         weight_norm: Euclidean norm of W after it.
@@ -46,6 +47,7 @@ class Measurement:
     loss: Any
     predicted: Any
     gradient_norm: list[Any]
+    bias_gradient: list[Any]
     update_norm: list[Any]
     bias_update: list[Any]
     weight_norm: list[Any]
@@ -73,7 +75,7 @@ class Probes:
     """Wraps a step so that the chosen ones are measured; everyone else sees an ordinary step.
 
     Args:
-        data: its first training rows are the sample.
+        data: the sample is taken from its training rows, evenly spread.
         backend: where it is.
         done: steps of the run so far.
         whole: of these, the steps before the epoch that comes next.
@@ -92,8 +94,9 @@ class Probes:
         epochs: int,
         steps_per_epoch: int,
     ) -> None:
-        sample = next(blocks(data.X.shape[0], SAMPLE_ROWS))
-        self.x, self.y = data.X[sample, :], data.y.values[sample, ...]
+        rows = backend.asarray(sample_rows(data.X.shape[0], SAMPLE_ROWS))
+        self.x = backend.xp.take(data.X, rows, axis=0)
+        self.y = backend.xp.take(data.y.values, rows, axis=0)
         self.backend = backend
         self.steps = probed_steps(done, whole, epochs, steps_per_epoch)
         self.done, self.whole = done, whole
@@ -119,6 +122,7 @@ class Probes:
             state, value = step(network, state, x, y, hyper)
             figures = self._respond(network)
             figures["gradient_norm"] = [_norm(g.weights, xp) for g in gradients]
+            figures["bias_gradient"] = [_norm(g.bias, xp) for g in gradients]
             figures["weight_norm"] = [_norm(a.weights, xp) for a in network.layers]
             figures["update_norm"] = [
                 _norm(a.weights - b.weights, xp)

@@ -45,9 +45,9 @@ def write_report(result: LabResult, folder: Path) -> Path:
     page = _page(result, sections)
     folder.mkdir(parents=True, exist_ok=True)
     for name in EXPERIMENTS:  # pictures of an earlier report that this one does not have
-        for path in folder.glob(f"{name}-*.png"):
-            if path.name not in pictures:
-                path.unlink()
+        for kind in ("errors", "insides", "weights", "misread"):
+            if f"{name}-{kind}.png" not in pictures:
+                (folder / f"{name}-{kind}.png").unlink(missing_ok=True)
     for name, png in pictures.items():
         write_whole(folder / name, png)
     write_whole(folder / "findings.json", findings_json(result).encode())
@@ -116,9 +116,9 @@ def _section(outcomes: list[Outcome], result: LabResult, pictures: dict[str, byt
         f"<h3>What happened, and why{seeds}</h3>",
         _story(first),
         _png(insides, f"{e.name}-insides.png", f"insides of {e.name} per step", pictures),
-        "<p class=cap>Measured on the first 1,000 training rows (live units, outputs) and on the"
-        " minibatch (gradients), at each of the first 32 steps, then 12 times a decade and at each"
-        " epoch's end. A gap is an exact zero.</p>",
+        "<p class=cap>Measured on 1,000 training rows, spread over all (live units, outputs), and"
+        " on the minibatch (gradients), at each of the first 32 steps, then 12 times a decade"
+        " and at each epoch's end. A gap is an exact zero.</p>",
         "<h3>First-layer weights</h3>",
         _png(plots.first_layer(weights), f"{e.name}-weights.png", f"weights of {e.name}", pictures),
         "<h3>Misread digits</h3>",
@@ -218,8 +218,8 @@ say what goes on in each.</p>
 {interrupted}<div class=wide><table><tr><th>run<th>published<th>test accuracy<th>band
 <th>in band<th>what happened<th>time</tr>{"".join(rows)}</table></div>{escapes}
 {"".join(sections)}
-<p class=cap>MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. All figures of this page are
-in findings.json.</p>
+<p class=cap>MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. The table, the curves, the
+findings and their figures are in findings.json, too.</p>
 </main></body></html>
 """
 

@@ -29,6 +29,8 @@ class Run:
         measurements: what the probes measured, where they were on.
         shut_units: with probes, for each hidden layer how many units no training row opens.
         interrupted: True where Ctrl-C ended the run early.
+        comparable_from: position in the history of the first epoch with this data and validation;
+            the diagnosis looks at no earlier one.
         position: minibatches done of an epoch that Ctrl-C broke off; 0 between epochs. The epoch's
             rest is the first thing that ``train(network=run)`` does, with a record of its own.
     """
@@ -43,6 +45,7 @@ class Run:
     measurements: list[Measurement] = field(default_factory=list, repr=False)
     shut_units: list[Any] = field(default_factory=list)
     interrupted: bool = False
+    comparable_from: int = 0
     position: int = 0
 
     def __iter__(self) -> Iterator[Any]:

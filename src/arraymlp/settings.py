@@ -58,9 +58,9 @@ class Settings:
         for rate in values("learning_rate", self.learning_rate):
             if not is_number(rate) or not 0 < rate < inf:
                 raise ValueError(f"learning_rate must be a positive number, not {rate!r}")
-        _whole("epochs", self.epochs, 0)
-        _whole("batch_size", self.batch_size, 1)
-        _whole("order_seed", self.order_seed, 0)
+        for name, least in (("epochs", 0), ("batch_size", 1), ("order_seed", 0)):
+            _whole(name, getattr(self, name), least)
+            object.__setattr__(self, name, int(getattr(self, name)))
         for seed in () if self.seed is None else values("seed", self.seed):
             _whole("seed", seed, 0)
         for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
@@ -69,6 +69,7 @@ class Settings:
         for name in ("shuffle", "drop_last", "training_error", "probes"):
             if not isinstance(getattr(self, name), bool | np.bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
+            object.__setattr__(self, name, bool(getattr(self, name)))
 
     def updated(self, given: dict[str, Any]) -> "Settings":
         """These settings, with those that were given (that are not None) in their place."""

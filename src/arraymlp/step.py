@@ -26,10 +26,11 @@ def initial_state(network: MultilayerPerceptron, optimizer: Optimizer) -> State:
     ]
 
 
-def choose_step(optimizer: Optimizer, reduction: str) -> Step:
+def choose_step(network: MultilayerPerceptron, optimizer: Optimizer, reduction: str) -> Step:
     """The step to train with: today always the generic one, the mathematics in plain sight.
 
     Args:
+        network: what will be trained: its backend, sizes and members decide.
         optimizer: the update rule.
         reduction: "mean" divides the gradient by the minibatch's size, "sum" does not.
     """

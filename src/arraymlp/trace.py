@@ -3,46 +3,70 @@
 from math import isfinite, log
 from typing import Any
 
+import numpy as np
+
+from arraymlp.probes import SAMPLE_ROWS
 from arraymlp.run import Run
+
+SERIES = (
+    "gradient_norm",
+    "bias_gradient",
+    "update_norm",
+    "bias_update",
+    "weight_norm",
+    "spread",
+    "live",
+)
 
 
 class Trace:
-    """One member's view of a run: histories and measurements as plain columns of numbers."""
+    """One member's view of the epochs and measurements since data or validation last changed."""
 
     def __init__(self, run: Run, k: int | None, guess: float) -> None:
         def own(value: Any) -> Any:
             return value if k is None or value is None else value[k]
 
+        records = run.history[run.comparable_from :]
+        first = records[0]["epoch"]
+        m = [a for a in run.measurements if a.epoch >= first]
         self.k = k
         self.guess = guess
-        self.regression = run.network.loss.classifies == "no"
         self.activations = [layer.activation.name for layer in run.network.layers[:-1]]
         self.widths = [layer.n_out for layer in run.network.layers[:-1]]
         self.n_layers = len(run.network.layers)
         self.rows = int(run.data.X.shape[0])
+        self.sample = min(SAMPLE_ROWS, self.rows)
         self.classes = None if run.network.classes is None else run.network.classes.tolist()
+        y_val = run.data.y_val
+        self.one_class_validation = (
+            y_val is not None
+            and self.classes is not None
+            and bool((np.ptp(run.backend.to_numpy(y_val.values), axis=0) == 0).all())
+        )
         self.shut = [own(count) for count in run.shut_units]
-        self.epochs = [record["epoch"] for record in run.history]
+        self.epochs = [record["epoch"] for record in records]
         self.columns = {
-            name: [own(v) if isinstance(v, list) else v for v in run.history[name]]
+            name: [own(v) if isinstance(v, list) else v for v in (r.get(name) for r in records)]
             for name in run.history.columns
         }
-        m = run.measurements
         self.steps = [a.step for a in m]
         self.step_epochs = [a.epoch for a in m]
         self.loss = [own(a.loss) for a in m]
         self.series: dict[str, list[list[float]]] = {
-            name: [[own(v) for v in getattr(a, name)] for a in m]
-            for name in (
-                "gradient_norm",
-                "update_norm",
-                "bias_update",
-                "weight_norm",
-                "spread",
-                "live",
-                "mean",
-            )
+            name: [[own(v) for v in getattr(a, name)] for a in m] for name in SERIES
         }
+
+    @property
+    def first_loss(self) -> float:
+        """The first loss known: the first probe's, or else the first epoch's."""
+        return float((self.loss or self.columns["loss"])[0])
+
+    @property
+    def probed_to_end(self) -> bool:
+        """Whether the last epoch was probed, and everything in it was finite."""
+        if not self.steps or self.step_epochs[-1] != self.epochs[-1]:
+            return False
+        return all(isfinite(v) for v in (self.loss[-1], *self.series["weight_norm"][-1]))
 
     def measured(self, name: str) -> list[float] | None:
         """A column that has a finite number in every epoch; None for one that has not."""

@@ -53,7 +53,7 @@ def train(
     probes: bool | None = None,
     preset: str = "default",
     network: MultilayerPerceptron | Run | None = None,
-    backend: str = "auto",
+    backend: str | Backend = "auto",
     device: Any = None,
     callbacks: Iterable[Callback] = (),
     progress: bool | Progress | None = None,
@@ -72,7 +72,8 @@ def train(
         loss: "auto" chooses by y's dtype and shape (see `arraymlp.inputs.targets`) and logs it.
         optimizer: "momentum" (SGD with momentum 0.9), "sgd", "nesterov", or an `SGD`.
         learning_rate: 0.05; for a population also K values, one a member.
-        epochs: passes over the training data in this call, 20.
+        epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
+            off counts as one.
         batch_size: rows a step, 100.
         validation: None; a fraction of the rows to hold out; or (X, y), evaluated every epoch. The
             bundled MNIST comes with its test set as (X, y). Nothing is chosen by it.
@@ -132,11 +133,18 @@ def train(
         else:
             data = load_data(X, y, settings, old, place)
         if validation is not None:
+            if X is None and before is not None and is_number(validation):
+                raise ValueError(
+                    "a fraction cannot be held out of rows that were trained on: the run goes on "
+                    "with the validation data it has, unless validation=(X, y) is given"
+                )
             data = add_validation(data, validation, settings, place)
         require_minibatches(data.X.shape[0], settings)
         run = _start(data, settings, place, old, before)
-        if before is not None and _same_minibatches(settings, before, X, validation):
-            run.position = before.position
+        if before is not None:
+            same_data = X is None and validation is None
+            run.comparable_from = before.comparable_from if same_data else len(run.history)
+            run.position = before.position if _same_minibatches(settings, before, X) else 0
         _loop(run, called, progress)
     run.findings = diagnose(run)
     return run
@@ -179,7 +187,9 @@ def _callables(callbacks: Iterable[Callback]) -> list[Callback]:
     return found
 
 
-def _place(X: Any, old: MultilayerPerceptron | None, backend: str, device: Any) -> Backend:
+def _place(
+    X: Any, old: MultilayerPerceptron | None, backend: str | Backend, device: Any
+) -> Backend:
     if backend == "auto" and device is None and old is not None and not is_device_array(X):
         return old.backend
     return resolve(backend, device, like=X)
@@ -207,11 +217,11 @@ def _start(
     return run
 
 
-def _same_minibatches(settings: Settings, before: Run, X: Any, validation: Any) -> bool:
+def _same_minibatches(settings: Settings, before: Run, X: Any) -> bool:
     """Whether an epoch that was broken off can go on with the minibatch that came next."""
     names = ("batch_size", "drop_last", "shuffle", "order_seed")
     same = all(getattr(settings, name) == getattr(before.settings, name) for name in names)
-    return same and X is None and not is_number(validation)
+    return same and X is None
 
 
 def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPerceptron:
@@ -219,9 +229,9 @@ def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPercept
     assert settings.seed is not None
     return MultilayerPerceptron.create(
         [int(data.X.shape[1]), *(int(n) for n in settings.hidden), data.y.n_outputs],
-        activation_name=settings.activation,
-        loss_name=data.y.loss,
-        initializer_name=settings.initializer,
+        activation=settings.activation,
+        loss=data.y.loss,
+        initializer=settings.initializer,
         seed=settings.seed,
         classes=data.y.classes,
         backend=place,
@@ -250,9 +260,10 @@ def _hyper(settings: Settings, network: MultilayerPerceptron) -> Hyper:
             hyper[name] = float(value)
             continue
         if len(value) != network.members:
+            members = network.members
             raise ValueError(
                 f"{name} has {len(value)} values, but "
-                + (f"there are {network.members} members" if network.members else "one network")
+                + (f"there are {members} members" if members else "one network: give as many seeds")
             )
         column = np.asarray(value, dtype=network.dtype).reshape(-1, 1, 1)
         hyper[name] = network.backend.asarray(column)
@@ -266,7 +277,7 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
     first = run.next_epoch
     per_epoch = n // size if settings.drop_last else -(-n // size)
     hyper = _hyper(settings, run.network)
-    step = choose_step(find_optimizer(settings.optimizer), settings.reduction)
+    step = choose_step(run.network, find_optimizer(settings.optimizer), settings.reduction)
     probes = None
     if settings.probes:
         whole = run.steps_done - run.position  # steps of whole epochs
