@@ -33,6 +33,7 @@ from arraymlp.training import run_epoch
 SIZES, BATCH, ROWS = (784, 100, 100, 10), 100, 60_000
 GOAL = 1.6
 IMPORT_GOAL = 1.5
+MEMORY_GOAL = 1.0
 
 
 def bare_epoch(X: HostArray, weights: list[HostArray], buffers: list[HostArray]) -> None:
@@ -95,6 +96,21 @@ def import_seconds(code: str, repeats: int = 7) -> float:
     return statistics.median(found)
 
 
+def lab_memory() -> float | None:
+    """Peak memory, in GB, of a process that makes the lab's five runs, an epoch each, and report."""
+    code = """
+import resource, sys, tempfile
+from pathlib import Path
+from arraymlp.lab import run_lab
+from arraymlp.report import write_report
+write_report(run_lab(backend="numpy", epochs=1), Path(tempfile.mkdtemp()))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak / (1e9 if sys.platform == "darwin" else 1e6))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return float(done.stdout) if done.returncode == 0 else None  # Windows has no such count
+
+
 def machine() -> dict[str, Any]:
     """What was measured on."""
     cpu = platform.processor() or platform.machine()
@@ -146,9 +162,14 @@ def main() -> None:
         f"\nimport arraymlp {ours:.3f} s, numpy and array_api_compat.numpy {base:.3f} s: "
         f"ratio {ours / base:.2f} (goal: at most {IMPORT_GOAL})"
     )
+    memory = lab_memory()
+    if memory is not None:
+        print(f"peak memory of the lab: {memory:.2f} GB (goal: at most {MEMORY_GOAL})")
     if options.json:
         figures = {
             "machine": where,
+            "repeats": options.repeats,
+            "lab_peak_gigabytes": memory,
             "epoch_seconds": {f"{name}, {t} threads": s for (name, t), s in found.items()},
             "epoch_ratio": ratio,
             "import_seconds": {"arraymlp": ours, "numpy and array_api_compat": base},

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 # Multiply-adds of a step's largest product below which one thread serves best. At the lab's size
-# (8 million) a second thread gains a sixth at most, and on a busy machine it loses many times over.
+# (8 million) a second gains about a fifth, and on a busy machine it loses several times over.
 SMALL_PRODUCT = 32_000_000
 
 _lock = threading.Lock()
