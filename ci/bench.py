@@ -97,7 +97,7 @@ def import_seconds(code: str, repeats: int = 7) -> float:
 
 
 def lab_memory() -> float | None:
-    """Peak memory, in GB, of a process that makes the lab's five runs, an epoch each, and report."""
+    """Peak memory, in GB, of a process that runs the lab for an epoch a run and reports it."""
     code = """
 import resource, sys, tempfile
 from pathlib import Path

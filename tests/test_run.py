@@ -1,11 +1,13 @@
 """Run: it unpacks, copies, pickles, and says what it is."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
+import pytest
 
-from arraymlp import Backend, train
+from arraymlp import Backend, resolve, train
 from conftest import assert_same
 from problems import BATCH, HIDDEN, labels
 
@@ -57,3 +59,48 @@ def test_history_takes_slices_and_numpy_integers(numpy_backend: Backend) -> None
     history = run_on(numpy_backend).history
     assert history[-1:] == [history[-1]]
     assert history[np.int64(0)] is history[0]
+
+
+def test_a_backend_may_be_given_as_an_object_wherever_it_has_a_name(backend: Backend) -> None:
+    X, y = labels()
+    named = run_on(backend)
+    given = train(X, y, backend=backend, hidden=HIDDEN, batch_size=BATCH, epochs=2)
+    assert given.backend == backend == resolve(backend)
+    assert_same(given.network.layers[0].weights, named.network.layers[0].weights)
+    assert given.network.to("numpy").backend.name == "numpy"
+    assert given.network.to(backend.name, backend.device).backend == backend
+    with pytest.raises(ValueError, match="together with a Backend"):
+        resolve(backend, "cpu")
+
+
+def test_a_fraction_is_not_held_out_of_rows_that_were_trained_on(numpy_backend: Backend) -> None:
+    run = run_on(numpy_backend, validation=0.25)
+    with pytest.raises(ValueError, match="trained on"):
+        train(network=run, validation=0.25)
+    assert train(network=run).data.X_val is run.data.X_val
+
+
+def test_settings_are_ready_for_json(numpy_backend: Backend) -> None:
+    settings = run_on(numpy_backend, seed=np.int64(3), shuffle=np.True_).settings
+    json.dumps(settings.to_dict())
+
+
+def test_float_labels_are_pointed_out(
+    numpy_backend: Backend, caplog: pytest.LogCaptureFixture
+) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    train(X, np.tile([1.0, 2.0, 3.0], 20), epochs=1, batch_size=20)
+    assert "taken for regression" in caplog.text
+    caplog.clear()
+    train(X, X[:, 0], epochs=1, batch_size=20)
+    assert caplog.text == ""
+
+
+def test_a_layer_finds_its_namespace_by_itself(backend: Backend) -> None:
+    layer = run_on(backend).network.layers[0]
+    with backend.active():
+        x = backend.asarray(labels()[0], "float32")
+        s, z = layer.forward(x)
+        ds = layer.backward_activation(s, z, z)
+        assert layer.backward_parameters(x, ds).weights.shape == layer.weights.shape
+        assert layer.backward_input(ds).shape == x.shape
