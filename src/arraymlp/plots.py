@@ -47,13 +47,16 @@ def errors(runs: Sequence[Run], published: Sequence[PublishedEpoch], published_f
             x = [p.epoch for p in published]
             which = "training_error" if ax is left else "test_error"
             y = _floored([getattr(p, which) for p in published])
-            ax.plot(x, y, color=PUBLISHED, linestyle="--", linewidth=1.2, label="published")
+            ax.plot(
+                x, y, color=PUBLISHED, linestyle="--", linewidth=1.2, zorder=3, label="published"
+            )
         elif ax is right:
             ax.axhline(
                 published_final,
                 color=PUBLISHED,
                 linestyle="--",
                 linewidth=1.2,
+                zorder=3,
                 label="published (final value)",
             )
         for i, run in reversed(list(enumerate(runs))):
