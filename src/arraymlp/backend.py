@@ -97,11 +97,11 @@ class Backend:
         with self.active():
             return self.xp.asarray(host, dtype=kind, device=self.device, copy=copy)
 
-    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+    def to_numpy(self, array: Array) -> HostArray:
         """Return the array's values on the host (shares memory where host and device are one)."""
         return np.asarray(self._to_host(array))
 
-    def fetch(self, arrays: Sequence[Array]) -> list[np.ndarray[Any, Any]]:
+    def fetch(self, arrays: Sequence[Array]) -> list[HostArray]:
         """Read many small floating-point arrays of one dtype in one transfer, shapes kept."""
         if not arrays:
             return []
@@ -348,7 +348,7 @@ def why_not(name: str) -> str:
 
 
 def resolve(
-    name: "str | Backend" = "auto",
+    name: str | Backend = "auto",
     device: Any = None,
     *,
     like: object = None,

@@ -123,7 +123,7 @@ def first_layer(weights: Array, side: int = 28, columns: int = 20) -> Any:
     rows = -(-n // columns)
     pad = side + 1
     canvas = np.full((rows * pad + 1, columns * pad + 1), np.nan, dtype=np.float32)
-    limit = float(np.abs(weights).max()) or 1.0
+    limit = _scale(weights)
     for k in range(n):
         r, c = divmod(k, columns)
         tile = weights[:, k].reshape(side, side)
@@ -135,8 +135,9 @@ def first_layer(weights: Array, side: int = 28, columns: int = 20) -> Any:
     return fig
 
 
-def _scale(tile: Any) -> float:
-    return float(np.abs(tile).max()) or 1.0
+def _scale(weights: Any) -> float:
+    """The largest magnitude, or 1 where all are 0."""
+    return float(np.abs(weights).max()) or 1.0
 
 
 def misread(images: Any, true: Any, predicted: Any, confidence: Any, side: int = 28) -> Any:

@@ -9,11 +9,13 @@ from math import ceil, log10
 from typing import Any
 
 from arraymlp.backend import Array, Backend
-from arraymlp.batching import blocks, sample_rows
+from arraymlp.batching import ROWS_AT_ONCE, blocks, sample_rows
 from arraymlp.data import Data
+from arraymlp.layer import Layer
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
-from arraymlp.step import Hyper, State, Step
+from arraymlp.optimizers import Hyper
+from arraymlp.step import State, Step
 
 SAMPLE_ROWS = 1000
 EVERY_STEP_UNTIL = 32
@@ -150,8 +152,7 @@ class Probes:
         figures["spread"] = [xp.sqrt(xp.mean(xp.var(z, axis=-2), axis=-1)) for _, _, z in passes]
         figures["live"], figures["open"], figures["mean"] = [], [], []
         for layer, (_, s, z) in zip(network.layers[:-1], passes[:-1], strict=True):
-            slope = layer.activation.derivative(s, z, xp) * xp.ones_like(s)
-            is_open = xp.abs(slope) > OPEN
+            is_open = _is_open(layer, s, z, xp)
             any_open = xp.astype(xp.any(is_open, axis=-2), s.dtype)
             figures["live"].append(xp.mean(any_open, axis=-1))
             figures["open"].append(xp.mean(xp.astype(is_open, s.dtype), axis=(-2, -1)))
@@ -183,6 +184,12 @@ def _flat(value: Any) -> list[Array]:
     return value if isinstance(value, list) else [value]
 
 
+def _is_open(layer: Layer, s: Array, z: Array, xp: Any) -> Array:
+    """Where the layer lets something back, |f'(s)| > 0.001; same shape as s."""
+    # The product with ones gives a constant derivative, a float, the shape of s.
+    return xp.abs(layer.activation.derivative(s, z, xp) * xp.ones_like(s)) > OPEN
+
+
 def _norm(a: Array, xp: Any) -> Array:
     return xp.sqrt(xp.sum(a * a, axis=(-2, -1)))
 
@@ -192,12 +199,10 @@ def shut_units(network: MultilayerPerceptron, X: Array, backend: Backend) -> lis
     xp = backend.xp
     ever: list[Array] = []
     with backend.active():
-        for rows in blocks(X.shape[0], SAMPLE_ROWS):
+        for rows in blocks(X.shape[0], ROWS_AT_ONCE):
             passes = network.forward(X[rows, :], xp)[:-1]
             now = [
-                xp.any(
-                    xp.abs(layer.activation.derivative(s, z, xp) * xp.ones_like(s)) > OPEN, axis=-2
-                )
+                xp.any(_is_open(layer, s, z, xp), axis=-2)
                 for layer, (_, s, z) in zip(network.layers[:-1], passes, strict=True)
             ]
             ever = [a | b for a, b in zip(ever, now, strict=True)] if ever else now

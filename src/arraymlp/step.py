@@ -5,15 +5,14 @@ parameters from the network's layers and updates them there, in place where the 
 and by rebinding where it does not. It never looks at a value on the device.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from arraymlp.backend import Array, array_namespace
 from arraymlp.network import MultilayerPerceptron
-from arraymlp.optimizers import Optimizer
+from arraymlp.optimizers import Hyper, Optimizer
 
 State: TypeAlias = list[tuple[Any, Any]]  # beside each layer: the state of its weights and its bias
-Hyper: TypeAlias = Mapping[str, Any]
 Step: TypeAlias = Callable[[MultilayerPerceptron, State, Array, Array, Hyper], tuple[State, Array]]
 
 

@@ -19,14 +19,14 @@ from arraymlp.initializers import Initializer
 from arraymlp.interrupt import Interrupt, interruptible
 from arraymlp.losses import Loss
 from arraymlp.network import MultilayerPerceptron
-from arraymlp.optimizers import Optimizer
+from arraymlp.optimizers import Hyper, Optimizer
 from arraymlp.optimizers import optimizer as find_optimizer
 from arraymlp.probes import Probes, shut_units
 from arraymlp.progress import Progress, progress_for
 from arraymlp.run import Callback, EpochEnd, NonFiniteLossError, Run
 from arraymlp.settings import Settings
 from arraymlp.settings import preset as find_preset
-from arraymlp.step import Hyper, State, Step, choose_step, initial_state
+from arraymlp.step import State, Step, choose_step, initial_state
 from arraymlp.threads import blas_threads
 
 
