@@ -1,7 +1,7 @@
 """What the parts share in talking to the user: names, numbers, and the line that called us."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Real
 from typing import Any, TypeVar
@@ -45,6 +45,25 @@ def values(name: str, value: Any) -> tuple[Any, ...]:
     if value == ():
         raise ValueError(f"{name} is empty: give one value for each member")
     return value if isinstance(value, tuple) else (value,)
+
+
+def each(value: Any) -> Any:
+    """A setting's one value as a float, or its K values as a host array (K,) of float64."""
+    return np.asarray(value, dtype=float) if isinstance(value, tuple) else float(value)
+
+
+def require_numbers(name: str, value: Any, what: str, allowed: Callable[[Any], bool]) -> None:
+    """A ValueError unless the setting's one value, or each of K, is a number and ``allowed``.
+
+    Args:
+        name: of the setting.
+        value: as `plain` leaves it.
+        what: it must be, in words: "a positive number".
+        allowed: whether a number may be.
+    """
+    for v in values(name, value):
+        if not is_number(v) or not allowed(v):
+            raise ValueError(f"{name} must be {what}, not {v!r}")
 
 
 def outside() -> int:

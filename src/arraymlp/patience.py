@@ -1,0 +1,145 @@
+"""Patience: how long a figure of the history has not been better, and when that is long enough."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from numbers import Integral
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from arraymlp._checks import each, lookup, plain, require_numbers
+
+HostArray: TypeAlias = np.ndarray[Any, Any]
+
+
+class Patience:
+    """Epochs since a figure was last better, member by member.
+
+    With the best figure b of all epochs so far (of a figure that is better when smaller), the next
+    one f, and min_change c,
+
+        f < b                   f is the best so far:  b <- f
+        f < b and f <= b - c    f is an improvement:   waited <- 0
+        otherwise                                      waited <- waited + 1
+
+    as scikit-learn counts. So with c > 0 small steps lower b without ending the wait, and what
+    counts next is measured from there. The first number is always best, and an improvement. There
+    are two differences: here a figure that only equals the best, with c = 0, is no improvement (nor
+    is it in PyTorch), and NaN is none either. A first NaN leaves b infinite.
+
+    scikit-learn and PyTorch act once the count *exceeds* theirs: ours is their number + 1.
+
+    Attributes:
+        best: the best figure so far, () or (K,); infinite before the first.
+        waited: epochs since the last improvement, () or (K,).
+    """
+
+    def __init__(
+        self,
+        monitor: str,
+        epochs: int | Sequence[int],
+        min_change: float | Sequence[float],
+        greater_is_better: bool,
+    ) -> None:
+        """Wait for a first figure.
+
+        Args:
+            monitor: the column of the history.
+            epochs: how many to wait, from 1; or K values, one a member.
+            min_change: what an improvement is at least, from 0, in the figure's own unit; or K.
+            greater_is_better: as for an accuracy; False as for a loss.
+
+        Raises:
+            ValueError: a constant is none of these.
+        """
+        epochs, min_change = plain(epochs), plain(min_change)
+        if not isinstance(monitor, str) or not monitor:
+            raise ValueError(
+                f"monitor must be the name of a column of the history, not {monitor!r}"
+            )
+        require_numbers(
+            "patience",
+            epochs,
+            "a whole number of epochs from 1 (with a patience of 0 every epoch, better or not, "
+            "would be one too many)",
+            lambda n: n >= 1 and isinstance(n, Integral),
+        )
+        require_numbers("min_change", min_change, "a number from 0", lambda c: 0 <= c < inf)
+        if not isinstance(greater_is_better, bool | np.bool):
+            raise ValueError(f"greater_is_better must be True or False, not {greater_is_better!r}")
+        self.monitor = monitor
+        self._epochs, self._min_change = np.asarray(each(epochs)), np.asarray(each(min_change))
+        self._sign = -1.0 if greater_is_better else 1.0
+        self.best: HostArray = np.asarray(self._sign * inf)
+        self.waited: HostArray = np.asarray(0)
+
+    def observe(self, record: Mapping[str, Any]) -> HostArray:
+        """Take in an epoch's record; return where its figure is the best so far, () or (K,) bool.
+
+        Raises:
+            ValueError: the record has no such column, or not a figure for each given constant.
+        """
+        figure = np.asarray(lookup(record, self.monitor, "column to monitor"), dtype=float)
+        for name, value in (("patience", self._epochs), ("min_change", self._min_change)):
+            if value.ndim and value.shape != figure.shape:
+                raise ValueError(
+                    f"{name} has {value.size} values, but {self.monitor} has {figure.size}"
+                )
+        now, best = self._sign * figure, self._sign * self.best
+        better = np.asarray(now < best)
+        self.best = np.where(better, figure, self.best)
+        self.waited = np.where(better & (now <= best - self._min_change), 0, self.waited + 1)
+        return better
+
+    @property
+    def exhausted(self) -> HostArray:
+        """Where the last improvement was as many epochs ago as one is to wait, () or (K,) bool."""
+        return np.asarray(self.waited >= self._epochs)
+
+    def restart(self, mask: HostArray) -> None:
+        """Begin to wait anew where the mask is true; the best figure stays."""
+        self.waited = np.where(mask, 0, self.waited)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """End training once a figure has not improved for some epochs; each member at its own time.
+
+    What an improvement is, and how it compares with other libraries, is said at `Patience`.
+
+    Attributes:
+        monitor: the column of the history that is watched.
+        patience: epochs to wait for an improvement, from 1; or K values, one a member.
+        min_change: what an improvement is at least, from 0, in the figure's own unit; or K values.
+        restore_best: give back the weights of the best epoch, not of the last.
+        greater_is_better: None where the figure's name says it, as "loss" does.
+    """
+
+    monitor: str = "validation_loss"
+    patience: int | Sequence[int] = 10
+    min_change: float | Sequence[float] = 0.0
+    restore_best: bool = True
+    greater_is_better: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("patience", "min_change"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        greater = False if self.greater_is_better is None else self.greater_is_better
+        Patience(self.monitor, self.patience, self.min_change, greater)  # refuses what is wrong
+        if not isinstance(self.restore_best, bool | np.bool):
+            raise ValueError(f"restore_best must be True or False, not {self.restore_best!r}")
+
+
+def early_stopping(value: bool | str | EarlyStopping | None) -> EarlyStopping | None:
+    """An `EarlyStopping` from True (its defaults) or the name of a column; None from False."""
+    if value is None or isinstance(value, bool | np.bool):
+        return EarlyStopping() if value else None
+    if isinstance(value, str):
+        return EarlyStopping(monitor=value)
+    if isinstance(value, EarlyStopping):
+        return value
+    raise ValueError(
+        "early_stopping must be True, False, the name of a column of the history or an "
+        f"EarlyStopping, not {value!r}"
+    )
