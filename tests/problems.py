@@ -34,8 +34,19 @@ def numbers() -> tuple[HostArray, HostArray]:
     return X, np.sin(X @ np.random.default_rng(23).normal(size=(FEATURES, CLASSES)))
 
 
+def counts() -> tuple[HostArray, HostArray]:
+    """X, and three columns of counts."""
+    X = _rows()
+    rate = np.exp(X @ np.random.default_rng(24).normal(0, 0.2, size=(FEATURES, CLASSES)))
+    return X, np.random.default_rng(25).poisson(rate)
+
+
 PROBLEMS = {
     "softmax_cross_entropy": labels,
     "binary_cross_entropy": columns,
     "squared_error": numbers,
+    "absolute_error": numbers,
+    "huber": numbers,
+    "poisson": counts,
+    "quantile": numbers,
 }

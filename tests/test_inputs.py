@@ -12,7 +12,7 @@ import arraymlp.training
 from arraymlp import SGD, Backend, MultilayerPerceptron, Run, normal, resolve, train
 from arraymlp.initializers import INITIALIZERS
 from arraymlp.inputs import targets
-from arraymlp.losses import LOSSES
+from arraymlp.losses import LOSSES, Huber, Loss, Quantile
 from arraymlp.optimizers import OPTIMIZERS
 from arraymlp.settings import PRESETS
 from conftest import on_host
@@ -174,6 +174,16 @@ BAD_Y = {
         {"loss": "softmax_cross_entropy"},
         ["one-hot", "add up to 1", "off by 2", "binary_cross_entropy"],
     ),
+    "a negative count": (
+        np.where(X[:, :2] == X[5, 1], -3.0, 2.0),
+        {"loss": "poisson"},
+        ["poisson needs targets from 0", "] is -3 ("],
+    ),
+    "negative integer counts": (
+        Y - 1,
+        {"loss": "poisson"},
+        ["poisson needs targets from 0", "y[0, 0] is -1", "4 such"],
+    ),
     "one-hot of none": (
         np.zeros((N, 3)),
         {"loss": "softmax_cross_entropy"},
@@ -202,8 +212,8 @@ def test_a_validation_fraction_leaves_neither_side_empty(fraction: float) -> Non
     assert_says(message, [str(fraction), "12 rows", "empty"])
 
 
-@pytest.mark.parametrize("things", [(), (X,), (X, Y, Y)], ids=len)
-def test_a_validation_tuple_has_two_things(things: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("things", [(), (X,), (X, Y, Y, Y)], ids=len)
+def test_a_validation_tuple_has_two_or_three_things(things: tuple[Any, ...]) -> None:
     message = refusal(quick, X, Y, validation=things)
     assert_says(message, ["validation must be", "(X, y)", f"{len(things)} things"])
 
@@ -231,6 +241,11 @@ def test_validation_data_must_fit_the_training_data(
     y: Any, validation: tuple[Any, Any], words: list[str]
 ) -> None:
     assert_says(refusal(quick, X, y, validation=validation), words)
+
+
+def test_validation_counts_are_not_negative_either() -> None:
+    message = refusal(quick, X, Y, loss="poisson", validation=(X, Y - 1))
+    assert_says(message, ["poisson needs targets from 0", "the validation y[0, 0] is -1"])
 
 
 def test_validation_need_not_hold_every_class() -> None:
@@ -352,10 +367,15 @@ def test_a_bad_setting_is_refused_before_the_data_is_looked_at() -> None:
     assert "unknown activation" in refusal(quick, "no data", Y, activation="rleu")
 
 
-@pytest.mark.parametrize("momentum", [1, -0.1, nan, "0.9", True, [0.5, 1.0], []])
+@pytest.mark.parametrize("momentum", [1, -0.1, nan, "0.9", True, [0.5, 1]])
 def test_momentum_is_from_0_up_to_1(momentum: Any) -> None:
+    bad = momentum[-1] if isinstance(momentum, list) else momentum
     message = refusal(SGD, momentum)
-    assert_says(message, ["momentum must be from 0 up to but not 1", repr(momentum)])
+    assert_says(message, ["momentum must be from 0 up to but not 1", repr(bad)])
+
+
+def test_momentum_of_members_is_not_empty() -> None:
+    assert "momentum is empty" in refusal(SGD, [])
 
 
 def test_nesterov_needs_momentum() -> None:
@@ -420,6 +440,12 @@ def test_going_on_needs_data_that_fits(
 def test_going_on_needs_as_many_columns(regressor: MultilayerPerceptron) -> None:
     message = refusal(quick, X, X[:, :3], network=regressor)
     assert_says(message, ["y has 3 columns", "2 outputs"])
+
+
+def test_going_on_with_quantiles_needs_as_many_columns() -> None:
+    network = quick(X, NUMBERS, loss="quantile").network
+    message = refusal(quick, X, X[:, :3], network=network)
+    assert_says(message, ["y has 3 columns", "6 outputs, 3 a column"])
 
 
 def test_going_on_with_a_run_needs_a_batch_that_its_data_fills() -> None:
@@ -668,11 +694,21 @@ def test_the_targets_choose_the_loss(
         (COLUMNS * 0.5 + 1 / 6, "softmax_cross_entropy", 3, [0, 1, 2]),
         (COLUMNS * 0.5, "binary_cross_entropy", 3, None),
         ((Y > 0) + 4, "binary_cross_entropy", 1, [4, 5]),
+        (Y, "absolute_error", 1, None),
+        (COLUMNS, "huber", 3, None),
+        (Y, "poisson", 1, None),
+        (NUMBERS, "poisson", 2, None),
+        (Y, "quantile", 3, None),
+        (NUMBERS[:, :1], "quantile", 3, None),
+        (NUMBERS, "quantile", 6, None),
+        (NUMBERS, Quantile((0.2, 0.8)), 4, None),
+        (NUMBERS, Huber(2.0), 2, None),
     ],
 )
 def test_a_loss_that_is_given_decides(
-    y: Any, loss: str, n_outputs: int, classes: list[int] | None, backend: Backend
+    y: Any, loss: str | Loss, n_outputs: int, classes: list[int] | None, backend: Backend
 ) -> None:
     found = targets(y, N, backend, "float32", loss_name=loss)
-    assert (found.loss.name, found.n_outputs) == (loss, n_outputs)
+    assert found.loss == (loss if isinstance(loss, Loss) else LOSSES[loss])
+    assert found.n_outputs == n_outputs
     assert classes == (None if found.classes is None else found.classes.tolist())

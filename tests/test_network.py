@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arraymlp import Backend, MultilayerPerceptron, normal, resolve
 from arraymlp.activations import ACTIVATIONS
-from arraymlp.losses import LOSSES
+from arraymlp.losses import LOSSES, Huber, Quantile, smoothed
 from conftest import assert_same, on_host
 from gradcheck import backward_gradients, max_relative_error
 
@@ -19,6 +19,10 @@ TARGETS = {
     "softmax_cross_entropy": np.asarray([0, 1, 1, 0, 1], np.int32),
     "binary_cross_entropy": np.random.default_rng(41).integers(0, 2, (5, 2)).astype(float),
     "squared_error": np.random.default_rng(42).normal(size=(5, 2)),
+    "absolute_error": np.random.default_rng(42).normal(size=(5, 2)),
+    "huber": np.random.default_rng(42).normal(size=(5, 2)),
+    "poisson": np.random.default_rng(45).poisson(1.0, size=(5, 2)).astype(float),
+    "quantile": np.random.default_rng(42).normal(size=(5, 2)),
 }
 EVERY_LOSS = pytest.mark.parametrize("loss", sorted(LOSSES))
 
@@ -27,6 +31,11 @@ def network_of(sizes: tuple[int, ...], **more: Any) -> MultilayerPerceptron:
     """A small network whose biases are not zero either."""
     settings = {"initializer": normal(0.7), "dtype": "float64", "backend": NUMPY, **more}
     return MultilayerPerceptron.create(sizes, **settings)
+
+
+def sizes_for(loss: str, *sizes: int) -> tuple[int, ...]:
+    """The widths, and the outputs that two columns of targets need."""
+    return (*sizes, 2 * LOSSES[loss].outputs_per_target)
 
 
 def target(loss: str, backend: Backend, dtype: str = "float64") -> Any:
@@ -41,19 +50,21 @@ class TestGradients:
     def test_backward_is_the_numeric_gradient(
         self, activation: str, hidden: tuple[int, ...], loss: str
     ) -> None:
-        network = network_of((3, *hidden, 2), activation=activation, loss=loss, seed=2)
+        sizes = sizes_for(loss, 3, *hidden)
+        network = network_of(sizes, activation=activation, loss=loss, seed=2)
         assert max_relative_error(network, ROWS, target(loss, NUMPY)) < 1e-6
 
     @EVERY_LOSS
     def test_backward_is_the_numeric_gradient_without_hidden_layers(self, loss: str) -> None:
-        network = network_of((3, 2), loss=loss)
+        network = network_of(sizes_for(loss, 3), loss=loss)
         assert max_relative_error(network, ROWS, target(loss, NUMPY)) < 1e-6
 
     @EVERY_LOSS
     def test_backward_is_the_numeric_gradient_on_every_backend(
         self, backend: Backend, float64: str, loss: str
     ) -> None:
-        network = network_of((3, 4, 2), activation="tanh", loss=loss, backend=backend)
+        sizes = sizes_for(loss, 3, 4)
+        network = network_of(sizes, activation="tanh", loss=loss, backend=backend)
         x = backend.asarray(ROWS, float64)
         assert max_relative_error(network, x, target(loss, backend)) < 1e-6
 
@@ -64,6 +75,32 @@ class TestGradients:
         x = backend.asarray(ROWS, float64)
         y = target("softmax_cross_entropy", backend)
         assert max_relative_error(network, x, y) < 1e-6
+
+    @pytest.mark.parametrize(
+        "loss", [Huber((0.1, 1.0, 3.0)), Quantile(((0.1, 0.9), (0.3, 0.5), (0.5, 0.6)))], ids=str
+    )
+    def test_backward_is_the_numeric_gradient_of_three_members_with_parameters_of_their_own(
+        self, backend: Backend, float64: str, loss: Any
+    ) -> None:
+        sizes = (3, 4, 2 * loss.outputs_per_target)
+        network = network_of(sizes, activation="tanh", loss=loss, seed=[0, 1, 2], backend=backend)
+        x, y = backend.asarray(ROWS, float64), target(loss.name, backend)
+        assert max_relative_error(network, x, y) < 1e-6
+        gradients = backward_gradients(network, x, y)
+        for k in range(3):
+            alone = backward_gradients(network.member(k), x, y)
+            for ours, theirs in zip(gradients, alone, strict=True):
+                np.testing.assert_allclose(ours[k], theirs, rtol=1e-12, atol=1e-14)
+
+    @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "binary_cross_entropy"])
+    def test_backward_is_the_numeric_gradient_of_smoothed_targets(
+        self, backend: Backend, float64: str, loss: str
+    ) -> None:
+        network = network_of((3, 4, 2), loss=loss, seed=[0, 1, 2], backend=backend)
+        amount = backend.asarray(np.asarray([0.0, 0.1, 0.4])[:, None, None], float64)
+        y = target(loss, backend)
+        y = smoothed(y, 2, amount, network.loss, backend.xp, backend.dtype(float64))
+        assert max_relative_error(network, backend.asarray(ROWS, float64), y) < 1e-6
 
     def test_gradients_have_the_parameters_kind(self, backend: Backend, dtype: str) -> None:
         network = network_of((3, 4, 2), seed=[0, 1, 2], backend=backend, dtype=dtype)
@@ -92,11 +129,12 @@ class TestMembers:
         self, backend: Backend, float64: str, loss: str
     ) -> None:
         x, y = backend.asarray(ROWS, float64), target(loss, backend)
-        together = network_of((3, 4, 2), loss=loss, seed=[5, 6, 7], backend=backend)
+        sizes = sizes_for(loss, 3, 4)
+        together = network_of(sizes, loss=loss, seed=[5, 6, 7], backend=backend)
         logits = together.forward(x)[-1].z
         gradients = backward_gradients(together, x, y)
         for k, seed in enumerate([5, 6, 7]):
-            alone = network_of((3, 4, 2), loss=loss, seed=seed, backend=backend)
+            alone = network_of(sizes, loss=loss, seed=seed, backend=backend)
             # A batched product may sum in another order.
             assert_same(logits[k, :, :], alone.forward(x)[-1].z, rtol=1e-13, atol=1e-14)
             for ours, theirs in zip(gradients, backward_gradients(alone, x, y), strict=True):
@@ -145,9 +183,11 @@ class TestShapes:
     ) -> None:
         seed = 0 if members is None else list(range(members))
         leading = () if members is None else (members,)
+        columns = sizes[-1]
+        sizes[-1] *= LOSSES[loss].outputs_per_target
         network = network_of(tuple(sizes), loss=loss, seed=seed)
         x = np.random.default_rng(43).normal(size=(batch, sizes[0]))
-        y: Any = np.zeros((batch, sizes[-1]))
+        y: Any = np.zeros((batch, columns))
         if loss == "softmax_cross_entropy":
             y = np.full(batch, data.draw(st.integers(0, sizes[-1] - 1)))
         passes = network.forward(x)
@@ -186,6 +226,33 @@ class TestShapes:
     def test_impossible_sizes_are_refused(self, sizes: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match=r"needs inputs and outputs|positive integer"):
             network_of(sizes)
+
+    def test_each_hidden_layer_may_have_its_own_activation(self) -> None:
+        given = ("tanh", ACTIVATIONS["relu"])
+        network = network_of((3, 4, 5, 2), activation=given, initializer="auto")
+        names = [layer.activation.name for layer in network.layers]
+        assert names == ["tanh", "relu", "identity"]
+        assert np.abs(network.layers[0].weights).max() <= np.sqrt(6 / 7)  # Glorot's bound
+        for i, name in enumerate(names[:2]):
+            alone = network_of((3, 4, 5, 2), activation=name, initializer="auto").layers[i]
+            np.testing.assert_array_equal(network.layers[i].weights, alone.weights)
+
+    @pytest.mark.parametrize(("n", "sizes"), [(1, (3, 4, 4, 2)), (3, (3, 4, 4, 2)), (1, (3, 2))])
+    def test_as_many_activations_as_hidden_layers(self, n: int, sizes: tuple[int, ...]) -> None:
+        hidden = len(sizes) - 2
+        with pytest.raises(ValueError, match=f"has {n} values, but there are {hidden} hidden"):
+            network_of(sizes, activation=["relu"] * n)
+
+    @pytest.mark.parametrize("given", ["rleu", ["relu", "rleu"]])
+    def test_unknown_activations_are_refused(self, given: Any) -> None:
+        with pytest.raises(ValueError, match="did you mean 'relu'"):
+            network_of((3, 4, 4, 2), activation=given)
+
+    def test_a_loss_fits_outputs_and_members(self) -> None:
+        with pytest.raises(ValueError, match="has 3 outputs a target, but there are 2"):
+            network_of((3, 4, 2), loss="quantile")
+        with pytest.raises(ValueError, match="has 2 values, but one network: give as many seeds"):
+            network_of((3, 4, 2), loss=Huber((1.0, 2.0)))
 
 
 class TestPredictions:
@@ -269,6 +336,48 @@ class TestPredictions:
         network = network_of((3, 4, 1), loss="squared_error", backend=backend, dtype="float32")
         np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS)[:, 0])
 
+    @pytest.mark.parametrize("outputs", [1, 2])
+    def test_poisson_gives_rates(self, backend: Backend, outputs: int) -> None:
+        network = network_of((3, 4, outputs), loss="poisson", backend=backend, dtype="float32")
+        rates = np.exp(network.logits(ROWS).astype(float))
+        rates = rates[:, 0] if outputs == 1 else rates
+        np.testing.assert_allclose(network.predict(ROWS), rates, rtol=1e-6)
+
+    @pytest.mark.parametrize("loss", ["absolute_error", "huber"])
+    def test_robust_regression_gives_the_outputs(self, loss: str) -> None:
+        network = network_of((3, 4, 2), loss=loss)
+        np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS))
+
+    @pytest.mark.parametrize(
+        ("levels", "outputs", "shape"),
+        [
+            ((0.1, 0.5, 0.9), 3, (5, 3)),
+            ((0.1, 0.5, 0.9), 6, (5, 2, 3)),
+            ((0.5,), 1, (5,)),
+            ((0.5,), 2, (5, 2)),
+        ],
+    )
+    @pytest.mark.parametrize("seed", [0, [0, 1]], ids=["one", "members"])
+    def test_quantiles_are_the_last_axis(
+        self,
+        backend: Backend,
+        levels: tuple[float, ...],
+        outputs: int,
+        shape: tuple[int, ...],
+        seed: Any,
+    ) -> None:
+        network = network_of(
+            (3, 4, outputs), loss=Quantile(levels), seed=seed, backend=backend, dtype="float32"
+        )
+        shape = shape if seed == 0 else (2, *shape)
+        expected = network.logits(ROWS).reshape(shape)
+        if len(levels) > 1:
+            expected = np.sort(expected, axis=-1)
+            assert (expected != network.logits(ROWS).reshape(shape)).any()
+        np.testing.assert_array_equal(network.predict(ROWS), expected)
+        on_device = network.predict(backend.asarray(ROWS, "float32"))
+        np.testing.assert_array_equal(on_host(on_device), expected)
+
     def test_regression_has_no_probabilities(self) -> None:
         network = network_of((3, 1), loss="squared_error")
         with pytest.raises(ValueError, match="trained on squared_error predicts no probabilities"):
@@ -328,6 +437,10 @@ class TestWords:
         assert repr(network) == (
             f"<MultilayerPerceptron 2 x 3-4-5-2 relu, softmax_cross_entropy, float32, {backend}>"
         )
+
+    def test_repr_names_every_activation_where_they_differ(self) -> None:
+        network = network_of((3, 4, 5, 6, 2), activation=("relu", "tanh", "relu"))
+        assert "3-4-5-6-2 relu, tanh, relu, softmax" in repr(network)
 
     def test_repr_of_a_linear_network(self) -> None:
         network = network_of((3, 2), loss="squared_error")

@@ -26,7 +26,7 @@ from arraymlp import (
     train,
 )
 from arraymlp.activations import ACTIVATIONS, Activation
-from arraymlp.losses import LOSSES
+from arraymlp.losses import LOSSES, Huber, Loss, Quantile
 from conftest import on_host
 
 SIZES = (4, 5, 3)
@@ -78,6 +78,24 @@ def test_every_activation(name: str, path: Path) -> None:
 def test_every_loss(name: str, path: Path) -> None:
     original = network(loss=name)
     assert_same_network(there_and_back(original, path), original)
+
+
+@pytest.mark.parametrize(
+    ("loss", "members"),
+    [
+        (Huber(0.25), None),
+        (Huber((0.25, 1.0, 4.0)), 3),
+        (Quantile((0.05, 0.25, 0.95)), None),
+        (Quantile(((0.1, 0.5, 0.9), (0.2, 0.5, 0.8))), 2),
+        (Quantile(0.5), None),
+    ],
+    ids=str,
+)
+def test_a_loss_keeps_its_parameters(loss: Loss, members: int | None, path: Path) -> None:
+    original = network(loss=loss, seed=list(range(members)) if members else 0)
+    loaded = there_and_back(original, path)
+    assert_same_network(loaded, original)
+    assert (loaded.predict(X) == original.predict(X)).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -280,7 +298,21 @@ def test_what_could_not_be_loaded_again_is_not_saved(path: Path) -> None:
     own = Activation("swish", ACTIVATIONS["silu"].function, ACTIVATIONS["silu"].derivative)
     with pytest.raises(ValueError, match="swish"):
         save(network(activation=own), path)
+
+    class Own(Loss):
+        name = "squared_error"
+
+    with pytest.raises(ValueError, match=r"Own.* is not of this package"):
+        save(network(loss=Own()), path)
     assert os.listdir(path.parent) == []
+
+
+def test_parameters_stand_in_the_header_where_there_are_any(path: Path) -> None:
+    save(network(loss=Huber(2.0)), path)
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = json.loads(header["__metadata__"]["arraymlp"])
+    assert (about["loss"], about["loss_parameters"]) == ("huber", {"threshold": 2.0})
 
 
 # Damage
@@ -390,6 +422,10 @@ def together(*changes: Callable[[Parts], None]) -> Callable[[Parts], None]:
     return lambda file: [change(file) for change in changes]
 
 
+def regression(loss: str = "huber", **header: Any) -> Callable[[Parts], None]:
+    return lambda file: file[0].update({"loss": loss, "classes": None, **header})
+
+
 def ones(*shape: int) -> np.ndarray:
     return np.ones(shape, np.float32)
 
@@ -451,6 +487,20 @@ DAMAGE = {
     "classes ragged": (put("classes", [0, [1, 2]]), ""),
     "classes mapping": (put("classes", {"0": 1}), ""),
     "classes of regression": (put("loss", "squared_error"), "classes do not fit"),
+    "parameters of none": (put("loss_parameters", {"threshold": 1.0}), "threshold"),
+    "parameters number": (regression(loss_parameters=1), ""),
+    "parameters null": (regression(loss_parameters=None), ""),
+    "unknown parameter": (regression(loss_parameters={"level": 1.0}), "level"),
+    "threshold negative": (regression(loss_parameters={"threshold": -1}), "positive number"),
+    "threshold of members": (regression(loss_parameters={"threshold": [1, 2]}), "one network"),
+    "levels descending": (
+        regression("quantile", loss_parameters={"levels": [0.9, 0.5, 0.1]}),
+        "ascending",
+    ),
+    "levels too few": (
+        regression("quantile", loss_parameters={"levels": [0.1, 0.9]}),
+        "has 2 outputs a target, but there are 3",
+    ),
     "three classes of two": (put("loss", "binary_cross_entropy"), "classes do not fit"),
 }
 
@@ -474,8 +524,20 @@ def test_a_flipped_bit_in_the_weights_is_noticed(back: int, good: Path) -> None:
     assert "weights are damaged" in found
 
 
-def test_the_undamaged_parts_are_a_good_file(good: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"loss_parameters": {}},
+        {"loss": "huber", "classes": None},
+        {"loss": "huber", "classes": None, "loss_parameters": {"threshold": 2}},
+        {"loss": "quantile", "classes": None, "loss_parameters": {"levels": [0.1, 0.2, 0.3]}},
+    ],
+    ids=str,
+)
+def test_the_undamaged_parts_are_a_good_file(change: dict[str, Any], good: Path) -> None:
     header, tensors = parts()
+    header.update(change)
     assert complaint(to_bytes(tensors, {"arraymlp": json.dumps(header)}), good) is None
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -76,16 +77,21 @@ class Targets:
     """What a network is to learn, on the device.
 
     Attributes:
-        values: (N,) int32 positions in ``classes``, or (N, n_outputs) numbers.
+        values: (N,) int32 positions in ``classes``, or (N, n_outputs) numbers, or for quantiles
+            (N, n_outputs / outputs_per_target).
         loss: the loss they are for.
         n_outputs: how many outputs the network needs.
         classes: the labels in ascending order, on the host; None for regression and multi-label.
+        weight: of each sample, (N,), or (N, K) for one a member; None where all are alike.
+        loss_weight: the same, times the weight of the sample's class.
     """
 
     values: Array
     loss: Loss
     n_outputs: int
     classes: HostArray | None = None
+    weight: Array | None = None
+    loss_weight: Array | None = None
 
 
 def targets(
@@ -106,7 +112,7 @@ def targets(
     (multi-label); floating-point numbers are for squared_error (regression). The choice is logged.
 
     Args:
-        y: (N,), (N, 1) or (N, n_outputs).
+        y: (N,), (N, 1) or (N, columns).
         n_samples: the N it must have.
         backend: where to.
         dtype: of targets that are numbers.
@@ -116,7 +122,8 @@ def targets(
         what: the argument's name, for messages.
 
     Raises:
-        ValueError: another length, not numeric, not finite, or nothing the loss can learn from.
+        ValueError: another length, not numeric, not finite, or nothing the loss can learn from
+            (a negative count, for one).
     """
     y = _numeric(y, backend, what)
     floating = str(y.dtype).rpartition(".")[2].startswith(("float", "bfloat"))
@@ -154,8 +161,10 @@ def targets(
     else:
         found = _numbers(y, backend, chosen, dtype, what)
     if n_outputs is not None and found.n_outputs != n_outputs:
+        each = chosen.outputs_per_target
         raise ValueError(
-            f"{what} has {found.n_outputs} columns, but the network has {n_outputs} outputs"
+            f"{what} has {found.n_outputs // each} columns, but the network has {n_outputs} outputs"
+            + (f", {each} a column" if each > 1 else "")
         )
     return found
 
@@ -210,7 +219,9 @@ def _numbers(y: Array, backend: Backend, chosen: Loss, dtype: str, what: str) ->
     values = _finite(columns, backend, dtype, what)
     n_outputs = int(values.shape[1])
     if chosen.classifies == "no":
-        return Targets(values, chosen, n_outputs)
+        if chosen.least_target > -inf:
+            _require_least(values, backend, chosen, what)
+        return Targets(values, chosen, n_outputs * chosen.outputs_per_target)
     with backend.active():
         lowest, highest = float(xp.min(values)), float(xp.max(values))
         if lowest < 0 or highest > 1:
@@ -228,3 +239,17 @@ def _numbers(y: Array, backend: Backend, chosen: Loss, dtype: str, what: str) ->
             "several labels a sample use loss='binary_cross_entropy'"
         )
     return Targets(values, chosen, n_outputs, class_numbers(n_outputs))
+
+
+def _require_least(values: Array, backend: Backend, chosen: Loss, what: str) -> None:
+    """Complain of the first target (N, n) below the loss's least."""
+    with backend.active():
+        if float(backend.xp.min(values)) >= chosen.least_target:
+            return
+    host = backend.to_numpy(values)
+    bad = host < chosen.least_target
+    row, column = np.argwhere(bad)[0]
+    raise ValueError(
+        f"{chosen.name} needs targets from {chosen.least_target:g}, but {what}[{row}, {column}] is "
+        f"{host[row, column]:g} ({int(bad.sum())} such values in all)"
+    )

@@ -4,7 +4,7 @@ It computes outputs and gradients and knows nothing about training.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
@@ -32,14 +32,16 @@ class Pass(NamedTuple):
     """What one layer saw on the way forward, kept for the way back.
 
     Attributes:
-        x: its inputs (..., B, n_in).
+        x: its inputs (..., B, n_in), as the mask left them.
         s: its weighted sums (..., B, n_out).
-        z: its outputs f(s), the next layer's x.
+        z: its outputs f(s), the next layer's x before its mask.
+        mask: the factors on its inputs, of the shape of x; None for none.
     """
 
     x: Array
     s: Array
     z: Array
+    mask: Array | None = None
 
 
 @dataclass
@@ -62,7 +64,7 @@ class MultilayerPerceptron:
         cls,
         sizes: Sequence[int],
         *,
-        activation: str | Activation = "relu",
+        activation: str | Activation | Sequence[str | Activation] = "relu",
         loss: str | Loss = "softmax_cross_entropy",
         initializer: str | Initializer = "auto",
         seed: int | Sequence[int] = 0,
@@ -74,8 +76,8 @@ class MultilayerPerceptron:
 
         Args:
             sizes: the widths, all positive; at least two.
-            activation: of the hidden layers.
-            loss: the loss on the logits.
+            activation: of the hidden layers; or a sequence, one for each of them.
+            loss: the loss on the logits; K members may have K values of its parameters.
             initializer: of every layer; "auto" is He's for relu and its relatives, Glorot's
                 for the others and for the last layer.
             seed: of the initial values; K seeds make a population of K members.
@@ -89,9 +91,8 @@ class MultilayerPerceptron:
         if len(sizes) < 2:
             raise ValueError(f"a network needs inputs and outputs, but sizes are {list(sizes)}")
         place = resolve(backend)
-        hidden = find_activation(activation)
+        functions = [*_hidden(activation, len(sizes) - 2), find_activation("identity")]
         chosen = find_loss(loss)
-        functions = [hidden] * (len(sizes) - 2) + [find_activation("identity")]
         rules = [
             find_initializer(f.initializer if initializer == "auto" else initializer)
             for f in functions
@@ -102,14 +103,17 @@ class MultilayerPerceptron:
         ]
         if classes is None and chosen.classifies == "one":
             classes = class_numbers(sizes[-1])
-        return cls(layers, chosen, classes)
+        network = cls(layers, chosen, classes)
+        chosen.require_fit(sizes[-1], network.members)
+        return network
 
     def __repr__(self) -> str:
         members = f"{self.members} x " if self.members is not None else ""
         sizes = "-".join(str(n) for n in self.sizes)
-        names = ", ".join(dict.fromkeys(layer.activation.name for layer in self.layers[:-1]))
+        names = [layer.activation.name for layer in self.layers[:-1]] or ["linear"]
+        shown = ", ".join(names if len(set(names)) > 1 else names[:1])
         return (
-            f"<MultilayerPerceptron {members}{sizes} {names or 'linear'}, {self.loss.name}, "
+            f"<MultilayerPerceptron {members}{sizes} {shown}, {self.loss.name}, "
             f"{self.dtype}, {self.backend}>"
         )
 
@@ -161,20 +165,26 @@ class MultilayerPerceptron:
             raise IndexError(f"no member {k} in {self!r}")
         k %= self.members
         backend = self.backend
-        return self._with_parameters(lambda a: backend.asarray(a[k, ...], copy=True))
+        alone = self._with_parameters(lambda a: backend.asarray(a[k, ...], copy=True))
+        return replace(alone, loss=self.loss.member(k))
 
-    def forward(self, x: Array, xp: Any = None) -> list[Pass]:
+    def forward(
+        self, x: Array, xp: Any = None, masks: Sequence[Array | None] | None = None
+    ) -> list[Pass]:
         """Run a minibatch through all layers; the last pass's ``z`` are the logits.
 
         Args:
             x: inputs (..., B, n_inputs) on the network's device.
             xp: their namespace, where the caller has it at hand.
+            masks: for each layer the factors on its inputs (dropout), or None.
         """
         xp = xp or array_namespace(x)
         passes = []
-        for layer in self.layers:
+        for layer, mask in zip(self.layers, masks or [None] * len(self.layers), strict=True):
+            if mask is not None:
+                x = x * mask
             s, z = layer.forward(x, xp)
-            passes.append(Pass(x, s, z))
+            passes.append(Pass(x, s, z, mask))
             x = z
         return passes
 
@@ -188,11 +198,13 @@ class MultilayerPerceptron:
         gradients = []
         dz = delta
         for i in reversed(range(len(self.layers))):
-            layer, (x, s, z) = self.layers[i], passes[i]
+            layer, (x, s, z, mask) = self.layers[i], passes[i]
             ds = layer.backward_activation(s, z, dz, xp)
             gradients.append(layer.backward_parameters(x, ds, xp))
             if i > 0:  # nobody asks for the gradient of the data, and it is the widest product
                 dz = layer.backward_input(ds, xp)
+                if mask is not None:
+                    dz *= mask
         return gradients[::-1]
 
     def logits(self, X: Any) -> Array:
@@ -226,13 +238,15 @@ class MultilayerPerceptron:
     def predict(self, X: Any) -> Array:
         """The most probable label of each sample (..., N); columns of 0 and 1 for multi-label.
 
-        For regression the outputs themselves: (..., N), or (..., N, n_outputs) where several.
+        For regression the outputs themselves, (..., N), or (..., N, T) for T > 1 targets: with
+        poisson the rates e^s, with several quantiles an ascending last axis more, (..., N, Q) or
+        (..., N, T, Q).
 
         Raises:
             ValueError: as in `logits`.
         """
         if self.loss.classifies == "no":
-            return self._apply(X, lambda s, xp: s[..., 0] if s.shape[-1] == 1 else s)
+            return self._apply(X, self._numbers)
         chosen = self._apply(X, self.choices)
         if self.classes is None:
             return chosen
@@ -243,6 +257,12 @@ class MultilayerPerceptron:
             labels = backend.asarray(self._device_classes())
             flat = backend.xp.take(labels, backend.xp.reshape(chosen, (-1,)), axis=0)
             return backend.xp.reshape(flat, chosen.shape)
+
+    def _numbers(self, s: Array, xp: Any) -> Array:
+        """What logits (..., n_outputs) of regression stand for, without axes of length 1."""
+        y, each = self.loss.output(s, xp), self.loss.outputs_per_target
+        shape = [n for n in (s.shape[-1] // each, each) if n > 1]
+        return xp.reshape(y, (*s.shape[:-1], *shape))
 
     def _device_classes(self) -> HostArray:
         """The classes in the widest integers of the device: JAX without x64 has int32 alone."""
@@ -281,3 +301,12 @@ class MultilayerPerceptron:
             return result
         found = backend.to_numpy(result)
         return found if found.flags.writeable else found.copy()  # JAX's are read-only
+
+
+def _hidden(given: Any, n: int) -> list[Activation]:
+    """The activation of each of n hidden layers."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return [find_activation(given)] * n
+    if len(given) != n:
+        raise ValueError(f"activation has {len(given)} values, but there are {n} hidden layers")
+    return [find_activation(a) for a in given]

@@ -1,14 +1,15 @@
 """Model files: one safetensors file that opens on any backend and runs no code when it does.
 
 The tensors are ``layers.0.weights``, ``layers.0.bias``, ...; the header's metadata holds, under
-``arraymlp``, a JSON object with the format's version, the activations, the loss, the classes, and
-the SHA-256 of the tensors' bytes.
+``arraymlp``, a JSON object with the format's version, the activations, the loss and its parameters
+where it has some, the classes, and the SHA-256 of the tensors' bytes.
 """
 
 import hashlib
 import json
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from arraymlp.activations import ACTIVATIONS, activation
 from arraymlp.backend import Backend, HostArray, resolve
 from arraymlp.layer import Layer
-from arraymlp.losses import LOSSES, loss
+from arraymlp.losses import LOSSES, Loss, loss
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.settings import DTYPES
 
@@ -46,7 +47,7 @@ def save(network: MultilayerPerceptron, path: str | os.PathLike[str]) -> None:
     for layer in network.layers:
         if ACTIVATIONS.get(layer.activation.name) is not layer.activation:
             raise ValueError(f"{layer.activation} is not of this package: load could not find it")
-    if LOSSES.get(network.loss.name) is not network.loss:
+    if type(LOSSES.get(network.loss.name)) is not type(network.loss):
         raise ValueError(f"{network.loss} is not of this package: load could not find it")
     to_numpy = network.backend.to_numpy
     tensors = {}
@@ -57,6 +58,7 @@ def save(network: MultilayerPerceptron, path: str | os.PathLike[str]) -> None:
         "format": FORMAT,
         "activations": [layer.activation.name for layer in network.layers],
         "loss": network.loss.name,
+        **({"loss_parameters": network.loss.parameters} if network.loss.parameters else {}),
         "classes": None if network.classes is None else network.classes.tolist(),
         "sha256": _digest(tensors),
     }
@@ -148,11 +150,11 @@ def _network(header: dict[str, Any], tensors: dict[str, HostArray]) -> Multilaye
             Layer(tensors[f"layers.{i}.weights"], tensors[f"layers.{i}.bias"], activation(name))
             for i, name in enumerate(names)
         ]
-        chosen = loss(header.get("loss", ""))
+        chosen = replace(loss(header.get("loss", "")), **header.get("loss_parameters", {}))
         classes = _classes(header.get("classes"))
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelFileError(str(error)) from error
-    _require_fit(layers, chosen.classifies, classes)
+    _require_fit(layers, chosen, classes)
     if header.get("sha256") != _digest(tensors):
         raise ModelFileError("its weights are damaged: their SHA-256 is not the header's")
     return MultilayerPerceptron(layers, chosen, classes)
@@ -167,8 +169,9 @@ def _classes(values: Any) -> HostArray | None:
     return classes
 
 
-def _require_fit(layers: list[Layer], classifies: str, classes: Any) -> None:
+def _require_fit(layers: list[Layer], chosen: Loss, classes: Any) -> None:
     """Each layer takes what the one before gives, in equal dtype and number of members."""
+    classifies = chosen.classifies
     first = layers[0].weights
     n_in = first.shape[-2] if first.ndim >= 2 else None
     for i, layer in enumerate(layers):
@@ -185,6 +188,10 @@ def _require_fit(layers: list[Layer], classifies: str, classes: Any) -> None:
         raise ModelFileError(
             f"its last activation must be identity, not {layers[-1].activation.name}"
         )
+    try:
+        chosen.require_fit(layers[-1].n_out, first.shape[0] if first.ndim == 3 else None)
+    except ValueError as error:
+        raise ModelFileError(str(error)) from error
     if classes is None:
         fits = classifies != "one"
     else:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from arraymlp.backend import HostArray
+from arraymlp.losses import Loss
 from arraymlp.probes import SAMPLE_ROWS
 from arraymlp.run import Run
 
@@ -81,20 +83,48 @@ class Trace:
         return found[-1] if found else None
 
 
-def cost_of_guessing(run: Run) -> float:
-    """Mean loss of the best answer that ignores the input: to know only the targets' mean.
+def cost_of_guessing(run: Run, weight: HostArray | None = None, k: int | None = None) -> float:
+    """Mean loss of the best answer that ignores the input: the same outputs for every row.
 
     For classes that is the entropy of their frequencies, -sum_j p_j log p_j; for columns of 0 and
-    1 the sum of each column's; for numbers half the sum of the columns' variances.
+    1 the sum of each column's; for numbers the loss of the one that costs least, such as the mean
+    for squared_error and poisson and the median for absolute_error.
+
+    Args:
+        run: whose training targets and loss.
+        weight: of each sample (N,), for a weighted mean; None where all are alike.
+        k: the member, where the loss has parameters for each; None for the first.
     """
     targets = run.data.y
+    loss = targets.loss.member(k or 0)
     y = run.backend.to_numpy(targets.values)
-    if targets.loss.classifies == "no":
-        return float(y.var(axis=0, dtype=float).sum()) / 2
     if y.ndim == 1:
-        p = [float((y == j).mean()) for j in range(targets.n_outputs)]
+        counts = np.bincount(y, weight, targets.n_outputs)
+        mean = counts / counts.sum()
     else:
-        p = y.mean(axis=0, dtype=float).tolist()
-    if targets.loss.classifies == "each":
-        p += [1 - q for q in p]
-    return -sum(q * log(q) for q in p if q > 0)
+        y = y.astype(float)
+        mean = np.average(y, axis=0, weights=weight)
+    if loss.classifies == "no":
+        value, _ = loss(_best_constant(y, mean, loss, weight), y)
+        return float(np.average(value, weights=weight))
+    p = [*mean, *(1 - mean)] if loss.classifies == "each" else mean
+    return float(-sum(q * log(q) for q in p if q > 0))
+
+
+def _best_constant(
+    y: HostArray, mean: HostArray, loss: Loss, weight: HostArray | None
+) -> HostArray:
+    """The logits (N, n), alike in all rows, whose mean loss on the targets y (N, T) is least."""
+    shape = (len(y), y.shape[1] * loss.outputs_per_target)
+    if loss.name == "squared_error":
+        return np.broadcast_to(mean, shape)
+    if loss.name == "poisson":
+        return np.broadcast_to(np.log(np.maximum(mean, np.finfo(float).tiny)), shape)
+    # Each column's loss is convex: halve the interval in which its mean slope changes sign.
+    low, high = (np.repeat(end(axis=0), loss.outputs_per_target) for end in (y.min, y.max))
+    for _ in range(40):
+        middle = (low + high) / 2
+        _, delta = loss(np.broadcast_to(middle, shape), y)
+        falls = np.average(delta, axis=0, weights=weight) < 0
+        low, high = np.where(falls, middle, low), np.where(falls, high, middle)
+    return np.broadcast_to(high, shape)
