@@ -12,16 +12,29 @@ from arraymlp.backend import (
     available_backends,
     resolve,
 )
+from arraymlp.callbacks import CSVLog, StopAt, TensorBoardLog
 from arraymlp.datasets import load_mnist, published_curves, read_idx
 from arraymlp.diagnosis import diagnose
+from arraymlp.dropout import Dropout
 from arraymlp.findings import Finding
 from arraymlp.history import History
 from arraymlp.initializers import Initializer, normal
 from arraymlp.layer import Layer
+from arraymlp.losses import Huber, Loss, Quantile
+from arraymlp.metrics import Metric
 from arraymlp.network import MultilayerPerceptron
-from arraymlp.optimizers import SGD
+from arraymlp.optimizers import SGD, Adam, AdamW, RMSProp
+from arraymlp.patience import EarlyStopping
 from arraymlp.persistence import ModelFileError, load, save
-from arraymlp.run import EpochEnd, NonFiniteLossError, Run
+from arraymlp.run import EpochEnd, NonFiniteLossError, Run, StepEnd
+from arraymlp.schedules import (
+    Adaptive,
+    Cosine,
+    ExponentialDecay,
+    InverseScaling,
+    Schedule,
+    StepDecay,
+)
 from arraymlp.settings import Settings
 from arraymlp.training import train
 
@@ -29,20 +42,39 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
+    "Adaptive",
     "Backend",
     "BackendFallbackWarning",
     "BackendStatus",
     "BackendUnavailableError",
+    "CSVLog",
+    "Cosine",
+    "Dropout",
+    "EarlyStopping",
     "EpochEnd",
+    "ExponentialDecay",
     "Finding",
     "History",
+    "Huber",
     "Initializer",
+    "InverseScaling",
     "Layer",
+    "Loss",
+    "Metric",
     "ModelFileError",
     "MultilayerPerceptron",
     "NonFiniteLossError",
+    "Quantile",
+    "RMSProp",
     "Run",
+    "Schedule",
     "Settings",
+    "StepDecay",
+    "StepEnd",
+    "StopAt",
+    "TensorBoardLog",
     "available_backends",
     "diagnose",
     "load",

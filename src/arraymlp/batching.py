@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,14 +12,31 @@ ROWS_AT_ONCE = 1000  # a hidden layer's values for so many rows stay in the proc
 _ORDER, _SPLIT = 1, 2  # streams of their own, so that one draw never shifts another
 
 
-def epoch_order(n: int, order_seed: int, epoch: int) -> HostArray:
-    """A permutation of n rows (int32), a function of seed and epoch alone: a run can go on."""
-    stream = np.random.SeedSequence(order_seed, spawn_key=(_ORDER, epoch))
-    return np.random.default_rng(stream).permutation(n).astype(np.int32)
+def epoch_order(n: int, order_seed: int, epoch: int, window: int | None = None) -> HostArray:
+    """A permutation of n rows (int32), a function of its arguments alone: a run can go on.
+
+    Args:
+        n: how many rows.
+        order_seed: of the stream it is drawn from.
+        epoch: from 0.
+        window: rows change places only within each so many consecutive ones; None for all.
+    """
+    stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_ORDER, epoch)))
+    drawn = [b.start + stream.permutation(b.stop - b.start) for b in blocks(n, window or n)]
+    return np.concatenate(drawn).astype(np.int32)
 
 
-def split(n: int, fraction: float, order_seed: int) -> tuple[HostArray, HostArray]:
+def split(
+    n: int, fraction: float, order_seed: int, classes: HostArray | None = None
+) -> tuple[HostArray, HostArray]:
     """Rows to train on and rows held out, each in ascending order (int32).
+
+    Args:
+        n: how many rows.
+        fraction: of them to hold out, rounded to whole rows.
+        order_seed: of the stream they are drawn from.
+        classes: class of each row (n,), to hold out the same fraction of each but for rounding; a
+            class's last row is never held out.
 
     Raises:
         ValueError: the fraction is not between 0 and 1, or leaves one side empty.
@@ -28,8 +46,21 @@ def split(n: int, fraction: float, order_seed: int) -> tuple[HostArray, HostArra
     held_out = round(n * fraction)
     if held_out in (0, n):
         raise ValueError(f"a validation fraction of {fraction:g} leaves one side of {n} rows empty")
-    stream = np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,))
-    order = np.random.default_rng(stream).permutation(n).astype(np.int32)
+    stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,)))
+    order = stream.permutation(n).astype(np.int32)
+    if classes is not None:
+        # Every n / held_out-th row of those sorted by class, each class's own in random order.
+        order = order[np.argsort(classes[order], kind="stable")]
+        _, firsts = np.unique(classes[order], return_index=True)
+        rest = np.delete(order, firsts)
+        if held_out > len(rest):
+            raise ValueError(
+                f"a validation fraction of {fraction:g} of {n} rows leaves some of the "
+                f"{len(firsts)} classes without a row to train on"
+            )
+        chosen = (np.arange(held_out) + 0.5) * len(rest) / held_out
+        out = rest[chosen.astype(int)]
+        order = np.concatenate([out, np.setdiff1d(order, out)])
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
@@ -44,6 +75,20 @@ def blocks(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))  # the standard has no slices past the end
 
 
+class Minibatch(NamedTuple):
+    """Rows for one step, on the device.
+
+    Attributes:
+        x: (B, n_features).
+        y: (B,) class positions, or (B, n) numbers.
+        weight: of each sample (B,), or (K, B) for one a member; None where all are alike.
+    """
+
+    x: Array
+    y: Array
+    weight: Array | None = None
+
+
 def minibatches(
     X: Array,
     y: Array,
@@ -52,19 +97,23 @@ def minibatches(
     drop_last: bool,
     backend: Backend,
     skip: int = 0,
-) -> Iterator[tuple[Array, Array]]:
-    """Yield X and y by ``batch_size`` rows, in file order (views) or in the order given.
+    weight: Array | None = None,
+) -> Iterator[Minibatch]:
+    """Yield rows by ``batch_size``, in file order (views) or in the order given.
 
     The order is uploaded once. The last minibatch is smaller, or dropped, where rows are left over;
-    the first ``skip`` minibatches are left out.
+    the first ``skip`` minibatches are left out. The weight is (N,), or (N, K) for one a member.
     """
     xp = backend.xp
     n = X.shape[0]
     end = n - n % batch_size if drop_last else n
     rows = None if order is None else backend.asarray(order)
+
+    def some(a: Array, block: slice) -> Array:
+        return a[block, ...] if rows is None else xp.take(a, rows[block], axis=0)
+
     for block in islice(blocks(end, batch_size), skip, None):
-        if rows is None:
-            yield X[block, :], y[block, ...]
-        else:
-            some = rows[block]
-            yield xp.take(X, some, axis=0), xp.take(y, some, axis=0)
+        w = None if weight is None else some(weight, block)
+        yield Minibatch(
+            some(X, block), some(y, block), w.mT if w is not None and w.ndim == 2 else w
+        )

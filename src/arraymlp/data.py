@@ -1,17 +1,28 @@
-"""Training and validation data, brought to the device once and never written there."""
+"""Training and validation data, brought to the device once and never written there.
 
+Where X is larger than memory (`arraymlp.stream`), only its targets and weights are; X comes by
+windows of rows.
+"""
+
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from arraymlp._checks import is_number, outside
-from arraymlp.backend import Array, Backend
-from arraymlp.batching import split
+from arraymlp.backend import Array, Backend, HostArray, is_device_array
+from arraymlp.batching import ROWS_AT_ONCE, Minibatch, blocks, epoch_order, minibatches, split
 from arraymlp.datasets import load_mnist
 from arraymlp.inputs import Targets, features, targets
 from arraymlp.network import MultilayerPerceptron
-from arraymlp.settings import Settings
+from arraymlp.settings import ClassWeight, Settings
+from arraymlp.stream import Streamed, is_chunks, is_streamed, stream, stream_chunks, window_rows
+
+log = logging.getLogger("arraymlp")
 
 
 @dataclass(frozen=True)
@@ -19,15 +30,15 @@ class Data:
     """Rows and targets on the device; the validation's are None where there is none.
 
     Attributes:
-        X: training rows (N, n_features).
-        y: their targets.
-        X_val: validation rows.
-        y_val: their targets.
+        X: training rows (N, n_features); a `Streamed` where they are larger than memory.
+        y: their targets and weights.
+        X_val: validation rows, likewise.
+        y_val: their targets and weights.
     """
 
-    X: Array
+    X: Array | Streamed
     y: Targets
-    X_val: Array | None = None
+    X_val: Array | Streamed | None = None
     y_val: Targets | None = None
 
     def moved(self, here: Backend, there: Backend) -> "Data":
@@ -36,19 +47,49 @@ class Data:
             return self
         return self.changed(lambda a: there.asarray(here.to_numpy(a)))
 
-    def changed(self, change: Callable[[Array], Array]) -> "Data":
-        """The same data with every array changed alike."""
+    def changed(
+        self,
+        change: Callable[[Array], Array],
+        streamed: Callable[[Streamed], Streamed] = lambda s: s,
+    ) -> "Data":
+        """The same data with every array changed alike, and what is streamed in its own way."""
 
-        def of(t: Targets) -> Targets:
-            return replace(t, values=change(t.values))
+        def one(a: Any) -> Any:
+            if a is None:
+                return None
+            return streamed(a) if isinstance(a, Streamed) else change(a)
 
-        if self.X_val is None or self.y_val is None:
-            return Data(change(self.X), of(self.y))
-        return Data(change(self.X), of(self.y), change(self.X_val), of(self.y_val))
+        def of(t: Targets | None) -> Any:
+            if t is None:
+                return None
+            return replace(
+                t, values=one(t.values), weight=one(t.weight), loss_weight=one(t.loss_weight)
+            )
+
+        return Data(one(self.X), of(self.y), one(self.X_val), of(self.y_val))
+
+    def parts(self, settings: Settings) -> Iterator[tuple[str, Array | Streamed, Targets]]:
+        """What is evaluated at an epoch's end, as (name, rows, targets)."""
+        if settings.training_error:
+            yield "training", self.X, self.y
+        if self.X_val is not None and self.y_val is not None:
+            yield "validation", self.X_val, self.y_val
+
+    def window(self, settings: Settings) -> int:
+        """Rows that are shuffled among themselves: whole minibatches, or all rows."""
+        n, size = self.X.shape[0], settings.batch_size
+        if settings.window is None and not isinstance(self.X, Streamed):
+            return int(n)
+        return min(int(n), window_rows(self.X.shape[1], size, settings.dtype, settings.window))
 
 
 def load_data(
-    X: Any, y: Any, settings: Settings, network: MultilayerPerceptron | None, place: Backend
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    settings: Settings,
+    network: MultilayerPerceptron | None,
+    place: Backend,
 ) -> Data:
     """Check the training data and bring it to the device; MNIST with its test set for none.
 
@@ -59,12 +100,16 @@ def load_data(
         if network is not None:
             raise ValueError("X and y are needed to go on training a network")
         mnist = load_mnist(dtype=settings.dtype)
-        data = load_data(mnist.X_train, mnist.y_train, settings, None, place)
-        return add_validation(data, (mnist.X_test, mnist.y_test), settings, place)
-    if X is None or y is None:
-        raise ValueError(f"{'X' if X is None else 'y'} is missing: give both, or neither for MNIST")
+        data = load_data(mnist.X_train, mnist.y_train, sample_weight, settings, None, place)
+        return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, place)
     n_features = None if network is None else network.sizes[0]
-    x = features(X, place, settings.dtype, n_features=n_features)
+    x: Array | Streamed
+    if y is None and is_chunks(X):
+        x, y = stream_chunks(X, settings.dtype, n_features=n_features)
+    elif X is None or y is None:
+        raise ValueError(f"{'X' if X is None else 'y'} is missing: give both, or neither for MNIST")
+    else:
+        x = _rows(X, settings, place, n_features, "X")
     known: dict[str, Any] = {"loss_name": settings.loss}
     if network is not None:
         known = {
@@ -72,49 +117,172 @@ def load_data(
             "classes": network.classes,
             "n_outputs": network.sizes[-1],
         }
-    return Data(x, targets(y, x.shape[0], place, settings.dtype, **known))
+    t = targets(y, x.shape[0], place, settings.dtype, **known)
+    members = member_count(settings, network)
+    return Data(x, _weighted(t, sample_weight, members, settings, place, "sample_weight"))
 
 
-def add_validation(data: Data, validation: Any, settings: Settings, place: Backend) -> Data:
-    """Hold out a fraction of the training rows, or take (X, y), for validation."""
+def member_count(settings: Settings, network: MultilayerPerceptron | None) -> int | None:
+    """K of the population that will be trained; None for one network."""
+    if network is not None:
+        return network.members
+    return len(settings.seed) if isinstance(settings.seed, tuple) else None
+
+
+def _rows(
+    X: Any, settings: Settings, place: Backend, n_features: int | None, what: str
+) -> Array | Streamed:
+    if is_streamed(X):
+        return stream(X, settings.dtype, n_features=n_features, what=what)
+    return features(X, place, settings.dtype, n_features=n_features, what=what)
+
+
+def _weighted(
+    t: Targets, weight: Any, members: int | None, settings: Settings, place: Backend, what: str
+) -> Targets:
+    """The targets with their samples' weights, checked: (N,), or (K, N) for one a member."""
+    if weight is None:
+        return t
+    if is_device_array(weight):
+        place.require(weight, what)
+        weight = place.to_numpy(weight)
+    w, n = np.asarray(weight), t.values.shape[0]
+    if w.dtype.kind not in "biuf":
+        raise ValueError(f"{what} must be numeric, not of dtype {w.dtype}")
+    if w.shape not in ((n,), (members, n)):
+        several = f", or ({members}, {n}) for one a member" if members else ""
+        raise ValueError(f"{what} must have the shape ({n},){several}, not {w.shape}")
+    bad = np.argwhere(~(np.isfinite(w) & (w >= 0)))
+    if bad.size:
+        where = ", ".join(str(i) for i in bad[0])
+        raise ValueError(
+            f"{what} must be finite and not negative, but {what}[{where}] is {w[tuple(bad[0])]}"
+        )
+    if not (w > 0).any(axis=-1).all():
+        raise ValueError(f"{what} is 0 for every sample")
+    return replace(t, weight=place.asarray(w.T, settings.dtype))
+
+
+def add_validation(
+    data: Data,
+    validation: Any,
+    settings: Settings,
+    network: MultilayerPerceptron | None,
+    place: Backend,
+) -> Data:
+    """Hold out a fraction of the training rows, or take (X, y) or (X, y, sample_weight)."""
     if is_number(validation):
         return _split(data, float(validation), settings, place)
-    return _with_validation(data, validation, settings, place)
+    return _with_validation(data, validation, settings, member_count(settings, network), place)
+
+
+def _positions(t: Targets, place: Backend) -> HostArray | None:
+    """The class of each sample (N,), as its position; None where a sample has no one class."""
+    if t.classes is None:
+        return None
+    values = place.to_numpy(t.values)
+    if values.ndim == 1:
+        return values
+    return np.asarray(values[:, 0] > 0.5 if t.n_outputs == 1 else values.argmax(axis=1), dtype=int)
 
 
 def _split(data: Data, fraction: float, settings: Settings, place: Backend) -> Data:
-    """Hold some of the rows out for validation."""
-    rows, held_out = (
-        place.asarray(rows) for rows in split(data.X.shape[0], fraction, settings.order_seed)
-    )
-    take = place.xp.take
-    training = Data(data.X, data.y)
-    kept = training.changed(lambda a: take(a, rows, axis=0))
-    out = training.changed(lambda a: take(a, held_out, axis=0))
+    """Hold some of the rows out for validation, the same fraction of each class."""
+    classes = _positions(data.y, place)
+    rows, held_out = split(data.X.shape[0], fraction, settings.order_seed, classes)
+
+    def taken(some: HostArray) -> Data:
+        numbers = place.asarray(some)
+        training = Data(data.X, data.y)
+        return training.changed(lambda a: place.xp.take(a, numbers, axis=0), lambda s: s.kept(some))
+
+    kept, out = taken(rows), taken(held_out)
     return Data(kept.X, kept.y, out.X, out.y)
 
 
-def _with_validation(data: Data, validation: Any, settings: Settings, place: Backend) -> Data:
-    if not isinstance(validation, tuple) or len(validation) != 2:
+def _with_validation(
+    data: Data, validation: Any, settings: Settings, members: int | None, place: Backend
+) -> Data:
+    if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         several = isinstance(validation, tuple)
         found = f"{len(validation)} things" if several else f"a {type(validation).__name__}"
         raise ValueError(
-            f"validation must be None, a fraction between 0 and 1, or a tuple (X, y), not {found}"
+            "validation must be None, a fraction between 0 and 1, or a tuple (X, y) or "
+            f"(X, y, sample_weight), not {found}"
         )
-    X, y = validation
-    y_known = data.y
-    x = features(X, place, settings.dtype, n_features=data.X.shape[1], what="the validation X")
+    X, y, *weight = validation
+    known = data.y
+    x = _rows(X, settings, place, data.X.shape[1], "the validation X")
     t = targets(
         y,
         x.shape[0],
         place,
         settings.dtype,
-        loss_name=y_known.loss,
-        classes=y_known.classes,
-        n_outputs=y_known.n_outputs,
+        loss_name=known.loss,
+        classes=known.classes,
+        n_outputs=known.n_outputs,
         what="the validation y",
     )
-    return replace(data, X_val=x, y_val=t)
+    what = "the validation sample_weight"
+    own = weight[0] if weight else None
+    return replace(data, X_val=x, y_val=_weighted(t, own, members, settings, place, what))
+
+
+def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
+    """The data with each sample's weight in the loss: its own, times its class's.
+
+    "balanced" is N / (n_classes * N_c) for a class with N_c of the N training rows, as in
+    scikit-learn (King, Zeng 2001). A class that a mapping leaves out has weight 1.
+
+    Raises:
+        ValueError: there are no classes, one is named that is not there, or a bad weight.
+    """
+    given = settings.class_weight
+    if given is None or given == ():
+        factors = None
+    else:
+        classes = _positions(data.y, place)
+        if classes is None or data.y.classes is None:
+            raise ValueError(f"class_weight needs classes, but {data.y.loss.name} has none here")
+        counts = np.bincount(classes, minlength=len(data.y.classes))
+        each = given if isinstance(given, tuple) else (given,)
+        factors = np.stack([_factors(one, data.y.classes, counts) for one in each], axis=-1)
+        factors = factors if isinstance(given, tuple) else factors[:, 0]
+
+    def of(t: Targets) -> Targets:
+        if factors is None:
+            return replace(t, loss_weight=t.weight)
+        own = place.asarray(factors[_positions(t, place)], settings.dtype)  # (N,) or (N, K)
+        if t.weight is None:
+            return replace(t, loss_weight=own)
+        a, b = (w[:, None] if w.ndim < max(own.ndim, t.weight.ndim) else w for w in (own, t.weight))
+        return replace(t, loss_weight=a * b)
+
+    return replace(data, y=of(data.y), y_val=None if data.y_val is None else of(data.y_val))
+
+
+def _factors(given: ClassWeight, classes: HostArray, counts: HostArray) -> HostArray:
+    """One member's weight of each class (n_classes,)."""
+    if given is None:
+        return np.ones(len(classes))
+    if isinstance(given, str):
+        if given != "balanced":
+            raise ValueError(f'class_weight must be "balanced" or a mapping, not {given!r}')
+        return np.asarray(counts.sum() / (len(classes) * np.maximum(counts, 1)))
+    if not isinstance(given, Mapping):
+        raise ValueError(f'class_weight must be "balanced" or a mapping, not {given!r}')
+    labels = classes.tolist()
+    for label, weight in given.items():
+        if label not in labels:
+            raise ValueError(f"class_weight names class {label!r}, but y has {labels[:20]}")
+        if not is_number(weight) or not 0 <= weight < float("inf"):
+            raise ValueError(
+                f"class_weight must be finite and not negative, but class {label!r} has {weight!r}"
+            )
+    found = np.asarray([given.get(label, 1.0) for label in labels], dtype=float)
+    if not (found * counts).any():
+        raise ValueError("class_weight is 0 for every class")
+    return found
 
 
 def require_minibatches(n: int, settings: Settings) -> None:
@@ -127,3 +295,54 @@ def require_minibatches(n: int, settings: Settings) -> None:
             f"the last {n % size} of {n} samples do not fill a minibatch of {size} and are dropped",
             stacklevel=outside(),
         )
+
+
+def columns(settings: Settings, data: Data) -> list[str]:
+    """The figures that the history will have of each epoch."""
+    kinds = ["loss"] + ["error"] * (data.y.loss.classifies != "no")
+    kinds += [m.name for m in settings.metrics]
+    return ["loss"] + [f"{part}_{kind}" for part, _, _ in data.parts(settings) for kind in kinds]
+
+
+def epoch_batches(
+    data: Data, settings: Settings, place: Backend, epoch: int, skip: int = 0
+) -> Generator[Minibatch, None, None]:
+    """The minibatches of an epoch from number ``skip`` on, from memory or window by window."""
+    n, size, window = data.X.shape[0], settings.batch_size, data.window(settings)
+    order = epoch_order(n, settings.order_seed, epoch, window) if settings.shuffle else None
+    X, y, weight = data.X, data.y.values, data.y.loss_weight
+    if not isinstance(X, Streamed):
+        yield from minibatches(X, y, size, order, settings.drop_last, place, skip, weight)
+        return
+    per_window = -(-window // size)
+    first, skip = divmod(skip, per_window)
+    with closing(X.windows(place, window, first)) as windows:
+        for i, x in enumerate(windows, first):
+            rows = slice(i * window, i * window + x.shape[0])
+            own = None if order is None else order[rows] - rows.start
+            w = None if weight is None else weight[rows, ...]
+            yield from minibatches(
+                x, y[rows, ...], size, own, settings.drop_last, place, skip if i == first else 0, w
+            )
+
+
+def row_blocks(X: Array | Streamed, place: Backend) -> Iterator[tuple[slice, Array]]:
+    """All rows of X by a few at a time, as (where they stand, rows on the device)."""
+    if not isinstance(X, Streamed):
+        for rows in blocks(X.shape[0], ROWS_AT_ONCE):
+            yield rows, X[rows, :]
+        return
+    start = 0
+    size = window_rows(X.shape[1], ROWS_AT_ONCE, "float64", None)
+    with closing(X.windows(place, size)) as windows:
+        for window in windows:
+            for rows in blocks(window.shape[0], ROWS_AT_ONCE):
+                yield slice(start + rows.start, start + rows.stop), window[rows, :]
+            start += window.shape[0]
+
+
+def take_rows(X: Array | Streamed, rows: HostArray, place: Backend) -> Array:
+    """Some rows of X, in ascending order, together on the device."""
+    if isinstance(X, Streamed):
+        return X.take(rows, place)
+    return place.xp.take(X, place.asarray(rows), axis=0)

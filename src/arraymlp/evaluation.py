@@ -1,59 +1,96 @@
-"""How good a network is on given data: loss, error, predictions, added up on the device."""
+"""How good a network is on given data: loss, error, metrics, added up on the device."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from arraymlp.backend import Array, Backend
-from arraymlp.batching import ROWS_AT_ONCE, blocks
+from arraymlp.data import row_blocks
+from arraymlp.inputs import Targets
 from arraymlp.losses import one_hot
+from arraymlp.metrics import Metric, Predictions
 from arraymlp.network import MultilayerPerceptron
+from arraymlp.stream import Streamed
 
 
 class Evaluation(NamedTuple):
     """Figures on the device, of the network's dtype; leading axes are members.
 
     Attributes:
-        loss: mean loss of a sample (...,).
-        error: fraction of wrong decisions (...,); None for regression.
+        loss: mean loss of a sample (...,), weighted where samples or classes are.
+        error: fraction of wrong decisions (...,), weighted where samples are; None for regression.
         predicted: how often each class was predicted (..., n_classes); None where a sample does
             not have one class.
+        metrics: each metric's value (...,), by name.
     """
 
     loss: Array
     error: Array | None
     predicted: Array | None
+    metrics: dict[str, Array]
 
 
-def evaluate(network: MultilayerPerceptron, X: Array, y: Array, backend: Backend) -> Evaluation:
-    """Run all rows of X (N, n_in) through the network; y as `Targets.values` has it."""
+def evaluate(
+    network: MultilayerPerceptron,
+    X: Array | Streamed,
+    y: Targets,
+    backend: Backend,
+    metrics: Sequence[Metric] = (),
+) -> Evaluation:
+    """Run all rows of X (N, n_in) through the network.
+
+    Metrics need all logits at once: (..., N, n_outputs) numbers besides.
+    """
     xp = backend.xp
-    n = X.shape[0]
     sums: list[Array] = []
-    for rows in blocks(n, ROWS_AT_ONCE):
-        s = network.forward(X[rows, :], xp)[-1].z
-        target = y[rows, ...]
+    logits: list[Array] = []
+    for rows, x in row_blocks(X, backend):
+        s = network.forward(x, xp)[-1].z
+        target = y.values[rows, ...]
         value, _ = network.loss.value_and_delta(s, target, xp)
-        parts = [xp.sum(value, axis=-1)]
+        parts = [_sum(value, y.loss_weight, rows, xp)]
         if network.loss.classifies != "no":
-            parts += _count(network, s, target, backend)
+            wrong, counts = _decisions(network, s, target, backend)
+            parts += [_sum(wrong, y.weight, rows, xp), *counts]
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
-    error = sums[1] / n if len(sums) > 1 else None
-    return Evaluation(sums[0] / n, error, sums[2] if len(sums) > 2 else None)
+        if metrics:
+            logits.append(s)
+    found: dict[str, Array] = {}
+    if metrics:
+        weight = y.weight.mT if y.weight is not None and y.weight.ndim == 2 else y.weight
+        p = Predictions(y.values, xp.concat(logits, axis=-2), weight, network.loss)
+        found = {m.name: m.function(p, xp) for m in metrics}
+    error = sums[1] / _total(y.weight, y, xp) if len(sums) > 1 else None
+    predicted = sums[2] if len(sums) > 2 else None
+    return Evaluation(sums[0] / _total(y.loss_weight, y, xp), error, predicted, found)
 
 
-def _count(network: MultilayerPerceptron, s: Array, y: Array, backend: Backend) -> list[Array]:
-    """Wrong decisions (a fraction where a sample has several), and how often each class."""
+def _sum(value: Array, weight: Array | None, rows: slice, xp: Any) -> Array:
+    """Sum over samples (...,) of value (..., B), weighted by weight (N,) or (N, K)."""
+    if weight is not None:
+        some = weight[rows, ...]
+        value = value * (some.mT if some.ndim == 2 else some)
+    return xp.sum(value, axis=-1)
+
+
+def _total(weight: Array | None, y: Targets, xp: Any) -> Any:
+    """The sum of the weights of all samples: N, or on the device () or (K,)."""
+    return y.values.shape[0] if weight is None else xp.sum(weight, axis=0)
+
+
+def _decisions(
+    network: MultilayerPerceptron, s: Array, y: Array, backend: Backend
+) -> tuple[Array, list[Array]]:
+    """Each sample's wrong decisions (..., B), and [how often each class was predicted]."""
     xp = backend.xp
     chosen = network.choices(s, xp)
-    if network.loss.classifies == "each":
-        wrong = xp.astype((s > 0) != (y > 0.5), s.dtype)
-        total = xp.sum(xp.mean(wrong, axis=-1), axis=-1)
+    if network.loss.classifies == "each":  # of several decisions the fraction that is wrong
+        wrong = xp.mean(xp.astype((s > 0) != (y > 0.5), s.dtype), axis=-1)
         if network.classes is None:
-            return [total]
-        return [total, xp.sum(one_hot(chosen, 2, s.dtype, xp), axis=-2)]
+            return wrong, []
+        return wrong, [xp.sum(one_hot(chosen, 2, s.dtype, xp), axis=-2)]
     true = y if xp.isdtype(y.dtype, "integral") else xp.argmax(y, axis=-1)
-    wrong = xp.sum(xp.astype(chosen != xp.astype(true, chosen.dtype), s.dtype), axis=-1)
-    return [wrong, xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)]
+    wrong = xp.astype(chosen != xp.astype(true, chosen.dtype), s.dtype)
+    return wrong, [xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)]
 
 
 def only_class(counts: Sequence[float]) -> int | None:

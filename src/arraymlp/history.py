@@ -19,15 +19,20 @@ class History:
     epoch            from 0
     step             steps done at its end
     learning_rate    at its end
-    loss             mean loss of a sample as the epoch's minibatches met it, weights changing
+    loss             mean loss of a sample as the epoch's minibatches met it: weights changing, with
+                     dropout and label smoothing
     training_loss,   over all training rows with the weights at the epoch's end; where asked for
     training_error
     validation_loss, over the validation rows; where there are any. An error is the fraction of
     validation_error wrong decisions, absent for regression
+    training_f1, ... the metrics asked for, over the same rows
     predicted        how often each class was predicted in validation; with probes
     seconds          time of the epoch, evaluation included
     samples_per_s    training rows over those seconds
     ================ ==============================================================================
+
+    With sample weights, losses, errors and metrics are weighted means; class weights weigh losses
+    alone. No loss has the L2 penalty in it.
     """
 
     def __init__(self, records: list[Record] | None = None) -> None:
@@ -60,6 +65,19 @@ class History:
         """Names of all columns, in the order in which they first appear."""
         return list(dict.fromkeys(name for record in self.records for name in record))
 
+    @property
+    def panels(self) -> dict[str, list[str]]:
+        """The columns that `plot` draws, by what they are: loss, error and each metric."""
+        found: dict[str, list[str]] = {}
+        for name in self.columns:
+            part, _, what = name.partition("_")
+            if part not in ("training", "validation"):
+                what = name.rpartition("_")[2]
+                if what not in ("loss", "error"):
+                    continue
+            found.setdefault(what, []).append(name)
+        return found
+
     def to_dict(self) -> dict[str, list[Any]]:
         """Columns by name, ready for a data frame; None where an epoch lacks the figure."""
         return {name: self[name] for name in self.columns}
@@ -72,7 +90,10 @@ class History:
         return text
 
     def plot(self, axes: Any = None) -> Any:
-        """Draw loss and error over the epochs; return the Matplotlib axes (two, side by side).
+        """Draw loss, error and metrics over the epochs; return the Matplotlib axes.
+
+        Args:
+            axes: to draw into, one for each of ``panels``; None for a new figure, side by side.
 
         Raises:
             ModuleNotFoundError: Matplotlib is not installed; the message has the install line.
@@ -86,15 +107,16 @@ class History:
             raise ModuleNotFoundError(
                 "a plot needs Matplotlib: pip install 'arraymlp[plot]'"
             ) from error
+        panels = self.panels
         if axes is None:
-            _, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-        for ax, what in zip(axes, ("loss", "error"), strict=True):
-            for name in self.columns:
-                if name.endswith(what):
-                    _draw(ax, self["epoch"], self[name], name.replace("_", " "))
-            ax.set(xlabel="epoch", ylabel=what)
-            if ax.lines:
-                ax.legend()
+            n = len(panels)
+            _, axes = plt.subplots(1, n, figsize=(5 * n, 4), squeeze=False, layout="constrained")
+            axes = axes[0]
+        for ax, (what, names) in zip(axes, panels.items(), strict=True):
+            for name in names:
+                _draw(ax, self["epoch"], self[name], name.replace("_", " "))
+            ax.set(xlabel="epoch", ylabel=what.replace("_", " "))
+            ax.legend()
         return axes
 
 

@@ -9,13 +9,14 @@ from math import ceil, log10
 from typing import Any
 
 from arraymlp.backend import Array, Backend
-from arraymlp.batching import ROWS_AT_ONCE, blocks, sample_rows
-from arraymlp.data import Data
+from arraymlp.batching import Minibatch, sample_rows
+from arraymlp.data import Data, row_blocks, take_rows
 from arraymlp.layer import Layer
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper
-from arraymlp.step import State, Step
+from arraymlp.step import State, Step, backpropagation
+from arraymlp.stream import Streamed
 
 SAMPLE_ROWS = 1000
 EVERY_STEP_UNTIL = 32
@@ -30,9 +31,10 @@ class Measurement:
     Attributes:
         step: steps done when it was taken, from 1.
         epoch: the epoch it fell into, from 0.
-        loss: mean loss over the sample.
+        loss: mean loss over the sample, unweighted.
         predicted: how often each class was predicted on the sample; None without softmax.
-        gradient_norm: Euclidean norm of dL/dW of that step's minibatch, as the optimiser met it.
+        gradient_norm: Euclidean norm of dL/dW of that step's minibatch, masks and weights
+            included, before it was clipped and before the L2 penalty.
         bias_gradient: Euclidean norm of dL/db of that minibatch.
         update_norm: Euclidean norm of the change of W in that step.
         bias_update: root mean square, over units, of the change of b in that step.
@@ -96,32 +98,29 @@ class Probes:
         epochs: int,
         steps_per_epoch: int,
     ) -> None:
-        rows = backend.asarray(sample_rows(data.X.shape[0], SAMPLE_ROWS))
-        self.x = backend.xp.take(data.X, rows, axis=0)
-        self.y = backend.xp.take(data.y.values, rows, axis=0)
+        rows = sample_rows(data.X.shape[0], SAMPLE_ROWS)
+        self.x = take_rows(data.X, rows, backend)
+        self.y = take_rows(data.y.values, rows, backend)
         self.backend = backend
         self.steps = probed_steps(done, whole, epochs, steps_per_epoch)
         self.done, self.whole = done, whole
         self.epoch, self.steps_per_epoch = epoch, steps_per_epoch
         self.pending: list[tuple[int, dict[str, Any]]] = []
 
-    def wrap(self, step: Step, reduction: str) -> Step:
+    def wrap(self, step: Step, network: MultilayerPerceptron, reduction: str) -> Step:
         """The same step, measured where it is one of the chosen."""
+        backpropagate = backpropagation(network, reduction)
 
         def probed_step(
-            network: MultilayerPerceptron, state: State, x: Array, y: Array, hyper: Hyper
+            network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
         ) -> tuple[State, Array]:
             self.done += 1
             if self.done not in self.steps:
-                return step(network, state, x, y, hyper)
+                return step(network, state, batch, hyper)
             xp = self.backend.xp
-            passes = network.forward(x, xp)
-            _, delta = network.loss.value_and_delta(passes[-1].z, y, xp)
-            if reduction == "mean":
-                delta = delta / x.shape[-2]
-            gradients = network.backward(passes, delta, xp)
+            _, gradients = backpropagate(network, batch, hyper)
             before = network.copy()
-            state, value = step(network, state, x, y, hyper)
+            state, value = step(network, state, batch, hyper)
             figures = self._respond(network)
             figures["gradient_norm"] = [_norm(g.weights, xp) for g in gradients]
             figures["bias_gradient"] = [_norm(g.bias, xp) for g in gradients]
@@ -149,9 +148,9 @@ class Probes:
         if network.loss.classifies == "one":
             chosen = network.choices(s, xp)
             figures["predicted"] = xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)
-        figures["spread"] = [xp.sqrt(xp.mean(xp.var(z, axis=-2), axis=-1)) for _, _, z in passes]
+        figures["spread"] = [xp.sqrt(xp.mean(xp.var(z, axis=-2), axis=-1)) for _, _, z, _ in passes]
         figures["live"], figures["open"], figures["mean"] = [], [], []
-        for layer, (_, s, z) in zip(network.layers[:-1], passes[:-1], strict=True):
+        for layer, (_, s, z, _) in zip(network.layers[:-1], passes[:-1], strict=True):
             is_open = _is_open(layer, s, z, xp)
             any_open = xp.astype(xp.any(is_open, axis=-2), s.dtype)
             figures["live"].append(xp.mean(any_open, axis=-1))
@@ -194,16 +193,16 @@ def _norm(a: Array, xp: Any) -> Array:
     return xp.sqrt(xp.sum(a * a, axis=(-2, -1)))
 
 
-def shut_units(network: MultilayerPerceptron, X: Array, backend: Backend) -> list[Any]:
+def shut_units(network: MultilayerPerceptron, X: Array | Streamed, backend: Backend) -> list[Any]:
     """For each hidden layer, how many units are shut (|f'(s)| <= 0.001) for every row of X."""
     xp = backend.xp
     ever: list[Array] = []
     with backend.active():
-        for rows in blocks(X.shape[0], ROWS_AT_ONCE):
-            passes = network.forward(X[rows, :], xp)[:-1]
+        for _, x in row_blocks(X, backend):
+            passes = network.forward(x, xp)[:-1]
             now = [
                 xp.any(_is_open(layer, s, z, xp), axis=-2)
-                for layer, (_, s, z) in zip(network.layers[:-1], passes, strict=True)
+                for layer, (_, s, z, _) in zip(network.layers[:-1], passes, strict=True)
             ]
             ever = [a | b for a, b in zip(ever, now, strict=True)] if ever else now
         dtype = network.layers[0].weights.dtype

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from arraymlp.backend import Backend
+from arraymlp.backend import Array, Backend
 from arraymlp.data import Data
 from arraymlp.findings import Finding
 from arraymlp.history import History, Record
@@ -29,10 +29,17 @@ class Run:
         measurements: what the probes measured, where they were on.
         shut_units: with probes, for each hidden layer how many units no training row opens.
         interrupted: True where Ctrl-C ended the run early.
+        learner: the network whose weights the steps change: ``network`` itself, unless that one
+            holds their moving average.
+        updates: how many steps the optimiser's state has seen; (K,) where members stopped early.
+        best_epoch: with early stopping, the epoch whose weights the network has (one a member).
+        stopper: what early stopping keeps of a run that broke off.
         comparable_from: position in the history of the first epoch with this data and validation;
             the diagnosis looks at no earlier one.
         position: minibatches done of an epoch that Ctrl-C broke off; 0 between epochs. The epoch's
-            rest is the first thing that ``train(network=run)`` does, with a record of its own.
+            rest is the first thing that ``train(network=run)`` does, with a record of its own,
+            whose loss is the whole epoch's.
+        met: of the minibatches done of an epoch, summed loss and weight (rows, where all alike).
     """
 
     network: MultilayerPerceptron
@@ -47,6 +54,15 @@ class Run:
     interrupted: bool = False
     comparable_from: int = 0
     position: int = 0
+    met: tuple[Array, Array] = field(default=(0.0, 0.0), repr=False)
+    learner: MultilayerPerceptron = field(default=None, repr=False)  # type: ignore[assignment]
+    updates: Any = 0
+    best_epoch: Any = None
+    stopper: Any = field(default=None, repr=False)  # a Stopper
+
+    def __post_init__(self) -> None:
+        if self.learner is None:
+            self.learner = self.network
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.network, self.history))
@@ -65,6 +81,12 @@ class Run:
     def steps_done(self) -> int:
         """Steps trained so far."""
         return int(self.history[-1]["step"]) if len(self.history) else 0
+
+    def whole_epochs(self) -> list[Record]:
+        """The records since data last changed, without those of epochs that were broken off."""
+        records: list[Record] = self.history[self.comparable_from :]
+        following = [*(r["epoch"] for r in records[1:]), self.next_epoch]
+        return [r for r, after in zip(records, following, strict=False) if r["epoch"] != after]
 
     def __repr__(self) -> str:
         interrupted = " (interrupted)" if self.interrupted else ""
@@ -98,4 +120,23 @@ class EpochEnd:
     history: History
 
 
+@dataclass(frozen=True)
+class StepEnd:
+    """What a callback's ``on_step`` is told after each step.
+
+    Attributes:
+        step: how many steps of the run are done.
+        epoch: the number of its epoch.
+        loss: mean over the minibatch, (...,), on the device: to read it is to wait for it.
+        network: whose weights the step changed. A callback must not change it.
+    """
+
+    step: int
+    epoch: int
+    loss: Array
+    network: MultilayerPerceptron
+
+
+# Called after each epoch; True stops. One that also has a method on_step(StepEnd) is called by that
+# after each step, too, and may stop there.
 Callback: TypeAlias = Callable[[EpochEnd], bool | None]

@@ -1,19 +1,34 @@
 """Everything about a training run that is not data: its settings, their defaults and presets."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from math import inf
 from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 
-from arraymlp._checks import is_number, lookup, plain, unknown, values
+from arraymlp._checks import lookup, plain, require_numbers, unknown, values
 from arraymlp.activations import Activation, activation
+from arraymlp.dropout import dropout
 from arraymlp.initializers import Initializer, initializer, normal
 from arraymlp.losses import Loss, loss
-from arraymlp.optimizers import Optimizer, optimizer
+from arraymlp.metrics import Metric, metric
+from arraymlp.optimizers import Optimizer, Values, optimizer
+from arraymlp.patience import EarlyStopping, early_stopping
+from arraymlp.schedules import Schedule, schedule
 
+ClassWeight = Mapping[int, float] | Literal["balanced"] | None
+
+# The settings that are a number, or K of them, one a member: what each must be.
+NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "learning_rate": ("a positive number", lambda v: 0 < v < inf),
+    "weight_decay": ("a number from 0", lambda v: 0 <= v < inf),
+    "l2": ("a number from 0", lambda v: 0 <= v < inf),
+    "gradient_clip": ("a positive number", lambda v: v > 0),
+    "weight_average": ("from 0 up to but not 1", lambda v: 0 <= v < 1),
+    "label_smoothing": ("from 0 up to but not 1", lambda v: 0 <= v < 1),
+}
 REDUCTIONS = ("mean", "sum")
 DTYPES = ("float32", "float64")
 
@@ -26,15 +41,26 @@ class Settings:
     """
 
     hidden: Sequence[int] = (100, 100)
-    activation: str | Activation = "relu"
+    activation: str | Activation | Sequence[str | Activation] = "relu"
     loss: str | Loss = "auto"
     initializer: str | Initializer | None = "auto"
     optimizer: str | Optimizer = "momentum"
-    learning_rate: float | Sequence[float] = 0.05
+    learning_rate: Values = 0.05
+    schedule: str | Schedule = "constant"
+    weight_decay: Values | None = None
+    l2: Values = 0.0
+    gradient_clip: Values = inf
+    weight_average: Values = 0.0
+    dropout: Any = 0.0  # Values or a Dropout; then a Dropout
+    label_smoothing: Values = 0.0
+    class_weight: ClassWeight | Sequence[ClassWeight] = None
     epochs: int = 20
     batch_size: int = 100
+    early_stopping: bool | str | EarlyStopping = False
+    metrics: Any = ()  # what `metric` takes, one or several; then a tuple of Metric
     reduction: Literal["mean", "sum"] = "mean"
     shuffle: bool = True
+    window: int | None = None
     drop_last: bool = False
     seed: int | Sequence[int] | None = 0
     order_seed: int = 0
@@ -43,24 +69,35 @@ class Settings:
     probes: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "learning_rate", "seed"):  # an array or list of values: a tuple
+        for name in ("hidden", "activation", "seed", "class_weight", *NUMBERS):
+            # an array or list of values: a tuple
             object.__setattr__(self, name, plain(getattr(self, name)))
         if not isinstance(self.hidden, tuple):
             raise ValueError(f"hidden must be a sequence of widths, not {self.hidden!r}")
         for width in self.hidden:
             _whole("a hidden layer's width", width, 1)
-        activation(self.activation)
+        for one in self.activation if isinstance(self.activation, tuple) else (self.activation,):
+            activation(one)
         if self.loss != "auto":
             loss(self.loss)
         if self.initializer not in ("auto", None):
             initializer(self.initializer)
         optimizer(self.optimizer)
-        for rate in values("learning_rate", self.learning_rate):
-            if not is_number(rate) or not 0 < rate < inf:
-                raise ValueError(f"learning_rate must be a positive number, not {rate!r}")
-        for name, least in (("epochs", 0), ("batch_size", 1), ("order_seed", 0)):
-            _whole(name, getattr(self, name), least)
-            object.__setattr__(self, name, int(getattr(self, name)))
+        schedule(self.schedule)
+        object.__setattr__(self, "dropout", dropout(self.dropout))
+        early_stopping(self.early_stopping)
+        several = isinstance(self.metrics, Iterable) and not isinstance(self.metrics, str)
+        found = tuple(metric(m) for m in (self.metrics if several else (self.metrics,)))
+        object.__setattr__(self, "metrics", found)
+        if len({m.name for m in found}) < len(found):
+            raise ValueError(f"metrics must have names of their own: {[m.name for m in found]}")
+        for name, (what, fits) in NUMBERS.items():
+            if getattr(self, name) is not None:
+                require_numbers(name, getattr(self, name), what, fits)
+        for name, least in (("epochs", 0), ("batch_size", 1), ("order_seed", 0), ("window", 1)):
+            if getattr(self, name) is not None or name != "window":
+                _whole(name, getattr(self, name), least)
+                object.__setattr__(self, name, int(getattr(self, name)))
         for seed in () if self.seed is None else values("seed", self.seed):
             _whole("seed", seed, 0)
         for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
@@ -71,18 +108,57 @@ class Settings:
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
             object.__setattr__(self, name, bool(getattr(self, name)))
 
+    @property
+    def decay(self) -> Values:
+        """The decoupled weight decay: as given, or else the optimiser's own, which most lack."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return getattr(optimizer(self.optimizer), "weight_decay", 0.0)
+
+    def require_members(self, members: int | None) -> None:
+        """A ValueError where a setting has K values, but there are not K members."""
+        own = {name: getattr(self, name) for name in (*NUMBERS, "class_weight")}
+        for part in (
+            optimizer(self.optimizer),
+            schedule(self.schedule),
+            self.dropout,
+            early_stopping(self.early_stopping),
+        ):
+            if is_dataclass(part):
+                own |= {f"{type(part).__name__}.{name}": v for name, v in vars(part).items()}
+        for name, value in own.items():
+            if isinstance(value, tuple) and len(value) != members:
+                there = f"there are {members} members" if members else "one network"
+                hint = "" if members else ": give as many seeds"
+                raise ValueError(f"{name} has {len(value)} values, but {there}{hint}")
+
     def updated(self, given: dict[str, Any]) -> "Settings":
         """These settings, with those that were given (that are not None) in their place."""
         return replace(self, **{name: v for name, v in given.items() if v is not None})
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings in plain types, ready for JSON."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("activation", "loss", "initializer"):
-            plain[name] = getattr(plain[name], "name", plain[name])
-        plain["optimizer"] = repr(optimizer(self.optimizer))
-        plain["hidden"] = list(self.hidden)
-        return plain
+        """The settings in plain types, ready for JSON; no limit is None."""
+        found = {
+            "optimizer": optimizer(self.optimizer),
+            "schedule": schedule(self.schedule),
+            "early_stopping": early_stopping(self.early_stopping),
+        }
+        return {f.name: _json(found.get(f.name, getattr(self, f.name))) for f in fields(self)}
+
+
+def _json(value: Any) -> Any:
+    """A setting in plain types: what has a name and nothing else by its name, objects by repr."""
+    if isinstance(value, tuple):
+        return [_json(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _json(v) for k, v in value.items()}
+    if isinstance(value, Activation | Initializer | Metric):
+        return value.name
+    if isinstance(value, Loss) and not value.parameters:
+        return value.name
+    if value == inf:
+        return None
+    return value if value is None or isinstance(value, str | int | float) else repr(value)
 
 
 def _whole(what: str, value: Any, least: int) -> None:

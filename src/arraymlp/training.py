@@ -1,32 +1,50 @@
 """train(): the one training loop."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import fields, replace
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
-from arraymlp._checks import is_number
+from arraymlp._checks import is_number, values
 from arraymlp.activations import Activation
 from arraymlp.backend import Array, Backend, is_device_array, resolve
-from arraymlp.batching import epoch_order, minibatches
-from arraymlp.data import Data, add_validation, load_data, require_minibatches
+from arraymlp.batching import Minibatch
+from arraymlp.data import (
+    Data,
+    add_validation,
+    columns,
+    epoch_batches,
+    load_data,
+    member_count,
+    require_minibatches,
+    with_class_weights,
+)
 from arraymlp.diagnosis import diagnose
+from arraymlp.dropout import Dropout
 from arraymlp.evaluation import evaluate
 from arraymlp.history import History, Record
+from arraymlp.hyper import epoch_hyper, rates
 from arraymlp.initializers import Initializer
 from arraymlp.interrupt import Interrupt, interruptible
 from arraymlp.losses import Loss
+from arraymlp.metrics import Metric, greater_is_better, require_suits
 from arraymlp.network import MultilayerPerceptron
-from arraymlp.optimizers import Hyper, Optimizer
+from arraymlp.optimizers import Hyper, Optimizer, Values
 from arraymlp.optimizers import optimizer as find_optimizer
+from arraymlp.patience import EarlyStopping
+from arraymlp.patience import early_stopping as find_early_stopping
 from arraymlp.probes import Probes, shut_units
 from arraymlp.progress import Progress, progress_for
-from arraymlp.run import Callback, EpochEnd, NonFiniteLossError, Run
-from arraymlp.settings import Settings
+from arraymlp.run import Callback, EpochEnd, NonFiniteLossError, Run, StepEnd
+from arraymlp.schedules import Schedule
+from arraymlp.schedules import schedule as find_schedule
+from arraymlp.settings import ClassWeight, Settings
 from arraymlp.settings import preset as find_preset
-from arraymlp.step import State, Step, choose_step, initial_state
+from arraymlp.step import Step, averaging, choose_step, initial_state, mapped
+from arraymlp.stopping import Stopper
 from arraymlp.threads import blas_threads
 
 
@@ -35,16 +53,28 @@ def train(
     y: Any = None,
     *,
     hidden: Sequence[int] | None = None,
-    activation: str | Activation | None = None,
+    activation: str | Activation | Sequence[str | Activation] | None = None,
     loss: str | Loss | None = None,
     optimizer: str | Optimizer | None = None,
-    learning_rate: float | Sequence[float] | None = None,
+    learning_rate: Values | None = None,
+    schedule: str | Schedule | None = None,
+    weight_decay: Values | None = None,
+    l2: Values | None = None,
+    gradient_clip: Values | None = None,
+    weight_average: Values | None = None,
+    dropout: Values | Dropout | None = None,
+    label_smoothing: Values | None = None,
+    sample_weight: Any = None,
+    class_weight: ClassWeight | Sequence[ClassWeight] = None,
     epochs: int | None = None,
     batch_size: int | None = None,
-    validation: float | tuple[Any, Any] | None = None,
+    validation: float | tuple[Any, ...] | None = None,
+    early_stopping: bool | str | EarlyStopping | None = None,
+    metrics: Sequence[str | Metric | Callable[..., Any]] | None = None,
     initializer: str | Initializer | None = None,
     reduction: Literal["mean", "sum"] | None = None,
     shuffle: bool | None = None,
+    window: int | None = None,
     drop_last: bool | None = None,
     seed: int | Sequence[int] | None = None,
     order_seed: int | None = None,
@@ -63,25 +93,59 @@ def train(
     A setting that is None has the preset's value, or, with ``network=run``, that run's. The values
     given below are those of the default preset.
 
+    A number marked K may also be K numbers, one for each member of a population.
+
     Args:
-        X: (n_samples, n_features) numbers, on the host or on a device. Never written.
+        X: (n_samples, n_features) numbers, on the host or on a device. Never written. Larger than
+            memory: a `numpy.memmap`, an HDF5- or Zarr-like array, or an iterable of chunks (X, y)
+            that can be iterated anew (then y is None); see `arraymlp.stream`.
         y: (n_samples,) integer labels, (n_samples, n_columns) integers 0 and 1 for multi-label, or
             floating-point numbers, 1-D or 2-D, for regression.
         hidden: widths of the hidden layers, (100, 100); () for none.
-        activation: of the hidden layers, "relu"; see `arraymlp.activations.activation`.
+        activation: of the hidden layers, "relu", or one for each; see
+            `arraymlp.activations.activation`.
         loss: "auto" chooses by y's dtype and shape (see `arraymlp.inputs.targets`) and logs it.
-        optimizer: "momentum" (SGD with momentum 0.9), "sgd", "nesterov", or an `SGD`.
-        learning_rate: 0.05; for a population also K values, one a member.
+        optimizer: "momentum" (SGD with momentum 0.9), "sgd", "nesterov", "adam", "adamw",
+            "rmsprop", or an `SGD`, `Adam`, `AdamW` or `RMSProp` with constants of its own.
+        learning_rate: 0.05 (K).
+        schedule: its factor step by step: "constant", "step", "exponential", "cosine" (with
+            warm-up), "inverse_scaling", "adaptive"; see `arraymlp.schedules.schedule`.
+        weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: 0,
+            or what "adamw" has (K).
+        l2: lambda of the penalty lambda/2 |W|^2, whose gradient lambda W is added to the
+            minibatch's, 0 (K). scikit-learn's ``alpha`` is this lambda times the batch size. The
+            loss is reported without it.
+        gradient_clip: bound on the norm of the whole gradient, none (K).
+        weight_average: d of the moving average a <- d a + (1 - d) w over steps, which then is what
+            is evaluated and returned; 0 for none (K). In step t d is at most (t - 1) / (t + 8).
+        dropout: probability that a hidden unit's output is dropped, 0 (K), or a `Dropout`, which
+            also has that of the features.
+        label_smoothing: part of each target that is spread evenly over the classes, 0 (K); in
+            training, not in validation.
+        sample_weight: (n_samples,) or (K, n_samples), not negative. The mean loss, errors and
+            metrics are weighted means.
+        class_weight: {label: weight} (1 where not named), or "balanced"; or K such. It weighs
+            losses, of training and validation, and not errors and metrics.
         epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
             off counts as one.
         batch_size: rows a step, 100.
-        validation: None; a fraction of the rows to hold out; or (X, y), evaluated every epoch. The
-            bundled MNIST comes with its test set as (X, y). Nothing is chosen by it.
+        validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or
+            (X, y, sample_weight); evaluated every epoch. The bundled MNIST comes with its test set.
+            Nothing is chosen by it unless early stopping or a schedule watches it.
+        early_stopping: False; True stops 10 epochs after the best validation_loss and goes back to
+            the weights of that epoch; the name of another figure; or an `EarlyStopping`. Of a
+            population each member stops on its own.
+        metrics: names, such as "f1" (see `arraymlp.metrics.metric`), or functions
+            ``f(y, output, weight)`` on the device; of the validation rows, and of the training rows
+            with ``training_error``.
         initializer: "auto", He for relu and its relatives, Glorot otherwise.
         reduction: "mean": the gradient is the minibatch's mean; "sum": its sum.
         shuffle: True: a new order of the rows each epoch.
+        window: None; rows change places only within so many consecutive ones, rounded down to
+            whole minibatches. Of data larger than memory a window is also what is read at once,
+            by default 64 MiB.
         drop_last: False; True leaves out the rows that do not fill the last minibatch.
-        seed: 0, of the initial weights. K seeds train a population of K networks at once.
+        seed: 0, of initial weights and dropout. K seeds train a population of K networks at once.
         order_seed: 0, of minibatch orders and of the split of a validation fraction.
         dtype: "float32"; X is converted to it.
         training_error: False; True evaluates all training rows after each epoch.
@@ -93,7 +157,8 @@ def train(
             what changes there changes for the run.)
         backend: "auto", "numpy", "cupy", "torch", "jax"; see `arraymlp.resolve`.
         device: the backend's device; None for its default.
-        callbacks: each is called with an `EpochEnd` after each epoch; the answer True stops.
+        callbacks: each is called with an `EpochEnd` after each epoch; the answer True stops. See
+            `arraymlp.callbacks`.
         progress: True shows a progress bar, or a line an epoch where the output is no terminal.
 
     Returns:
@@ -104,47 +169,39 @@ def train(
         NonFiniteLossError: the loss of every member became NaN or infinite.
         BackendUnavailableError: see `arraymlp.resolve`.
     """
-    given = {
-        "hidden": hidden,
-        "activation": activation,
-        "loss": loss,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "initializer": initializer,
-        "reduction": reduction,
-        "shuffle": shuffle,
-        "drop_last": drop_last,
-        "seed": seed,
-        "order_seed": order_seed,
-        "dtype": dtype,
-        "training_error": training_error,
-        "probes": probes,
-    }
+    arguments = locals()
+    given = {field.name: arguments[field.name] for field in fields(Settings)}
     before = network if isinstance(network, Run) else None
     old = network.network if isinstance(network, Run) else network
     settings = _settings(given, preset, old, before)
     called = _callables(callbacks)
     place = _place(X, old, backend, device)
     with place.active():
-        if before is not None and X is None and y is None:
+        if before is not None and X is None and y is None and sample_weight is None:
             data = before.data.moved(before.backend, place)
         else:
-            data = load_data(X, y, settings, old, place)
+            data = load_data(X, y, sample_weight, settings, old, place)
         if validation is not None:
             if X is None and before is not None and is_number(validation):
                 raise ValueError(
                     "a fraction cannot be held out of rows that were trained on: the run goes on "
                     "with the validation data it has, unless validation=(X, y) is given"
                 )
-            data = add_validation(data, validation, settings, place)
+            data = add_validation(data, validation, settings, old, place)
+        data = with_class_weights(data, settings, place)
         require_minibatches(data.X.shape[0], settings)
+        require_fit(settings, data, member_count(settings, old))
         run = _start(data, settings, place, old, before)
         if before is not None:
             same_data = X is None and validation is None
             run.comparable_from = before.comparable_from if same_data else len(run.history)
-            run.position = before.position if _same_minibatches(settings, before, X) else 0
+            if _same_minibatches(settings, before, X):
+                run.position = before.position
+            else:
+                run.met = 0.0, 0.0
+            watched = before.stopper if same_data else None
+            if watched is not None and settings.early_stopping == before.settings.early_stopping:
+                run.stopper = watched.copied(lambda a: _moved(a, before.backend, place))
         _loop(run, called, progress)
     run.findings = diagnose(run)
     return run
@@ -172,7 +229,7 @@ def _settings(given: dict[str, Any], preset: str, old: Any, before: Run | None) 
     # What a given network was made with is read off it; how it was drawn is not known.
     own = {
         "hidden": old.sizes[1:-1],
-        "activation": old.layers[0].activation if len(old.layers) > 1 else None,
+        "activation": tuple(layer.activation for layer in old.layers[:-1]),
         "loss": old.loss,
         "dtype": old.dtype,
     }
@@ -204,24 +261,71 @@ def _start(
 ) -> Run:
     """A new run, or an earlier one taken up; what it will update is its own copy."""
     network = _create(data, settings, place) if old is None else old.to(place)
+    learner = network
+    if before is not None and before.learner is not before.network:
+        learner = before.learner.to(place)
+    averaged = any(values("weight_average", settings.weight_average))
+    if averaged and learner is network:
+        learner = network.copy()
+    elif not averaged:
+        network = learner
     rule = find_optimizer(settings.optimizer)
+    state = initial_state(learner, rule)
+    run = Run(network, History(), place, settings, data, state, learner=learner)
     if before is None:
-        return Run(network, History(), place, settings, data, initial_state(network, rule))
+        return run
     if rule == find_optimizer(before.settings.optimizer):
-        state = _copied(before.state, before.backend, place)
-    else:
-        state = initial_state(network, rule)
-    history = History(list(before.history.records))
-    run = Run(network, history, place, settings, data, state)
+        run.state = mapped(lambda a: _moved(a, before.backend, place), before.state)
+        run.updates = before.updates
+    run.met = tuple(m if is_number(m) else _moved(m, before.backend, place) for m in before.met)
+    run.history = History(list(before.history.records))
     run.measurements = list(before.measurements)
     return run
 
 
+def _moved(array: Array, here: Backend, there: Backend) -> Array:
+    return there.asarray(array if here == there else here.to_numpy(array), copy=True)
+
+
 def _same_minibatches(settings: Settings, before: Run, X: Any) -> bool:
     """Whether an epoch that was broken off can go on with the minibatch that came next."""
-    names = ("batch_size", "drop_last", "shuffle", "order_seed")
+    names = ("batch_size", "drop_last", "shuffle", "window", "order_seed")
     same = all(getattr(settings, name) == getattr(before.settings, name) for name in names)
     return same and X is None
+
+
+def require_fit(settings: Settings, data: Data, members: int | None) -> None:
+    """A ValueError where settings and data do not go together."""
+    settings.require_members(members)
+    loss = data.y.loss
+    if loss.classifies == "no" and any(values("label_smoothing", settings.label_smoothing)):
+        raise ValueError(f"label_smoothing needs classes, but {loss.name} has none")
+    for metric in settings.metrics:
+        require_suits(metric, loss, data.y.n_outputs)
+    if settings.metrics and data.X_val is None and not settings.training_error:
+        raise ValueError("metrics need validation data, or training_error=True")
+    stopping = find_early_stopping(settings.early_stopping)
+    watchers = [("early_stopping", stopping), ("schedule", find_schedule(settings.schedule))]
+    known = columns(settings, data)
+    for name, watcher in watchers:
+        monitor = getattr(watcher, "monitor", None)
+        if monitor is not None and monitor not in known:
+            hint = "; give validation=" if data.X_val is None else ""
+            raise ValueError(
+                f"{name} watches {monitor!r}, but there will be only {', '.join(known)}{hint}"
+            )
+    if stopping is not None:
+        _greater_is_better(stopping.monitor, stopping.greater_is_better, settings)
+
+
+def _greater_is_better(monitor: str, given: bool | None, settings: Settings) -> bool:
+    found = greater_is_better(monitor, settings.metrics) if given is None else given
+    if found is None:
+        raise ValueError(
+            f"early stopping cannot know whether a greater {monitor} is better: say so, as in "
+            f"EarlyStopping({monitor!r}, greater_is_better=True)"
+        )
+    return found
 
 
 def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPerceptron:
@@ -239,50 +343,25 @@ def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPercept
     )
 
 
-def _copied(state: State, here: Backend, there: Backend) -> State:
-    def copy(a: Array | None) -> Array | None:
-        if a is None:
-            return None
-        return there.asarray(a if here == there else here.to_numpy(a), copy=True)
-
-    return [(copy(of_weights), copy(of_bias)) for of_weights, of_bias in state]
-
-
-def _hyper(settings: Settings, network: MultilayerPerceptron) -> Hyper:
-    """The learning rate and the optimiser's constants: numbers, or (K, 1, 1) on the device."""
-    values = {
-        "learning_rate": settings.learning_rate,
-        **find_optimizer(settings.optimizer).constants,
-    }
-    hyper: dict[str, Any] = {}
-    for name, value in values.items():
-        if not isinstance(value, Sequence):
-            hyper[name] = float(value)
-            continue
-        if len(value) != network.members:
-            members = network.members
-            raise ValueError(
-                f"{name} has {len(value)} values, but "
-                + (f"there are {members} members" if members else "one network: give as many seeds")
-            )
-        column = np.asarray(value, dtype=network.dtype).reshape(-1, 1, 1)
-        hyper[name] = network.backend.asarray(column)
-    return hyper
-
-
 def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None) -> None:
     """Epochs of minibatches: the training itself."""
     settings, data, place = run.settings, run.data, run.backend
     n, size = data.X.shape[0], settings.batch_size
     first = run.next_epoch
     per_epoch = n // size if settings.drop_last else -(-n // size)
-    hyper = _hyper(settings, run.network)
-    step = choose_step(run.network, find_optimizer(settings.optimizer), settings.reduction)
+    whole = run.steps_done - run.position  # steps of whole epochs
+    schedule = find_schedule(settings.schedule).begin()
+    for record in run.whole_epochs():
+        schedule.observe(record)
+    stopper = _stopper(run)
+    step = choose_step(run.learner, find_optimizer(settings.optimizer), settings.reduction)
+    if run.learner is not run.network:
+        step = averaging(step, run.network)
     probes = None
     if settings.probes:
-        whole = run.steps_done - run.position  # steps of whole epochs
         probes = Probes(data, place, run.steps_done, whole, first, settings.epochs, per_epoch)
-        step = probes.wrap(step, settings.reduction)
+        step = probes.wrap(step, run.learner, settings.reduction)
+    watching = [callback.on_step for callback in callbacks if hasattr(callback, "on_step")]
     shown = progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
     largest = size * max(layer.n_in * layer.n_out for layer in run.network.layers)
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
@@ -294,74 +373,112 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
     ):
         for epoch in range(first, first + settings.epochs):
             started = perf_counter()
-            order = epoch_order(n, settings.order_seed, epoch) if settings.shuffle else None
-            batches = minibatches(
-                data.X, data.y.values, size, order, settings.drop_last, place, run.position
-            )
-            loss, steps, rows = run_epoch(step, run, batches, hyper, interrupt)
+            left, done = per_epoch - run.position, run.steps_done
+            rate = rates(settings, schedule, done, left, whole + settings.epochs * per_epoch)
+            hyper = epoch_hyper(settings, run.learner, rate, run.updates, epoch, run.position)
+            batches = epoch_batches(data, settings, place, epoch, run.position)
+            with closing(batches):
+                steps, rows, stopped = run_epoch(step, run, batches, hyper, interrupt, watching)
             run.interrupted = interrupt.requested
             if steps == 0:
                 break
             run.position = (run.position + steps) % per_epoch
-            figures = _read({"loss": loss / rows, **_evaluations(run)}, run, probes)
+            run.updates = run.updates + steps
+            total, weight = run.met
+            figures = _read({"loss": total / weight, **_evaluations(run)}, run, probes)
             seconds = perf_counter() - started
-            run.history.records.append(
-                {
-                    "epoch": epoch,
-                    "step": run.steps_done + steps,
-                    "learning_rate": settings.learning_rate,
-                    **figures,
-                    "seconds": seconds,
-                    "samples_per_s": rows / seconds,
-                }
-            )
-            _require_finite(run, steps)
-            event = EpochEnd(
-                run.history[-1], epoch - first + 1, settings.epochs, run.network, run.history
-            )
+            last_rate = rate[steps - 1]
+            record = {
+                "epoch": epoch,
+                "step": done + steps,
+                "learning_rate": last_rate.tolist() if len(last_rate) > 1 else last_rate.item(),
+                **figures,
+                "seconds": seconds,
+                "samples_per_s": rows / seconds,
+            }
+            run.history.records.append(record)
+            if run.position == 0:
+                run.met = 0.0, 0.0
+                schedule.observe(record)
+                if stopper is not None:
+                    stopped |= stopper.observe(record, run)
+            event = EpochEnd(record, epoch - first + 1, settings.epochs, run.network, run.history)
             answers = [callback(event) for callback in (shown.update, *callbacks)]
-            if interrupt.requested or any(isinstance(a, bool | np.bool) and a for a in answers):
+            _require_finite(run, steps)
+            if stopped or interrupt.requested or any(_is_true(answer) for answer in answers):
                 break
+        run.interrupted = interrupt.requested
+        run.stopper = stopper if run.interrupted or run.position else None
+        if stopper is not None and run.stopper is None and len(run.history):
+            stopper.restore(run)
         if probes is not None:
             run.shut_units = shut_units(run.network, data.X, place)
-        run.interrupted = interrupt.requested
+
+
+def _is_true(answer: Any) -> bool:
+    return isinstance(answer, bool | np.bool) and bool(answer)
+
+
+def _stopper(run: Run) -> Stopper | None:
+    """What watches for early stopping: that of the run taken up, or a new one."""
+    wanted = find_early_stopping(run.settings.early_stopping)
+    if wanted is None or isinstance(run.stopper, Stopper):
+        return run.stopper if wanted else None
+    greater = _greater_is_better(wanted.monitor, wanted.greater_is_better, run.settings)
+    return Stopper(wanted, greater, run.network.members)
 
 
 def run_epoch(
     step: Step,
     run: Run,
-    batches: Iterable[tuple[Array, Array]],
-    hyper: Hyper,
+    batches: Iterable[Minibatch],
+    hyper: Iterable[Hyper],
     interrupt: Interrupt,
-) -> tuple[Array, int, int]:
+    watching: Sequence[Callable[[StepEnd], bool | None]] = (),
+) -> tuple[int, int, bool]:
     """Step through the minibatches, looking at nothing on the device.
 
+    Args:
+        step: does one.
+        run: whose learner and state it updates; the losses add up in its ``met``.
+        batches: the minibatches.
+        hyper: for each, what the step is to do.
+        interrupt: Ctrl-C.
+        watching: called after each step; the answer True stops.
+
     Returns:
-        The summed loss (on the device), the number of steps and the number of rows.
+        The number of steps and of rows, and whether it was told to stop.
     """
-    total: Array = 0.0
+    total, weight = run.met
     steps = rows = 0
-    for x, y in batches:
-        if interrupt.requested:
+    stopped = False
+    for batch, own in zip(batches, hyper, strict=False):
+        if stopped or interrupt.requested:
             break
-        run.state, loss = step(run.network, run.state, x, y, hyper)
+        run.state, loss = step(run.learner, run.state, batch, own)
+        n = batch.x.shape[-2]
+        of_batch = n if batch.weight is None else run.backend.xp.sum(batch.weight, axis=-1)
         total = total + loss
+        weight = weight + of_batch
         steps += 1
-        rows += x.shape[-2]
-    return total, steps, rows
+        rows += n
+        if watching:
+            event = StepEnd(run.steps_done + steps, run.next_epoch, loss / of_batch, run.learner)
+            answers = [watcher(event) for watcher in watching]
+            stopped = any(_is_true(answer) for answer in answers)
+    run.met = total, weight
+    return steps, rows, stopped or interrupt.requested
 
 
 def _evaluations(run: Run) -> dict[str, Array]:
     """The figures asked for at an epoch's end, on the device."""
-    data = run.data
-    figures: dict[str, Array] = {}
-    if run.settings.training_error:
-        found = evaluate(run.network, data.X, data.y.values, run.backend)
-        figures["training_loss"], figures["training_error"] = found.loss, found.error
-    if data.X_val is not None and data.y_val is not None:
-        found = evaluate(run.network, data.X_val, data.y_val.values, run.backend)
-        figures["validation_loss"], figures["validation_error"] = found.loss, found.error
-        if run.settings.probes:
+    data, settings = run.data, run.settings
+    figures: dict[str, Array | None] = {}
+    for part, X, y in data.parts(settings):
+        found = evaluate(run.network, X, y, run.backend, settings.metrics)
+        figures[f"{part}_loss"], figures[f"{part}_error"] = found.loss, found.error
+        figures |= {f"{part}_{name}": value for name, value in found.metrics.items()}
+        if part == "validation" and settings.probes:
             figures["predicted"] = found.predicted
     return {name: value for name, value in figures.items() if value is not None}
 
@@ -382,7 +499,7 @@ def _require_finite(run: Run, steps: int) -> None:
         return
     layers = [
         str(i)
-        for i, layer in enumerate(run.network.layers, 1)
+        for i, layer in enumerate(run.learner.layers, 1)
         if not np.isfinite(run.backend.to_numpy(layer.weights)).all()
     ]
     where = f"no longer finite: the weights of layers {', '.join(layers)}"

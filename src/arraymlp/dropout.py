@@ -1,0 +1,81 @@
+"""Dropout: masks that are a function of counters, so that every backend draws the same bits.
+
+In training each unit's output is set to 0 with probability p and otherwise divided by 1 - p, anew
+for every row of every minibatch; in prediction nothing is dropped (Srivastava et al. 2014, in the
+inverted form). Whether a unit is dropped is read off an integer hash of (seed, layer, step, row of
+the minibatch, unit): nothing is stored, nothing is transferred, and a run can go on in its middle.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from arraymlp._checks import plain, require_numbers
+from arraymlp.backend import Array
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """How much of each layer's input is dropped in training.
+
+    Attributes:
+        hidden: probability that a hidden unit's output is dropped, from 0 up to but not 1; or K
+            values, one a member.
+        input: probability that a feature is dropped; or K values.
+    """
+
+    hidden: float | Sequence[float] = 0.0
+    input: float | Sequence[float] = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "input"):
+            rate = plain(getattr(self, name))
+            object.__setattr__(self, name, rate)
+            what = "dropout" if name == "hidden" else "input dropout"
+            require_numbers(what, rate, "from 0 up to but not 1", lambda p: 0 <= p < 1)
+
+
+def dropout(value: "float | Sequence[float] | Dropout") -> Dropout:
+    """A `Dropout` from one, or from the probability for the hidden units."""
+    return value if isinstance(value, Dropout) else Dropout(value)
+
+
+class Drop(NamedTuple):
+    """What a step needs to mask one layer's input: numbers, or (K, 1, 1) arrays on the device.
+
+    Attributes:
+        key: hash of seed, layer and step; int32.
+        threshold: hashes below it are dropped: 2^32 p - 2^31; int32.
+        scale: 1 / (1 - p).
+    """
+
+    key: Any
+    threshold: Any
+    scale: Any
+
+
+def masks_of(dtype: Any) -> Callable[[Drop, int, int, Any, Any], Array]:
+    """A function that makes masks; it keeps the hashed counters of the shapes it has met."""
+    counters: dict[tuple[int, int], Array] = {}
+
+    def mask(drop: Drop, rows: int, units: int, xp: Any, device: Any) -> Array:
+        """Factors (..., rows, units) for a layer's input: 0, or 1 / (1 - p)."""
+        if (rows, units) not in counters:
+            count = xp.arange(rows * units, dtype=xp.int32, device=device)
+            counters[rows, units] = mixed(xp.reshape(count, (rows, units)))
+        kept = mixed(counters[rows, units] ^ drop.key) >= drop.threshold
+        return xp.astype(kept, dtype) * drop.scale
+
+    return mask
+
+
+def mixed(x: Array) -> Array:
+    """A 32-bit integer hash in which every bit depends on every bit (Wellons's lowbias32).
+
+    On int32, whose products wrap around; its right shift keeps the sign, which the ands undo.
+    """
+    x = x ^ ((x >> 16) & 0xFFFF)
+    x = x * 0x7FEB352D
+    x = x ^ ((x >> 15) & 0x1FFFF)
+    x = x * (0x846CA68B - (1 << 32))
+    return x ^ ((x >> 16) & 0xFFFF)
