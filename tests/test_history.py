@@ -175,9 +175,20 @@ def test_axes_that_are_given_are_drawn_on(history: History) -> None:
 
 @pytest.mark.usefixtures("_agg")
 def test_regression_has_no_error_to_draw() -> None:
-    losses, errors = History([{"epoch": 0, "loss": 1.0}]).plot()
+    (losses,) = History([{"epoch": 0, "loss": 1.0}]).plot()
     assert labels(losses) == ["loss"]
-    assert errors.get_legend() is None
+
+
+@pytest.mark.usefixtures("_agg")
+def test_each_metric_has_a_panel_of_its_own() -> None:
+    figures = {"loss": 1.0, "training_f1": 0.5, "validation_f1": 0.4, "validation_log_loss": 0.9}
+    history = History([{"epoch": 0, "seconds": 1.0, **figures, "predicted": [1, 2]}])
+    assert history.panels == {
+        "loss": ["loss"],
+        "f1": ["training_f1", "validation_f1"],
+        "log_loss": ["validation_log_loss"],
+    }
+    assert [ax.get_ylabel() for ax in history.plot()] == ["loss", "f1", "log loss"]
 
 
 @pytest.mark.usefixtures("_agg")
@@ -190,7 +201,7 @@ def test_epochs_without_a_figure_are_left_out_of_its_line() -> None:
 @pytest.mark.usefixtures("_agg")
 def test_each_member_has_a_line_and_the_legend_one_entry() -> None:
     history = History([{"epoch": 0, "loss": [0.9, 0.8]}, {"epoch": 1, "loss": [0.4, nan]}])
-    losses, _ = history.plot()
+    (losses,) = history.plot()
     assert [line.get_ydata().tolist()[0] for line in losses.lines] == [0.9, 0.8]
     assert legend(losses) == ["loss"]
 
