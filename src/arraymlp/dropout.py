@@ -54,11 +54,11 @@ class Drop(NamedTuple):
     scale: Any
 
 
-def masks_of(dtype: Any) -> Callable[[Drop, int, int, Any, Any], Array]:
+def masks_of(dtype: Any, xp: Any, device: Any) -> Callable[[Drop, int, int], Array]:
     """A function that makes masks; it keeps the hashed counters of the shapes it has met."""
     counters: dict[tuple[int, int], Array] = {}
 
-    def mask(drop: Drop, rows: int, units: int, xp: Any, device: Any) -> Array:
+    def mask(drop: Drop, rows: int, units: int) -> Array:
         """Factors (..., rows, units) for a layer's input: 0, or 1 / (1 - p)."""
         if (rows, units) not in counters:
             count = xp.arange(rows * units, dtype=xp.int32, device=device)

@@ -25,9 +25,7 @@ Each is a number, or (K, 1, 1): one value for each member of a population.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import array_api_compat
-
-from arraymlp.backend import Array, array_namespace
+from arraymlp.backend import Array
 from arraymlp.batching import Minibatch
 from arraymlp.dropout import masks_of
 from arraymlp.layer import Gradients
@@ -67,13 +65,13 @@ def choose_step(network: MultilayerPerceptron, optimizer: Optimizer, reduction: 
         reduction: "mean" divides the gradient by the minibatch's size (by the sum of its weights,
             where samples have some), "sum" does not.
     """
+    xp = network.backend.xp
     backpropagate = backpropagation(network, reduction)
 
     def generic_step(
         network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
     ) -> tuple[State, Array]:
         """One minibatch: forward, loss, backward, update. Returns the summed loss, (...,)."""
-        xp = array_namespace(batch.x)
         loss, gradients = backpropagate(network, batch, hyper)
         if "gradient_clip" in hyper:
             gradients = _clipped(gradients, hyper["gradient_clip"], xp)
@@ -93,19 +91,18 @@ def choose_step(network: MultilayerPerceptron, optimizer: Optimizer, reduction: 
 
 def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropagation:
     """The first half of a step: the summed loss (...,) of a minibatch, and the gradients."""
+    xp, device = network.backend.xp, network.backend.device
     dtype = network.layers[0].weights.dtype
-    mask = masks_of(dtype)
+    mask = masks_of(dtype, xp, device)
 
     def backpropagate(
         network: MultilayerPerceptron, batch: Minibatch, hyper: Hyper
     ) -> tuple[Array, list[Gradients]]:
         x, y, weight = batch
-        xp = array_namespace(x)
         rows, masks = x.shape[-2], None
         if "dropout" in hyper:
-            device = array_api_compat.device(x)
             masks = [
-                None if drop is None else mask(drop, rows, layer.n_in, xp, device)
+                None if drop is None else mask(drop, rows, layer.n_in)
                 for layer, drop in zip(network.layers, hyper["dropout"], strict=True)
             ]
         passes = network.forward(x, xp, masks)

@@ -2,49 +2,37 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import fields
 from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
-from arraymlp._checks import is_number, values
 from arraymlp.activations import Activation
 from arraymlp.backend import Array, Backend, is_device_array, resolve
 from arraymlp.batching import Minibatch
-from arraymlp.data import (
-    Data,
-    add_validation,
-    columns,
-    epoch_batches,
-    load_data,
-    member_count,
-    require_minibatches,
-    with_class_weights,
-)
+from arraymlp.data import epoch_batches
 from arraymlp.diagnosis import diagnose
 from arraymlp.dropout import Dropout
 from arraymlp.evaluation import evaluate
-from arraymlp.history import History, Record
+from arraymlp.history import Record
 from arraymlp.hyper import epoch_hyper, rates
 from arraymlp.initializers import Initializer
 from arraymlp.interrupt import Interrupt, interruptible
 from arraymlp.losses import Loss
-from arraymlp.metrics import Metric, greater_is_better, require_suits
+from arraymlp.metrics import Metric
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer, Values
 from arraymlp.optimizers import optimizer as find_optimizer
 from arraymlp.patience import EarlyStopping
-from arraymlp.patience import early_stopping as find_early_stopping
 from arraymlp.probes import Probes, shut_units
 from arraymlp.progress import Progress, progress_for
 from arraymlp.run import Callback, EpochEnd, NonFiniteLossError, Run, StepEnd
 from arraymlp.schedules import Schedule
 from arraymlp.schedules import schedule as find_schedule
 from arraymlp.settings import ClassWeight, Settings
-from arraymlp.settings import preset as find_preset
-from arraymlp.step import Step, averaging, choose_step, initial_state, mapped
-from arraymlp.stopping import Stopper
+from arraymlp.start import data_for, settings_for, start, stopper_for, take_up
+from arraymlp.step import Step, averaging, choose_step
 from arraymlp.threads import blas_threads
 
 
@@ -173,67 +161,17 @@ def train(
     given = {field.name: arguments[field.name] for field in fields(Settings)}
     before = network if isinstance(network, Run) else None
     old = network.network if isinstance(network, Run) else network
-    settings = _settings(given, preset, old, before)
+    settings = settings_for(given, preset, old, before)
     called = _callables(callbacks)
     place = _place(X, old, backend, device)
     with place.active():
-        if before is not None and X is None and y is None and sample_weight is None:
-            data = before.data.moved(before.backend, place)
-        else:
-            data = load_data(X, y, sample_weight, settings, old, place)
-        if validation is not None:
-            if X is None and before is not None and is_number(validation):
-                raise ValueError(
-                    "a fraction cannot be held out of rows that were trained on: the run goes on "
-                    "with the validation data it has, unless validation=(X, y) is given"
-                )
-            data = add_validation(data, validation, settings, old, place)
-        data = with_class_weights(data, settings, place)
-        require_minibatches(data.X.shape[0], settings)
-        require_fit(settings, data, member_count(settings, old))
-        run = _start(data, settings, place, old, before)
+        data = data_for(X, y, sample_weight, validation, settings, old, before, place)
+        run = start(data, settings, place, old)
         if before is not None:
-            same_data = X is None and validation is None
-            run.comparable_from = before.comparable_from if same_data else len(run.history)
-            if _same_minibatches(settings, before, X):
-                run.position = before.position
-            else:
-                run.met = 0.0, 0.0
-            watched = before.stopper if same_data else None
-            if watched is not None and settings.early_stopping == before.settings.early_stopping:
-                run.stopper = watched.copied(lambda a: _moved(a, before.backend, place))
+            take_up(run, before, same_rows=X is None, same_data=X is None and validation is None)
         _loop(run, called, progress)
     run.findings = diagnose(run)
     return run
-
-
-def _settings(given: dict[str, Any], preset: str, old: Any, before: Run | None) -> Settings:
-    """The preset's settings or the earlier run's, with what was given in their place."""
-    base = find_preset(preset)
-    if old is None:
-        return base.updated(given)
-    if not isinstance(old, MultilayerPerceptron):
-        raise ValueError(f"network must be a MultilayerPerceptron or a Run, not {type(old)}")
-    fixed = ("hidden", "activation", "loss", "initializer", "seed", "dtype")
-    clash = [name for name in fixed if given[name] is not None]
-    if clash:
-        raise ValueError(
-            f"{', '.join(clash)} cannot be given together with network=, which has its own"
-        )
-    if before is not None:
-        if preset != "default":
-            raise ValueError(
-                f"preset {preset!r} cannot be given with a Run, which has its settings"
-            )
-        return before.settings.updated(given)
-    # What a given network was made with is read off it; how it was drawn is not known.
-    own = {
-        "hidden": old.sizes[1:-1],
-        "activation": tuple(layer.activation for layer in old.layers[:-1]),
-        "loss": old.loss,
-        "dtype": old.dtype,
-    }
-    return replace(base.updated({**given, **own}), seed=None, initializer=None)
 
 
 def _callables(callbacks: Iterable[Callback]) -> list[Callback]:
@@ -252,97 +190,6 @@ def _place(
     return resolve(backend, device, like=X)
 
 
-def _start(
-    data: Data,
-    settings: Settings,
-    place: Backend,
-    old: MultilayerPerceptron | None,
-    before: Run | None,
-) -> Run:
-    """A new run, or an earlier one taken up; what it will update is its own copy."""
-    network = _create(data, settings, place) if old is None else old.to(place)
-    learner = network
-    if before is not None and before.learner is not before.network:
-        learner = before.learner.to(place)
-    averaged = any(values("weight_average", settings.weight_average))
-    if averaged and learner is network:
-        learner = network.copy()
-    elif not averaged:
-        network = learner
-    rule = find_optimizer(settings.optimizer)
-    state = initial_state(learner, rule)
-    run = Run(network, History(), place, settings, data, state, learner=learner)
-    if before is None:
-        return run
-    if rule == find_optimizer(before.settings.optimizer):
-        run.state = mapped(lambda a: _moved(a, before.backend, place), before.state)
-        run.updates = before.updates
-    run.met = tuple(m if is_number(m) else _moved(m, before.backend, place) for m in before.met)
-    run.history = History(list(before.history.records))
-    run.measurements = list(before.measurements)
-    return run
-
-
-def _moved(array: Array, here: Backend, there: Backend) -> Array:
-    return there.asarray(array if here == there else here.to_numpy(array), copy=True)
-
-
-def _same_minibatches(settings: Settings, before: Run, X: Any) -> bool:
-    """Whether an epoch that was broken off can go on with the minibatch that came next."""
-    names = ("batch_size", "drop_last", "shuffle", "window", "order_seed")
-    same = all(getattr(settings, name) == getattr(before.settings, name) for name in names)
-    return same and X is None
-
-
-def require_fit(settings: Settings, data: Data, members: int | None) -> None:
-    """A ValueError where settings and data do not go together."""
-    settings.require_members(members)
-    loss = data.y.loss
-    if loss.classifies == "no" and any(values("label_smoothing", settings.label_smoothing)):
-        raise ValueError(f"label_smoothing needs classes, but {loss.name} has none")
-    for metric in settings.metrics:
-        require_suits(metric, loss, data.y.n_outputs)
-    if settings.metrics and data.X_val is None and not settings.training_error:
-        raise ValueError("metrics need validation data, or training_error=True")
-    stopping = find_early_stopping(settings.early_stopping)
-    watchers = [("early_stopping", stopping), ("schedule", find_schedule(settings.schedule))]
-    known = columns(settings, data)
-    for name, watcher in watchers:
-        monitor = getattr(watcher, "monitor", None)
-        if monitor is not None and monitor not in known:
-            hint = "; give validation=" if data.X_val is None else ""
-            raise ValueError(
-                f"{name} watches {monitor!r}, but there will be only {', '.join(known)}{hint}"
-            )
-    if stopping is not None:
-        _greater_is_better(stopping.monitor, stopping.greater_is_better, settings)
-
-
-def _greater_is_better(monitor: str, given: bool | None, settings: Settings) -> bool:
-    found = greater_is_better(monitor, settings.metrics) if given is None else given
-    if found is None:
-        raise ValueError(
-            f"early stopping cannot know whether a greater {monitor} is better: say so, as in "
-            f"EarlyStopping({monitor!r}, greater_is_better=True)"
-        )
-    return found
-
-
-def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPerceptron:
-    assert settings.initializer is not None  # only a given network's are unknown
-    assert settings.seed is not None
-    return MultilayerPerceptron.create(
-        [int(data.X.shape[1]), *(int(n) for n in settings.hidden), data.y.n_outputs],
-        activation=settings.activation,
-        loss=data.y.loss,
-        initializer=settings.initializer,
-        seed=settings.seed,
-        classes=data.y.classes,
-        backend=place,
-        dtype=settings.dtype,
-    )
-
-
 def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None) -> None:
     """Epochs of minibatches: the training itself."""
     settings, data, place = run.settings, run.data, run.backend
@@ -353,7 +200,7 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
     schedule = find_schedule(settings.schedule).begin()
     for record in run.whole_epochs():
         schedule.observe(record)
-    stopper = _stopper(run)
+    stopper = stopper_for(run)
     step = choose_step(run.learner, find_optimizer(settings.optimizer), settings.reduction)
     if run.learner is not run.network:
         step = averaging(step, run.network)
@@ -417,15 +264,6 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
 
 def _is_true(answer: Any) -> bool:
     return isinstance(answer, bool | np.bool) and bool(answer)
-
-
-def _stopper(run: Run) -> Stopper | None:
-    """What watches for early stopping: that of the run taken up, or a new one."""
-    wanted = find_early_stopping(run.settings.early_stopping)
-    if wanted is None or isinstance(run.stopper, Stopper):
-        return run.stopper if wanted else None
-    greater = _greater_is_better(wanted.monitor, wanted.greater_is_better, run.settings)
-    return Stopper(wanted, greater, run.network.members)
 
 
 def run_epoch(
