@@ -10,6 +10,10 @@ import pytest
 import arraymlp
 import problems
 from arraymlp import SGD, training
+from arraymlp.dropout import Dropout
+from arraymlp.optimizers import Adam
+from arraymlp.patience import EarlyStopping
+from arraymlp.schedules import Cosine
 
 ARRAY = type(array_api_strict.asarray(0.0))
 # Every way from an array to a Python value, and every way of its values to the host.
@@ -25,6 +29,22 @@ LOOKS = (
     "__dlpack__",
     "to_device",
 )
+WEIGHT = np.random.default_rng(26).uniform(0.5, 2, problems.N)
+
+
+class Watcher:
+    """A callback that is told of every step, and keeps the losses without looking."""
+
+    def __init__(self) -> None:
+        self.losses: list[Any] = []
+
+    def __call__(self, event: arraymlp.EpochEnd) -> None:
+        assert len(self.losses) % 3 == 0
+
+    def on_step(self, event: Any) -> None:
+        self.losses.append(event.loss)
+
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {"optimizer": "sgd", "shuffle": False},
     "momentum and shuffling": {"optimizer": "momentum"},
@@ -37,7 +57,38 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "optimizer": SGD(momentum=(0.0, 0.5, 0.9), nesterov=True),
     },
     "population and probes": {"seed": (0, 1, 2), "probes": True},
+    "adam and cosine": {"optimizer": "adam", "schedule": "cosine"},
+    "regularised": {
+        "optimizer": "rmsprop",
+        "dropout": Dropout(0.5, 0.1),
+        "label_smoothing": 0.1,
+        "gradient_clip": 1.0,
+        "l2": 0.01,
+        "weight_decay": 0.1,
+        "weight_average": 0.9,
+        "early_stopping": "loss",
+    },
+    "weights": {"sample_weight": WEIGHT, "class_weight": "balanced", "probes": True},
+    "population of all": {
+        "seed": (0, 1, 2),
+        "learning_rate": (0.1, 0.05, 0.02),
+        "optimizer": Adam((0.9, 0.8, 0.7), (0.999, 0.99, 0.9)),
+        "schedule": Cosine(warm_up=(1, 2, 3), final=(0.0, 0.1, 0.2)),
+        "dropout": Dropout((0.0, 0.3, 0.5), (0.1, 0.0, 0.2)),
+        "label_smoothing": (0.0, 0.1, 0.2),
+        "gradient_clip": (float("inf"), 1.0, 2.0),
+        "l2": (0.0, 0.01, 0.1),
+        "weight_decay": (0.1, 0.0, 0.2),
+        "weight_average": (0.0, 0.5, 0.9),
+        "sample_weight": np.stack([WEIGHT, WEIGHT[::-1], WEIGHT**2]),
+        "class_weight": (None, "balanced", {1: 2.0}),
+        "early_stopping": EarlyStopping("loss", patience=(1, 2, 3)),
+        "probes": True,
+    },
+    "streamed": {"window": problems.BATCH, "sample_weight": WEIGHT, "probes": True},
+    "told of steps": {"callbacks": [Watcher()]},
 }
+OF_CLASSES = {"label_smoothing", "class_weight"}  # which not every loss has
 
 
 class LookedError(Exception):
@@ -57,25 +108,27 @@ def epochs_guarded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         with pytest.MonkeyPatch.context() as patch:
             for name in LOOKS:
                 patch.setattr(ARRAY, name, look, raising=False)
-            total, steps, rows = run_epoch(*args)
+            steps, rows, stopped = run_epoch(*args)
         guarded.append(steps)
-        return total, steps, rows
+        return steps, rows, stopped
 
     monkeypatch.setattr(training, "run_epoch", run_epoch_guarded)
     return guarded
 
 
 def train(loss: str = "softmax_cross_entropy", **given: Any) -> None:
+    X: Any
     X, y = problems.PROBLEMS[loss]()
+    if "window" in given:
+        X, y = [(X[:10], y[:10]), (X[10:], y[10:])], None
     arraymlp.train(
         X,
         y,
         loss=loss,
         hidden=problems.HIDDEN,
-        epochs=2,
         backend="array_api_strict",
         device="device1",
-        **{"batch_size": problems.BATCH, **given},
+        **{"batch_size": problems.BATCH, "epochs": 2, **given},
     )
 
 
@@ -84,6 +137,8 @@ def train(loss: str = "softmax_cross_entropy", **given: Any) -> None:
 def test_an_epoch_looks_at_nothing(
     epochs_guarded: list[int], loss: str, settings: dict[str, Any]
 ) -> None:
+    if loss != "softmax_cross_entropy":
+        settings = {name: v for name, v in settings.items() if name not in OF_CLASSES}
     train(loss, **settings)
     assert epochs_guarded == ([4, 4] if "batch_size" in settings else [3, 3])
 
@@ -125,7 +180,20 @@ def test_outside_an_epoch_looking_is_allowed(epochs_guarded: list[int]) -> None:
     assert float(array_api_strict.asarray(2.5)) == 2.5
 
 
-@pytest.mark.parametrize("settings", [{}, {"seed": (0, 1, 2)}], ids=["one", "population"])
+EVALUATED: dict[str, dict[str, Any]] = {
+    "one": {},
+    "population": {"seed": (0, 1, 2)},
+    "metrics": {"metrics": ("accuracy", "f1", "log_loss"), "sample_weight": WEIGHT},
+    "population of all": {
+        **SETTINGS["population of all"],
+        "metrics": ("balanced_accuracy", "f1"),
+        "early_stopping": EarlyStopping("validation_f1", patience=(5, 6, 7)),
+    },
+    "streamed": {**SETTINGS["streamed"], "metrics": ("accuracy", "f1")},
+}
+
+
+@pytest.mark.parametrize("settings", EVALUATED.values(), ids=list(EVALUATED))
 def test_an_epochs_figures_come_to_the_host_in_one_transfer(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +216,28 @@ def test_an_epochs_figures_come_to_the_host_in_one_transfer(
     original = arraymlp.Backend.fetch
     monkeypatch.setattr(training, "_evaluations", evaluations_guarded)
     monkeypatch.setattr(arraymlp.Backend, "fetch", fetch)
-    train(validation=0.25, training_error=True, probes=True, **settings)
-    *epochs, at_the_end = transfers  # the last counts the shut units over all rows
-    assert len(epochs) == 2
-    assert at_the_end == len(problems.HIDDEN)
+    train(**{"validation": 0.25, "training_error": True, **settings, "probes": True})
+    # Then the units that are shut for all rows, and what the diagnosis looks at.
+    first, second, after_the_end, *_ = transfers
+    assert min(first, second) > len(problems.HIDDEN) == after_the_end
+
+
+@pytest.mark.parametrize("settings", EVALUATED.values(), ids=list(EVALUATED))
+def test_an_epoch_brings_nothing_else_to_the_host(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_epoch, to_numpy = training.run_epoch, arraymlp.Backend.to_numpy
+    transfers, before_epochs = [0], []
+
+    def run_epoch_noted(*args: Any) -> Any:
+        before_epochs.append(len(transfers))
+        return run_epoch(*args)
+
+    def to_numpy_noted(backend: Any, array: Any) -> Any:
+        transfers.append(1)
+        return to_numpy(backend, array)
+
+    monkeypatch.setattr(training, "run_epoch", run_epoch_noted)
+    monkeypatch.setattr(arraymlp.Backend, "to_numpy", to_numpy_noted)
+    train(**{"validation": 0.25, "training_error": True, **settings, "epochs": 4})
+    assert np.diff(before_epochs).tolist() == [1, 1, 1]

@@ -1,22 +1,28 @@
-"""SGD against a plain transcription of its formulas, and against PyTorch's."""
+"""Optimisers against plain transcriptions of their formulas, and against PyTorch's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from math import inf, nan
 from typing import Any
 
 import numpy as np
 import pytest
 
 from arraymlp import SGD, Backend
-from arraymlp.optimizers import OPTIMIZERS, optimizer
+from arraymlp.optimizers import OPTIMIZERS, Adam, AdamW, Optimizer, RMSProp, optimizer
 from conftest import assert_same
 
 STEPS = 120
 SHAPE = (3, 2)
 RATE = 0.05
-RULES = {
+RULES: dict[str, Any] = {
     "plain": SGD(),
     "momentum": SGD(momentum=0.9),
     "nesterov": SGD(momentum=0.9, nesterov=True),
+    "adam": Adam(0.8, 0.99, 1e-3),
+    "adam, epsilon hat": Adam(0.8, 0.99, 1e-3, epsilon_hat=True),
+    "adamw": AdamW(0.8, 0.99, 1e-3),
+    "rmsprop": RMSProp(0.9, 1e-3),
 }
 EVERY = pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
 HostArray = np.ndarray[Any, Any]
@@ -31,102 +37,177 @@ def gradient(w: HostArray, step: int) -> HostArray:
     return w * np.asarray([[1.0, 2.0]]) + np.sin(step + np.arange(6.0)).reshape(SHAPE)
 
 
-def transcription(rate: float, momentum: float, nesterov: bool) -> HostArray:
-    """w after STEPS steps, by the formulas in SGD's docstring."""
-    w, v = start(), np.zeros(SHAPE)
-    for step in range(STEPS):
-        g = gradient(w, step)
-        v = momentum * v - rate * g
-        w = w + momentum * v - rate * g if nesterov else w + v
+def falling(rate: Any = RATE) -> HostArray:
+    """A learning rate that falls to a tenth: (STEPS, 1), or (STEPS, K) of K rates."""
+    return np.linspace(1, 0.1, STEPS)[:, None] * np.atleast_1d(rate)
+
+
+def transcription(rule: Any) -> HostArray:
+    """w after STEPS steps of the falling rate, by the formulas in the rules' docstrings."""
+    w, m, v = start(), np.zeros(SHAPE), np.zeros(SHAPE)
+    for t, eta in enumerate(falling()[:, 0], 1):
+        g = gradient(w, t - 1)
+        if isinstance(rule, SGD):
+            v = rule.momentum * v - eta * g
+            w = w + rule.momentum * v - eta * g if rule.nesterov else w + v
+        elif isinstance(rule, RMSProp):
+            v = rule.rho * v + (1 - rule.rho) * g**2
+            w = w - eta * g / (np.sqrt(v) + rule.epsilon)
+        else:
+            m = rule.beta1 * m + (1 - rule.beta1) * g
+            v = rule.beta2 * v + (1 - rule.beta2) * g**2
+            if rule.epsilon_hat:
+                alpha = eta * np.sqrt(1 - rule.beta2**t) / (1 - rule.beta1**t)
+                w = w - alpha * m / (np.sqrt(v) + rule.epsilon)
+            else:
+                m_hat, v_hat = m / (1 - rule.beta1**t), v / (1 - rule.beta2**t)
+                w = w - eta * m_hat / (np.sqrt(v_hat) + rule.epsilon)
     return w
 
 
-def ours(
-    rule: SGD, backend: Backend, dtype: str, w: HostArray, rate: Any, steps: int = STEPS
-) -> HostArray:
-    """w after some steps of SGD.update on a backend."""
+def told(table: Mapping[str, Any], step: int, backend: Backend, dtype: str) -> dict[str, Any]:
+    """What one step sees of numbers, (K,), (S, 1) and (S, K): numbers and (K, 1, 1)."""
+
+    def one(value: Any) -> Any:
+        v = np.asarray(value)
+        v = v[step] if v.ndim == 2 else v
+        return v.item() if v.size == 1 else backend.asarray(v.reshape(-1, 1, 1), dtype)
+
+    return {name: one(value) for name, value in table.items()}
+
+
+def ours(rule: Optimizer, backend: Backend, dtype: str, w: HostArray, rate: HostArray) -> HostArray:
+    """w after as many steps of a rule on a backend as there are rows of rates."""
     parameter = backend.asarray(w, dtype, copy=True)
     state = rule.initial_state(parameter, backend.xp)
-    hyper = {"learning_rate": rate}
-    for name, value in rule.constants.items():
-        hyper[name] = member_values(value, backend, dtype)
-    for step in range(steps):
-        g = gradient(np.asarray(backend.to_numpy(parameter), float), step)
-        parameter, state = rule.update(parameter, backend.asarray(g, dtype), state, hyper)
+    table = rule.hyper(rate, np.arange(1, len(rate) + 1)[:, None])
+    for step in range(len(rate)):
+        g = backend.asarray(gradient(np.asarray(backend.to_numpy(parameter), float), step), dtype)
+        hyper = told(table, step, backend, dtype)
+        parameter, state = rule.update(parameter, g, state, hyper, backend.xp)
     return np.array(backend.to_numpy(parameter))
 
 
-def member_values(value: float | Sequence[float], backend: Backend, dtype: str) -> Any:
-    """A number as it is, K of them as (K, 1, 1)."""
-    if not isinstance(value, Sequence):
-        return value
-    return backend.asarray(np.asarray(value).reshape(-1, 1, 1), dtype)
-
-
 @EVERY
-def test_many_steps_are_those_of_the_formula(backend: Backend, float64: str, rule: SGD) -> None:
-    found = ours(rule, backend, float64, start(), RATE)
-    assert isinstance(rule.momentum, float)
-    expected = transcription(RATE, rule.momentum, rule.nesterov)
-    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+def test_many_steps_are_those_of_the_formula(backend: Backend, float64: str, rule: Any) -> None:
+    found = ours(rule, backend, float64, start(), falling())
+    np.testing.assert_allclose(found, transcription(rule), rtol=1e-13, atol=1e-14)
 
 
-@EVERY
-def test_many_steps_are_those_of_torch(rule: SGD, numpy_backend: Backend) -> None:
+# PyTorch's velocity has another unit, which shows where the rate falls (test_references.py).
+TORCHS = {
+    "plain": ("SGD", {}, falling()),
+    "momentum": ("SGD", {"momentum": 0.9}, np.full((STEPS, 1), RATE)),
+    "nesterov": ("SGD", {"momentum": 0.9, "nesterov": True}, np.full((STEPS, 1), RATE)),
+    "adam": ("Adam", {"betas": (0.8, 0.99), "eps": 1e-3}, falling()),
+    "adamw": ("AdamW", {"betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.0}, falling()),
+    "rmsprop": ("RMSprop", {"alpha": 0.9, "eps": 1e-3}, falling()),
+}
+
+
+@pytest.mark.parametrize("name", TORCHS)
+def test_many_steps_are_those_of_torch(name: str, numpy_backend: Backend) -> None:
     torch = pytest.importorskip("torch")
+    of, constants, rate = TORCHS[name]
     w = torch.tensor(start(), requires_grad=True)
-    theirs = torch.optim.SGD([w], lr=RATE, momentum=rule.momentum, nesterov=rule.nesterov)
+    theirs = getattr(torch.optim, of)([w], lr=RATE, **constants)
     for step in range(STEPS):
+        theirs.param_groups[0]["lr"] = rate[step, 0]
         w.grad = torch.tensor(gradient(w.detach().numpy(), step))
         theirs.step()
-    found = ours(rule, numpy_backend, "float64", start(), RATE)
+    found = ours(RULES[name], numpy_backend, "float64", start(), rate)
     np.testing.assert_allclose(found, w.detach().numpy(), rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_each_member_has_its_own_constants(backend: Backend, float64: str, nesterov: bool) -> None:
-    momenta, rates = (0.0, 0.5, 0.9), (0.2, 0.1, 0.05)
+OF_MEMBERS = {
+    "momentum": SGD((0.0, 0.5, 0.9)),
+    "nesterov": SGD((0.3, 0.5, 0.9), nesterov=True),
+    "adam": Adam((0.0, 0.8, 0.9), (0.9, 0.99, 0.999), (1e-8, 1e-4, 1e-2)),
+    "adam, epsilon hat": Adam(0.9, (0.9, 0.99, 0.999), (1e-8, 1e-4, 1e-2), epsilon_hat=True),
+    "rmsprop": RMSProp((0.0, 0.9, 0.99), (1e-8, 1e-4, 1e-2)),
+}
+
+
+@pytest.mark.parametrize("rule", OF_MEMBERS.values(), ids=list(OF_MEMBERS))
+def test_each_member_has_its_own_constants(backend: Backend, float64: str, rule: Any) -> None:
+    rates = falling((0.2, 0.1, 0.05))[:10]
     population = np.stack([start() + k for k in range(3)])
-    together = ours(
-        SGD(momentum=momenta, nesterov=nesterov),
-        backend,
-        float64,
-        population,
-        member_values(rates, backend, float64),
-        steps=10,
-    )
+    together = ours(rule, backend, float64, population, rates)
     for k in range(3):
-        alone = SGD(momentum=momenta[k], nesterov=nesterov and momenta[k] > 0)
-        expected = ours(alone, backend, float64, population[k], rates[k], steps=10)
+        own = {name: v[k] for name, v in vars(rule).items() if isinstance(v, tuple)}
+        expected = ours(replace(rule, **own), backend, float64, population[k], rates[:, [k]])
         np.testing.assert_allclose(together[k], expected, rtol=1e-14, atol=1e-15)
 
 
+@pytest.mark.parametrize("rule", [Adam(), Adam(epsilon_hat=True)], ids=["adam", "epsilon hat"])
+def test_members_may_have_seen_different_numbers_of_steps(rule: Adam) -> None:
+    # One that stopped early and one that did not go on together.
+    together = rule.hyper(np.asarray([[0.1], [0.2]]), np.asarray([[3, 7], [4, 8]]))
+    for k, first in enumerate((3, 7)):
+        alone = rule.hyper(np.asarray([[0.1], [0.2]]), np.asarray([[first], [first + 1]]))
+        for name, value in alone.items():
+            found = np.broadcast_to(together[name], (2, 2))[:, [k]]
+            np.testing.assert_array_equal(found, np.broadcast_to(value, (2, 1)), name)
+
+
 @EVERY
-def test_parameter_and_state_keep_their_kind(backend: Backend, dtype: str, rule: SGD) -> None:
+def test_parameter_and_state_keep_their_kind(backend: Backend, dtype: str, rule: Any) -> None:
     w = backend.asarray(start(), dtype, copy=True)
     state = rule.initial_state(w, backend.xp)
-    hyper = {"learning_rate": RATE, **rule.constants}
-    after, new_state = rule.update(w, backend.asarray(start(), dtype, copy=True), state, hyper)
-    assert_same(after * 0, backend.asarray(np.zeros(SHAPE), dtype))
-    if rule.momentum:
-        assert_same(new_state * 0, after * 0)
-    else:
-        assert new_state is None
+    hyper = told(rule.hyper(falling(), np.arange(1, STEPS + 1)[:, None]), 0, backend, dtype)
+    g = backend.asarray(start(), dtype, copy=True)
+    after, new_state = rule.update(w, g, state, hyper, backend.xp)
+    assert (new_state is None) == (rule == SGD())
+    arrays = new_state if isinstance(new_state, tuple) else (new_state,)
+    for array in (after, *arrays):
+        if array is not None:
+            assert_same(array * 0, backend.asarray(np.zeros(SHAPE), dtype))
 
 
 @EVERY
-def test_numpy_arrays_are_updated_in_place(numpy_backend: Backend, rule: SGD) -> None:
+def test_numpy_arrays_are_updated_in_place(numpy_backend: Backend, rule: Any) -> None:
     w = start()
     state = rule.initial_state(w, numpy_backend.xp)
-    after, new_state = rule.update(w, start(), state, {"learning_rate": RATE, **rule.constants})
+    hyper = told(rule.hyper(falling(), np.ones((STEPS, 1))), 0, numpy_backend, "float64")
+    after, new_state = rule.update(w, start(), state, hyper, numpy_backend.xp)
     assert after is w
-    assert new_state is state
+    if isinstance(state, tuple):
+        assert all(a is b for a, b in zip(new_state, state, strict=True))
+    else:
+        assert new_state is state
 
 
-@pytest.mark.parametrize("momentum", [-0.1, 1, 1.5, float("nan"), "0.9", None, (0.5, 1.0)])
-def test_impossible_momentum_is_refused(momentum: Any) -> None:
-    with pytest.raises(ValueError, match="momentum must be from 0 up to but not 1, not "):
-        SGD(momentum=momentum)
+# Constants, what they must be, and what they must not.
+FRACTION = ("from 0 up to but not 1", [-0.1, 1, 1.5, nan, "0.9", None, True, (0.5, 1.0)])
+POSITIVE = ("a positive number", [0, -1e-8, inf, nan, "1e-8", None, True, (1e-8, 0.0)])
+NOT_NEGATIVE = ("a number from 0", [-0.01, inf, nan, "0.01", None, True, (0.01, -0.01)])
+CONSTANTS = [
+    (SGD, "momentum", FRACTION),
+    (Adam, "beta1", FRACTION),
+    (Adam, "beta2", FRACTION),
+    (Adam, "epsilon", POSITIVE),
+    (AdamW, "beta1", FRACTION),
+    (AdamW, "weight_decay", NOT_NEGATIVE),
+    (RMSProp, "rho", FRACTION),
+    (RMSProp, "epsilon", POSITIVE),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "rule"), CONSTANTS)
+def test_impossible_constants_are_refused(kind: Any, name: str, rule: Any) -> None:
+    what, impossible = rule
+    for value in impossible:
+        with pytest.raises(ValueError, match=f"^{name} must be {what}, not "):
+            kind(**{name: value})
+    with pytest.raises(ValueError, match=f"^{name} is empty: give one value for each member"):
+        kind(**{name: []})
+
+
+def test_constants_may_be_arrays_and_lists() -> None:
+    assert SGD(np.asarray([0.5, 0.9])) == SGD([0.5, 0.9]) == SGD((0.5, 0.9))
+    adam = Adam(beta1=[0.8, 0.9], epsilon=np.float64(1e-3))
+    assert adam == Adam(beta1=(0.8, 0.9), epsilon=1e-3)
+    assert {type(getattr(adam, f.name)) for f in fields(adam)} == {tuple, float, bool}
 
 
 def test_nesterov_needs_momentum() -> None:
@@ -136,11 +217,14 @@ def test_nesterov_needs_momentum() -> None:
 
 def test_names_stand_for_the_rules_they_say() -> None:
     assert {
-        "sgd": RULES["plain"],
-        "momentum": RULES["momentum"],
-        "nesterov": RULES["nesterov"],
-    } == (OPTIMIZERS)
-    assert optimizer("nesterov") == RULES["nesterov"]
+        "sgd": SGD(momentum=0.0, nesterov=False),
+        "momentum": SGD(momentum=0.9, nesterov=False),
+        "nesterov": SGD(momentum=0.9, nesterov=True),
+        "adam": Adam(beta1=0.9, beta2=0.999, epsilon=1e-8, epsilon_hat=False),
+        "adamw": AdamW(0.9, 0.999, 1e-8, epsilon_hat=False, weight_decay=0.01),
+        "rmsprop": RMSProp(rho=0.99, epsilon=1e-8),
+    } == OPTIMIZERS
+    assert all(optimizer(name) is rule for name, rule in OPTIMIZERS.items())
 
 
 def test_an_optimizer_stands_for_itself() -> None:
@@ -150,3 +234,9 @@ def test_an_optimizer_stands_for_itself() -> None:
 def test_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"unknown optimizer 'nestrov': did you mean 'nesterov'"):
         optimizer("nestrov")
+
+
+@pytest.mark.parametrize("value", [None, 3, SGD, Adam])
+def test_what_is_no_optimizer_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="unknown optimizer"):
+        optimizer(value)

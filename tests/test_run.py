@@ -3,21 +3,24 @@
 import copy
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 
-from arraymlp import Backend, resolve, train
+from arraymlp import Backend, Run, resolve, train
+from arraymlp.patience import EarlyStopping
+from arraymlp.schedules import Cosine
 from conftest import assert_same
-from problems import BATCH, HIDDEN, labels
+from problems import BATCH, HIDDEN, N, labels
+from test_training import interrupt_after
 
 
-def run_on(backend: Backend, **settings: object):
+def run_on(backend: Backend, **settings: Any) -> Run:
     X, y = labels()
-    return train(
-        X, y, backend=backend.name, device=backend.device, hidden=HIDDEN, batch_size=BATCH,
-        epochs=2, **settings,
-    )  # fmt: skip
+    place = {"backend": backend.name, "device": backend.device}
+    defaults = {"hidden": HIDDEN, "batch_size": BATCH, "epochs": 2}
+    return train(X, y, **place, **{**defaults, **settings})
 
 
 def test_a_run_unpacks_as_network_and_history(backend: Backend) -> None:
@@ -38,12 +41,57 @@ def test_a_pickled_run_goes_on_like_the_run_itself(backend: Backend) -> None:
             assert_same(ours.weights, theirs.weights)
 
 
+@pytest.mark.parametrize("seed", [0, (0, 1)], ids=["one", "population"])
+def test_a_pickled_run_that_was_broken_off_goes_on_like_the_run_itself(
+    quick_backend: Backend, monkeypatch: pytest.MonkeyPatch, seed: Any
+) -> None:
+    settings = {
+        "seed": seed,
+        "optimizer": "adam",
+        "schedule": "adaptive",
+        "dropout": 0.2,
+        "weight_average": 0.9,
+        "sample_weight": np.arange(N) % 3,
+        "validation": 0.3,
+        "early_stopping": True,
+        "metrics": "f1",
+        "batch_size": 5,
+    }
+    interrupt_after(monkeypatch, 5)
+    run = run_on(quick_backend, **settings)
+    assert run.position
+    expected = train(network=run)
+    for twin in (pickle.loads(pickle.dumps(run)), copy.deepcopy(run)):
+        found = train(network=twin)
+        assert found.best_epoch == expected.best_epoch
+        assert found.history["loss"] == expected.history["loss"]
+        for ours, theirs in zip(found.learner.layers, expected.learner.layers, strict=True):
+            assert_same(ours.weights, theirs.weights)
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(N) % 3], ids=["plain", "weighted"])
+@pytest.mark.parametrize("seed", [0, (0, 1)], ids=["one", "population"])
+def test_a_run_that_was_broken_off_goes_on_on_another_backend_and_back(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, seed: Any, weight: Any
+) -> None:
+    given = {"seed": seed, "sample_weight": weight}
+    whole = run_on(resolve("numpy"), **given)
+    for first, second in ((resolve("numpy"), backend), (backend, resolve("numpy"))):
+        interrupt_after(monkeypatch, 2)
+        broken = run_on(first, **given)
+        monkeypatch.undo()
+        there = train(network=broken, backend=second, epochs=2)
+        assert there.backend == second
+        assert there.history["step"] == [2, *whole.history["step"]]
+        np.testing.assert_allclose(there.history["loss"][1:], whole.history["loss"], rtol=1e-4)
+
+
 def test_the_settings_of_a_given_network_are_its_own(numpy_backend: Backend) -> None:
     first = run_on(numpy_backend, activation="tanh", seed=5)
     X, y = labels()
     settings = train(X, y, network=first.network, batch_size=BATCH, epochs=1).settings
     assert settings.hidden == HIDDEN
-    assert settings.to_dict()["activation"] == "tanh"
+    assert settings.to_dict()["activation"] == ["tanh", "tanh"]
     assert settings.to_dict()["loss"] == "softmax_cross_entropy"
     assert (settings.seed, settings.initializer) == (None, None)
 
@@ -81,8 +129,30 @@ def test_a_fraction_is_not_held_out_of_rows_that_were_trained_on(numpy_backend: 
 
 
 def test_settings_are_ready_for_json(numpy_backend: Backend) -> None:
-    settings = run_on(numpy_backend, seed=np.int64(3), shuffle=np.True_).settings
-    json.dumps(settings.to_dict())
+    settings = run_on(
+        numpy_backend,
+        seed=np.int64(3),
+        shuffle=np.True_,
+        class_weight={np.int64(0): np.float32(2)},
+        learning_rate=np.float32(0.1),
+        dropout=np.float64(0.1),
+        l2=np.asarray(0.01),
+        schedule=Cosine(final=np.float64(0.1)),
+        early_stopping=EarlyStopping("loss", patience=np.int64(3)),
+        training_error=True,
+        metrics=["f1"],
+    ).settings.to_dict()
+    text = json.dumps(settings, allow_nan=False)  # no infinity of a gradient_clip, either
+    assert "np." not in text
+    assert json.loads(text)["class_weight"] == {"0": 2.0}
+    members = run_on(
+        numpy_backend,
+        seed=(0, 1),
+        class_weight=["balanced", {1: 2.0}],
+        gradient_clip=(np.inf, 1.0),
+        dropout=np.asarray([0.1, 0.2]),
+    ).settings.to_dict()
+    assert json.loads(json.dumps(members, allow_nan=False))["class_weight"][1] == {"1": 2.0}
 
 
 def test_float_labels_are_pointed_out(

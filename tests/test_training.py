@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -22,13 +23,28 @@ from arraymlp import (
 )
 from arraymlp.backend import backend_of
 from arraymlp.batching import epoch_order, split
+from arraymlp.dropout import Dropout
 from arraymlp.optimizers import OPTIMIZERS
 from arraymlp.probes import Measurement
+from arraymlp.schedules import StepDecay
 from conftest import assert_same, on_host
 
 X, Y = problems.labels()
 HostArray = np.ndarray[Any, Any]
 STEPS_PER_EPOCH = problems.N // problems.BATCH
+# All that a step may do besides, for one network or three alike.
+BESIDES: dict[str, Any] = {
+    "schedule": StepDecay(every=5, factor=0.5),
+    "weight_decay": 0.1,
+    "l2": 0.01,
+    "gradient_clip": 0.5,
+    "weight_average": 0.9,
+    "dropout": Dropout(0.2, 0.1),
+    "label_smoothing": 0.1,
+    "sample_weight": np.linspace(0, 2, problems.N),
+    "class_weight": "balanced",
+}
+PLAIN_OR_NOT = pytest.mark.parametrize("besides", [{}, BESIDES], ids=["plain", "everything"])
 
 
 def train(X_: Any = X, y: Any = Y, **given: Any) -> Run:
@@ -124,6 +140,36 @@ def test_the_lab_preset_has_the_labs_settings() -> None:
     assert (lab.shuffle, lab.drop_last, lab.learning_rate) == (False, True, 0.005)
 
 
+def torch_losses() -> dict[str, Any]:
+    """The losses of logits s and targets t in PyTorch, summed, but for constants in t."""
+    torch = pytest.importorskip("torch")
+    of = torch.nn.functional
+
+    def quantile(s: Any, t: Any, reduction: str) -> Any:
+        e, q = s.reshape(*t.shape, 3) - t[..., None], torch.tensor([0.1, 0.5, 0.9], dtype=s.dtype)
+        return torch.maximum((1 - q) * e, -q * e).sum()
+
+    return {
+        "softmax_cross_entropy": of.cross_entropy,
+        "binary_cross_entropy": of.binary_cross_entropy_with_logits,
+        "squared_error": lambda s, t, reduction: of.mse_loss(s, t, reduction=reduction) / 2,
+        "absolute_error": of.l1_loss,
+        "huber": of.huber_loss,
+        "poisson": of.poisson_nll_loss,
+        "quantile": quantile,
+    }
+
+
+TORCH_OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sgd": ("SGD", {}),
+    "momentum": ("SGD", {"momentum": 0.9}),
+    "nesterov": ("SGD", {"momentum": 0.9, "nesterov": True}),
+    "adam": ("Adam", {}),
+    "adamw": ("AdamW", {}),
+    "rmsprop": ("RMSprop", {}),
+}
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("loss", sorted(problems.PROBLEMS))
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
@@ -142,22 +188,20 @@ def test_training_is_that_of_a_torch_loop(optimizer: str, loss: str, reduction: 
             linear.bias.copy_(torch.tensor(layer.bias[0]))
         parts += [linear, torch.nn.Tanh()]
     model = torch.nn.Sequential(*parts[:-1])
-    losses = {
-        "softmax_cross_entropy": torch.nn.functional.cross_entropy,
-        "binary_cross_entropy": torch.nn.functional.binary_cross_entropy_with_logits,
-        "squared_error": lambda s, t, reduction: ((s - t) ** 2 / 2).sum(),
-    }
-    rule = OPTIMIZERS[optimizer]
-    sgd = torch.optim.SGD(model.parameters(), 0.02, rule.momentum, nesterov=rule.nesterov)
+    weights = {"params": [linear.weight for linear in parts[::2]]}
+    biases = {"params": [linear.bias for linear in parts[::2]], "weight_decay": 0.0}
+    name, constants = TORCH_OPTIMIZERS[optimizer]
+    rule = getattr(torch.optim, name)([weights, biases], 0.02, **constants)
+    criterion = torch_losses()[loss]
     for epoch in range(3):
         order = epoch_order(problems.N, 9, epoch)
         for i in range(0, problems.N, problems.BATCH):
             rows = order[i : i + problems.BATCH]
-            sgd.zero_grad()
+            rule.zero_grad()
             out = model(torch.tensor(X_[rows]))
-            value = losses[loss](out, torch.tensor(y[rows]), reduction="sum")
+            value = criterion(out, torch.tensor(y[rows]), reduction="sum")
             (value / (len(rows) if reduction == "mean" else 1)).backward()
-            sgd.step()
+            rule.step()
 
     run = train(
         X_,
@@ -196,7 +240,7 @@ def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
 
     def seeing(step: Any, run: Run, batches: Any, *rest: Any) -> Any:
         kept = list(batches)
-        seen.append(np.concatenate([x for x, _ in kept]))
+        seen.append(np.concatenate([batch.x for batch in kept]))
         return run_epoch(step, run, kept, *rest)
 
     monkeypatch.setattr(training, "run_epoch", seeing)
@@ -308,12 +352,15 @@ def test_a_given_network_is_left_as_it_was(backend: Backend) -> None:
         )
 
 
-def test_a_run_that_goes_on_is_left_as_it_was() -> None:
-    run = train(probes=True)
-    state = [np.array(a) for pair in run.state for a in pair]
+@PLAIN_OR_NOT
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_a_run_that_goes_on_is_left_as_it_was(optimizer: str, besides: dict[str, Any]) -> None:
+    run = train(optimizer=optimizer, probes=True, **besides)
+    before = [parameters(run.network), parameters(run.learner), deepcopy(run.state)]
     records, taken = list(run.history), list(run.measurements)
     go_on(run)
-    np.testing.assert_equal([np.array(a) for pair in run.state for a in pair], state)
+    after = [parameters(run.network), parameters(run.learner), run.state]
+    np.testing.assert_equal(after, before)
     assert list(run.history) == records
     assert run.measurements == taken
 
@@ -321,10 +368,12 @@ def test_a_run_that_goes_on_is_left_as_it_was() -> None:
 # --- going on ------------------------------------------------------------------------------------
 
 
+@PLAIN_OR_NOT
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("seed", [0, (0, 1, 2)], ids=["one", "population"])
-def test_two_epochs_twice_are_four(optimizer: str, seed: Any) -> None:
+def test_two_epochs_twice_are_four(optimizer: str, seed: Any, besides: dict[str, Any]) -> None:
     settings = {"optimizer": optimizer, "seed": seed, "probes": True, "training_error": True}
+    settings |= besides
     whole = train(epochs=4, **settings)
     halves = go_on(train(epochs=2, **settings))
     assert_same_bits(whole.network, halves.network)
@@ -403,7 +452,7 @@ def test_going_on_warns_of_dropped_rows() -> None:
 
 
 def test_a_validation_fraction_is_split_off_and_not_trained_on() -> None:
-    training_rows, held_out = split(problems.N, 0.25, 7)
+    training_rows, held_out = split(problems.N, 0.25, 7, classes=Y)
     run = train(validation=0.25, order_seed=7, batch_size=6)
     assert run.data.X_val is not None
     np.testing.assert_array_equal(run.data.X, X[training_rows])
@@ -452,7 +501,23 @@ def test_more_rows_than_are_evaluated_at_once_are_all_counted() -> None:
         )
 
 
-@pytest.mark.parametrize("validation", [(X,), (X, Y, Y), 3, "all", 0.0, 1.0])
+def test_a_validation_fraction_is_of_each_class() -> None:
+    y = np.repeat([5, 3, 9], [12, 8, 4])
+    run = train(y=y, validation=0.25, batch_size=6)
+    assert run.data.y_val is not None
+    np.testing.assert_array_equal(np.bincount(run.data.y_val.values), [2, 3, 1])  # of 3, 5, 9
+    np.testing.assert_array_equal(np.bincount(run.data.y.values), [6, 9, 3])
+
+
+def test_a_validation_fraction_of_rows_without_one_class_is_of_all() -> None:
+    for problem in (problems.columns, problems.numbers):
+        X_, y = problem()
+        _, held_out = split(problems.N, 0.25, 7)
+        run = train(X_, y, validation=0.25, order_seed=7, batch_size=6)
+        np.testing.assert_array_equal(run.data.X_val, X_[held_out])
+
+
+@pytest.mark.parametrize("validation", [(X,), (X, Y, None, Y), [X, Y], 3, "all", 0.0, 1.0])
 def test_other_validations_are_refused(validation: Any) -> None:
     with pytest.raises(ValueError, match="validation"):
         train(validation=validation)
@@ -716,16 +781,20 @@ def test_somebody_elses_ctrl_c_is_left_to_them(monkeypatch: pytest.MonkeyPatch) 
     assert len(run.history) == 2
 
 
+@PLAIN_OR_NOT
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 @pytest.mark.parametrize("seed", [0, (0, 1, 2)], ids=["one", "population"])
 def test_an_interrupted_run_goes_on_where_it_was_broken_off(
-    monkeypatch: pytest.MonkeyPatch, seed: Any
+    monkeypatch: pytest.MonkeyPatch, seed: Any, optimizer: str, besides: dict[str, Any]
 ) -> None:
-    whole = train(epochs=3, seed=seed, probes=True)
+    settings = {"seed": seed, "optimizer": optimizer, "probes": True, **besides}
+    whole = train(epochs=3, **settings)
     interrupt_after(monkeypatch, n_steps=STEPS_PER_EPOCH + 1)
-    broken = train(epochs=3, seed=seed, probes=True)
+    broken = train(epochs=3, **settings)
     run = go_on(broken, epochs=2)  # the rest of epoch 1, and epoch 2
     assert run.history["epoch"] == [0, 1, 1, 2]
     assert run.history["step"] == [3, 4, 6, 9]
+    assert [run.history["loss"][i] for i in (0, 2, 3)] == whole.history["loss"]
     assert not run.interrupted
     assert_same_bits(run.network, whole.network)
     assert [(m.step, m.epoch) for m in run.measurements] == [

@@ -49,19 +49,34 @@ def split(
     stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,)))
     order = stream.permutation(n).astype(np.int32)
     if classes is not None:
-        # Every n / held_out-th row of those sorted by class, each class's own in random order.
-        order = order[np.argsort(classes[order], kind="stable")]
-        _, firsts = np.unique(classes[order], return_index=True)
-        rest = np.delete(order, firsts)
-        if held_out > len(rest):
-            raise ValueError(
-                f"a validation fraction of {fraction:g} of {n} rows leaves some of the "
-                f"{len(firsts)} classes without a row to train on"
-            )
-        chosen = (np.arange(held_out) + 0.5) * len(rest) / held_out
-        out = rest[chosen.astype(int)]
-        order = np.concatenate([out, np.setdiff1d(order, out)])
+        _, which, counts = np.unique(classes, return_inverse=True, return_counts=True)
+        # order by class, each class's rows as they were drawn; then of each class the first ones
+        order = order[np.argsort(which[order], kind="stable")]
+        rank = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+        out = rank < np.repeat(_shares(counts, held_out), counts)
+        order = np.concatenate([order[out], order[~out]])
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def _shares(counts: HostArray, total: int) -> HostArray:
+    """How many of each class to hold out: proportional by largest remainders, never a whole class.
+
+    Raises:
+        ValueError: so many rows cannot be held out.
+    """
+    n = int(counts.sum())
+    if total > n - len(counts):
+        raise ValueError(
+            f"to hold out {total} of {n} rows leaves some of {len(counts)} classes without a row "
+            "to train on"
+        )
+    share = counts * (total / n)
+    found = np.minimum(share.astype(int), counts - 1)
+    for c in np.argsort(found - share, kind="stable"):
+        found[c] += found.sum() < total and found[c] < counts[c] - 1
+    while found.sum() < total:  # the remainders of classes that had no row to spare
+        found[np.argmax(counts - 1 - found)] += 1
+    return np.asarray(found)
 
 
 def sample_rows(n: int, at_most: int) -> HostArray:

@@ -17,7 +17,7 @@ from arraymlp._checks import is_number, outside
 from arraymlp.backend import Array, Backend, HostArray, is_device_array
 from arraymlp.batching import ROWS_AT_ONCE, Minibatch, blocks, epoch_order, minibatches, split
 from arraymlp.datasets import load_mnist
-from arraymlp.inputs import Targets, features, targets
+from arraymlp.inputs import Targets, features, numeric, targets
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.settings import ClassWeight, Settings
 from arraymlp.stream import Streamed, is_chunks, is_streamed, stream, stream_chunks, window_rows
@@ -143,24 +143,21 @@ def _weighted(
     """The targets with their samples' weights, checked: (N,), or (K, N) for one a member."""
     if weight is None:
         return t
-    if is_device_array(weight):
-        place.require(weight, what)
-        weight = place.to_numpy(weight)
-    w, n = np.asarray(weight), t.values.shape[0]
-    if w.dtype.kind not in "biuf":
-        raise ValueError(f"{what} must be numeric, not of dtype {w.dtype}")
+    w, n = numeric(weight, place, what), t.values.shape[0]
+    w = place.to_numpy(w) if is_device_array(w) else w
     if w.shape not in ((n,), (members, n)):
         several = f", or ({members}, {n}) for one a member" if members else ""
         raise ValueError(f"{what} must have the shape ({n},){several}, not {w.shape}")
-    bad = np.argwhere(~(np.isfinite(w) & (w >= 0)))
+    with np.errstate(over="ignore"):
+        converted = w.astype(settings.dtype)
+    bad = np.argwhere(~(np.isfinite(converted) & (converted >= 0)))
     if bad.size:
         where = ", ".join(str(i) for i in bad[0])
         raise ValueError(
-            f"{what} must be finite and not negative, but {what}[{where}] is {w[tuple(bad[0])]}"
+            f"{what} must be finite and not negative, but {what}[{where}] is {w[tuple(bad[0])]} as "
+            f"{settings.dtype}"
         )
-    if not (w > 0).any(axis=-1).all():
-        raise ValueError(f"{what} is 0 for every sample")
-    return replace(t, weight=place.asarray(w.T, settings.dtype))
+    return replace(t, weight=place.asarray(converted.T, copy=True))
 
 
 def add_validation(
@@ -238,7 +235,7 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
         ValueError: there are no classes, one is named that is not there, or a bad weight.
     """
     given = settings.class_weight
-    if given is None or given == ():
+    if given is None:
         factors = None
     else:
         classes = _positions(data.y, place)
@@ -249,16 +246,26 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
         factors = np.stack([_factors(one, data.y.classes, counts) for one in each], axis=-1)
         factors = factors if isinstance(given, tuple) else factors[:, 0]
 
-    def of(t: Targets) -> Targets:
-        if factors is None:
-            return replace(t, loss_weight=t.weight)
-        own = place.asarray(factors[_positions(t, place)], settings.dtype)  # (N,) or (N, K)
-        if t.weight is None:
-            return replace(t, loss_weight=own)
-        a, b = (w[:, None] if w.ndim < max(own.ndim, t.weight.ndim) else w for w in (own, t.weight))
-        return replace(t, loss_weight=a * b)
+    def of(t: Targets | None, whose: str) -> Any:
+        if t is None or (factors is None and t.weight is None):
+            return t if t is None else replace(t, loss_weight=None)
+        found = t.weight
+        if factors is not None:
+            own = place.asarray(factors[_positions(t, place)], settings.dtype)  # (N,) or (N, K)
+            found = own if t.weight is None else _times(own, t.weight)
+        for name, w in (("sample_weight", t.weight), ("the weight by class", found)):
+            if w is not None and not (place.to_numpy(place.xp.sum(w, axis=0)) > 0).all():
+                raise ValueError(f"{name} is 0 for every sample of the {whose} data")
+        return replace(t, loss_weight=found)
 
-    return replace(data, y=of(data.y), y_val=None if data.y_val is None else of(data.y_val))
+    return replace(data, y=of(data.y, "training"), y_val=of(data.y_val, "validation"))
+
+
+def _times(a: Array, b: Array) -> Array:
+    """The product of two weights, each (N,) or (N, K)."""
+    both = max(a.ndim, b.ndim)
+    a, b = (w[:, None] if w.ndim < both else w for w in (a, b))
+    return a * b
 
 
 def _factors(given: ClassWeight, classes: HostArray, counts: HostArray) -> HostArray:
@@ -326,19 +333,24 @@ def epoch_batches(
             )
 
 
-def row_blocks(X: Array | Streamed, place: Backend) -> Iterator[tuple[slice, Array]]:
-    """All rows of X by a few at a time, as (where they stand, rows on the device)."""
+def row_blocks(
+    X: Array | Streamed, place: Backend, window: int | None = None
+) -> Iterator[tuple[slice, Array]]:
+    """All rows of X by a few at a time, as (where they stand, rows on the device).
+
+    Rows larger than memory are read by ``window``, or by as many as fill 64 MiB.
+    """
     if not isinstance(X, Streamed):
         for rows in blocks(X.shape[0], ROWS_AT_ONCE):
             yield rows, X[rows, :]
         return
     start = 0
-    size = window_rows(X.shape[1], ROWS_AT_ONCE, "float64", None)
+    size = window_rows(X.shape[1], ROWS_AT_ONCE, "float64", window)
     with closing(X.windows(place, size)) as windows:
-        for window in windows:
-            for rows in blocks(window.shape[0], ROWS_AT_ONCE):
-                yield slice(start + rows.start, start + rows.stop), window[rows, :]
-            start += window.shape[0]
+        for some in windows:
+            for rows in blocks(some.shape[0], ROWS_AT_ONCE):
+                yield slice(start + rows.start, start + rows.stop), some[rows, :]
+            start += some.shape[0]
 
 
 def take_rows(X: Array | Streamed, rows: HostArray, place: Backend) -> Array:

@@ -3,7 +3,8 @@
 In training each unit's output is set to 0 with probability p and otherwise divided by 1 - p, anew
 for every row of every minibatch; in prediction nothing is dropped (Srivastava et al. 2014, in the
 inverted form). Whether a unit is dropped is read off an integer hash of (seed, layer, step, row of
-the minibatch, unit): nothing is stored, nothing is transferred, and a run can go on in its middle.
+the minibatch, unit): nothing is stored, next to nothing is transferred (a key for each layer and
+step, with the epoch's rates), and a run can go on in its middle.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ class Drop(NamedTuple):
     """What a step needs to mask one layer's input: numbers, or (K, 1, 1) arrays on the device.
 
     Attributes:
-        key: hash of seed, layer and step; int32.
+        key: the step's own, out of the stream of seed, layer and epoch; int32.
         threshold: hashes below it are dropped: 2^32 p - 2^31; int32.
         scale: 1 / (1 - p).
     """

@@ -35,15 +35,16 @@ def evaluate(
     y: Targets,
     backend: Backend,
     metrics: Sequence[Metric] = (),
+    window: int | None = None,
 ) -> Evaluation:
-    """Run all rows of X (N, n_in) through the network.
+    """Run all rows of X (N, n_in) through the network; those larger than memory by ``window`` rows.
 
     Metrics need all logits at once: (..., N, n_outputs) numbers besides.
     """
     xp = backend.xp
     sums: list[Array] = []
     logits: list[Array] = []
-    for rows, x in row_blocks(X, backend):
+    for rows, x in row_blocks(X, backend, window):
         s = network.forward(x, xp)[-1].z
         target = y.values[rows, ...]
         value, _ = network.loss.value_and_delta(s, target, xp)

@@ -51,11 +51,6 @@ def epoch_hyper(
         table["l2"] = l2
     if np.any(decay := each(settings.decay)):
         table["shrink"] = 1 - rate * decay
-        if np.any(table["shrink"] <= 0):
-            raise ValueError(
-                f"learning_rate {settings.learning_rate} times weight_decay {settings.decay} must "
-                "stay below 1: every step would take all of each weight away, or more"
-            )
     if np.any(np.isfinite(clip := each(settings.gradient_clip))):
         table["gradient_clip"] = np.minimum(clip, np.finfo(network.dtype).max)
     if np.any(smoothing := each(settings.label_smoothing)):

@@ -23,7 +23,7 @@ def features(
         ValueError: X is not 2-D, empty, of another width, not numeric, not finite, or on another
             device.
     """
-    X = _numeric(X, backend, what)
+    X = numeric(X, backend, what)
     if X.ndim != 2:
         raise ValueError(
             f"{what} must be 2-D (samples, features), not {X.ndim}-D of shape {tuple(X.shape)}"
@@ -35,7 +35,8 @@ def features(
     return _finite(X, backend, dtype, what)
 
 
-def _numeric(values: Any, backend: Backend, what: str) -> Array:
+def numeric(values: Any, backend: Backend, what: str) -> Array:
+    """The values as an array of numbers, on the host or on the backend's device; else an error."""
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(f"{what} is a masked array, whose mask would be lost: fill it first")
     if is_device_array(values):
@@ -125,7 +126,7 @@ def targets(
         ValueError: another length, not numeric, not finite, or nothing the loss can learn from
             (a negative count, for one).
     """
-    y = _numeric(y, backend, what)
+    y = numeric(y, backend, what)
     floating = str(y.dtype).rpartition(".")[2].startswith(("float", "bfloat"))
     column = loss(loss_name).classifies == "each" if loss_name != "auto" and floating else False
     if y.ndim == 2 and y.shape[1] == 1 and not column:  # a column of labels, or of one number

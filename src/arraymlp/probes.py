@@ -193,12 +193,14 @@ def _norm(a: Array, xp: Any) -> Array:
     return xp.sqrt(xp.sum(a * a, axis=(-2, -1)))
 
 
-def shut_units(network: MultilayerPerceptron, X: Array | Streamed, backend: Backend) -> list[Any]:
+def shut_units(
+    network: MultilayerPerceptron, X: Array | Streamed, backend: Backend, window: int | None = None
+) -> list[Any]:
     """For each hidden layer, how many units are shut (|f'(s)| <= 0.001) for every row of X."""
     xp = backend.xp
     ever: list[Array] = []
     with backend.active():
-        for _, x in row_blocks(X, backend):
+        for _, x in row_blocks(X, backend, window):
             passes = network.forward(x, xp)[:-1]
             now = [
                 xp.any(_is_open(layer, s, z, xp), axis=-2)

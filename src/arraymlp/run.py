@@ -73,6 +73,11 @@ class Run:
         return self.backend.device
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a figure that each member has one of: (K,), or () for one network."""
+        return () if self.network.members is None else (self.network.members,)
+
+    @property
     def next_epoch(self) -> int:
         """Number of the epoch that comes next; one broken off comes again, for its rest."""
         return int(self.history[-1]["epoch"]) + (self.position == 0) if len(self.history) else 0

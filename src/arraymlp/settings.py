@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from arraymlp._checks import lookup, plain, require_numbers, unknown, values
+from arraymlp._checks import each, lookup, plain, require_numbers, unknown, values
 from arraymlp.activations import Activation, activation
 from arraymlp.dropout import dropout
 from arraymlp.initializers import Initializer, initializer, normal
@@ -116,7 +116,7 @@ class Settings:
         return getattr(optimizer(self.optimizer), "weight_decay", 0.0)
 
     def require_members(self, members: int | None) -> None:
-        """A ValueError where a setting has K values, but there are not K members."""
+        """A ValueError where a setting has K values, but there are not K members, and the like."""
         own = {name: getattr(self, name) for name in (*NUMBERS, "class_weight")}
         for part in (
             optimizer(self.optimizer),
@@ -131,6 +131,11 @@ class Settings:
                 there = f"there are {members} members" if members else "one network"
                 hint = "" if members else ": give as many seeds"
                 raise ValueError(f"{name} has {len(value)} values, but {there}{hint}")
+        if np.any(each(self.learning_rate) * each(self.decay) >= 1):
+            raise ValueError(
+                f"learning_rate {self.learning_rate} times weight_decay {self.decay} must stay "
+                "below 1: every step would take all of each weight away, or more"
+            )
 
     def updated(self, given: dict[str, Any]) -> "Settings":
         """These settings, with those that were given (that are not None) in their place."""
@@ -156,6 +161,8 @@ def _json(value: Any) -> Any:
         return value.name
     if isinstance(value, Loss) and not value.parameters:
         return value.name
+    if isinstance(value, np.generic):
+        value = value.item()
     if value == inf:
         return None
     return value if value is None or isinstance(value, str | int | float) else repr(value)

@@ -71,6 +71,7 @@ def data_for(
     Raises:
         ValueError: data that cannot be trained with, or not with these settings.
     """
+    settings.require_members(member_count(settings, old))
     if before is not None and X is None and y is None and sample_weight is None:
         data = before.data.moved(before.backend, place)
     else:
@@ -84,7 +85,6 @@ def data_for(
         data = add_validation(data, validation, settings, old, place)
     data = with_class_weights(data, settings, place)
     require_minibatches(data.X.shape[0], settings)
-    settings.require_members(member_count(settings, old))
     _require_fit(settings, data)
     return data
 
@@ -157,7 +157,7 @@ def take_up(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> None:
     """
 
     def moved(array: Array) -> Array:
-        if is_number(array):
+        if type(array) in (int, float):
             return array
         here = before.backend
         there = run.backend
@@ -168,15 +168,19 @@ def take_up(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> None:
         learner = before.learner.to(run.backend)
         run.network = run.network if run.learner is not run.network else learner
         run.learner = learner
-    if optimizer(now.optimizer) == optimizer(then.optimizer):
+    same_state = optimizer(now.optimizer) == optimizer(then.optimizer)
+    if same_state:
         run.state, run.updates = mapped(moved, before.state), before.updates
+    run.best_epoch = before.best_epoch
     run.history = History(list(before.history.records))
     run.measurements = list(before.measurements)
     run.comparable_from = before.comparable_from if same_data else len(run.history)
     names = ("batch_size", "drop_last", "shuffle", "window", "order_seed")
     if same_rows and all(getattr(now, name) == getattr(then, name) for name in names):
         run.position, run.met = before.position, mapped(moved, before.met)
-    if before.stopper is not None and same_data and now.early_stopping == then.early_stopping:
+    fits = same_data and same_state and now.early_stopping == then.early_stopping
+    fits = fits and (run.learner is run.network) == (before.learner is before.network)
+    if before.stopper is not None and fits:
         run.stopper = before.stopper.copied(moved)
 
 

@@ -125,9 +125,13 @@ def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropag
 
 def _clipped(gradients: list[Gradients], most: Any, xp: Any) -> list[Gradients]:
     """The gradients, each member's scaled down together where their norm is above ``most``."""
-    squares = [xp.sum(a * a, axis=(-2, -1), keepdims=True) for both in gradients for a in both]
-    norm = xp.sqrt(sum(squares[1:], squares[0]))  # (..., 1, 1)
-    scale = most / xp.maximum(norm, most)
+    parts = [a for both in gradients for a in both]
+    largest = float(xp.finfo(parts[0].dtype).smallest_normal)
+    for a in parts:
+        largest = xp.maximum(xp.max(xp.abs(a), axis=(-2, -1), keepdims=True), largest)
+    # (..., 1, 1): the norm over the largest entry, since the square of a huge one would overflow
+    norm = xp.sqrt(sum(xp.sum((a / largest) ** 2, axis=(-2, -1), keepdims=True) for a in parts))
+    scale = xp.minimum(most / largest / norm, 1.0)
     return [Gradients(dw * scale, db * scale) for dw, db in gradients]
 
 

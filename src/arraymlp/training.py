@@ -106,6 +106,7 @@ def train(
         gradient_clip: bound on the norm of the whole gradient, none (K).
         weight_average: d of the moving average a <- d a + (1 - d) w over steps, which then is what
             is evaluated and returned; 0 for none (K). In step t d is at most (t - 1) / (t + 8).
+            It begins anew with another optimizer.
         dropout: probability that a hidden unit's output is dropped, 0 (K), or a `Dropout`, which
             also has that of the features.
         label_smoothing: part of each target that is spread evenly over the classes, 0 (K); in
@@ -113,7 +114,8 @@ def train(
         sample_weight: (n_samples,) or (K, n_samples), not negative. The mean loss, errors and
             metrics are weighted means.
         class_weight: {label: weight} (1 where not named), or "balanced"; or K such. It weighs
-            losses, of training and validation, and not errors and metrics.
+            losses, of training and validation, and not errors and metrics; with label smoothing
+            the whole of a sample's loss, which PyTorch weighs class by class.
         epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
             off counts as one.
         batch_size: rows a step, 100.
@@ -134,6 +136,7 @@ def train(
             by default 64 MiB.
         drop_last: False; True leaves out the rows that do not fill the last minibatch.
         seed: 0, of initial weights and dropout. K seeds train a population of K networks at once.
+            (A network that is given has dropout's masks of seed 0.)
         order_seed: 0, of minibatch orders and of the split of a validation fraction.
         dtype: "float32"; X is converted to it.
         training_error: False; True evaluates all training rows after each epoch.
@@ -194,7 +197,7 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
     """Epochs of minibatches: the training itself."""
     settings, data, place = run.settings, run.data, run.backend
     n, size = data.X.shape[0], settings.batch_size
-    first = run.next_epoch
+    first, earlier = run.next_epoch, len(run.history)
     per_epoch = n // size if settings.drop_last else -(-n // size)
     whole = run.steps_done - run.position  # steps of whole epochs
     schedule = find_schedule(settings.schedule).begin()
@@ -234,11 +237,10 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
             total, weight = run.met
             figures = _read({"loss": total / weight, **_evaluations(run)}, run, probes)
             seconds = perf_counter() - started
-            last_rate = rate[steps - 1]
             record = {
                 "epoch": epoch,
                 "step": done + steps,
-                "learning_rate": last_rate.tolist() if len(last_rate) > 1 else last_rate.item(),
+                "learning_rate": np.resize(rate[steps - 1], run.shape).tolist(),
                 **figures,
                 "seconds": seconds,
                 "samples_per_s": rows / seconds,
@@ -256,10 +258,12 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
                 break
         run.interrupted = interrupt.requested
         run.stopper = stopper if run.interrupted or run.position else None
-        if stopper is not None and run.stopper is None and len(run.history):
-            stopper.restore(run)
+        if len(run.history) > earlier:
+            run.best_epoch = None
+            if stopper is not None and run.stopper is None:
+                stopper.restore(run)
         if probes is not None:
-            run.shut_units = shut_units(run.network, data.X, place)
+            run.shut_units = shut_units(run.network, data.X, place, settings.window)
 
 
 def _is_true(answer: Any) -> bool:
@@ -313,7 +317,7 @@ def _evaluations(run: Run) -> dict[str, Array]:
     data, settings = run.data, run.settings
     figures: dict[str, Array | None] = {}
     for part, X, y in data.parts(settings):
-        found = evaluate(run.network, X, y, run.backend, settings.metrics)
+        found = evaluate(run.network, X, y, run.backend, settings.metrics, settings.window)
         figures[f"{part}_loss"], figures[f"{part}_error"] = found.loss, found.error
         figures |= {f"{part}_{name}": value for name, value in found.metrics.items()}
         if part == "validation" and settings.probes:
