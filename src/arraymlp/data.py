@@ -173,7 +173,7 @@ def add_validation(
     return _with_validation(data, validation, settings, member_count(settings, network), place)
 
 
-def _positions(t: Targets, place: Backend) -> HostArray | None:
+def class_positions(t: Targets, place: Backend) -> HostArray | None:
     """The class of each sample (N,), as its position; None where a sample has no one class."""
     if t.classes is None:
         return None
@@ -185,7 +185,7 @@ def _positions(t: Targets, place: Backend) -> HostArray | None:
 
 def _split(data: Data, fraction: float, settings: Settings, place: Backend) -> Data:
     """Hold some of the rows out for validation, the same fraction of each class."""
-    classes = _positions(data.y, place)
+    classes = class_positions(data.y, place)
     rows, held_out = split(data.X.shape[0], fraction, settings.order_seed, classes)
 
     def taken(some: HostArray) -> Data:
@@ -238,7 +238,7 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
     if given is None:
         factors = None
     else:
-        classes = _positions(data.y, place)
+        classes = class_positions(data.y, place)
         if classes is None or data.y.classes is None:
             raise ValueError(f"class_weight needs classes, but {data.y.loss.name} has none here")
         counts = np.bincount(classes, minlength=len(data.y.classes))
@@ -251,7 +251,9 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
             return t if t is None else replace(t, loss_weight=None)
         found = t.weight
         if factors is not None:
-            own = place.asarray(factors[_positions(t, place)], settings.dtype)  # (N,) or (N, K)
+            own = place.asarray(
+                factors[class_positions(t, place)], settings.dtype
+            )  # (N,) or (N, K)
             found = own if t.weight is None else _times(own, t.weight)
         for name, w in (("sample_weight", t.weight), ("the weight by class", found)):
             if w is not None and not (place.to_numpy(place.xp.sum(w, axis=0)) > 0).all():

@@ -9,8 +9,10 @@ class Finding:
     """One thing that was measured in a run.
 
     Attributes:
-        kind: "learned", "dead_units", "saturated_units", "constant_predictions", "plateau",
-            "vanishing_gradients", "exploding_gradients", "divergence" or "overfitting".
+        kind: "learned", "overfitting", "plateau", "divergence", "constant_predictions"; with probes
+            "dead_units", "saturated_units", "vanishing_gradients", "exploding_gradients"; of what
+            a setting did "learning_rate_too_high", "learning_rate_too_low", "dropout_too_strong",
+            "decay_too_strong", "class_imbalance".
         sentence: what was found, in words.
         figures: the numbers behind the sentence.
         layer: index from 0 of the layer it is about; None where it is about the network.

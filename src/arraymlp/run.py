@@ -34,8 +34,8 @@ class Run:
         updates: how many steps the optimiser's state has seen; (K,) where members stopped early.
         best_epoch: with early stopping, the epoch whose weights the network has (one a member).
         stopper: what early stopping keeps of a run that broke off.
-        comparable_from: position in the history of the first epoch with this data and validation;
-            the diagnosis looks at no earlier one.
+        comparable_from: position in the history of the first epoch with this data, validation and
+            meaning of the loss; the diagnosis looks at no earlier one.
         position: minibatches done of an epoch that Ctrl-C broke off; 0 between epochs. The epoch's
             rest is the first thing that ``train(network=run)`` does, with a record of its own,
             whose loss is the whole epoch's.

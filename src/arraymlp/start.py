@@ -174,11 +174,16 @@ def take_up(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> None:
     run.best_epoch = before.best_epoch
     run.history = History(list(before.history.records))
     run.measurements = list(before.measurements)
-    run.comparable_from = before.comparable_from if same_data else len(run.history)
+    same_loss = all(
+        getattr(now, name) == getattr(then, name)
+        for name in ("dropout", "label_smoothing", "class_weight")
+    )
+    comparable = same_data and same_loss
+    run.comparable_from = before.comparable_from if comparable else len(run.history)
     names = ("batch_size", "drop_last", "shuffle", "window", "order_seed")
     if same_rows and all(getattr(now, name) == getattr(then, name) for name in names):
         run.position, run.met = before.position, mapped(moved, before.met)
-    fits = same_data and same_state and now.early_stopping == then.early_stopping
+    fits = comparable and same_state and now.early_stopping == then.early_stopping
     fits = fits and (run.learner is run.network) == (before.learner is before.network)
     if before.stopper is not None and fits:
         run.stopper = before.stopper.copied(moved)

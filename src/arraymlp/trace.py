@@ -1,15 +1,23 @@
 """One network's run as plain columns of numbers, which the diagnosis reads."""
 
+from collections.abc import Sequence
 from math import isfinite, log
 from typing import Any
 
 import numpy as np
 
 from arraymlp.backend import HostArray
+from arraymlp.checkup import Checkup
+from arraymlp.findings import Finding
 from arraymlp.losses import Loss
+from arraymlp.patience import early_stopping
 from arraymlp.probes import SAMPLE_ROWS
 from arraymlp.run import Run
 
+FEWEST_EPOCHS = 5  # shorter stretches are ordinary slow going
+BETTER = 0.9  # a loss above this part of what ignoring the input costs is no better than that
+DIVERGED = 3  # times what ignoring the input costs
+MEDIANS = ("absolute_error", "huber", "quantile")  # losses whose best constant is not the mean
 SERIES = (
     "gradient_norm",
     "bias_gradient",
@@ -22,46 +30,69 @@ SERIES = (
 
 
 class Trace:
-    """One member's view of the epochs and measurements since data or validation last changed."""
+    """One member's view of the epochs and measurements since data or validation last changed.
 
-    def __init__(self, run: Run, k: int | None, guess: float) -> None:
-        def own(value: Any) -> Any:
-            return value if k is None or value is None else value[k]
+    Of a member that early stopping stopped, up to there. ``kept`` is the position of the epoch
+    whose weights the network has: the last, or the best where that was restored. ``guessing`` says
+    what ``guess`` is the cost of.
+    """
 
-        records = run.history[run.comparable_from :]
-        first = records[0]["epoch"]
-        m = [a for a in run.measurements if a.epoch >= first]
+    def __init__(self, run: Run, k: int | None, guess: float, checkup: Checkup) -> None:
         self.k = k
         self.guess = guess
+        known = "" if run.data.y.loss.name in MEDIANS else " and know only the targets' mean"
+        self.guessing = f"to ignore the input{known}"
+        self.checkup = checkup
+        self.settings = run.settings
+        records = run.history[run.comparable_from :]
+        best, stopping = self.own(run.best_epoch), early_stopping(run.settings.early_stopping)
+        if best is not None and stopping is not None:
+            waited = self.own(stopping.patience) if stopping.restore_best else 0
+            records = [r for r in records if r["epoch"] <= best + waited]
+        self.epochs = [record["epoch"] for record in records]
+        self.kept = self.epochs.index(best) if best in self.epochs else len(records) - 1
+        self.columns = {
+            name: [self.own(r.get(name)) for r in records] for name in run.history.columns
+        }
+        m = [a for a in run.measurements if self.epochs[0] <= a.epoch <= self.epochs[-1]]
+        self.steps = [a.step for a in m]
+        self.step_epochs = [a.epoch for a in m]
+        self.loss = [self.own(a.loss) for a in m]
+        self.series: dict[str, list[list[float]]] = {
+            name: [[self.own(v) for v in getattr(a, name)] for a in m] for name in SERIES
+        }
         self.activations = [layer.activation.name for layer in run.network.layers[:-1]]
         self.widths = [layer.n_out for layer in run.network.layers[:-1]]
         self.n_layers = len(run.network.layers)
         self.rows = int(run.data.X.shape[0])
         self.sample = min(SAMPLE_ROWS, self.rows)
         self.classes = None if run.network.classes is None else run.network.classes.tolist()
-        y_val = run.data.y_val
-        self.one_class_validation = (
-            y_val is not None
-            and self.classes is not None
-            and bool((np.ptp(run.backend.to_numpy(y_val.values), axis=0) == 0).all())
-        )
-        self.shut = [own(count) for count in run.shut_units]
-        self.epochs = [record["epoch"] for record in records]
-        self.columns = {
-            name: [own(v) if isinstance(v, list) else v for v in (r.get(name) for r in records)]
-            for name in run.history.columns
-        }
-        self.steps = [a.step for a in m]
-        self.step_epochs = [a.epoch for a in m]
-        self.loss = [own(a.loss) for a in m]
-        self.series: dict[str, list[list[float]]] = {
-            name: [[own(v) for v in getattr(a, name)] for a in m] for name in SERIES
-        }
+        self.shut = [self.own(count) for count in run.shut_units]
+
+    def own(self, value: Any) -> Any:
+        """Of what has a value for each member, this one's; anything else as it is."""
+        return value[self.k] if self.k is not None and isinstance(value, list | tuple) else value
 
     @property
     def first_loss(self) -> float:
         """The first loss known: the first probe's, or else the first epoch's."""
         return float((self.loss or self.columns["loss"])[0])
+
+    @property
+    def no_better(self) -> float:
+        """A loss above this is no better than to ignore the input."""
+        return BETTER * self.guess
+
+    @property
+    def diverged(self) -> float:
+        """A loss above this has diverged: far above guessing, and above where it started."""
+        return max(DIVERGED * self.guess, self.first_loss)
+
+    @property
+    def dropout(self) -> float:
+        """The largest probability with which anything was dropped."""
+        given = self.settings.dropout
+        return float(max(self.own(given.input), self.own(given.hidden) if self.widths else 0))
 
     @property
     def probed_to_end(self) -> bool:
@@ -77,10 +108,50 @@ class Trace:
             return None
         return column
 
+    def final(self, *names: str) -> float | None:
+        """The first of these columns that has a finite figure for the epoch kept; that figure."""
+        figures = [self.columns[name][self.kept] for name in names if name in self.columns]
+        return next((v for v in figures if v is not None and isfinite(v)), None)
+
     def at_epoch_end(self, epoch: int) -> int | None:
         """Position of the last measurement in an epoch."""
         found = [i for i, e in enumerate(self.step_epochs) if e == epoch]
         return found[-1] if found else None
+
+    def finding(
+        self,
+        kind: str,
+        template: str,
+        figures: dict[str, Any],
+        *,
+        layer: int | None = None,
+        steps: tuple[int, int] | None = None,
+        epochs: tuple[int, int] | None = None,
+    ) -> Finding:
+        """A finding about this member, its sentence the template with the figures filled in.
+
+        Args:
+            kind: see `Finding`.
+            template: of the sentence, which names figures in braces.
+            figures: by name.
+            layer: index of the layer it is about.
+            steps: the first and the last it was measured at.
+            epochs: the first and the last of them; None for all.
+        """
+        from_step, to_step = steps or (None, None)
+        epochs = epochs or (self.epochs[0], self.epochs[-1])
+        sentence = template.format(**figures)
+        return Finding(kind, sentence, figures, layer, self.k, from_step, to_step, *epochs)
+
+
+def since(holds: Sequence[bool]) -> int | None:
+    """Position from which something holds to the end; None where it does not hold at the end."""
+    position = None
+    for i in reversed(range(len(holds))):
+        if not holds[i]:
+            break
+        position = i
+    return position
 
 
 def cost_of_guessing(run: Run, weight: HostArray | None = None, k: int | None = None) -> float:
