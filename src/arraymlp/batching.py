@@ -67,8 +67,8 @@ def _shares(counts: HostArray, total: int) -> HostArray:
     n = int(counts.sum())
     if total > n - len(counts):
         raise ValueError(
-            f"to hold out {total} of {n} rows leaves some of {len(counts)} classes without a row "
-            "to train on"
+            f"to hold out {total} of {n} rows leaves some of the {len(counts)} classes without a "
+            "row to train on"
         )
     share = counts * (total / n)
     found = np.minimum(share.astype(int), counts - 1)
