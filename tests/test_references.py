@@ -268,7 +268,11 @@ CASES: dict[str, Given] = {
     "clipping": {"gradient_clip": (inf, 0.3, 0.05)},
     "clipping and l2": {"optimizer": SGD(), "gradient_clip": (0.3, 0.1, inf), "l2": 0.1},
     "average": {"weight_average": (0.0, 0.9, 0.99)},
-    "step": {"optimizer": Adam(), "schedule": StepDecay((0.1, 0.25, 0.5), (0.1, 0.5, 1.0))},
+    "step": {
+        "optimizer": Adam(),
+        "learning_rate": 0.05,
+        "schedule": StepDecay((0.1, 0.25, 0.5), (0.1, 0.5, 1.0)),
+    },
     "exponential": {"schedule": ExponentialDecay((0.1, 0.5, 1.0), 30)},
     "cosine": {
         "optimizer": SGD(0.9, nesterov=True),
@@ -295,7 +299,11 @@ CASES: dict[str, Given] = {
         "label_smoothing": (0.3, 0.1, 0.0),
     },
     "sample weights": {"sample_weight": EACH_WEIGHT},
-    "sample weights for all": {"optimizer": Adam(), "sample_weight": EACH_WEIGHT[1]},
+    "sample weights for all": {
+        "optimizer": Adam(),
+        "learning_rate": 0.05,
+        "sample_weight": EACH_WEIGHT[1],
+    },
     "class weights": {
         "class_weight": ("balanced", {0: 3.0, 2: 0.5}, None),
     },

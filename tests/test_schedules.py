@@ -274,14 +274,13 @@ def test_runs_do_not_share_what_they_remember() -> None:
     np.testing.assert_allclose(found, [1, 1, 0.2, 0.04], rtol=1e-15)
 
 
-def test_the_direction_is_known_for_losses_and_errors_alone() -> None:
+def test_the_direction_is_known_for_losses_errors_and_our_metrics_alone() -> None:
     for name in ("loss", "validation_loss", "training_error"):
-        assert Adaptive(name).greater_is_better is None
-    assert (
-        told(Adaptive("accuracy", patience=1, greater_is_better=True), "accuracy", [1, 2])[1] == 1
-    )
-    with pytest.raises(ValueError, match="greater_is_better must be given for 'accuracy'"):
-        Adaptive("accuracy")
+        assert told(Adaptive(name, patience=1), name, [1, 2])[1] == 0.2
+    assert told(Adaptive("validation_f1", patience=1), "validation_f1", [1, 2])[1] == 1
+    assert told(Adaptive("mine", patience=1, greater_is_better=True), "mine", [1, 2])[1] == 1
+    with pytest.raises(ValueError, match="greater_is_better must be given for 'mine'"):
+        Adaptive("mine")
 
 
 DURATION = "must be a whole number of steps from 1, or a fraction of the run between 0 and 1, not "

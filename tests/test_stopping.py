@@ -1,11 +1,13 @@
 """Early stopping: where it stops, which weights it gives back, and how a run goes on from there."""
 
+import pickle
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
+import arraymlp
 import problems
 from arraymlp import Backend, Run
 from arraymlp.metrics import Metric
@@ -328,7 +330,7 @@ def never(event: Any) -> None:
         (
             {"metrics": (), "early_stopping": "validation_f1"},
             "watches 'validation_f1', but there will be only loss, validation_loss, "
-            "validation_error$",
+            "validation_error; metrics=.'f1'. adds it",
         ),
         (
             {"training_error": True, "early_stopping": "f1"},
@@ -356,7 +358,9 @@ def test_what_cannot_be_watched_is_refused_before_the_training(
 
 def test_regression_has_no_error_to_watch() -> None:
     X, y = problems.numbers()
-    with pytest.raises(ValueError, match=r"will be only loss, validation_loss$"):
+    with pytest.raises(
+        ValueError, match=r"will be only loss, validation_loss; did you mean 'validation_loss'\?$"
+    ):
         train(X, y, validation=(X, y), early_stopping="validation_error")
 
 
@@ -372,3 +376,50 @@ def test_the_kept_weights_are_the_runs_own() -> None:
     go_on(run, epochs=3)
     for a, b in zip(parameters(run.network), before, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class Falling(arraymlp.Schedule):
+    """A schedule of the user's own that in the end blows the network up."""
+
+    def factors(self, steps: Any, n_steps: int) -> Any:
+        return np.where(steps >= 18, 1e200, 1.0)
+
+
+def test_a_run_that_diverges_gets_its_best_weights_back() -> None:
+    given = {"early_stopping": "loss", "schedule": Falling()}
+    X, y = problems.numbers()
+    with pytest.raises(arraymlp.NonFiniteLossError) as caught:
+        train(X, y, epochs=20, **given)
+    run = caught.value.run
+    assert run.best_epoch is not None
+    alone = train(X, y, epochs=run.best_epoch + 1, **{**given, "early_stopping": False})
+    assert_same_bits(run.network, alone.network)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+    assert again.run.best_epoch == run.best_epoch
+
+
+@pytest.mark.parametrize("bad", [np.ones(3), 0.5, np.full((3, 1), np.nan), np.ones((3, 2))])
+def test_a_schedule_must_give_a_factor_for_each_step(bad: Any) -> None:
+    class Wrong(arraymlp.Schedule):
+        def factors(self, steps: Any, n_steps: int) -> Any:
+            return bad
+
+    with pytest.raises(ValueError, match="Wrong"):
+        train(epochs=1, schedule=Wrong())
+
+
+def test_going_on_after_the_end_keeps_what_was_best() -> None:
+    run = trained(early_stopping=EarlyStopping("loss", patience=2), epochs=8)
+    further = go_on(run, learning_rate=1e3, epochs=3)
+    assert further.best_epoch == run.best_epoch
+    assert_same_bits(further.network, run.network)
+
+
+def test_an_adaptive_rate_goes_on_from_where_it_was() -> None:
+    given = {"schedule": Adaptive(patience=1, min_change=10.0), "learning_rate": 0.1}
+    rates = [0.1, 0.1 * 0.2, 0.1 * 0.2**2, 0.1 * 0.2**3]
+    run = trained(**given, epochs=3)
+    np.testing.assert_allclose(run.history["learning_rate"], [0.1, *rates[:2]])
+    further = go_on(run, epochs=1, validation=problems.labels())
+    assert further.history[-1]["learning_rate"] == pytest.approx(rates[2])

@@ -578,7 +578,7 @@ class FakeCuda:
 
         class Stream:
             def __init__(self, name: str = "side", *, non_blocking: bool = False) -> None:
-                assert non_blocking or name == "null"
+                assert non_blocking
                 self.name, self.queued = name, []
 
             def __enter__(self) -> "Stream":
@@ -615,9 +615,13 @@ class FakeCuda:
             return fake.locked[-1]
 
         self.locked: list[np.ndarray] = []
-        Stream.null = Stream("null")  # type: ignore[attr-defined]
         self.modules = {
-            "cupy": SimpleNamespace(empty=empty, cuda=SimpleNamespace(Stream=Stream)),
+            "cupy": SimpleNamespace(
+                empty=empty,
+                cuda=SimpleNamespace(
+                    Stream=Stream, get_current_stream=lambda: Stream("user", non_blocking=True)
+                ),
+            ),
             "cupyx": SimpleNamespace(empty_pinned=empty_pinned),
         }
 
@@ -635,9 +639,9 @@ def test_cupy_uploads_beside_the_queue_and_after_what_may_still_use_the_memory(
 
     cupy = Backend("cupy", array_api_compat.numpy, "cpu", "14", np.asarray, context)
     once = [
-        "allocate on null",
-        "record null",
-        "side waits for event of null",
+        "allocate on user",
+        "record user",
+        "side waits for event of user",
         "copy on side",
         "wait for side",
     ]
@@ -645,11 +649,12 @@ def test_cupy_uploads_beside_the_queue_and_after_what_may_still_use_the_memory(
     assert (next(windows) == X[:ROWS]).all()
     windows.close()
     assert fake.log == once * 2  # the second was uploaded ahead
-    assert active[0] is not threading.current_thread()
+    assert active[0] is threading.current_thread()  # whose stream it is
+    assert active[1] is not threading.current_thread()
 
 
 def test_an_upload_ahead_ends_as_asarray(backend: Backend, dtype: str) -> None:
     host = X.astype(dtype)
-    ahead = backend.upload_ahead(host)
+    ahead = backend.uploader()(host)
     assert_same(backend.asarray(ahead, dtype), backend.asarray(host, dtype))
     assert (on_host(backend.asarray(ahead, dtype)) == host).all()

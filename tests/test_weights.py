@@ -372,7 +372,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"class_weight": "balancd"},
         "class_weight must be \"balanced\" or a mapping, not 'balancd'",
     ),
-    "numbers": ({"class_weight": 2.0}, 'must be "balanced" or a mapping, not 2.0'),
+    "numbers": ({"class_weight": 2.0}, "must be .label: weight.*, not 2.0"),
     "a negative class": (
         {"class_weight": {1: -1}},
         "class_weight must be finite and not negative, but class 1 has -1",

@@ -26,6 +26,12 @@ def unknown(names: Iterable[str], name: object, what: str) -> ValueError:
     return ValueError(f"unknown {what} {name!r}: {hint}There is {', '.join(names)}.")
 
 
+def nearest(names: Iterable[str], name: str) -> str:
+    """A hint for the end of a message: the one of ``names`` that may have been meant, or ""."""
+    close = get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 def is_number(value: object) -> bool:
     """Whether it is a real number; True and False are not."""
     return isinstance(value, Real) and not isinstance(value, bool)

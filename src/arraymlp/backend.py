@@ -97,21 +97,25 @@ class Backend:
         with self.active():
             return self.xp.asarray(host, dtype=kind, device=self.device, copy=copy)
 
-    def upload_ahead(self, host: HostArray) -> Array:
-        """Begin in a helper thread what ``asarray`` ends in the thread that computes.
+    def uploader(self) -> Callable[[HostArray], Array]:
+        """A function for a helper thread, which begins what ``asarray`` ends in this one.
 
-        CuPy copies beside the work that is queued on the device. JAX copies nothing yet: whether
-        it has 64 bits may be a setting of the thread that computes. The others call ``asarray``.
-
-        Args:
-            host: an array that nobody writes to from now on.
+        What it is given nobody may write to from then on. CuPy copies beside the work that is
+        queued on this thread's stream. JAX copies nothing yet: whether it has 64 bits may be a
+        setting of the thread that computes. The others call ``asarray``.
         """
         if self.name == "jax":
-            return host
+            return lambda host: host
         if self.name != "cupy":
-            return self.asarray(host, host.dtype.name)
+            return lambda host: self.asarray(host, host.dtype.name)
         with self.active():
-            return _copied_beside(host)
+            queue = import_module("cupy").cuda.get_current_stream()
+
+        def upload(host: HostArray) -> Array:
+            with self.active():
+                return _copied_beside(host, queue)
+
+        return upload
 
     def to_numpy(self, array: Array) -> HostArray:
         """Return the array's values on the host (shares memory where host and device are one)."""
@@ -227,16 +231,15 @@ def _check_cupy(number: int) -> None:
             raise RuntimeError(f"CUDA device {number} computes wrong results")
 
 
-def _copied_beside(host: HostArray) -> Array:
+def _copied_beside(host: HostArray, queue: Any) -> Array:
     """Copy host data to CuPy's current device on a stream of its own, and wait for that stream.
 
-    The copy is as fast as the bus from page-locked memory alone. Work queued on the null stream may
-    still use the memory that the pool hands out for it again, and so the copy waits for that work,
-    while what is queued from then on runs beside it. Whoever computes on a stream that does not
-    wait for the null stream keeps the array until that stream is done with it.
+    The copy is as fast as the bus from page-locked memory alone. Work on the stream that computes,
+    ``queue``, may still use the memory that the pool hands out for it again, and so the copy waits
+    for that work, while what is queued from then on runs beside it.
     """
     cupy = import_module("cupy")
-    with cupy.cuda.Stream.null as queue:
+    with queue:
         array = cupy.empty(host.shape, host.dtype)
         unused = queue.record()
     locked = import_module("cupyx").empty_pinned(host.shape, host.dtype)

@@ -144,7 +144,7 @@ def _weighted(
     if weight is None:
         return t
     w, n = numeric(weight, place, what), t.values.shape[0]
-    w = place.to_numpy(w) if is_device_array(w) else w
+    w = place.to_numpy(place.asarray(w, settings.dtype)) if is_device_array(w) else w
     if w.shape not in ((n,), (members, n)):
         several = f", or ({members}, {n}) for one a member" if members else ""
         raise ValueError(f"{what} must have the shape ({n},){several}, not {w.shape}")
@@ -157,7 +157,7 @@ def _weighted(
             f"{what} must be finite and not negative, but {what}[{where}] is {w[tuple(bad[0])]} as "
             f"{settings.dtype}"
         )
-    return replace(t, weight=place.asarray(converted.T, copy=True))
+    return replace(t, weight=place.asarray(np.ascontiguousarray(converted.T), copy=True))
 
 
 def add_validation(
@@ -242,8 +242,8 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
         if classes is None or data.y.classes is None:
             raise ValueError(f"class_weight needs classes, but {data.y.loss.name} has none here")
         counts = np.bincount(classes, minlength=len(data.y.classes))
-        each = given if isinstance(given, tuple) else (given,)
-        factors = np.stack([_factors(one, data.y.classes, counts) for one in each], axis=-1)
+        members = given if isinstance(given, tuple) else (given,)
+        factors = np.stack([_factors(one, data.y.classes, counts) for one in members], axis=-1)
         factors = factors if isinstance(given, tuple) else factors[:, 0]
 
     def of(t: Targets | None, whose: str) -> Any:
@@ -251,13 +251,22 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
             return t if t is None else replace(t, loss_weight=None)
         found = t.weight
         if factors is not None:
-            own = place.asarray(
-                factors[class_positions(t, place)], settings.dtype
-            )  # (N,) or (N, K)
-            found = own if t.weight is None else _times(own, t.weight)
+            with np.errstate(over="ignore"):
+                own = factors[class_positions(t, place)].astype(settings.dtype)  # (N,) or (N, K)
+                found = place.asarray(own)
+                found = found if t.weight is None else _times(found, t.weight)
         for name, w in (("sample_weight", t.weight), ("the weight by class", found)):
-            if w is not None and not (place.to_numpy(place.xp.sum(w, axis=0)) > 0).all():
+            if w is None:
+                continue
+            with np.errstate(over="ignore"):
+                total = place.to_numpy(place.xp.sum(w, axis=0))
+            if not (total > 0).all():
                 raise ValueError(f"{name} is 0 for every sample of the {whose} data")
+            if not ((total > 1e-30) & (total < 1e30)).all():
+                raise ValueError(
+                    f"{name} adds up to {total.max():g} over the {whose} data, which leaves no "
+                    f"room in {settings.dtype} for losses: weigh by numbers nearer to 1"
+                )
         return replace(t, loss_weight=found)
 
     return replace(data, y=of(data.y, "training"), y_val=of(data.y_val, "validation"))
@@ -298,7 +307,10 @@ def require_minibatches(n: int, settings: Settings) -> None:
     """Refuse a minibatch that n rows cannot fill; warn of rows that will be left over."""
     size = settings.batch_size
     if size > n:
-        raise ValueError(f"batch_size {size} is larger than the data: {n} training samples")
+        raise ValueError(
+            f"batch_size {size} is larger than the data: {n} training samples; give batch_size={n} "
+            "or less"
+        )
     if settings.drop_last and n % size:
         warnings.warn(
             f"the last {n % size} of {n} samples do not fill a minibatch of {size} and are dropped",

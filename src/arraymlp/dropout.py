@@ -75,8 +75,9 @@ def mixed(x: Array) -> Array:
 
     On int32, whose products wrap around; its right shift keeps the sign, which the ands undo.
     """
-    x = x ^ ((x >> 16) & 0xFFFF)
-    x = x * 0x7FEB352D
-    x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * (0x846CA68B - (1 << 32))
-    return x ^ ((x >> 16) & 0xFFFF)
+    x = x ^ ((x >> 16) & 0xFFFF)  # an array of our own, which the next lines overwrite
+    x *= 0x7FEB352D
+    x ^= (x >> 15) & 0x1FFFF
+    x *= 0x846CA68B - (1 << 32)
+    x ^= (x >> 16) & 0xFFFF
+    return x

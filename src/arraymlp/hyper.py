@@ -17,14 +17,20 @@ from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, optimizer
 from arraymlp.schedules import Schedule
 from arraymlp.settings import Settings
+from arraymlp.step import SWITCHES
 
 _DROPOUT = 3  # its stream: initial values have 0, minibatch orders 1, splits 2
 
 
 def rates(settings: Settings, schedule: Schedule, first: int, steps: int, total: int) -> HostArray:
     """The learning rate of ``steps`` steps from number ``first`` of ``total``: (S, 1) or (S, K)."""
-    factors = schedule.factors(first + np.arange(steps)[:, None], total)
-    return np.asarray(each(settings.learning_rate) * factors)
+    factors = np.asarray(schedule.factors(first + np.arange(steps)[:, None], total))
+    if factors.ndim != 2 or factors.shape[0] != steps or not np.isfinite(factors).all():
+        raise ValueError(
+            f"{schedule!r} must give finite factors of shape ({steps}, 1), or ({steps}, K) for K "
+            f"members, not {factors.shape}: {factors.ravel()[:3].tolist()}, ..."
+        )
+    return np.asarray(each(settings.rate) * factors)
 
 
 def epoch_hyper(
@@ -46,22 +52,27 @@ def epoch_hyper(
         position: steps of the epoch that are done already.
     """
     t = np.asarray(seen) + np.arange(1, len(rate) + 1)[:, None]
-    table = dict(optimizer(settings.optimizer).hyper(rate, t))
+    table: dict[str, Any] = {}
     if np.any(l2 := each(settings.l2)):
         table["l2"] = l2
     if np.any(decay := each(settings.decay)):
         table["shrink"] = 1 - rate * decay
     if np.any(np.isfinite(clip := each(settings.gradient_clip))):
-        table["gradient_clip"] = np.minimum(clip, np.finfo(network.dtype).max)
+        kind = np.finfo(network.dtype)
+        table["gradient_clip"] = np.clip(clip, kind.smallest_normal, kind.max)
     if np.any(smoothing := each(settings.label_smoothing)):
         table["label_smoothing"] = smoothing
     if np.any(average := each(settings.weight_average)):
         table["follow"] = 1 - np.minimum(average, (t - 1) / (t + 8))
-    steps = _by_step(table, len(rate), network)
-    drops = _drops(settings, network, epoch, position, position + len(rate))
-    if drops is None:
+    rule = optimizer(settings.optimizer)
+    told = rule.hyper(rate, t)
+    if taken := SWITCHES & told.keys():
+        raise ValueError(f"{rule!r} must not call a constant {taken.pop()}: that is the step's own")
+    steps = _by_step({**told, **table}, len(rate), network)
+    if not (np.any(each(settings.dropout.input)) or np.any(each(settings.dropout.hidden))):
         return steps
-    return ({**hyper, "dropout": drop} for hyper, drop in zip(steps, drops, strict=True))
+    drops = _drops(settings, network, epoch, position, position + len(rate))
+    return ({**hyper, "dropout": drop} for hyper, drop in zip(steps, drops, strict=False))
 
 
 def _by_step(
@@ -98,8 +109,8 @@ def _rows(array: Any) -> Iterator[Any]:
 
 def _drops(
     settings: Settings, network: MultilayerPerceptron, epoch: int, start: int, stop: int
-) -> Iterator[tuple[Drop | None, ...]] | None:
-    """For each step, what masks each layer's input; None where nothing is ever dropped."""
+) -> Iterator[tuple[Drop | None, ...]]:
+    """For each step, what masks each layer's input."""
     probabilities = [settings.dropout.input] + [settings.dropout.hidden] * (len(network.layers) - 1)
     columns: list[Iterator[Drop | None]] = []
     for layer, probability in enumerate(probabilities):
@@ -122,7 +133,7 @@ def _drops(
                 repeat(_on_device(scale, network) if p.ndim else scale.item()),
             )
         )
-    return zip(*columns, strict=False) if any(not isinstance(c, repeat) for c in columns) else None
+    return zip(*columns, strict=False)
 
 
 def _keys(seed: int, layer: int, epoch: int, steps: int) -> HostArray:

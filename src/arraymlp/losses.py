@@ -66,6 +66,11 @@ class Loss:
             there = f"there are {members} members" if members else "one network: give as many seeds"
             raise ValueError(f"{self} has {self.members} values, but {there}")
 
+    def require_sound(self) -> None:
+        """A ValueError where a loss of the user's own lacks a name."""
+        if not isinstance(getattr(self, "name", None), str):
+            raise ValueError(f"{type(self).__name__} needs a name, a string, as a class attribute")
+
     def output(self, s: Array, xp: Any) -> Array:
         """Return y_hat for logits s, both (..., B, n): probabilities, or numbers as here."""
         return s
@@ -112,6 +117,11 @@ def smoothed(y: Array, n: int, amount: Any, loss: Loss, xp: Any, dtype: Any) -> 
 
 def _within(a: Array, bound: Any, xp: Any) -> Array:
     return xp.minimum(xp.maximum(a, -bound), bound)
+
+
+def _sign(a: Array, xp: Any) -> Array:
+    # array-api-compat's sign assigns by a mask, for which CuPy waits for the device.
+    return xp.where(a > 0, 1.0, xp.where(a < 0, -1.0, a))
 
 
 def _limit(s: Array, xp: Any) -> float:
@@ -176,7 +186,7 @@ class _AbsoluteError(Loss):
     def value_and_delta(self, s: Array, y: Array, xp: Any) -> tuple[Array, Array]:
         # L = sum_j |s_j - y_j|, with slope 0 at 0
         e = _within(s, _limit(s, xp), xp) - y
-        return xp.sum(xp.abs(e), axis=-1), xp.sign(e)
+        return xp.sum(xp.abs(e), axis=-1), _sign(e, xp)
 
 
 class _Poisson(Loss):
@@ -227,8 +237,16 @@ class Huber(Loss):
         return xp.sum(delta * (e - delta / 2), axis=-1), delta
 
 
+_UPLOADED: dict[tuple[Any, ...], Array] = {}
+
+
 def _constants(values: Any, s: Array, xp: Any) -> Array:
-    return xp.asarray(values, dtype=s.dtype, device=array_api_compat.device(s))
+    """The values on the device of s, of its dtype; uploaded once, not in every step."""
+    device = array_api_compat.device(s)
+    key = values, xp.__name__, str(s.dtype), str(device)
+    if key not in _UPLOADED:
+        _UPLOADED[key] = xp.asarray(values, dtype=s.dtype, device=device)
+    return _UPLOADED[key]
 
 
 @dataclass(frozen=True)
@@ -281,7 +299,7 @@ class Quantile(Loss):
         if self.members is not None:
             levels = levels[:, None, None, :]
         e = self._by_target(_within(s, _limit(s, xp), xp), xp) - y[..., None]
-        delta = (1 + xp.sign(e)) / 2 - levels
+        delta = (1 + _sign(e, xp)) / 2 - levels
         return xp.sum(e * delta, axis=(-2, -1)), xp.reshape(delta, s.shape)
 
 

@@ -62,11 +62,11 @@ class Metric:
     suits: tuple[str, ...] = PROBLEMS
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier() or self.name in ("loss", "error"):
+        if not str(self.name).isidentifier() or self.name in ("loss", "error"):
             raise ValueError(
                 "a metric's name must be an identifier, and not loss or error, which are columns "
                 f"of their own; {self.name!r} is not: give a function defined with def, or a "
-                "Metric with a name"
+                "Metric with a name and a function (predictions, xp)"
             )
 
 

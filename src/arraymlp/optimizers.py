@@ -259,6 +259,11 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 
 
+def default_rate(rule: Optimizer) -> float:
+    """The learning rate where none is given: 0.05 for SGD; 0.001, Adam's own, for the others."""
+    return 0.05 if isinstance(rule, SGD) else 0.001
+
+
 def optimizer(name: str | Optimizer) -> Optimizer:
     """The optimiser of that name, with its default constants: one of ``OPTIMIZERS``.
 

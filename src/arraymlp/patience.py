@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from arraymlp._checks import each, lookup, plain, require_numbers
-
-HostArray: TypeAlias = np.ndarray[Any, Any]
+from arraymlp.backend import HostArray
 
 
 class Patience:

@@ -2,6 +2,8 @@
 
 import sys
 from contextlib import AbstractContextManager
+from math import nan
+from statistics import median
 from types import TracebackType
 from typing import Any
 
@@ -24,7 +26,8 @@ def epoch_line(record: dict[str, Any]) -> str:
 def _number(value: Any, form: str) -> str:
     """A number; of a population's K numbers, the median."""
     if isinstance(value, list):
-        return f"{sorted(value)[len(value) // 2]:{form}} (median of {len(value)})"
+        middle = median([v for v in value if v == v] or [nan])
+        return f"{middle:{form}} (median of {len(value)})"
     return f"{value:{form}}"
 
 

@@ -10,6 +10,7 @@ from arraymlp.findings import Finding
 from arraymlp.history import History, Record
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.probes import Measurement
+from arraymlp.schedules import Schedule
 from arraymlp.settings import Settings
 from arraymlp.step import State
 
@@ -33,7 +34,8 @@ class Run:
             holds their moving average.
         updates: how many steps the optimiser's state has seen; (K,) where members stopped early.
         best_epoch: with early stopping, the epoch whose weights the network has (one a member).
-        stopper: what early stopping keeps of a run that broke off.
+        schedule: the learning rate's, as it stands.
+        stopper: what early stopping has seen and keeps.
         comparable_from: position in the history of the first epoch with this data, validation and
             meaning of the loss; the diagnosis looks at no earlier one.
         position: minibatches done of an epoch that Ctrl-C broke off; 0 between epochs. The epoch's
@@ -58,6 +60,7 @@ class Run:
     learner: MultilayerPerceptron = field(default=None, repr=False)  # type: ignore[assignment]
     updates: Any = 0
     best_epoch: Any = None
+    schedule: Schedule = field(default_factory=Schedule, repr=False)
     stopper: Any = field(default=None, repr=False)  # a Stopper
 
     def __post_init__(self) -> None:
@@ -87,23 +90,23 @@ class Run:
         """Steps trained so far."""
         return int(self.history[-1]["step"]) if len(self.history) else 0
 
-    def whole_epochs(self) -> list[Record]:
-        """The records since data last changed, without those of epochs that were broken off."""
-        records: list[Record] = self.history[self.comparable_from :]
-        following = [*(r["epoch"] for r in records[1:]), self.next_epoch]
-        return [r for r, after in zip(records, following, strict=False) if r["epoch"] != after]
-
     def __repr__(self) -> str:
         interrupted = " (interrupted)" if self.interrupted else ""
         return f"<Run{interrupted} of {self.network!r}, {self.history!r}>"
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became NaN or infinite. ``run`` holds the network and history as they are."""
+    """The loss became NaN or infinite. ``run`` holds the network and history as they are.
+
+    With early stopping the network has the best weights again, where they are to be restored.
+    """
 
     def __init__(self, message: str, run: Run) -> None:
         super().__init__(message)
         self.run = run
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.run)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from arraymlp._checks import each, lookup, plain, require_numbers
-from arraymlp.patience import HostArray, Patience
+from arraymlp.backend import HostArray
+from arraymlp.metrics import METRICS, greater_is_better
+from arraymlp.patience import Patience
 
 Numbers = float | Sequence[float]
 
@@ -44,6 +46,9 @@ class Schedule:
 
     def observe(self, record: Mapping[str, Any]) -> None:
         """Be told of an epoch's record, once it is in the history."""
+
+    def compare_anew(self) -> None:
+        """Be told that coming records are of other data, and not to be compared with earlier."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,7 @@ class Adaptive(Schedule):
         patience: epochs to wait for an improvement, from 1.
         min_change: what an improvement is at least, from 0, in the figure's own unit.
         lowest: lower bound on the product of factors, from 0 to 1.
-        greater_is_better: None for a loss or an error, columns whose names end so: False.
+        greater_is_better: None for a loss, an error or a metric of this package.
     """
 
     monitor: str = "loss"
@@ -180,11 +185,16 @@ class Adaptive(Schedule):
         _keep(self, factor=_DECAY, lowest=_FRACTION, patience=None, min_change=None)
         greater = False if self.greater_is_better is None else self.greater_is_better
         Patience(self.monitor, self.patience, self.min_change, greater)  # refuses what is wrong
-        if self.greater_is_better is None and not self.monitor.endswith(("loss", "error")):
+        if self._greater is None:
             raise ValueError(
-                f"greater_is_better must be given for {self.monitor!r}: True or False is known "
-                "only for a column whose name ends in 'loss' or 'error'"
+                f"greater_is_better must be given for {self.monitor!r}, which is no loss, error or "
+                "metric of this package: True or False"
             )
+
+    @property
+    def _greater(self) -> bool | None:
+        given = self.greater_is_better
+        return greater_is_better(self.monitor, METRICS.values()) if given is None else given
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
         """Ones, as before the first epoch's end: what `begin` returns does the rest."""
@@ -199,8 +209,9 @@ class _Adapting(Schedule):
     """An `Adaptive` in a run: its factor so far, and its patience."""
 
     def __init__(self, rule: Adaptive) -> None:
-        greater = bool(rule.greater_is_better)
-        self._patience = Patience(rule.monitor, rule.patience, rule.min_change, greater)
+        greater = bool(rule._greater)
+        self._watched = rule.monitor, rule.patience, rule.min_change, greater
+        self._patience = Patience(*self._watched)
         self._change, self._lowest = each(rule.factor), each(rule.lowest)
         constants = (rule.factor, rule.lowest, rule.patience, rule.min_change)
         self._factor: HostArray = np.ones(np.broadcast(*map(each, constants)).shape)
@@ -210,6 +221,9 @@ class _Adapting(Schedule):
 
     def begin(self) -> Schedule:
         return deepcopy(self)  # a run that goes on has its own memory of what was
+
+    def compare_anew(self) -> None:
+        self._patience = Patience(*self._watched)
 
     def observe(self, record: Mapping[str, Any]) -> None:
         self._patience.observe(record)

@@ -1,7 +1,7 @@
 """Everything about a training run that is not data: its settings, their defaults and presets."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import inf
 from numbers import Integral
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from arraymlp.dropout import dropout
 from arraymlp.initializers import Initializer, initializer, normal
 from arraymlp.losses import Loss, loss
 from arraymlp.metrics import Metric, metric
-from arraymlp.optimizers import Optimizer, Values, optimizer
+from arraymlp.optimizers import AdamW, Optimizer, Values, default_rate, optimizer
 from arraymlp.patience import EarlyStopping, early_stopping
 from arraymlp.schedules import Schedule, schedule
 
@@ -45,7 +45,7 @@ class Settings:
     loss: str | Loss = "auto"
     initializer: str | Initializer | None = "auto"
     optimizer: str | Optimizer = "momentum"
-    learning_rate: Values = 0.05
+    learning_rate: Values | None = None
     schedule: str | Schedule = "constant"
     weight_decay: Values | None = None
     l2: Values = 0.0
@@ -91,6 +91,12 @@ class Settings:
         object.__setattr__(self, "metrics", found)
         if len({m.name for m in found}) < len(found):
             raise ValueError(f"metrics must have names of their own: {[m.name for m in found]}")
+        for given in values("class_weight", self.class_weight):
+            if not (given is None or isinstance(given, str | Mapping)):
+                raise ValueError(
+                    'class_weight must be {label: weight}, "balanced" or None (or one of these '
+                    f"for each member), not {given!r}"
+                )
         for name, (what, fits) in NUMBERS.items():
             if getattr(self, name) is not None:
                 require_numbers(name, getattr(self, name), what, fits)
@@ -101,7 +107,7 @@ class Settings:
         for seed in () if self.seed is None else values("seed", self.seed):
             _whole("seed", seed, 0)
         for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
-            if getattr(self, name) not in allowed:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise unknown(allowed, getattr(self, name), name)
         for name in ("shuffle", "drop_last", "training_error", "probes"):
             if not isinstance(getattr(self, name), bool | np.bool):
@@ -109,31 +115,42 @@ class Settings:
             object.__setattr__(self, name, bool(getattr(self, name)))
 
     @property
+    def rate(self) -> Values:
+        """The learning rate: as given, or else the optimiser's own."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return default_rate(optimizer(self.optimizer))
+
+    @property
     def decay(self) -> Values:
         """The decoupled weight decay: as given, or else the optimiser's own, which most lack."""
         if self.weight_decay is not None:
             return self.weight_decay
-        return getattr(optimizer(self.optimizer), "weight_decay", 0.0)
+        rule = optimizer(self.optimizer)
+        return rule.weight_decay if isinstance(rule, AdamW) else 0.0
 
     def require_members(self, members: int | None) -> None:
         """A ValueError where a setting has K values, but there are not K members, and the like."""
         own = {name: getattr(self, name) for name in (*NUMBERS, "class_weight")}
-        for part in (
-            optimizer(self.optimizer),
-            schedule(self.schedule),
-            self.dropout,
-            early_stopping(self.early_stopping),
-        ):
-            if is_dataclass(part):
+        rule, factor = optimizer(self.optimizer), schedule(self.schedule)
+        for part in (rule, factor, self.dropout, early_stopping(self.early_stopping)):
+            if type(part).__module__.startswith("arraymlp."):
                 own |= {f"{type(part).__name__}.{name}": v for name, v in vars(part).items()}
-        for name, value in own.items():
-            if isinstance(value, tuple) and len(value) != members:
+        counts = {name: len(v) for name, v in own.items() if isinstance(v, tuple)}
+        # How many members a rule of the user's own speaks for is seen in what it says.
+        one = np.ones((1, 1), dtype=int)
+        counts |= {repr(rule): np.size(v) for v in rule.hyper(one, one).values()}
+        counts |= {repr(factor): np.size(factor.begin().factors(one, 1))}
+        for name, n in counts.items():
+            if n not in (1, members) or (n == 1 and isinstance(own.get(name), tuple)):
                 there = f"there are {members} members" if members else "one network"
                 hint = "" if members else ": give as many seeds"
-                raise ValueError(f"{name} has {len(value)} values, but {there}{hint}")
-        if np.any(each(self.learning_rate) * each(self.decay) >= 1):
+                raise ValueError(f"{name} has {n} values, but {there}{hint}")
+        with np.errstate(over="ignore"):
+            too_much = np.any(each(self.rate) * each(self.decay) >= 1)
+        if too_much:
             raise ValueError(
-                f"learning_rate {self.learning_rate} times weight_decay {self.decay} must stay "
+                f"learning_rate {self.rate} times weight_decay {self.decay} must stay "
                 "below 1: every step would take all of each weight away, or more"
             )
 
@@ -144,6 +161,7 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """The settings in plain types, ready for JSON; no limit is None."""
         found = {
+            "learning_rate": self.rate,
             "optimizer": optimizer(self.optimizer),
             "schedule": schedule(self.schedule),
             "early_stopping": early_stopping(self.early_stopping),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from arraymlp._checks import is_number, values
+from arraymlp._checks import is_number, nearest, values
 from arraymlp.backend import Array, Backend
 from arraymlp.data import (
     Data,
@@ -15,7 +15,7 @@ from arraymlp.data import (
     with_class_weights,
 )
 from arraymlp.history import History
-from arraymlp.metrics import greater_is_better, require_suits
+from arraymlp.metrics import METRICS, greater_is_better, require_suits
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import optimizer
 from arraymlp.patience import early_stopping
@@ -31,7 +31,7 @@ def settings_for(given: dict[str, Any], preset: str, old: Any, before: Run | Non
     """The preset's settings or the earlier run's, with what was given in their place."""
     base = find_preset(preset)
     if old is None:
-        return base.updated(given)
+        return _filled(base.updated(given))
     if not isinstance(old, MultilayerPerceptron):
         raise ValueError(f"network must be a MultilayerPerceptron or a Run, not {type(old)}")
     fixed = ("hidden", "activation", "loss", "initializer", "seed", "dtype")
@@ -53,7 +53,12 @@ def settings_for(given: dict[str, Any], preset: str, old: Any, before: Run | Non
         "loss": old.loss,
         "dtype": old.dtype,
     }
-    return replace(base.updated({**given, **own}), seed=None, initializer=None)
+    return _filled(replace(base.updated({**given, **own}), seed=None, initializer=None))
+
+
+def _filled(settings: Settings) -> Settings:
+    """The settings with the learning rate that they mean."""
+    return replace(settings, learning_rate=settings.rate)
 
 
 def data_for(
@@ -92,6 +97,7 @@ def data_for(
 def _require_fit(settings: Settings, data: Data) -> None:
     """A ValueError where settings and data do not go together."""
     loss = data.y.loss
+    loss.require_sound()
     if loss.classifies == "no" and any(values("label_smoothing", settings.label_smoothing)):
         raise ValueError(f"label_smoothing needs classes, but {loss.name} has none")
     for metric in settings.metrics:
@@ -104,7 +110,9 @@ def _require_fit(settings: Settings, data: Data) -> None:
     for name, watcher in watchers:
         monitor = getattr(watcher, "monitor", None)
         if monitor is not None and monitor not in known:
-            hint = "; give validation=" if data.X_val is None else ""
+            stem = monitor.partition("_")[2]
+            hint = f"; metrics=[{stem!r}] adds it" if stem in METRICS else nearest(known, monitor)
+            hint = "; give validation=" if data.X_val is None else hint
             raise ValueError(
                 f"{name} watches {monitor!r}, but there will be only {', '.join(known)}{hint}"
             )
@@ -128,7 +136,8 @@ def start(data: Data, settings: Settings, place: Backend, old: MultilayerPercept
     averaged = any(values("weight_average", settings.weight_average))
     learner = network.copy() if averaged else network
     state = initial_state(learner, optimizer(settings.optimizer))
-    return Run(network, History(), place, settings, data, state, learner=learner)
+    factor = schedule(settings.schedule).begin()
+    return Run(network, History(), place, settings, data, state, learner=learner, schedule=factor)
 
 
 def _create(data: Data, settings: Settings, place: Backend) -> MultilayerPerceptron:
@@ -183,10 +192,16 @@ def take_up(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> None:
     names = ("batch_size", "drop_last", "shuffle", "window", "order_seed")
     if same_rows and all(getattr(now, name) == getattr(then, name) for name in names):
         run.position, run.met = before.position, mapped(moved, before.met)
+    if schedule(now.schedule) == schedule(then.schedule):
+        run.schedule = before.schedule.begin()
+        if not comparable:
+            run.schedule.compare_anew()
     fits = comparable and same_state and now.early_stopping == then.early_stopping
     fits = fits and (run.learner is run.network) == (before.learner is before.network)
     if before.stopper is not None and fits:
         run.stopper = before.stopper.copied(moved)
+        if not before.interrupted and before.position == 0:
+            run.stopper.restart()
 
 
 def stopper_for(run: Run) -> Stopper | None:

@@ -33,6 +33,8 @@ from arraymlp.losses import smoothed
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer
 
+SWITCHES = {"dropout", "label_smoothing", "gradient_clip", "l2", "shrink", "follow"}
+
 State: TypeAlias = list[tuple[Any, Any]]  # beside each layer: the state of its weights and its bias
 Step: TypeAlias = Callable[[MultilayerPerceptron, State, Minibatch, Hyper], tuple[State, Array]]
 Backpropagation: TypeAlias = Callable[
@@ -52,7 +54,9 @@ def initial_state(network: MultilayerPerceptron, optimizer: Optimizer) -> State:
 def mapped(change: Callable[..., Array], *states: Any) -> Any:
     """A nest of lists and tuples of arrays with every array changed alike; several in step."""
     if isinstance(states[0], list | tuple):
-        return type(states[0])(mapped(change, *parts) for parts in zip(*states, strict=True))
+        parts = [mapped(change, *part) for part in zip(*states, strict=True)]
+        kind = type(states[0])
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
     return None if states[0] is None else change(*states)
 
 
@@ -125,12 +129,12 @@ def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropag
 
 def _clipped(gradients: list[Gradients], most: Any, xp: Any) -> list[Gradients]:
     """The gradients, each member's scaled down together where their norm is above ``most``."""
-    parts = [a for both in gradients for a in both]
-    largest = float(xp.finfo(parts[0].dtype).smallest_normal)
-    for a in parts:
-        largest = xp.maximum(xp.max(xp.abs(a), axis=(-2, -1), keepdims=True), largest)
-    # (..., 1, 1): the norm over the largest entry, since the square of a huge one would overflow
-    norm = xp.sqrt(sum(xp.sum((a / largest) ** 2, axis=(-2, -1), keepdims=True) for a in parts))
+    parts = [xp.reshape(a, (*a.shape[:-2], 1, -1)) for both in gradients for a in both]
+    flat = xp.concat(parts, axis=-1)  # (..., 1, n_parameters)
+    tiny = float(xp.finfo(flat.dtype).smallest_normal)
+    largest = xp.maximum(xp.max(xp.abs(flat), axis=-1, keepdims=True), tiny)
+    # The norm over the largest entry: the square of a huge one would overflow.
+    norm = xp.sqrt(xp.sum((flat / largest) ** 2, axis=-1, keepdims=True))
     scale = xp.minimum(most / largest / norm, 1.0)
     return [Gradients(dw * scale, db * scale) for dw, db in gradients]
 

@@ -61,6 +61,11 @@ class Stopper:
         self.stopped = self.stopped | stops
         return bool(self.stopped.all())
 
+    def restart(self) -> None:
+        """Wait anew, in a run that goes on after its end; what is best so far stays so."""
+        self.patience.restart(np.ones_like(self.stopped))
+        self.stopped = np.zeros_like(self.stopped)
+
     def restore(self, run: Run) -> None:
         """Give each member what was kept of it; a member that has not stopped, only its best."""
         take = (self.epoch >= 0) & (self.stopped | self.settings.restore_best)

@@ -52,7 +52,7 @@ class Streamed:
         """
         from concurrent.futures import ThreadPoolExecutor
 
-        uploads = map(backend.upload_ahead, self._read(rows, first, at_once=rows))
+        uploads = map(backend.uploader(), self._read(rows, first, at_once=rows))
         with ThreadPoolExecutor(1, "arraymlp-reader") as reader:
             ahead = reader.submit(next, uploads, None)
             while (window := ahead.result()) is not None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from arraymlp.activations import Activation
-from arraymlp.backend import Array, Backend, is_device_array, resolve
+from arraymlp.backend import Array, Backend, HostArray, is_device_array, resolve
 from arraymlp.batching import Minibatch
 from arraymlp.data import epoch_batches
 from arraymlp.diagnosis import diagnose
@@ -29,10 +29,10 @@ from arraymlp.probes import Probes, shut_units
 from arraymlp.progress import Progress, progress_for
 from arraymlp.run import Callback, EpochEnd, NonFiniteLossError, Run, StepEnd
 from arraymlp.schedules import Schedule
-from arraymlp.schedules import schedule as find_schedule
 from arraymlp.settings import ClassWeight, Settings
 from arraymlp.start import data_for, settings_for, start, stopper_for, take_up
 from arraymlp.step import Step, averaging, choose_step
+from arraymlp.stopping import Stopper
 from arraymlp.threads import blas_threads
 
 
@@ -95,9 +95,10 @@ def train(
         loss: "auto" chooses by y's dtype and shape (see `arraymlp.inputs.targets`) and logs it.
         optimizer: "momentum" (SGD with momentum 0.9), "sgd", "nesterov", "adam", "adamw",
             "rmsprop", or an `SGD`, `Adam`, `AdamW` or `RMSProp` with constants of its own.
-        learning_rate: 0.05 (K).
+        learning_rate: 0.05 for SGD, 0.001 for the others (K).
         schedule: its factor step by step: "constant", "step", "exponential", "cosine" (with
-            warm-up), "inverse_scaling", "adaptive"; see `arraymlp.schedules.schedule`.
+            warm-up), "inverse_scaling", "adaptive"; see `arraymlp.schedules.schedule`. Its
+            fractions are of the whole run, earlier calls included.
         weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: 0,
             or what "adamw" has (K).
         l2: lambda of the penalty lambda/2 |W|^2, whose gradient lambda W is added to the
@@ -124,16 +125,17 @@ def train(
             Nothing is chosen by it unless early stopping or a schedule watches it.
         early_stopping: False; True stops 10 epochs after the best validation_loss and goes back to
             the weights of that epoch; the name of another figure; or an `EarlyStopping`. Of a
-            population each member stops on its own.
+            population each member stops on its own. A run that is broken off keeps the weights it
+            has, and goes on as if nothing had happened.
         metrics: names, such as "f1" (see `arraymlp.metrics.metric`), or functions
-            ``f(y, output, weight)`` on the device; of the validation rows, and of the training rows
-            with ``training_error``.
+            ``f(y, output, weight)`` on the device, which must not write to these; of the validation
+            rows, and of the training rows with ``training_error``.
         initializer: "auto", He for relu and its relatives, Glorot otherwise.
         reduction: "mean": the gradient is the minibatch's mean; "sum": its sum.
         shuffle: True: a new order of the rows each epoch.
         window: None; rows change places only within so many consecutive ones, rounded down to
-            whole minibatches. Of data larger than memory a window is also what is read at once,
-            by default 64 MiB.
+            whole minibatches, to one at least. Of data larger than memory a window is also what is
+            read at once, by default 64 MiB.
         drop_last: False; True leaves out the rows that do not fill the last minibatch.
         seed: 0, of initial weights and dropout. K seeds train a population of K networks at once.
             (A network that is given has dropout's masks of seed 0.)
@@ -178,9 +180,10 @@ def train(
 
 
 def _callables(callbacks: Iterable[Callback]) -> list[Callback]:
-    found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, str)
+    found: list[Any] = list(callbacks) if several else [callbacks]
     for callback in found:
-        if not callable(callback):
+        if not callable(callback) or isinstance(callback, type):
             raise ValueError(f"a callback must be a function, not {callback!r}")
     return found
 
@@ -200,9 +203,7 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
     first, earlier = run.next_epoch, len(run.history)
     per_epoch = n // size if settings.drop_last else -(-n // size)
     whole = run.steps_done - run.position  # steps of whole epochs
-    schedule = find_schedule(settings.schedule).begin()
-    for record in run.whole_epochs():
-        schedule.observe(record)
+    total = whole + settings.epochs * per_epoch
     stopper = stopper_for(run)
     step = choose_step(run.learner, find_optimizer(settings.optimizer), settings.reduction)
     if run.learner is not run.network:
@@ -211,7 +212,8 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
     if settings.probes:
         probes = Probes(data, place, run.steps_done, whole, first, settings.epochs, per_epoch)
         step = probes.wrap(step, run.learner, settings.reduction)
-    watching = [callback.on_step for callback in callbacks if hasattr(callback, "on_step")]
+    on_steps = [getattr(callback, "on_step", None) for callback in callbacks]
+    watching = [on_step for on_step in on_steps if callable(on_step)]
     shown = progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
     largest = size * max(layer.n_in * layer.n_out for layer in run.network.layers)
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
@@ -223,8 +225,8 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
     ):
         for epoch in range(first, first + settings.epochs):
             started = perf_counter()
-            left, done = per_epoch - run.position, run.steps_done
-            rate = rates(settings, schedule, done, left, whole + settings.epochs * per_epoch)
+            left = per_epoch - run.position
+            rate = rates(settings, run.schedule, run.steps_done, left, total)
             hyper = epoch_hyper(settings, run.learner, rate, run.updates, epoch, run.position)
             batches = epoch_batches(data, settings, place, epoch, run.position)
             with closing(batches):
@@ -234,36 +236,41 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
                 break
             run.position = (run.position + steps) % per_epoch
             run.updates = run.updates + steps
-            total, weight = run.met
-            figures = _read({"loss": total / weight, **_evaluations(run)}, run, probes)
-            seconds = perf_counter() - started
-            record = {
-                "epoch": epoch,
-                "step": done + steps,
-                "learning_rate": np.resize(rate[steps - 1], run.shape).tolist(),
-                **figures,
-                "seconds": seconds,
-                "samples_per_s": rows / seconds,
-            }
+            record = _record(run, epoch, steps, rate[steps - 1], probes)
+            record["seconds"] = perf_counter() - started
+            record["samples_per_s"] = rows / record["seconds"]
             run.history.records.append(record)
             if run.position == 0:
                 run.met = 0.0, 0.0
-                schedule.observe(record)
+                run.schedule.observe(record)
                 if stopper is not None:
                     stopped |= stopper.observe(record, run)
             event = EpochEnd(record, epoch - first + 1, settings.epochs, run.network, run.history)
             answers = [callback(event) for callback in (shown.update, *callbacks)]
-            _require_finite(run, steps)
+            if run.position == 0:
+                _require_finite(run, steps, stopper)
             if stopped or interrupt.requested or any(_is_true(answer) for answer in answers):
                 break
         run.interrupted = interrupt.requested
-        run.stopper = stopper if run.interrupted or run.position else None
+        run.stopper = stopper
         if len(run.history) > earlier:
             run.best_epoch = None
-            if stopper is not None and run.stopper is None:
+            if stopper is not None and not run.interrupted and run.position == 0:
                 stopper.restore(run)
         if probes is not None:
             run.shut_units = shut_units(run.network, data.X, place, settings.window)
+
+
+def _record(run: Run, epoch: int, steps: int, rate: HostArray, probes: Probes | None) -> Record:
+    """The epoch's record, and with it the epoch's one transfer from the device."""
+    total, weight = run.met
+    figures = _read({"loss": total / weight, **_evaluations(run)}, run, probes)
+    return {
+        "epoch": epoch,
+        "step": run.steps_done + steps,
+        "learning_rate": np.resize(rate, run.shape).tolist(),
+        **figures,
+    }
 
 
 def _is_true(answer: Any) -> bool:
@@ -334,8 +341,8 @@ def _read(figures: dict[str, Array], run: Run, probes: Probes | None) -> Record:
     return dict(zip(figures, values, strict=False))
 
 
-def _require_finite(run: Run, steps: int) -> None:
-    """Stop where no member's loss is finite any more."""
+def _require_finite(run: Run, steps: int, stopper: Stopper | None) -> None:
+    """Stop where no member's loss is finite any more; with what early stopping kept, if it did."""
     record = run.history[-1]
     if np.isfinite(record["loss"]).any():
         return
@@ -348,6 +355,8 @@ def _require_finite(run: Run, steps: int) -> None:
     weights = where if layers else "all weights are still finite"
     members = f" in all {run.network.members} members" if run.network.members else ""
     last = record["step"]
+    if stopper is not None:
+        stopper.restore(run)
     run.findings = diagnose(run)
     raise NonFiniteLossError(
         f"the loss became {np.ravel(record['loss'])[0]}{members} in epoch {record['epoch']} "

@@ -1,0 +1,93 @@
+"""The step's own parts: nests of state, entries of hyper, and what a GPU would have to wait for."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import arraymlp
+from arraymlp import Backend, losses
+from arraymlp.step import mapped
+from test_training import train
+
+SOURCE = Path(arraymlp.__file__).parent
+
+
+class Two(NamedTuple):
+    a: Any
+    b: Any
+
+
+def test_a_nest_keeps_its_kinds() -> None:
+    nest = [(Two(1, None), (2,)), ([3], None)]
+    found = mapped(lambda a: 10 * a, nest)
+    assert found == [(Two(10, None), (20,)), ([30], None)]
+    assert isinstance(found[0][0], Two)
+    assert mapped(lambda a, b: a - b, found, nest) == [(Two(9, None), (18,)), ([27], None)]
+
+
+@dataclass(frozen=True)
+class Milestones(arraymlp.Schedule):
+    """A schedule of the user's own, whose tuple is not one value a member."""
+
+    at: tuple[int, ...] = (2, 4, 5)
+
+    def factors(self, steps: Any, n_steps: int) -> Any:
+        return 0.5 ** np.searchsorted(self.at, steps, side="right")
+
+
+@pytest.mark.parametrize("seed", [0, (0, 1)])
+def test_a_schedule_of_ones_own_may_have_a_tuple(seed: Any) -> None:
+    rates = train(schedule=Milestones(), seed=seed, learning_rate=0.8, epochs=2).history
+    np.testing.assert_allclose(rates["learning_rate"][-1], 0.1)
+
+
+class Greedy(arraymlp.SGD):
+    """An optimiser whose constant has the name of one of the step's own entries."""
+
+    def hyper(self, learning_rate: Any, t: Any) -> Mapping[str, Any]:
+        return {**super().hyper(learning_rate, t), "l2": 0.5}
+
+
+def test_an_optimizers_constants_must_not_switch_features_on() -> None:
+    with pytest.raises(ValueError, match="must not call a constant l2"):
+        train(optimizer=Greedy())
+
+
+DEVICE_CODE = "activations dropout layer losses metrics network optimizers step".split()
+
+
+@pytest.mark.parametrize("module", DEVICE_CODE)
+def test_nothing_is_used_for_which_cupy_waits(module: str) -> None:
+    # array-api-compat's versions of these assign by a mask, or have data-dependent shapes.
+    text = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
+    assert not re.findall(r"xp\.(sign|clip|nonzero|unique\w*|argwhere)\b", text)
+
+
+def test_a_losss_constants_are_uploaded_once(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = backend.asarray(np.zeros((3, 4, 2)), "float32")
+    y = backend.asarray(np.ones((4, 2)), "float32")
+    loss = losses.Huber((0.5, 1.0, 2.0))
+    monkeypatch.setattr(losses, "_UPLOADED", {})
+    first, _ = loss(s, y)
+    second, _ = loss(s, y)
+    assert len(losses._UPLOADED) == 1
+    np.testing.assert_array_equal(backend.to_numpy(first), backend.to_numpy(second))
+
+
+@pytest.mark.parametrize("size", [1e37, 1e-42])
+def test_weights_too_large_or_small_to_add_up_are_refused(size: float) -> None:
+    with pytest.raises(ValueError, match="weigh by numbers nearer to 1"):
+        train(sample_weight=np.full(24, size), dtype="float32")
+
+
+def test_adams_kin_have_a_learning_rate_of_their_own() -> None:
+    assert train(epochs=0, optimizer="adam").settings.learning_rate == 0.001
+    assert train(epochs=0, optimizer="nesterov").settings.learning_rate == 0.05
+    assert train(epochs=0, optimizer="adam", learning_rate=0.3).settings.learning_rate == 0.3
