@@ -58,7 +58,16 @@ def test_an_optimizers_constants_must_not_switch_features_on() -> None:
         train(optimizer=Greedy())
 
 
-DEVICE_CODE = "activations dropout layer losses metrics network optimizers step".split()
+DEVICE_CODE = [
+    "activations",
+    "dropout",
+    "layer",
+    "losses",
+    "metrics",
+    "network",
+    "optimizers",
+    "step",
+]
 
 
 @pytest.mark.parametrize("module", DEVICE_CODE)
