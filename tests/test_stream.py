@@ -66,7 +66,6 @@ class Sliced:
 ARRAYS: dict[str, Callable[[Path, np.ndarray], Any]] = {
     "memmap": memmap,
     "part of a memmap": lambda path, values: memmap(path, np.insert(values, 0, 7, axis=1))[:, 1:],
-    "HDF5": hdf5,
     "Zarr": lambda path, values: Sliced(values, (4, 2)),
     "unchunked": lambda path, values: Sliced(values),
 }
@@ -125,7 +124,10 @@ def assert_windows(windows: Iterable[Any], expected: np.ndarray, backend: Backen
 # Equal to data in memory
 
 
-@pytest.mark.parametrize("source", ["float32", "float64", "uint8", ">f4", "bool"])
+DTYPES = pytest.mark.parametrize("source", ["float32", "float64", "uint8", ">f4", "bool"])
+
+
+@DTYPES
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_windows_hold_what_the_array_holds(
     kind: str, source: str, backend: Backend, tmp_path: Path
@@ -134,6 +136,15 @@ def test_windows_hold_what_the_array_holds(
     streamed = stream(ARRAYS[kind](tmp_path, values), "float32")
     assert (streamed.shape, streamed.ndim) == ((N, WIDTH), 2)
     assert_windows(streamed.windows(backend, ROWS), values.astype("float32"), backend)
+
+
+@DTYPES
+def test_windows_hold_what_an_hdf5_array_holds(
+    source: str, numpy_backend: Backend, tmp_path: Path
+) -> None:
+    values = X.astype(source)
+    windows = stream(hdf5(tmp_path, values), "float32").windows(numpy_backend, ROWS)
+    assert_windows(windows, values.astype("float32"), numpy_backend)
 
 
 @pytest.mark.parametrize("sizes", [(23,), (5, 5, 5, 5, 3), (1,) * 23, (7, 1, 1, 14), (4, 12, 7)])
