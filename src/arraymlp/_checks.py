@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from math import inf
 from numbers import Real
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -58,18 +59,31 @@ def each(value: Any) -> Any:
     return np.asarray(value, dtype=float) if isinstance(value, tuple) else float(value)
 
 
-def require_numbers(name: str, value: Any, what: str, allowed: Callable[[Any], bool]) -> None:
-    """A ValueError unless the setting's one value, or each of K, is a number and ``allowed``.
+class Rule(NamedTuple):
+    """What a number must be, in words, and whether one is."""
 
-    Args:
-        name: of the setting.
-        value: as `plain` leaves it.
-        what: it must be, in words: "a positive number".
-        allowed: whether a number may be.
-    """
+    what: str
+    allows: Callable[[Any], bool]
+
+
+POSITIVE = Rule("a positive number", lambda v: 0 < v < inf)
+NOT_NEGATIVE = Rule("a number from 0", lambda v: 0 <= v < inf)
+PROBABILITY = Rule("from 0 up to but not 1", lambda v: 0 <= v < 1)
+
+
+def require_numbers(name: str, value: Any, rule: Rule) -> None:
+    """A ValueError unless a setting's one value, or each of K, as `plain` leaves it, obeys."""
     for v in values(name, value):
-        if not is_number(v) or not allowed(v):
-            raise ValueError(f"{name} must be {what}, not {v!r}")
+        if not is_number(v) or not rule.allows(v):
+            raise ValueError(f"{name} must be {rule.what}, not {v!r}")
+
+
+def keep_numbers(instance: Any, **rules: Rule) -> None:
+    """Store attributes of a frozen dataclass as Python's numbers, K in a tuple, and check them."""
+    for name, rule in rules.items():
+        value = plain(getattr(instance, name))
+        object.__setattr__(instance, name, value)
+        require_numbers(name, value, rule)
 
 
 def outside() -> int:

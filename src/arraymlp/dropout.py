@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from arraymlp._checks import plain, require_numbers
+from arraymlp._checks import PROBABILITY, plain, require_numbers
 from arraymlp.backend import Array
 
 
@@ -33,7 +33,7 @@ class Dropout:
             rate = plain(getattr(self, name))
             object.__setattr__(self, name, rate)
             what = "dropout" if name == "hidden" else "input dropout"
-            require_numbers(what, rate, "from 0 up to but not 1", lambda p: 0 <= p < 1)
+            require_numbers(what, rate, PROBABILITY)
 
 
 def dropout(value: "float | Sequence[float] | Dropout") -> Dropout:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import array_api_compat
 
-from arraymlp._checks import is_number, lookup, plain, require_numbers
+from arraymlp._checks import POSITIVE, is_number, keep_numbers, lookup, plain
 from arraymlp.activations import ACTIVATIONS
 from arraymlp.backend import Array, array_namespace
 
@@ -218,9 +218,7 @@ class Huber(Loss):
     name = "huber"
 
     def __post_init__(self) -> None:
-        threshold = plain(self.threshold)
-        require_numbers("threshold", threshold, "a positive number", lambda d: 0 < d < inf)
-        object.__setattr__(self, "threshold", threshold)
+        keep_numbers(self, threshold=POSITIVE)
 
     @property
     def members(self) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from arraymlp._checks import each, lookup, plain, require_numbers, values
+from arraymlp._checks import NOT_NEGATIVE, POSITIVE, PROBABILITY, each, keep_numbers, lookup, values
 from arraymlp.backend import Array
 
 Hyper = Mapping[str, Any]
@@ -43,10 +43,6 @@ class Optimizer(Protocol):
         ...
 
 
-def _fraction(value: Any) -> bool:
-    return bool(0 <= value < 1)
-
-
 @dataclass(frozen=True)
 class SGD:
     """Stochastic gradient descent, plain or with momentum.
@@ -70,8 +66,7 @@ class SGD:
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "momentum", plain(self.momentum))
-        require_numbers("momentum", self.momentum, "from 0 up to but not 1", _fraction)
+        keep_numbers(self, momentum=PROBABILITY)
         if self.nesterov and not any(values("momentum", self.momentum)):
             raise ValueError("nesterov needs a momentum above 0, such as 0.9")
 
@@ -130,11 +125,7 @@ class Adam:
     epsilon_hat: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("beta1", "beta2", "epsilon"):
-            object.__setattr__(self, name, plain(getattr(self, name)))
-        require_numbers("beta1", self.beta1, "from 0 up to but not 1", _fraction)
-        require_numbers("beta2", self.beta2, "from 0 up to but not 1", _fraction)
-        require_numbers("epsilon", self.epsilon, "a positive number", _positive)
+        keep_numbers(self, beta1=PROBABILITY, beta2=PROBABILITY, epsilon=POSITIVE)
 
     def hyper(self, learning_rate: Any, t: Any) -> Hyper:
         """The paper's constants, with both bias corrections folded into rate and epsilon."""
@@ -172,10 +163,6 @@ class Adam:
         return parameter, (m, v)
 
 
-def _positive(value: Any) -> bool:
-    return bool(0 < value < float("inf"))
-
-
 @dataclass(frozen=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov, Hutter 2019): w <- w - eta lambda w first.
@@ -190,12 +177,7 @@ class AdamW(Adam):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "weight_decay", plain(self.weight_decay))
-        require_numbers("weight_decay", self.weight_decay, "a number from 0", _not_negative)
-
-
-def _not_negative(value: Any) -> bool:
-    return bool(0 <= value < float("inf"))
+        keep_numbers(self, weight_decay=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)
@@ -215,10 +197,7 @@ class RMSProp:
     epsilon: Values = 1e-8
 
     def __post_init__(self) -> None:
-        for name in ("rho", "epsilon"):
-            object.__setattr__(self, name, plain(getattr(self, name)))
-        require_numbers("rho", self.rho, "from 0 up to but not 1", _fraction)
-        require_numbers("epsilon", self.epsilon, "a positive number", _positive)
+        keep_numbers(self, rho=PROBABILITY, epsilon=POSITIVE)
 
     def hyper(self, learning_rate: Any, t: Any) -> Hyper:
         """Learning rate, rho and epsilon."""

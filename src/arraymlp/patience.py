@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp._checks import each, lookup, plain, require_numbers
+from arraymlp._checks import NOT_NEGATIVE, Rule, each, lookup, plain, require_numbers
 from arraymlp.backend import HostArray
+
+EPOCHS = Rule(
+    "a whole number of epochs from 1 (with a patience of 0 every epoch, better or not, would be "
+    "one too many)",
+    lambda n: n >= 1 and isinstance(n, Integral),
+)
 
 
 class Patience:
@@ -57,14 +63,8 @@ class Patience:
             raise ValueError(
                 f"monitor must be the name of a column of the history, not {monitor!r}"
             )
-        require_numbers(
-            "patience",
-            epochs,
-            "a whole number of epochs from 1 (with a patience of 0 every epoch, better or not, "
-            "would be one too many)",
-            lambda n: n >= 1 and isinstance(n, Integral),
-        )
-        require_numbers("min_change", min_change, "a number from 0", lambda c: 0 <= c < inf)
+        require_numbers("patience", epochs, EPOCHS)
+        require_numbers("min_change", min_change, NOT_NEGATIVE)
         if not isinstance(greater_is_better, bool | np.bool):
             raise ValueError(f"greater_is_better must be True or False, not {greater_is_better!r}")
         self.monitor = monitor

@@ -8,19 +8,19 @@ rounded up to whole steps, so that three thirds of a run are never shorter than 
 which is too easily taken for one step.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from arraymlp._checks import each, lookup, plain, require_numbers
+from arraymlp._checks import NOT_NEGATIVE, POSITIVE, Rule, each, keep_numbers, lookup
 from arraymlp.backend import HostArray
 from arraymlp.metrics import METRICS, greater_is_better
-from arraymlp.patience import Patience
+from arraymlp.patience import EPOCHS, Patience
 
 Numbers = float | Sequence[float]
 
@@ -147,7 +147,7 @@ class InverseScaling(Schedule):
     every: Numbers = 1
 
     def __post_init__(self) -> None:
-        _keep(self, power=_POSITIVE, every=_DURATION)
+        _keep(self, power=POSITIVE, every=_DURATION)
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
         """By the formula above."""
@@ -182,7 +182,7 @@ class Adaptive(Schedule):
     greater_is_better: bool | None = None
 
     def __post_init__(self) -> None:
-        _keep(self, factor=_DECAY, lowest=_FRACTION, patience=None, min_change=None)
+        _keep(self, factor=_DECAY, lowest=_FRACTION, patience=EPOCHS, min_change=NOT_NEGATIVE)
         greater = False if self.greater_is_better is None else self.greater_is_better
         Patience(self.monitor, self.patience, self.min_change, greater)  # refuses what is wrong
         if self._greater is None:
@@ -233,31 +233,24 @@ class _Adapting(Schedule):
         self._patience.restart(due)
 
 
-_Rule = tuple[str, Callable[[Any], bool]]  # what a number must be, and whether one is
 _OR_FRACTION = "or a fraction of the run between 0 and 1"
-_DURATION: _Rule = (
+_DURATION = Rule(
     f"a whole number of steps from 1, {_OR_FRACTION}",
     lambda v: 0 < v < 1 or (v >= 1 and isinstance(v, Integral)),
 )
-_DURATION_OR_0: _Rule = (
+_DURATION_OR_0 = Rule(
     f"a whole number of steps from 0, {_OR_FRACTION}",
     lambda v: 0 < v < 1 or (v >= 0 and isinstance(v, Integral)),
 )
-_DECAY: _Rule = ("a number above 0 and up to 1", lambda v: 0 < v <= 1)
-_FRACTION: _Rule = ("a number from 0 to 1", lambda v: 0 <= v <= 1)
-_POSITIVE: _Rule = ("a positive number", lambda v: 0 < v < inf)
+_DECAY = Rule("a number above 0 and up to 1", lambda v: 0 < v <= 1)
+_FRACTION = Rule("a number from 0 to 1", lambda v: 0 <= v <= 1)
 
 
-def _keep(schedule: Schedule, **rules: _Rule | None) -> None:
-    """Store constants as Python's numbers, K in a tuple, and check them (None: done elsewhere)."""
-    counts = {}
-    for name, rule in rules.items():
-        value = plain(getattr(schedule, name))
-        object.__setattr__(schedule, name, value)
-        if rule is not None:
-            require_numbers(name, value, *rule)
-        if isinstance(value, tuple):
-            counts[name] = len(value)
+def _keep(schedule: Schedule, **rules: Rule) -> None:
+    """Store and check the constants; those with values for members must have equally many."""
+    keep_numbers(schedule, **rules)
+    own = {name: getattr(schedule, name) for name in vars(schedule)}
+    counts = {name: len(value) for name, value in own.items() if isinstance(value, tuple)}
     if len(set(counts.values())) > 1:
         given = ", ".join(f"{n} for {name}" for name, n in counts.items())
         raise ValueError(f"constants need as many values as there are members, not {given}")

@@ -1,6 +1,6 @@
 """Everything about a training run that is not data: its settings, their defaults and presets."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf
 from numbers import Integral
@@ -8,7 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from arraymlp._checks import each, lookup, plain, require_numbers, unknown, values
+from arraymlp._checks import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    Rule,
+    each,
+    keep_numbers,
+    lookup,
+    plain,
+    unknown,
+    values,
+)
 from arraymlp.activations import Activation, activation
 from arraymlp.dropout import dropout
 from arraymlp.initializers import Initializer, initializer, normal
@@ -21,13 +32,13 @@ from arraymlp.schedules import Schedule, schedule
 ClassWeight = Mapping[int, float] | Literal["balanced"] | None
 
 # The settings that are a number, or K of them, one a member: what each must be.
-NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "learning_rate": ("a positive number", lambda v: 0 < v < inf),
-    "weight_decay": ("a number from 0", lambda v: 0 <= v < inf),
-    "l2": ("a number from 0", lambda v: 0 <= v < inf),
-    "gradient_clip": ("a positive number", lambda v: v > 0),
-    "weight_average": ("from 0 up to but not 1", lambda v: 0 <= v < 1),
-    "label_smoothing": ("from 0 up to but not 1", lambda v: 0 <= v < 1),
+NUMBERS = {
+    "learning_rate": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "l2": NOT_NEGATIVE,
+    "gradient_clip": Rule("a positive number", lambda v: v > 0),
+    "weight_average": PROBABILITY,
+    "label_smoothing": PROBABILITY,
 }
 REDUCTIONS = ("mean", "sum")
 DTYPES = ("float32", "float64")
@@ -69,7 +80,7 @@ class Settings:
     probes: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "activation", "seed", "class_weight", *NUMBERS):
+        for name in ("hidden", "activation", "seed", "class_weight"):
             # an array or list of values: a tuple
             object.__setattr__(self, name, plain(getattr(self, name)))
         if not isinstance(self.hidden, tuple):
@@ -91,15 +102,14 @@ class Settings:
         object.__setattr__(self, "metrics", found)
         if len({m.name for m in found}) < len(found):
             raise ValueError(f"metrics must have names of their own: {[m.name for m in found]}")
-        for given in values("class_weight", self.class_weight):
-            if not (given is None or isinstance(given, str | Mapping)):
+        for weights in values("class_weight", self.class_weight):
+            if not (weights is None or isinstance(weights, str | Mapping)):
                 raise ValueError(
                     'class_weight must be {label: weight}, "balanced" or None (or one of these '
-                    f"for each member), not {given!r}"
+                    f"for each member), not {weights!r}"
                 )
-        for name, (what, fits) in NUMBERS.items():
-            if getattr(self, name) is not None:
-                require_numbers(name, getattr(self, name), what, fits)
+        given = {name: rule for name, rule in NUMBERS.items() if getattr(self, name) is not None}
+        keep_numbers(self, **given)
         for name, least in (("epochs", 0), ("batch_size", 1), ("order_seed", 0), ("window", 1)):
             if getattr(self, name) is not None or name != "window":
                 _whole(name, getattr(self, name), least)
