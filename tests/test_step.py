@@ -100,3 +100,37 @@ def test_adams_kin_have_a_learning_rate_of_their_own() -> None:
     assert train(epochs=0, optimizer="adam").settings.learning_rate == 0.001
     assert train(epochs=0, optimizer="nesterov").settings.learning_rate == 0.05
     assert train(epochs=0, optimizer="adam", learning_rate=0.3).settings.learning_rate == 0.3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"learning_rate": [0.1]},
+        {"dropout": [0.5]},
+        {"optimizer": arraymlp.Adam(beta1=[0.8])},
+        {"schedule": arraymlp.Cosine(final=[0.1])},
+        {"class_weight": ["balanced"]},
+        {"early_stopping": arraymlp.EarlyStopping("loss", patience=[3])},
+    ],
+)
+def test_a_population_of_one_may_have_lists_of_one(given: dict[str, Any]) -> None:
+    one = {k: v[0] if isinstance(v, list) else v for k, v in given.items()}
+    if not isinstance(next(iter(given.values())), list):
+        one = {}
+    run = train(seed=[0], **given)
+    assert run.network.members == 1
+    if one:
+        alone = train(**one)
+        for a, b in zip(run.network.layers, alone.network.layers, strict=True):
+            np.testing.assert_array_equal(a.weights[0], b.weights)
+
+
+def test_float64_is_never_cut_short_in_silence() -> None:
+    pytest.importorskip("jax")
+    run = train(dtype="float64")
+    for move in (
+        lambda: arraymlp.train(network=run, backend="jax", epochs=1),
+        lambda: run.network.to("jax"),
+    ):
+        with pytest.raises(ValueError, match=r"jax.* has no float64"):
+            move()

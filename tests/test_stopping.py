@@ -423,3 +423,35 @@ def test_an_adaptive_rate_goes_on_from_where_it_was() -> None:
     np.testing.assert_allclose(run.history["learning_rate"], [0.1, *rates[:2]])
     further = go_on(run, epochs=1, validation=problems.labels())
     assert further.history[-1]["learning_rate"] == pytest.approx(rates[2])
+
+
+def test_going_on_from_a_diverged_run_knows_what_was_best() -> None:
+    X, y = problems.numbers()
+    with pytest.raises(arraymlp.NonFiniteLossError) as caught:
+        train(X, y, epochs=20, early_stopping="loss", schedule=Falling())
+    run = caught.value.run
+    further = go_on(run, epochs=1, schedule="constant", learning_rate=1.0)
+    assert further.history[-1]["loss"] > run.history[run.best_epoch]["loss"]
+    assert_same_bits(further.network, run.network)
+    assert further.best_epoch == run.best_epoch
+
+
+@pytest.mark.parametrize("before_the_end", [0, 1])
+def test_an_interrupt_at_an_epochs_end_makes_no_epoch_more(
+    before_the_end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"early_stopping": EarlyStopping(patience=2), "epochs": 30, "learning_rate": 0.3}
+    whole = trained(**given)
+    steps = (len(whole.history) - before_the_end) * 3
+    interrupt_after(monkeypatch, steps)
+    broken = trained(**given)
+    assert broken.interrupted
+    monkeypatch.undo()
+    nothing = go_on(broken, epochs=0)  # it keeps the patience, or ends what had ended
+    for run in (
+        go_on(broken, epochs=20),
+        go_on(nothing, epochs=20) if before_the_end else nothing,
+    ):
+        assert len(run.history) == len(whole.history)
+        assert run.best_epoch == whole.best_epoch
+        assert_same_bits(run.network, whole.network)

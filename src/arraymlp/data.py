@@ -246,7 +246,7 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
         factors = np.stack([_factors(one, data.y.classes, counts) for one in members], axis=-1)
         factors = factors if isinstance(given, tuple) else factors[:, 0]
 
-    def of(t: Targets | None, whose: str) -> Any:
+    def of(t: Targets | None, whose: str, rows: int | None = None) -> Any:
         if t is None or (factors is None and t.weight is None):
             return t if t is None else replace(t, loss_weight=None)
         found = t.weight
@@ -259,7 +259,7 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
             if w is None:
                 continue
             with np.errstate(over="ignore"):
-                total = place.to_numpy(place.xp.sum(w, axis=0))
+                total = place.to_numpy(place.xp.sum(w[:rows, ...], axis=0))
             if not (total > 0).all():
                 raise ValueError(f"{name} is 0 for every sample of the {whose} data")
             if not ((total > 1e-30) & (total < 1e30)).all():
@@ -269,7 +269,10 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
                 )
         return replace(t, loss_weight=found)
 
-    return replace(data, y=of(data.y, "training"), y_val=of(data.y_val, "validation"))
+    n, cut = data.X.shape[0], settings.drop_last and not settings.shuffle
+    trained_on = n - n % settings.batch_size if cut else n
+    y, y_val = of(data.y, "training", trained_on), of(data.y_val, "validation")
+    return replace(data, y=y, y_val=y_val)
 
 
 def _times(a: Array, b: Array) -> Array:

@@ -17,7 +17,9 @@ from arraymlp.backend import Array
 
 @dataclass(frozen=True)
 class Dropout:
-    """How much of each layer's input is dropped in training.
+    """How much of each layer's input is dropped in training (Srivastava et al. 2014).
+
+    An input is multiplied by 0 with probability p, and else by 1 / (1 - p).
 
     Attributes:
         hidden: probability that a hidden unit's output is dropped, from 0 up to but not 1; or K

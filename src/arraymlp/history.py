@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 Record = dict[str, Any]
+WIDE = 20  # a loss that falls to less than one part in so many is drawn on a logarithmic axis
 
 
 class History:
     """One record an epoch: a mapping from names to numbers (to lists of K for a population).
 
     ``history["loss"]`` is that column, ``history[-1]`` the last record, ``history[-3:]`` the last
-    three, ``len(history)`` the number of epochs. The columns that `train` writes:
+    three, ``len(history)`` the number of epochs (an epoch that was broken off has a record of each
+    part, the last of the whole). The columns that `train` writes:
 
     ================ ==============================================================================
     epoch            from 0
     step             steps done at its end
     learning_rate    at its end
-    loss             mean loss of a sample as the epoch's minibatches met it: weights changing, with
-                     dropout and label smoothing
+    loss             mean loss of a sample as the epoch's minibatches met it: weights changing (and
+                     not averaged), with dropout and label smoothing
     training_loss,   over all training rows with the weights at the epoch's end; where asked for
     training_error
     validation_loss, over the validation rows; where there are any. An error is the fraction of
@@ -116,6 +118,9 @@ class History:
             for name in names:
                 _draw(ax, self["epoch"], self[name], name.replace("_", " "))
             ax.set(xlabel="epoch", ylabel=what.replace("_", " "))
+            low, high = ax.dataLim.intervaly
+            if what == "loss" and 0 < low < high / WIDE:
+                ax.set_yscale("log")
             ax.legend()
         return axes
 

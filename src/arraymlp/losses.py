@@ -23,8 +23,8 @@ from arraymlp.backend import Array, array_namespace
 class Loss:
     """What a network's last layer means, and how wrong it is.
 
-    A loss of your own is a subclass with a name and a ``value_and_delta``. Losses are equal where
-    class and parameters are.
+    A loss of your own is a subclass with a name and a ``value_and_delta``; `save` refuses it, since
+    `load` could not find it again. Losses are equal where class and parameters are.
 
     Attributes:
         name: the name it is looked up and saved by.
@@ -251,7 +251,8 @@ def _constants(values: Any, s: Array, xp: Any) -> Array:
 class Quantile(Loss):
     """Quantiles of the targets, several at once, by the pinball loss (Koenker, Bassett 1978).
 
-    For each column of y there is an output for each level t, all of a column side by side. With
+    For each column of y there is an output for each level t: (n_columns * n_levels) outputs, the
+    levels of the first column first. With
     e = s - y, the loss is the sum over columns and levels of (1 - t) e where e > 0, of -t e where
     e < 0. The outputs are in ascending order, so that they never cross (Chernozhukov,
     Fernandez-Val, Galichon 2010); the loss is of the logits as they are.

@@ -153,8 +153,13 @@ class MultilayerPerceptron:
         return self._with_parameters(lambda a: backend.asarray(a, copy=True))
 
     def to(self, backend: str | Backend, device: Any = None) -> Self:
-        """A copy of the network on another backend, named as for `resolve`."""
+        """A copy of the network on another backend, named as for `resolve`.
+
+        Raises:
+            ValueError: that backend has not the parameters' dtype.
+        """
         here, there = self.backend, resolve(backend, device)
+        there.dtype(self.dtype)  # JAX without 64 bits would cut float64 short
         if here == there:
             return self.copy()
         return self._with_parameters(lambda a: there.asarray(here.to_numpy(a), copy=True))

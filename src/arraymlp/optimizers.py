@@ -53,9 +53,10 @@ class SGD:
         w <- w + v                  (momentum: Polyak 1964)
         w <- w + mu v - eta g       (Nesterov, as in Sutskever et al. 2013)
 
-    There are two conventions. Here the velocity holds the last change of the weights, as in
-    scikit-learn and Sutskever; PyTorch keeps v / -eta instead. They are the same as long as the
-    learning rate is constant; when it falls, the velocity gathered here is not scaled down with it.
+    There are two conventions. Here the learning rate is inside the velocity (which without Nesterov
+    is the last change of the weights), as in scikit-learn and Sutskever; PyTorch keeps v / -eta
+    instead. They are the same as long as the learning rate is constant; when it falls, the velocity
+    gathered here is not scaled down with it.
 
     Attributes:
         momentum: mu, from 0 up to but not 1; or K values, one a member.
@@ -104,8 +105,8 @@ class Adam:
     In step t, with gradient g, learning rate eta, and m and v that start at 0:
 
         m <- beta1 m + (1 - beta1) g,    v <- beta2 v + (1 - beta2) g^2
-        w <- w - eta m_hat / (sqrt(v_hat) + epsilon)
         m_hat = m / (1 - beta1^t),       v_hat = v / (1 - beta2^t)
+        w <- w - eta m_hat / (sqrt(v_hat) + epsilon)
 
     That is algorithm 1 of the paper, and PyTorch. scikit-learn and TensorFlow follow the faster
     form at the end of the paper's section 2, in which epsilon is added to sqrt(v) and not to
@@ -116,7 +117,7 @@ class Adam:
         beta1: from 0 up to but not 1; or K values, one a member. So are the others.
         beta2: from 0 up to but not 1.
         epsilon: above 0.
-        epsilon_hat: whether epsilon is the paper's epsilon hat.
+        epsilon_hat: add epsilon to sqrt(v) instead, as scikit-learn and TensorFlow do.
     """
 
     beta1: Values = 0.9

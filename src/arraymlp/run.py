@@ -38,9 +38,9 @@ class Run:
         stopper: what early stopping has seen and keeps.
         comparable_from: position in the history of the first epoch with this data, validation and
             meaning of the loss; the diagnosis looks at no earlier one.
-        position: minibatches done of an epoch that Ctrl-C broke off; 0 between epochs. The epoch's
-            rest is the first thing that ``train(network=run)`` does, with a record of its own,
-            whose loss is the whole epoch's.
+        position: minibatches done of an epoch that Ctrl-C, or the ``on_step`` of a callback, broke
+            off; 0 between epochs. The epoch's rest is the first thing that ``train(network=run)``
+            does, with a record of its own, whose loss is the whole epoch's.
         met: of the minibatches done of an epoch, summed loss and weight (rows, where all alike).
     """
 
@@ -132,11 +132,14 @@ class EpochEnd:
 class StepEnd:
     """What a callback's ``on_step`` is told after each step.
 
+    The answer True ends the run there: the epoch so far gets a record, early stopping restores
+    nothing yet, and ``train(network=run)`` goes on with the epoch's rest.
+
     Attributes:
-        step: how many steps of the run are done.
-        epoch: the number of its epoch.
-        loss: mean over the minibatch, (...,), on the device: to read it is to wait for it.
-        network: whose weights the step changed. A callback must not change it.
+        step: how many steps of the run are done, from 1.
+        epoch: the number of its epoch, from 0.
+        loss: mean over the minibatch, () or (K,), on the device: to read it is to wait for it.
+        network: whose weights the step changed, not their average. A callback must not change it.
     """
 
     step: int

@@ -47,7 +47,6 @@ def rate_too_high(m: Trace) -> Iterator[Finding]:
     if loss is None or loss[-1] > m.diverged:
         return
     figures: dict[str, Any] = {
-        "learning_rate": m.columns["learning_rate"][-1],
         "batch_size": m.settings.batch_size,
         "loss_last": loss[-1],
         "guess": m.guess,
@@ -65,7 +64,7 @@ def rate_too_high(m: Trace) -> Iterator[Finding]:
     restless = sum(b > a for a, b in pairwise(loss[1:])) >= OFTEN * (len(loss) - 1)
     went_up = restless or highest > DIVERGED * m.first_loss
     if len(rises) >= max(2, OFTEN * len(half)):
-        worst = max(rises, key=lambda i: loss[i] - loss[i - 1])
+        at = worst = max(rises, key=lambda i: loss[i] - loss[i - 1])
         figures |= {
             "epochs": len(half),
             "rises": len(rises),
@@ -79,9 +78,10 @@ def rate_too_high(m: Trace) -> Iterator[Finding]:
             " {loss_worst:.4g}."
         )
     elif rose(0, -1):
-        figures["loss_first"] = loss[0]
+        at, figures["loss_first"] = len(loss) - 1, loss[0]
         template = "The training loss ended above its start, which was {loss_first:.4g}."
     elif highest > DIVERGED * m.guess and least > m.no_better and went_up:
+        at = 0
         figures |= {"epoch_first": m.epochs[0], "loss_highest": highest, "loss_least": least}
         template = (
             "The training loss went up to {loss_highest:.4g} in epoch {epoch_first} and was"
@@ -90,9 +90,10 @@ def rate_too_high(m: Trace) -> Iterator[Finding]:
         template += _largest_update(m, probes, figures)
     else:
         return
+    figures |= {"learning_rate": m.columns["learning_rate"][at], "epoch": m.epochs[at]}
     template += (
         f" It is {{loss_last:.4g}} at the end, where {m.guessing} costs {{guess:.4g}}. The learning"
-        " rate was {learning_rate:.3g}, with minibatches of {batch_size}."
+        " rate was {learning_rate:.3g} in epoch {epoch}, with minibatches of {batch_size}."
     )
     yield m.finding("learning_rate_too_high", template, figures)
 
@@ -125,7 +126,7 @@ def rate_too_low(m: Trace) -> Iterator[Finding]:
         return
     figures = {
         "epochs": len(loss),
-        "steps": steps[-1],
+        "steps": steps[-1] - m.steps_before,
         "loss_first": loss[0],
         "loss_last": loss[-1],
         "epochs_compared": third,
@@ -238,8 +239,9 @@ def class_imbalance(m: Trace) -> Iterator[Finding]:
     counted = "counted by their weights" if m.checkup.weighted else "which all count alike"
     template = (
         "Class {rare} has {share_rare:.2%} and class {frequent} {share_frequent:.2%} of the"
-        f" training rows, {counted}. Of the {{rows:,}} {part} rows of class {{rare}} {{found:,}}"
-        f" were given their class, while {{accuracy:.2%}} of all {part} rows were read right."
+        f" training rows, {counted}. Of the {{rows:,}} {part} rows of class {{rare}},"
+        f" {{found:,}} were given their class, while {{accuracy:.2%}} of all {part} rows were read"
+        " right."
     )
     if figures["others"]:
         figures["n_others"] = len(missed) - 1

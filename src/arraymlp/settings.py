@@ -48,7 +48,8 @@ DTYPES = ("float32", "float64")
 class Settings:
     """The settings of a run, each documented in `train`; their defaults stand here alone.
 
-    Of a run that went on with a given network, initializer and seed are None: they are not known.
+    None for learning_rate and weight_decay is the optimiser's own, inf for gradient_clip none. Of a
+    run that went on with a given network, initializer and seed are None: they are not known.
     """
 
     hidden: Sequence[int] = (100, 100)
@@ -152,7 +153,7 @@ class Settings:
         counts |= {repr(rule): np.size(v) for v in rule.hyper(one, one).values()}
         counts |= {repr(factor): np.size(factor.begin().factors(one, 1))}
         for name, n in counts.items():
-            if n not in (1, members) or (n == 1 and isinstance(own.get(name), tuple)):
+            if n != members and (n != 1 or isinstance(own.get(name), tuple)):
                 there = f"there are {members} members" if members else "one network"
                 hint = "" if members else ": give as many seeds"
                 raise ValueError(f"{name} has {n} values, but {there}{hint}")
@@ -169,7 +170,7 @@ class Settings:
         return replace(self, **{name: v for name, v in given.items() if v is not None})
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings in plain types, ready for JSON; no limit is None."""
+        """The settings in plain types, ready for JSON; an infinite limit becomes None."""
         found = {
             "learning_rate": self.rate,
             "optimizer": optimizer(self.optimizer),

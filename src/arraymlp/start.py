@@ -112,7 +112,8 @@ def _require_fit(settings: Settings, data: Data) -> None:
         if monitor is not None and monitor not in known:
             stem = monitor.partition("_")[2]
             hint = f"; metrics=[{stem!r}] adds it" if stem in METRICS else nearest(known, monitor)
-            hint = "; give validation=" if data.X_val is None else hint
+            if data.X_val is None and monitor.startswith("validation_"):
+                hint = "; give validation="
             raise ValueError(
                 f"{name} watches {monitor!r}, but there will be only {', '.join(known)}{hint}"
             )
@@ -180,7 +181,7 @@ def take_up(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> None:
     same_state = optimizer(now.optimizer) == optimizer(then.optimizer)
     if same_state:
         run.state, run.updates = mapped(moved, before.state), before.updates
-    run.best_epoch = before.best_epoch
+    run.best_epoch, run.interrupted = before.best_epoch, before.interrupted
     run.history = History(list(before.history.records))
     run.measurements = list(before.measurements)
     same_loss = all(

@@ -44,7 +44,10 @@ class Trace:
         self.guessing = f"to ignore the input{known}"
         self.checkup = checkup
         self.settings = run.settings
-        records = run.history[run.comparable_from :]
+        # An epoch that was broken off has records of its parts; the last is of the whole.
+        records = list({r["epoch"]: r for r in run.history[run.comparable_from :]}.values())
+        earlier = run.history[: run.comparable_from]
+        self.steps_before = int(earlier[-1]["step"]) if earlier else 0
         best, stopping = self.own(run.best_epoch), early_stopping(run.settings.early_stopping)
         if best is not None and stopping is not None:
             waited = self.own(stopping.patience) if stopping.restore_best else 0

@@ -92,33 +92,37 @@ def train(
         hidden: widths of the hidden layers, (100, 100); () for none.
         activation: of the hidden layers, "relu", or one for each; see
             `arraymlp.activations.activation`.
-        loss: "auto" chooses by y's dtype and shape (see `arraymlp.inputs.targets`) and logs it.
+        loss: "auto" chooses by y's dtype and shape (see `arraymlp.inputs.targets`) and logs it;
+            for the others see `arraymlp.losses.loss`.
         optimizer: "momentum" (SGD with momentum 0.9), "sgd", "nesterov", "adam", "adamw",
             "rmsprop", or an `SGD`, `Adam`, `AdamW` or `RMSProp` with constants of its own.
         learning_rate: 0.05 for SGD, 0.001 for the others (K).
         schedule: its factor step by step: "constant", "step", "exponential", "cosine" (with
             warm-up), "inverse_scaling", "adaptive"; see `arraymlp.schedules.schedule`. Its
-            fractions are of the whole run, earlier calls included.
+            fractions are of the whole run, earlier calls included: a finished run that goes on is a
+            longer one, in which the rate rises again; one that was broken off is to be given the
+            epochs that are left.
         weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: 0,
             or what "adamw" has (K).
         l2: lambda of the penalty lambda/2 |W|^2, whose gradient lambda W is added to the
             minibatch's, 0 (K). scikit-learn's ``alpha`` is this lambda times the batch size. The
             loss is reported without it.
-        gradient_clip: bound on the norm of the whole gradient, none (K).
+        gradient_clip: bound on the Euclidean norm of the gradients of all layers together, before
+            L2 is added, none (K).
         weight_average: d of the moving average a <- d a + (1 - d) w over steps, which then is what
             is evaluated and returned; 0 for none (K). In step t d is at most (t - 1) / (t + 8).
             It begins anew with another optimizer.
         dropout: probability that a hidden unit's output is dropped, 0 (K), or a `Dropout`, which
             also has that of the features.
-        label_smoothing: part of each target that is spread evenly over the classes, 0 (K); in
-            training, not in validation.
+        label_smoothing: a in (1 - a) y + a/n, with n classes (a/2 for columns of 0 and 1), 0 (K);
+            in training, not in validation.
         sample_weight: (n_samples,) or (K, n_samples), not negative. The mean loss, errors and
             metrics are weighted means.
         class_weight: {label: weight} (1 where not named), or "balanced"; or K such. It weighs
             losses, of training and validation, and not errors and metrics; with label smoothing
             the whole of a sample's loss, which PyTorch weighs class by class.
         epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
-            off counts as one.
+            off counts as one; so does that of one that a callback's ``on_step`` broke off.
         batch_size: rows a step, 100.
         validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or
             (X, y, sample_weight); evaluated every epoch. The bundled MNIST comes with its test set.
@@ -128,8 +132,9 @@ def train(
             population each member stops on its own. A run that is broken off keeps the weights it
             has, and goes on as if nothing had happened.
         metrics: names, such as "f1" (see `arraymlp.metrics.metric`), or functions
-            ``f(y, output, weight)`` on the device, which must not write to these; of the validation
-            rows, and of the training rows with ``training_error``.
+            ``f(y, output, weight)`` on the device, which must not write to these and take functions
+            from their namespace to run on every backend; of the validation rows, and of the
+            training rows with ``training_error``.
         initializer: "auto", He for relu and its relatives, Glorot otherwise.
         reduction: "mean": the gradient is the minibatch's mean; "sum": its sum.
         shuffle: True: a new order of the rows each epoch.
@@ -150,7 +155,8 @@ def train(
             what changes there changes for the run.)
         backend: "auto", "numpy", "cupy", "torch", "jax"; see `arraymlp.resolve`.
         device: the backend's device; None for its default.
-        callbacks: each is called with an `EpochEnd` after each epoch; the answer True stops. See
+        callbacks: each is called with an `EpochEnd` after each epoch, and one that has a method
+            ``on_step`` by that with a `StepEnd` after each step; the answer True stops. See
             `arraymlp.callbacks`.
         progress: True shows a progress bar, or a line an epoch where the output is no terminal.
 
@@ -184,7 +190,9 @@ def _callables(callbacks: Iterable[Callback]) -> list[Callback]:
     found: list[Any] = list(callbacks) if several else [callbacks]
     for callback in found:
         if not callable(callback) or isinstance(callback, type):
-            raise ValueError(f"a callback must be a function, not {callback!r}")
+            raise ValueError(
+                f"a callback must be a function, or an object that can be called, not {callback!r}"
+            )
     return found
 
 
@@ -224,6 +232,8 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
         shown,
     ):
         for epoch in range(first, first + settings.epochs):
+            if stopper is not None and stopper.stopped.all():  # in the step that Ctrl-C ended
+                break
             started = perf_counter()
             left = per_epoch - run.position
             rate = rates(settings, run.schedule, run.steps_done, left, total)
@@ -251,10 +261,10 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
                 _require_finite(run, steps, stopper)
             if stopped or interrupt.requested or any(_is_true(answer) for answer in answers):
                 break
-        run.interrupted = interrupt.requested
         run.stopper = stopper
-        if len(run.history) > earlier:
-            run.best_epoch = None
+        finished = stopper is not None and bool(stopper.stopped.all())
+        if len(run.history) > earlier or finished or interrupt.requested:
+            run.interrupted, run.best_epoch = interrupt.requested, None
             if stopper is not None and not run.interrupted and run.position == 0:
                 stopper.restore(run)
         if probes is not None:
@@ -357,10 +367,12 @@ def _require_finite(run: Run, steps: int, stopper: Stopper | None) -> None:
     last = record["step"]
     if stopper is not None:
         stopper.restore(run)
+        run.stopper = stopper
     run.findings = diagnose(run)
     raise NonFiniteLossError(
         f"the loss became {np.ravel(record['loss'])[0]}{members} in epoch {record['epoch']} "
         f"(steps {last - steps + 1} to {last}); {weights}. "
-        f"A smaller learning_rate than {run.settings.learning_rate} usually helps.",
+        f"A smaller learning_rate than {run.settings.learning_rate} usually helps"
+        f"{', and less dropout' if run.settings.dropout != Dropout() else ''}.",
         run,
     )
