@@ -3,7 +3,6 @@
 import sys
 from contextlib import AbstractContextManager
 from math import nan
-from statistics import median
 from types import TracebackType
 from typing import Any
 
@@ -26,8 +25,9 @@ def epoch_line(record: dict[str, Any]) -> str:
 def _number(value: Any, form: str) -> str:
     """A number; of a population's K numbers, the median."""
     if isinstance(value, list):
-        middle = median([v for v in value if v == v] or [nan])
-        return f"{middle:{form}} (median of {len(value)})"
+        known = sorted(v for v in value if v == v) or [nan]
+        median = (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2
+        return f"{median:{form}} (median of {len(value)})"
     return f"{value:{form}}"
 
 
