@@ -86,6 +86,22 @@ def keep_numbers(instance: Any, **rules: Rule) -> None:
         require_numbers(name, value, rule)
 
 
+def require_table(shape: Sequence[int], what: str) -> None:
+    """A ValueError unless the shape is that of samples and features, and of some of both."""
+    if len(shape) != 2:
+        raise ValueError(
+            f"{what} must be 2-D (samples, features), not {len(shape)}-D of shape {tuple(shape)}"
+        )
+    if 0 in shape:
+        raise ValueError(f"{what} is empty: shape {tuple(shape)}")
+
+
+def require_width(n: int, expected: int | None, what: str) -> None:
+    """A ValueError unless there are as many features as expected; None expects any number."""
+    if n != expected and expected is not None:
+        raise ValueError(f"{what} has {n} features, but {expected} are expected")
+
+
 def outside() -> int:
     """The stacklevel, for a warning by our caller, of the first frame outside this package."""
     level, frame = 1, sys._getframe(1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from arraymlp._checks import require_table, require_width
 from arraymlp.backend import Array, Backend, HostArray, is_device_array
 from arraymlp.batching import ROWS_AT_ONCE, blocks
 from arraymlp.losses import Loss, loss
@@ -24,14 +25,8 @@ def features(
             device.
     """
     X = numeric(X, backend, what)
-    if X.ndim != 2:
-        raise ValueError(
-            f"{what} must be 2-D (samples, features), not {X.ndim}-D of shape {tuple(X.shape)}"
-        )
-    if 0 in X.shape:
-        raise ValueError(f"{what} is empty: shape {tuple(X.shape)}")
-    if n_features is not None and X.shape[1] != n_features:
-        raise ValueError(f"{what} has {X.shape[1]} features, but {n_features} are expected")
+    require_table(X.shape, what)
+    require_width(X.shape[1], n_features, what)
     return _finite(X, backend, dtype, what)
 
 

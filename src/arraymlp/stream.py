@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from arraymlp._checks import require_table, require_width
 from arraymlp.backend import Array, Backend, HostArray, backend_of, is_device_array
 from arraymlp.batching import ROWS_AT_ONCE, blocks
 
@@ -152,20 +153,10 @@ def stream(X: Any, dtype: str, *, n_features: int | None = None, what: str = "X"
     Raises:
         ValueError: X is not 2-D, empty, of another width, or not numeric.
     """
-    _require_shape(X.shape, what)
+    require_table(X.shape, what)
     _require_numeric(np.asarray(X[:1]), what)
-    if n_features not in (None, X.shape[1]):
-        raise ValueError(f"{what} has {X.shape[1]} features, but {n_features} are expected")
+    require_width(X.shape[1], n_features, what)
     return Streamed(_Slices(X), dtype, what)
-
-
-def _require_shape(shape: Sequence[int], what: str) -> None:
-    if len(shape) != 2:
-        raise ValueError(
-            f"{what} must be 2-D (samples, features), not {len(shape)}-D of shape {tuple(shape)}"
-        )
-    if 0 in shape:
-        raise ValueError(f"{what} is empty: shape {tuple(shape)}")
 
 
 def _require_numeric(values: HostArray, what: str) -> None:
@@ -243,7 +234,7 @@ def _checked(
         if not isinstance(chunk, tuple | list) or len(chunk) != 2:
             raise ValueError(f"{name} must be a tuple (X, y), not a {type(chunk).__name__}")
         X, y = (_on_host(part, name) for part in chunk)
-        _require_shape(X.shape, name)
+        require_table(X.shape, name)
         _require_numeric(X, name)
         if n_features not in (None, X.shape[1]):
             known = (
