@@ -61,7 +61,7 @@ def candidates() -> dict[str, Callable[[], None]]:
 
     def ours() -> None:
         batches = minibatches(run.data.X, run.data.y.values, BATCH, None, False, run.backend)
-        run.met = 0.0, 0.0
+        run.met = 0.0, 0.0, 0.0
         hyper = repeat({"learning_rate": 0.01})
         steps, _, _ = run_epoch(step, run, batches, hyper, Interrupt())
         assert steps == ROWS // BATCH

@@ -407,9 +407,8 @@ def regressor() -> MultilayerPerceptron:
         {"activation": "relu"},
         {"loss": "auto"},
         {"initializer": "auto"},
-        {"seed": 0},
         {"dtype": "float32"},
-        {"hidden": (3,), "seed": 0},
+        {"hidden": (3,), "dtype": "float32"},
     ],
     ids=", ".join,
 )
@@ -418,6 +417,12 @@ def test_what_a_network_has_is_not_given_again(
 ) -> None:
     message = refusal(quick, X, Y, network=classifier, **own)
     assert_says(message, [*own, "network=, which has its own"])
+
+
+def test_a_run_has_a_seed_and_a_network_has_none(classifier: MultilayerPerceptron) -> None:
+    run = quick(X, Y, network=classifier, seed=3)  # of dropout
+    assert run.settings.seed == 3
+    assert_says(refusal(quick, X, Y, network=run, seed=3), ["seed", "which has its own"])
 
 
 @pytest.mark.parametrize(

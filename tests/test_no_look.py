@@ -164,9 +164,9 @@ def test_the_guard_catches_a_step_that_looks(
         step = choose_step(*args)
 
         def looking_step(*values: Any) -> Any:
-            state, loss = step(*values)
-            look(loss)
-            return state, loss
+            state, met = step(*values)
+            look(met.loss)
+            return state, met
 
         return looking_step
 

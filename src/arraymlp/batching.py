@@ -1,12 +1,14 @@
 """Which rows make which minibatch: orders drawn on the host, rows taken on the device."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-from arraymlp.backend import Array, Backend, HostArray
+from arraymlp.backend import Array, Backend, HostArray, array_namespace
 
 ROWS_AT_ONCE = 1000  # a hidden layer's values for so many rows stay in the processor's cache
 _ORDER, _SPLIT = 1, 2  # streams of their own, so that one draw never shifts another
@@ -90,8 +92,9 @@ def blocks(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))  # the standard has no slices past the end
 
 
-class Minibatch(NamedTuple):
-    """Rows for one step, on the device.
+@dataclass(eq=False)
+class Minibatch:
+    """Rows for one step, on the device; ``x, y, weight = batch`` unpacks it.
 
     Attributes:
         x: (B, n_features).
@@ -103,9 +106,24 @@ class Minibatch(NamedTuple):
     y: Array
     weight: Array | None = None
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.x, self.y, self.weight))
+
+    @property
+    def rows(self) -> int:
+        """The number of samples, B."""
+        return int(self.x.shape[-2])
+
+    @cached_property
+    def total(self) -> Any:
+        """What the samples weigh together: B, or on the device () or (K,)."""
+        if self.weight is None:
+            return self.rows
+        return array_namespace(self.weight).sum(self.weight, axis=-1)
+
 
 def minibatches(
-    X: Array,
+    X: Any,
     y: Array,
     batch_size: int,
     order: HostArray | None,
@@ -113,11 +131,13 @@ def minibatches(
     backend: Backend,
     skip: int = 0,
     weight: Array | None = None,
+    gather: Callable[[HostArray], Array] | None = None,
 ) -> Iterator[Minibatch]:
     """Yield rows by ``batch_size``, in file order (views) or in the order given.
 
     The order is uploaded once. The last minibatch is smaller, or dropped, where rows are left over;
     the first ``skip`` minibatches are left out. The weight is (N,), or (N, K) for one a member.
+    Where X is no array, ``gather`` brings the rows of these numbers to the device.
     """
     xp = backend.xp
     n = X.shape[0]
@@ -129,6 +149,8 @@ def minibatches(
 
     for block in islice(blocks(end, batch_size), skip, None):
         w = None if weight is None else some(weight, block)
-        yield Minibatch(
-            some(X, block), some(y, block), w.mT if w is not None and w.ndim == 2 else w
-        )
+        if gather is None:
+            x = some(X, block)
+        else:
+            x = gather(np.arange(block.start, block.stop) if order is None else order[block])
+        yield Minibatch(x, some(y, block), w.mT if w is not None and w.ndim == 2 else w)

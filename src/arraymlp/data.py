@@ -13,14 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp._checks import is_number, outside
+from arraymlp._checks import each, is_number, outside
 from arraymlp.backend import Array, Backend, HostArray, is_device_array
 from arraymlp.batching import ROWS_AT_ONCE, Minibatch, blocks, epoch_order, minibatches, split
 from arraymlp.datasets import load_mnist
 from arraymlp.inputs import Targets, features, numeric, targets
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.settings import ClassWeight, Settings
-from arraymlp.stream import Streamed, is_chunks, is_streamed, stream, stream_chunks, window_rows
+from arraymlp.stream import (
+    Streamed,
+    is_chunks,
+    is_sparse,
+    is_streamed,
+    stream,
+    stream_chunks,
+    window_rows,
+)
 
 log = logging.getLogger("arraymlp")
 
@@ -78,7 +86,8 @@ class Data:
     def window(self, settings: Settings) -> int:
         """Rows that are shuffled among themselves: whole minibatches, or all rows."""
         n, size = self.X.shape[0], settings.batch_size
-        if settings.window is None and not isinstance(self.X, Streamed):
+        free = not isinstance(self.X, Streamed) or self.X.any_order
+        if settings.window is None and free:
             return int(n)
         return min(int(n), window_rows(self.X.shape[1], size, settings.dtype, settings.window))
 
@@ -132,7 +141,7 @@ def member_count(settings: Settings, network: MultilayerPerceptron | None) -> in
 def _rows(
     X: Any, settings: Settings, place: Backend, n_features: int | None, what: str
 ) -> Array | Streamed:
-    if is_streamed(X):
+    if is_streamed(X) or is_sparse(X):
         return stream(X, settings.dtype, n_features=n_features, what=what)
     return features(X, place, settings.dtype, n_features=n_features, what=what)
 
@@ -325,7 +334,8 @@ def columns(settings: Settings, data: Data) -> list[str]:
     """The figures that the history will have of each epoch."""
     kinds = ["loss"] + ["error"] * (data.y.loss.classifies != "no")
     kinds += [m.name for m in settings.metrics]
-    return ["loss"] + [f"{part}_{kind}" for part, _, _ in data.parts(settings) for kind in kinds]
+    met = ["loss"] + ["penalty"] * bool(np.any(each(settings.alpha)))
+    return met + [f"{part}_{kind}" for part, _, _ in data.parts(settings) for kind in kinds]
 
 
 def epoch_batches(
@@ -333,11 +343,14 @@ def epoch_batches(
 ) -> Generator[Minibatch, None, None]:
     """The minibatches of an epoch from number ``skip`` on, from memory or window by window."""
     n, size, window = data.X.shape[0], settings.batch_size, data.window(settings)
-    order = epoch_order(n, settings.order_seed, epoch, window) if settings.shuffle else None
+    order = _order(n, settings, epoch, window)
     X, y, weight = data.X, data.y.values, data.y.loss_weight
-    if not isinstance(X, Streamed):
-        yield from minibatches(X, y, size, order, settings.drop_last, place, skip, weight)
+    if not isinstance(X, Streamed) or (X.any_order and window >= n):
+        gather = (lambda rows: X.gather(rows, place)) if isinstance(X, Streamed) else None
+        yield from minibatches(X, y, size, order, settings.drop_last, place, skip, weight, gather)
         return
+    if callable(settings.shuffle):
+        raise ValueError("an order of one's own, shuffle=f, needs X in memory and no window")
     per_window = -(-window // size)
     first, skip = divmod(skip, per_window)
     with closing(X.windows(place, window, first)) as windows:
@@ -348,6 +361,16 @@ def epoch_batches(
             yield from minibatches(
                 x, y[rows, ...], size, own, settings.drop_last, place, skip if i == first else 0, w
             )
+
+
+def _order(n: int, settings: Settings, epoch: int, window: int) -> HostArray | None:
+    """The numbers of an epoch's rows in their order (n,); None for that of the file."""
+    if not callable(settings.shuffle):
+        return epoch_order(n, settings.order_seed, epoch, window) if settings.shuffle else None
+    order = np.asarray(settings.shuffle(n, epoch))
+    if order.shape != (n,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= n:
+        raise ValueError(f"shuffle({n}, {epoch}) must give {n} numbers of rows, not {order!r}")
+    return order.astype(np.int32)
 
 
 def row_blocks(

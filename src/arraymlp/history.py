@@ -23,6 +23,7 @@ class History:
     learning_rate    at its end
     loss             mean loss of a sample as the epoch's minibatches met it: weights changing (and
                      not averaged), with dropout and label smoothing
+    penalty          alpha / 2 |W|^2 a sample, as the minibatches met it; with ``alpha``
     training_loss,   over all training rows with the weights at the epoch's end; where asked for
     training_error
     validation_loss, over the validation rows; where there are any. An error is the fraction of

@@ -55,6 +55,8 @@ def epoch_hyper(
     table: dict[str, Any] = {}
     if np.any(l2 := each(settings.l2)):
         table["l2"] = l2
+    if np.any(alpha := each(settings.alpha)):
+        table["alpha"] = alpha
     if np.any(decay := each(settings.decay)):
         table["shrink"] = 1 - rate * decay
     if np.any(np.isfinite(clip := each(settings.gradient_clip))):

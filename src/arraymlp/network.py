@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
+from arraymlp._checks import require_table
 from arraymlp.activations import Activation
 from arraymlp.activations import activation as find_activation
 from arraymlp.backend import (
@@ -26,6 +27,7 @@ from arraymlp.inputs import class_numbers, features
 from arraymlp.layer import Gradients, Layer
 from arraymlp.losses import Loss
 from arraymlp.losses import loss as find_loss
+from arraymlp.stream import is_sparse
 
 
 class Pass(NamedTuple):
@@ -294,12 +296,19 @@ class MultilayerPerceptron:
         backend = self.backend
         xp = backend.xp
         on_host = not is_device_array(X)
-        x = features(X, backend, self.dtype, n_features=self.sizes[0])
+
+        def upload(some: Any) -> Array:
+            return features(some, backend, self.dtype, n_features=self.sizes[0])
+
+        if is_sparse(X):  # dense by a few rows
+            require_table(X.shape, "X")
+            rows_of = X.tocsr()
+            inputs = (upload(rows_of[some].toarray()) for some in blocks(X.shape[0], ROWS_AT_ONCE))
+        else:
+            x = upload(X)
+            inputs = (x[some, :] for some in blocks(x.shape[0], ROWS_AT_ONCE))
         with backend.active():
-            parts = [
-                output(self.forward(x[rows, :], xp)[-1].z, xp)
-                for rows in blocks(x.shape[0], ROWS_AT_ONCE)
-            ]
+            parts = [output(self.forward(some, xp)[-1].z, xp) for some in inputs]
             axis = 0 if self.members is None else 1
             result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
         if not on_host:

@@ -15,7 +15,7 @@ from arraymlp.layer import Layer
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper
-from arraymlp.step import State, Step, backpropagation
+from arraymlp.step import Met, State, Step, backpropagation
 from arraymlp.stream import Streamed
 
 SAMPLE_ROWS = 1000
@@ -113,14 +113,14 @@ class Probes:
 
         def probed_step(
             network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
-        ) -> tuple[State, Array]:
+        ) -> tuple[State, Met]:
             self.done += 1
             if self.done not in self.steps:
                 return step(network, state, batch, hyper)
             xp = self.backend.xp
             _, gradients = backpropagate(network, batch, hyper)
             before = network.copy()
-            state, value = step(network, state, batch, hyper)
+            state, met = step(network, state, batch, hyper)
             figures = self._respond(network)
             figures["gradient_norm"] = [_norm(g.weights, xp) for g in gradients]
             figures["bias_gradient"] = [_norm(g.bias, xp) for g in gradients]
@@ -134,7 +134,7 @@ class Probes:
                 for a, b in zip(network.layers, before.layers, strict=True)
             ]
             self.pending.append((self.done, figures))
-            return state, value
+            return state, met
 
         return probed_step
 

@@ -41,7 +41,8 @@ class Run:
         position: minibatches done of an epoch that Ctrl-C, or the ``on_step`` of a callback, broke
             off; 0 between epochs. The epoch's rest is the first thing that ``train(network=run)``
             does, with a record of its own, whose loss is the whole epoch's.
-        met: of the minibatches done of an epoch, summed loss and weight (rows, where all alike).
+        met: of the minibatches done of an epoch, summed loss, weight (rows, where all alike) and
+            penalty.
     """
 
     network: MultilayerPerceptron
@@ -56,7 +57,7 @@ class Run:
     interrupted: bool = False
     comparable_from: int = 0
     position: int = 0
-    met: tuple[Array, Array] = field(default=(0.0, 0.0), repr=False)
+    met: tuple[Array, Array, Array] = field(default=(0.0, 0.0, 0.0), repr=False)
     learner: MultilayerPerceptron = field(default=None, repr=False)  # type: ignore[assignment]
     updates: Any = 0
     best_epoch: Any = None
@@ -138,13 +139,17 @@ class StepEnd:
     Attributes:
         step: how many steps of the run are done, from 1.
         epoch: the number of its epoch, from 0.
+        rows: how many samples it saw.
         loss: mean over the minibatch, () or (K,), on the device: to read it is to wait for it.
+        penalty: alpha / 2 |W|^2 over the weight of the minibatch, likewise; 0 without ``alpha``.
         network: whose weights the step changed, not their average. A callback must not change it.
     """
 
     step: int
     epoch: int
+    rows: int
     loss: Array
+    penalty: Array | float
     network: MultilayerPerceptron
 
 

@@ -32,6 +32,7 @@ COLLAPSED = 0.2  # of the norm that every layer's weights were drawn with
 RARE = 0.2  # of the most frequent class's rows
 MISSED = 0.2  # of a class's rows found
 
+DECAYS = ("weight_decay", "l2", "alpha")
 FEWEST_STEPS = 100  # fewer are too few at any rate
 
 
@@ -173,9 +174,9 @@ def dropout_too_strong(m: Trace) -> Iterator[Finding]:
 
 def decay_too_strong(m: Trace) -> Iterator[Finding]:
     """A poor loss, and weights that shrank so far that larger ones are better, or to nothing."""
-    decay, l2 = m.own(m.settings.decay), m.own(m.settings.l2)
+    decay, l2, alpha = (m.own(getattr(m.settings, name)) for name in ("decay", "l2", "alpha"))
     known = m.final("validation_loss", "training_loss", "loss")
-    if not (decay or l2) or known is None or not 0 < POOR * m.guess < known <= m.diverged:
+    if not (decay or l2 or alpha) or known is None or not 0 < POOR * m.guess < known <= m.diverged:
         return
     norms = [(m.own(drawn), m.own(now)) for drawn, now in m.checkup.weight_norms]
     kept = [now / drawn if drawn else 1.0 for drawn, now in norms]
@@ -189,6 +190,7 @@ def decay_too_strong(m: Trace) -> Iterator[Finding]:
     figures = {
         "weight_decay": decay,
         "l2": l2,
+        "alpha": alpha,
         "layer_number": layer + 1,
         "norm_drawn": norms[layer][0],
         "norm_last": norms[layer][1],
@@ -196,7 +198,7 @@ def decay_too_strong(m: Trace) -> Iterator[Finding]:
         "loss": loss,
         "guess": m.guess,
     }
-    given = [f"{name} {{{name}:.3g}}" for name in ("weight_decay", "l2") if figures[name]]
+    given = [f"{name} {{{name}:.3g}}" for name in DECAYS if figures[name]]
     template = (
         f"With {' and '.join(given)} the weights of layer {{layer_number}} went from a norm of"
         " {norm_drawn:.3g}, as drawn, to {norm_last:.3g}"

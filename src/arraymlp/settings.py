@@ -1,6 +1,6 @@
 """Everything about a training run that is not data: its settings, their defaults and presets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import inf
 from numbers import Integral
@@ -21,6 +21,7 @@ from arraymlp._checks import (
     values,
 )
 from arraymlp.activations import Activation, activation
+from arraymlp.backend import HostArray
 from arraymlp.dropout import dropout
 from arraymlp.initializers import Initializer, initializer, normal
 from arraymlp.losses import Loss, loss
@@ -36,6 +37,7 @@ NUMBERS = {
     "learning_rate": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
     "l2": NOT_NEGATIVE,
+    "alpha": NOT_NEGATIVE,
     "gradient_clip": Rule("a positive number", lambda v: v > 0),
     "weight_average": PROBABILITY,
     "label_smoothing": PROBABILITY,
@@ -61,6 +63,7 @@ class Settings:
     schedule: str | Schedule = "constant"
     weight_decay: Values | None = None
     l2: Values = 0.0
+    alpha: Values = 0.0
     gradient_clip: Values = inf
     weight_average: Values = 0.0
     dropout: Any = 0.0  # Values or a Dropout; then a Dropout
@@ -71,7 +74,7 @@ class Settings:
     early_stopping: bool | str | EarlyStopping = False
     metrics: Any = ()  # what `metric` takes, one or several; then a tuple of Metric
     reduction: Literal["mean", "sum"] = "mean"
-    shuffle: bool = True
+    shuffle: bool | Callable[[int, int], HostArray] = True
     window: int | None = None
     drop_last: bool = False
     seed: int | Sequence[int] | None = 0
@@ -121,6 +124,8 @@ class Settings:
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise unknown(allowed, getattr(self, name), name)
         for name in ("shuffle", "drop_last", "training_error", "probes"):
+            if name == "shuffle" and callable(self.shuffle):
+                continue
             if not isinstance(getattr(self, name), bool | np.bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
             object.__setattr__(self, name, bool(getattr(self, name)))

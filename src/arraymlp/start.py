@@ -34,7 +34,8 @@ def settings_for(given: dict[str, Any], preset: str, old: Any, before: Run | Non
         return _filled(base.updated(given))
     if not isinstance(old, MultilayerPerceptron):
         raise ValueError(f"network must be a MultilayerPerceptron or a Run, not {type(old)}")
-    fixed = ("hidden", "activation", "loss", "initializer", "seed", "dtype")
+    fixed = ["hidden", "activation", "loss", "initializer", "dtype"]
+    fixed += ["seed"] if before is not None else []  # of a network, dropout may have one
     clash = [name for name in fixed if given[name] is not None]
     if clash:
         raise ValueError(
@@ -53,7 +54,8 @@ def settings_for(given: dict[str, Any], preset: str, old: Any, before: Run | Non
         "loss": old.loss,
         "dtype": old.dtype,
     }
-    return _filled(replace(base.updated({**given, **own}), seed=None, initializer=None))
+    updated = base.updated({**given, **own})
+    return _filled(replace(updated, seed=given["seed"], initializer=None))
 
 
 def _filled(settings: Settings) -> Settings:

@@ -1,6 +1,6 @@
 """The training step, and the one place that chooses between its implementations.
 
-A step has the signature ``step(network, state, batch, hyper) -> state, loss``. It reads the
+A step has the signature ``step(network, state, batch, hyper) -> state, met``. It reads the
 parameters from the network's layers and updates them there, in place where the namespace allows
 and by rebinding where it does not. It never looks at a value on the device.
 
@@ -14,6 +14,8 @@ and by rebinding where it does not. It never looks at a value on the device.
                      Euclidean norm of all of them together (Pascanu, Mikolov, Bengio 2013)
     l2               lambda: the penalty lambda / 2 |W|^2 on the weights, never on biases, adds
                      lambda W to their gradient, after the clipping
+    alpha            the same, but of the minibatch's *summed* loss: alpha W / (sum of the weights
+                     of its samples) with the reduction "mean", as in scikit-learn
     shrink           1 - eta lambda: decoupled weight decay multiplies the weights, never biases,
                      by it before the update (Loshchilov, Hutter 2019)
     follow           1 - d: see `averaging`
@@ -23,7 +25,7 @@ Each is a number, or (K, 1, 1): one value for each member of a population.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from arraymlp.backend import Array
 from arraymlp.batching import Minibatch
@@ -33,10 +35,23 @@ from arraymlp.losses import smoothed
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer
 
-SWITCHES = {"dropout", "label_smoothing", "gradient_clip", "l2", "shrink", "follow"}
+SWITCHES = {"dropout", "label_smoothing", "gradient_clip", "l2", "alpha", "shrink", "follow"}
+
+
+class Met(NamedTuple):
+    """What a minibatch cost with the weights that it met, before the step changed them.
+
+    Attributes:
+        loss: summed over its samples, (...,).
+        penalty: alpha / 2 |W|^2, (...,); 0 without alpha.
+    """
+
+    loss: Array
+    penalty: Array | float = 0.0
+
 
 State: TypeAlias = list[tuple[Any, Any]]  # beside each layer: the state of its weights and its bias
-Step: TypeAlias = Callable[[MultilayerPerceptron, State, Minibatch, Hyper], tuple[State, Array]]
+Step: TypeAlias = Callable[[MultilayerPerceptron, State, Minibatch, Hyper], tuple[State, Met]]
 Backpropagation: TypeAlias = Callable[
     [MultilayerPerceptron, Minibatch, Hyper], tuple[Array, list[Gradients]]
 ]
@@ -74,23 +89,46 @@ def choose_step(network: MultilayerPerceptron, optimizer: Optimizer, reduction: 
 
     def generic_step(
         network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
-    ) -> tuple[State, Array]:
-        """One minibatch: forward, loss, backward, update. Returns the summed loss, (...,)."""
+    ) -> tuple[State, Met]:
+        """One minibatch: forward, loss, backward, update."""
         loss, gradients = backpropagate(network, batch, hyper)
+        met = Met(loss)
         if "gradient_clip" in hyper:
             gradients = _clipped(gradients, hyper["gradient_clip"], xp)
+        if "alpha" in hyper:
+            met = Met(loss, _penalty(network, hyper["alpha"], xp))
+            pull = hyper["alpha"] / _divisor(batch, reduction, xp)
         new_state = []
         for layer, (dw, db), (of_w, of_b) in zip(network.layers, gradients, state, strict=True):
             if "l2" in hyper:
                 dw += hyper["l2"] * layer.weights
+            if "alpha" in hyper:
+                dw += pull * layer.weights
             if "shrink" in hyper:
                 layer.weights *= hyper["shrink"]
             layer.weights, of_w = optimizer.update(layer.weights, dw, of_w, hyper, xp)
             layer.bias, of_b = optimizer.update(layer.bias, db, of_b, hyper, xp)
             new_state.append((of_w, of_b))
-        return new_state, loss
+        return new_state, met
 
     return generic_step
+
+
+def _penalty(network: MultilayerPerceptron, alpha: Any, xp: Any) -> Array:
+    """The penalty alpha / 2 |W|^2 (...,), over the weights of all layers."""
+    flat = [xp.reshape(a.weights, (*a.weights.shape[:-2], -1)) for a in network.layers]
+    squares = sum(xp.vecdot(w, w) for w in flat)
+    return squares * ((alpha if isinstance(alpha, float) else alpha[..., 0, 0]) / 2)
+
+
+def _divisor(batch: Minibatch, reduction: str, xp: Any) -> Any:
+    """What a minibatch's sums are divided by: a number, or (..., 1, 1), above 0."""
+    if reduction == "sum":
+        return 1
+    if batch.weight is None:
+        return batch.rows
+    tiny = float(xp.finfo(batch.weight.dtype).smallest_normal)
+    return xp.maximum(batch.total, tiny)[..., None, None]
 
 
 def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropagation:
@@ -103,10 +141,10 @@ def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropag
         network: MultilayerPerceptron, batch: Minibatch, hyper: Hyper
     ) -> tuple[Array, list[Gradients]]:
         x, y, weight = batch
-        rows, masks = x.shape[-2], None
+        masks = None
         if "dropout" in hyper:
             masks = [
-                None if drop is None else mask(drop, rows, layer.n_in)
+                None if drop is None else mask(drop, batch.rows, layer.n_in)
                 for layer, drop in zip(network.layers, hyper["dropout"], strict=True)
             ]
         passes = network.forward(x, xp, masks)
@@ -118,10 +156,9 @@ def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropag
             value = value * weight
             delta *= weight[..., None]
         if reduction == "mean" and weight is None:
-            delta *= 1 / rows
+            delta *= 1 / batch.rows
         elif reduction == "mean":
-            total = xp.maximum(xp.sum(weight, axis=-1), float(xp.finfo(dtype).smallest_normal))
-            delta /= total[..., None, None]
+            delta /= _divisor(batch, reduction, xp)
         return xp.sum(value, axis=-1), network.backward(passes, delta, xp)
 
     return backpropagate
@@ -148,11 +185,11 @@ def averaging(step: Step, average: MultilayerPerceptron) -> Step:
 
     def averaging_step(
         network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
-    ) -> tuple[State, Array]:
-        state, loss = step(network, state, batch, hyper)
+    ) -> tuple[State, Met]:
+        state, met = step(network, state, batch, hyper)
         for a, w in zip(average.layers, network.layers, strict=True):
             a.weights += hyper["follow"] * (w.weights - a.weights)
             a.bias += hyper["follow"] * (w.bias - a.bias)
-        return state, loss
+        return state, met
 
     return averaging_step

@@ -1,7 +1,8 @@
 """Data larger than memory: rows read window by window, while the caller computes on the last one.
 
 X is a memmap, an HDF5 or Zarr array, or an iterable of (X, y) chunks; y is always held in memory.
-A pass keeps the order of the rows.
+A pass keeps the order of the rows. X may also be a SciPy sparse matrix or array, which would be too
+large as a dense one; its rows become dense a few at a time, in any order.
 """
 
 from bisect import bisect_left
@@ -59,6 +60,17 @@ class Streamed:
             while (window := ahead.result()) is not None:
                 ahead = reader.submit(next, uploads, None)
                 yield backend.asarray(window, self._dtype)
+
+    @property
+    def any_order(self) -> bool:
+        """Whether rows can be had in any order at no greater cost: of a sparse matrix."""
+        return isinstance(self._source, _Sparse)
+
+    def gather(self, rows: HostArray, backend: Backend) -> Array:
+        """Rows in any order, where `any_order` allows it, together on the device."""
+        assert isinstance(self._source, _Sparse)
+        dense = self._source.dense(np.asarray(self._rows)[rows])
+        return backend.asarray(dense, self._dtype)
 
     def take(self, rows: HostArray, backend: Backend) -> Array:
         """Some rows (ascending row numbers), together on the device."""
@@ -119,9 +131,16 @@ def is_streamed(X: object) -> bool:
     """Whether X is to be read window by window: a memmap, an HDF5 or Zarr array, or `Streamed`."""
     if isinstance(X, np.ndarray | np.generic):  # what is computed from a memmap is one in name only
         return isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None
+    if is_sparse(X):
+        return False
     shaped = isinstance(getattr(X, "shape", None), tuple) and hasattr(X, "dtype")
     sliced = shaped and hasattr(X, "__getitem__") and not is_device_array(X)
     return sliced or isinstance(X, Streamed)
+
+
+def is_sparse(X: object) -> bool:
+    """Whether X is a SciPy sparse matrix or array."""
+    return hasattr(X, "tocsr") and isinstance(getattr(X, "shape", None), tuple)
 
 
 def is_chunks(X: object) -> bool:
@@ -148,15 +167,16 @@ def window_rows(n_features: int, batch_size: int, dtype: str, wanted: int | None
 
 
 def stream(X: Any, dtype: str, *, n_features: int | None = None, what: str = "X") -> Streamed:
-    """Return X, which is read by slices ``X[a:b]``, as rows of ``dtype``; X is never written.
+    """Return X, read by slices ``X[a:b]`` or sparse, as rows of ``dtype``; X is never written.
 
     Raises:
         ValueError: X is not 2-D, empty, of another width, or not numeric.
     """
     require_table(X.shape, what)
-    _require_numeric(np.asarray(X[:1]), what)
+    source = _Sparse(X) if is_sparse(X) else _Slices(X)
+    _require_numeric(source.values(0, 1) if is_sparse(X) else np.asarray(X[:1]), what)
     require_width(X.shape[1], n_features, what)
-    return Streamed(_Slices(X), dtype, what)
+    return Streamed(source, dtype, what)
 
 
 def _require_numeric(values: HostArray, what: str) -> None:
@@ -185,7 +205,25 @@ class _Slices:
         while start < len(rows):
             a = int(rows[start])
             start = bisect_left(rows, a + at_once)
-            yield a, np.asarray(self._array[a : int(rows[start - 1]) + 1])
+            yield a, self.values(a, int(rows[start - 1]) + 1)
+
+    def values(self, a: int, b: int) -> HostArray:
+        """Rows a to b - 1."""
+        return np.asarray(self._array[a:b])
+
+
+class _Sparse(_Slices):
+    """A SciPy sparse matrix or array, by rows."""
+
+    def __init__(self, matrix: Any) -> None:
+        super().__init__(matrix.tocsr())
+
+    def values(self, a: int, b: int) -> HostArray:
+        return self.dense(slice(a, b))
+
+    def dense(self, rows: Any) -> HostArray:
+        """Rows of these numbers, dense."""
+        return np.asarray(self._array[rows].toarray())
 
 
 def stream_chunks(

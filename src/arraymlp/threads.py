@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 # Multiply-adds of a step's largest product below which one thread serves best. At the lab's size
@@ -12,6 +13,14 @@ SMALL_PRODUCT = 32_000_000
 _lock = threading.Lock()
 _users = 0
 _limit: Any = None
+
+
+@cache
+def _loaded() -> Any:
+    """The thread pools of this process, NumPy's among them; to find them takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager
@@ -29,11 +38,9 @@ def blas_threads(backend_name: str, largest_product: int) -> Iterator[None]:
     if backend_name != "numpy" or largest_product > SMALL_PRODUCT:
         yield
         return
-    from threadpoolctl import threadpool_limits
-
     with _lock:
         if _users == 0:
-            _limit = threadpool_limits(1, user_api="blas")
+            _limit = _loaded().limit(limits=1, user_api="blas")
         _users += 1
     try:
         yield

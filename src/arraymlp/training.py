@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from arraymlp._checks import each
 from arraymlp.activations import Activation
 from arraymlp.backend import Array, Backend, HostArray, is_device_array, resolve
 from arraymlp.batching import Minibatch
@@ -48,6 +49,7 @@ def train(
     schedule: str | Schedule | None = None,
     weight_decay: Values | None = None,
     l2: Values | None = None,
+    alpha: Values | None = None,
     gradient_clip: Values | None = None,
     weight_average: Values | None = None,
     dropout: Values | Dropout | None = None,
@@ -61,7 +63,7 @@ def train(
     metrics: Sequence[str | Metric | Callable[..., Any]] | None = None,
     initializer: str | Initializer | None = None,
     reduction: Literal["mean", "sum"] | None = None,
-    shuffle: bool | None = None,
+    shuffle: bool | Callable[[int, int], HostArray] | None = None,
     window: int | None = None,
     drop_last: bool | None = None,
     seed: int | Sequence[int] | None = None,
@@ -105,8 +107,11 @@ def train(
         weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: 0,
             or what "adamw" has (K).
         l2: lambda of the penalty lambda/2 |W|^2, whose gradient lambda W is added to the
-            minibatch's, 0 (K). scikit-learn's ``alpha`` is this lambda times the batch size. The
-            loss is reported without it.
+            minibatch's, 0 (K). The loss is reported without it.
+        alpha: scikit-learn's form of the same, 0 (K): the penalty alpha/2 |W|^2 belongs to the
+            minibatch's summed loss, so that ``reduction="mean"`` divides it too, and lambda is
+            alpha / batch_size, or alpha over the sum of the samples' weights. The history has it,
+            divided like the loss, as ``penalty``.
         gradient_clip: bound on the Euclidean norm of the gradients of all layers together, before
             L2 is added, none (K).
         weight_average: d of the moving average a <- d a + (1 - d) w over steps, which then is what
@@ -137,13 +142,14 @@ def train(
             training rows with ``training_error``.
         initializer: "auto", He for relu and its relatives, Glorot otherwise.
         reduction: "mean": the gradient is the minibatch's mean; "sum": its sum.
-        shuffle: True: a new order of the rows each epoch.
+        shuffle: True: a new order of the rows each epoch; or a function ``f(n, epoch)`` that gives
+            the numbers of n rows to train on in that epoch, on the host.
         window: None; rows change places only within so many consecutive ones, rounded down to
             whole minibatches, to one at least. Of data larger than memory a window is also what is
             read at once, by default 64 MiB.
         drop_last: False; True leaves out the rows that do not fill the last minibatch.
         seed: 0, of initial weights and dropout. K seeds train a population of K networks at once.
-            (A network that is given has dropout's masks of seed 0.)
+            Of a network that is given it decides dropout's masks alone.
         order_seed: 0, of minibatch orders and of the split of a validation fraction.
         dtype: "float32"; X is converted to it.
         training_error: False; True evaluates all training rows after each epoch.
@@ -251,7 +257,7 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
             record["samples_per_s"] = rows / record["seconds"]
             run.history.records.append(record)
             if run.position == 0:
-                run.met = 0.0, 0.0
+                run.met = 0.0, 0.0, 0.0
                 run.schedule.observe(record)
                 if stopper is not None:
                     stopped |= stopper.observe(record, run)
@@ -273,8 +279,11 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
 
 def _record(run: Run, epoch: int, steps: int, rate: HostArray, probes: Probes | None) -> Record:
     """The epoch's record, and with it the epoch's one transfer from the device."""
-    total, weight = run.met
-    figures = _read({"loss": total / weight, **_evaluations(run)}, run, probes)
+    loss, weight, penalty = run.met
+    met = {"loss": loss / weight}
+    if np.any(each(run.settings.alpha)):
+        met["penalty"] = penalty / weight
+    figures = _read({**met, **_evaluations(run)}, run, probes)
     return {
         "epoch": epoch,
         "step": run.steps_done + steps,
@@ -308,24 +317,30 @@ def run_epoch(
     Returns:
         The number of steps and of rows, and whether it was told to stop.
     """
-    total, weight = run.met
+    loss, weight, penalty = run.met
     steps = rows = 0
     stopped = False
     for batch, own in zip(batches, hyper, strict=False):
         if stopped or interrupt.requested:
             break
-        run.state, loss = step(run.learner, run.state, batch, own)
-        n = batch.x.shape[-2]
-        of_batch = n if batch.weight is None else run.backend.xp.sum(batch.weight, axis=-1)
-        total = total + loss
-        weight = weight + of_batch
+        run.state, met = step(run.learner, run.state, batch, own)
+        loss = loss + met.loss
+        weight = weight + batch.total
+        penalty = penalty + met.penalty
         steps += 1
-        rows += n
+        rows += batch.rows
         if watching:
-            event = StepEnd(run.steps_done + steps, run.next_epoch, loss / of_batch, run.learner)
+            event = StepEnd(
+                run.steps_done + steps,
+                run.next_epoch,
+                batch.rows,
+                met.loss / batch.total,
+                met.penalty / batch.total,
+                run.learner,
+            )
             answers = [watcher(event) for watcher in watching]
             stopped = any(_is_true(answer) for answer in answers)
-    run.met = total, weight
+    run.met = loss, weight, penalty
     return steps, rows, stopped or interrupt.requested
 
 
