@@ -4,6 +4,8 @@
 network in a file, ``resolve`` and ``available_backends`` say where it can run.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from arraymlp.backend import (
     Backend,
     BackendFallbackWarning,
@@ -37,6 +39,9 @@ from arraymlp.schedules import (
 )
 from arraymlp.settings import Settings
 from arraymlp.training import train
+
+if TYPE_CHECKING:
+    from arraymlp.estimators import MLPClassifier, MLPRegressor
 
 __version__ = "0.1.0"
 
@@ -86,3 +91,18 @@ __all__ = [
     "save",
     "train",
 ]
+
+# They import scikit-learn, and so only where they are asked for; nor would "import *" do without.
+_LAZY = ("MLPClassifier", "MLPRegressor")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from arraymlp import estimators
+
+    return getattr(estimators, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -2,7 +2,8 @@
 
 The tensors are ``layers.0.weights``, ``layers.0.bias``, ...; the header's metadata holds, under
 ``arraymlp``, a JSON object with the format's version, the activations, the loss and its parameters
-where it has some, the classes, and the SHA-256 of the tensors' bytes.
+where it has some, the classes, the SHA-256 of the tensors' bytes, and of an estimator what
+`arraymlp.estimator_file` adds.
 """
 
 import hashlib
@@ -29,12 +30,18 @@ class ModelFileError(ValueError):
     """The file is not a model file of this package, or it is damaged; the message says how."""
 
 
-def save(network: MultilayerPerceptron, path: str | os.PathLike[str]) -> None:
+def save(
+    network: MultilayerPerceptron,
+    path: str | os.PathLike[str],
+    *,
+    estimator: dict[str, Any] | None = None,
+) -> None:
     """Write a network to a file, whole or not at all (temporary file, then renamed).
 
     Args:
         network: on any backend; a population is saved whole.
         path: of the file; one that exists is replaced.
+        estimator: what else to write, in JSON's types.
 
     Raises:
         ValueError: an activation or loss of your own, which `load` could not find again.
@@ -43,7 +50,10 @@ def save(network: MultilayerPerceptron, path: str | os.PathLike[str]) -> None:
     from safetensors.numpy import save as to_bytes
 
     if not isinstance(network, MultilayerPerceptron):
-        raise ValueError(f"save takes a network, such as run.network, not {type(network)}")
+        raise ValueError(
+            "save takes a network, such as run.network, or as an estimator's network_, and not "
+            f"{type(network)}; an estimator has a save of its own"
+        )
     for layer in network.layers:
         if ACTIVATIONS.get(layer.activation.name) is not layer.activation:
             raise ValueError(f"{layer.activation} is not of this package: load could not find it")
@@ -61,6 +71,7 @@ def save(network: MultilayerPerceptron, path: str | os.PathLike[str]) -> None:
         **({"loss_parameters": network.loss.parameters} if network.loss.parameters else {}),
         "classes": None if network.classes is None else network.classes.tolist(),
         "sha256": _digest(tensors),
+        **({} if estimator is None else {"estimator": estimator}),
     }
     write_whole(Path(path), to_bytes(tensors, {"arraymlp": json.dumps(header)}))
 
@@ -95,7 +106,7 @@ def load(
     """Read a network from a file that `save` wrote.
 
     Args:
-        path: of the file.
+        path: of the file; of an estimator's, its network is read.
         backend: where its parameters go, as for `resolve`.
         device: the backend's device.
 
@@ -103,14 +114,20 @@ def load(
         ModelFileError: the file is damaged, or is not a model file of this package.
         OSError: the file cannot be read.
     """
+    return read(path, resolve(backend, device))[0]
+
+
+def read(
+    path: str | os.PathLike[str], place: Backend
+) -> tuple[MultilayerPerceptron, dict[str, Any]]:
+    """A file's network, brought to a backend, and its header; errors as of `load`."""
     content = Path(path).read_bytes()
-    place = resolve(backend, device)
     try:
         header, tensors = _parse(content)
         network = _network(header, tensors)
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
-    return network.to(place)
+    return network.to(place), header
 
 
 def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, HostArray]]:

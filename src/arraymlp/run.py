@@ -1,10 +1,10 @@
 """What `train` gives back, and what it tells those who watch."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from arraymlp.backend import Array, Backend
+from arraymlp.backend import Array, Backend, resolve
 from arraymlp.data import Data
 from arraymlp.findings import Finding
 from arraymlp.history import History, Record
@@ -12,7 +12,7 @@ from arraymlp.network import MultilayerPerceptron
 from arraymlp.probes import Measurement
 from arraymlp.schedules import Schedule
 from arraymlp.settings import Settings
-from arraymlp.step import State
+from arraymlp.step import State, mapped
 
 
 @dataclass
@@ -70,6 +70,40 @@ class Run:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.network, self.history))
+
+    def without_data(self) -> "Run":
+        """The same run without its data and what early stopping keeps: small enough to store.
+
+        ``train(X, y, network=run)`` goes on with it.
+        """
+        return replace(self, data=None, stopper=None)  # type: ignore[arg-type]
+
+    def to(self, backend: str | Backend, device: Any = None) -> "Run":
+        """A copy on another backend, named as for `resolve`, without data."""
+        there = resolve(backend, device)
+        moved = self.mover(there)
+        network = self.network.to(there)
+        return replace(
+            self.without_data(),
+            network=network,
+            learner=network if self.learner is self.network else self.learner.to(there),
+            backend=there,
+            state=mapped(moved, self.state),
+            met=mapped(moved, self.met),
+            schedule=self.schedule.begin(),
+            history=History(list(self.history.records)),
+        )
+
+    def mover(self, there: Backend) -> Callable[[Any], Any]:
+        """A function that copies an array of this run to another backend; numbers stay."""
+        here = self.backend
+
+        def moved(array: Any) -> Any:
+            if type(array) in (int, float):
+                return array
+            return there.asarray(array if here == there else here.to_numpy(array), copy=True)
+
+        return moved
 
     @property
     def device(self) -> Any:

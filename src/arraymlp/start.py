@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from arraymlp._checks import is_number, nearest, values
-from arraymlp.backend import Array, Backend
+from arraymlp.backend import Backend
 from arraymlp.data import (
     Data,
     add_validation,
@@ -80,6 +80,8 @@ def data_for(
     """
     settings.require_members(member_count(settings, old))
     if before is not None and X is None and y is None and sample_weight is None:
+        if before.data is None:
+            raise ValueError("the run was kept without its data: give X and y to go on")
         data = before.data.moved(before.backend, place)
     else:
         data = load_data(X, y, sample_weight, settings, old, place)
@@ -167,14 +169,7 @@ def take_up(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> None:
         same_rows: whether it trains on the same rows.
         same_data: whether it also validates on the same.
     """
-
-    def moved(array: Array) -> Array:
-        if type(array) in (int, float):
-            return array
-        here = before.backend
-        there = run.backend
-        return there.asarray(array if here == there else here.to_numpy(array), copy=True)
-
+    moved = before.mover(run.backend)
     now, then = run.settings, before.settings
     if before.learner is not before.network:  # an average goes on, or is given up
         learner = before.learner.to(run.backend)
