@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from arraymlp.network import MultilayerPerceptron
 
+__all__ = ["CallbackSupportMixin", "Tasks", "with_callbacks"]
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 try:

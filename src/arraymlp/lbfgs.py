@@ -49,11 +49,9 @@ def minimize(
     tol: float,
     callback: Callable[[int, float], bool | None] | None = None,
 ) -> Minimum:
-    """Change the network's weights and biases to a minimum of
+    """Change the network's weights and biases to a minimum over the rows of the data.
 
-        (sum_i w_i L_i + alpha / 2 |W|^2) / sum_i w_i
-
-    over the rows of the data.
+    What is minimal there is (sum_i w_i L_i + alpha / 2 |W|^2) / sum_i w_i.
 
     Args:
         network: what to train, in place.
@@ -76,7 +74,7 @@ def minimize(
         done += 1
         if callback is not None:
             # SciPy calls this for the last point it evaluated, with rare exceptions.
-            if not np.array_equal(packed, objective.at):
+            if objective.at is None or not np.array_equal(packed, objective.at):
                 objective(packed)
             if callback(done, objective.loss + objective.penalty):
                 raise StopIteration
@@ -136,11 +134,9 @@ class _Objective:
             layer.bias = place.asarray(b, network.dtype, copy=True)
         sums: list[Any] = []
         for rows, x in row_blocks(data.X, place):
-            weight = data.y.loss_weight
-            w = None if weight is None else weight[rows, ...]
-            loss, gradients = self._backpropagate(
-                network, Minibatch(x, data.y.values[rows, ...], w), {}
-            )
+            weight = None if data.y.loss_weight is None else data.y.loss_weight[rows, ...]
+            batch = Minibatch(x, data.y.values[rows, ...], weight)
+            loss, gradients = self._backpropagate(network, batch, {})
             some = [loss, *(g for both in gradients for g in both)]
             sums = [a + b for a, b in zip(sums, some, strict=True)] if sums else some
         value, *gradient = place.fetch(sums)

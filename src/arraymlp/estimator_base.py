@@ -1,0 +1,514 @@
+"""What the estimators share: scikit-learn's parameters turned into `arraymlp.train`'s settings.
+
+With the same ``random_state`` the initial weights, the split for early stopping and the orders of
+the rows are drawn as scikit-learn draws them, and every minibatch, penalty and rate is its own, so
+that both train the same network but for rounding.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from math import inf, sqrt
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+from arraymlp.activations import ACTIVATIONS, Activation
+from arraymlp.activations import activation as find_activation
+from arraymlp.backend import Backend, HostArray
+from arraymlp.callback_tasks import CallbackSupportMixin, Tasks, with_callbacks
+from arraymlp.convergence import Convergence
+from arraymlp.data import load_data, with_class_weights
+from arraymlp.dropout import Dropout
+from arraymlp.estimator_inputs import (
+    checked_pair,
+    checked_weight,
+    home_of,
+    place_for,
+    split,
+)
+from arraymlp.fitted import Fitted
+from arraymlp.initializers import Initializer
+from arraymlp.lbfgs import minimize
+from arraymlp.losses import Loss
+from arraymlp.metrics import Metric
+from arraymlp.network import MultilayerPerceptron
+from arraymlp.optimizers import SGD, Adam, AdamW, Optimizer
+from arraymlp.patience import EarlyStopping
+from arraymlp.run import EpochEnd, NonFiniteLossError, Run
+from arraymlp.settings import Settings
+from arraymlp.training import train
+
+NEVER = 2**31  # epochs: the core keeps the best weights, `Convergence` says when to stop
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+
+
+class Multilayer(Fitted, CallbackSupportMixin, ABC):
+    """What both estimators share; each says what its targets are."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({"logistic", *ACTIVATIONS}), tuple, list, Activation],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state", np.random.Generator],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "backend": [str, Backend, None],
+        "device": "no_validation",
+        "dtype": [StrOptions({"auto", "float32", "float64"})],
+        "dropout": [Interval(Real, 0, 1, closed="left"), Dropout],
+        "gradient_clip": [Interval(Real, 0, None, closed="neither"), None],
+        "callbacks": "no_validation",
+    }
+
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: str
+    alpha: float
+    batch_size: Any
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: Any
+    tol: float
+    verbose: Any
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: Any
+    max_fun: int
+    backend: str | Backend | None
+    device: Any
+    dtype: str
+    dropout: float | Dropout
+    gradient_clip: float | None
+    callbacks: Any
+
+    def _store(self, arguments: dict[str, Any]) -> None:
+        """Keep the constructor's arguments, its ``locals()``, as they are."""
+        for name, value in arguments.items():
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
+
+    # What depends on the targets
+
+    _numeric: ClassVar[bool]  # whether they are numbers, and no labels
+
+    @abstractmethod
+    def _encode(self, y: HostArray, *, first: bool, incremental: bool) -> HostArray:
+        """The targets as `arraymlp.train` takes them, positions of classes or numbers."""
+
+    @abstractmethod
+    def _outputs(self, y: HostArray) -> tuple[Loss, int, HostArray | None]:
+        """For encoded y the loss, the number of outputs, and what the network calls its classes."""
+
+    @abstractmethod
+    def _metric(self) -> Metric:
+        """The figure that ``score`` gives, for early stopping."""
+
+    def _strata(self, y: HostArray) -> HostArray | None:
+        """What a split for early stopping keeps the proportions of."""
+        return None
+
+    def _class_weight(self, incremental: bool) -> Any:
+        """Weights by positions of classes, as `arraymlp.train` has them."""
+        return None
+
+    # Fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @with_callbacks
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
+    ) -> Self:
+        """Train on X and y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, device array} of shape (n_samples, n_features)
+            The samples. Never written.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, 0 and 1 in a column for each label, or numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples, not negative.
+        X_val, y_val : as X and y, default=None
+            Samples to validate with, instead of a fraction of X: scores and losses on them are
+            recorded, and early stopping watches the score.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, X_val=X_val, y_val=y_val)
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        incremental: bool = False,
+    ) -> Self:
+        sizes, given = self._hidden_sizes(), (X, y)
+        first = not hasattr(self, "network_") or not (self.warm_start or incremental)
+        X, y = self._checked_pair(X, y, first=first, incremental=incremental)
+        place = place_for(X, self.backend, self.device)
+        weight = checked_weight(sample_weight, X.shape[0], self._dtypes())
+        validation = self._checked_validation(X_val, y_val)
+        random = self._random()
+        loss, self.n_outputs_, classes = self._outputs(y)
+        if first:
+            self._begin(place, X, [X.shape[1], *sizes, self.n_outputs_], loss, classes, random)
+        elif self.network_.sizes[1:-1] != tuple(sizes):
+            raise ValueError(
+                f"hidden_layer_sizes is {sizes} now, but the network that goes on has "
+                f"{list(self.network_.sizes[1:-1])}: fit anew with warm_start=False"
+            )
+        metadata = None if weight is None else {"sample_weight": sample_weight}
+        tasks = Tasks(self, *given, metadata, 1 if incremental else int(self.max_iter))
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(X, y, weight, validation, place, tasks)
+        else:
+            self._fit_stochastic(X, y, weight, validation, place, random, tasks, incremental)
+        tasks.finish()
+        network, xp = self.network_, self.network_.backend.xp
+        arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
+        if not all(bool(xp.all(xp.isfinite(a))) for a in arrays):
+            raise ValueError(NOT_FINITE)
+        return self
+
+    def _begin(
+        self,
+        place: Backend,
+        X: Any,
+        sizes: list[int],
+        loss: Loss,
+        classes: HostArray | None,
+        random: np.random.RandomState,
+    ) -> None:
+        """A new network, with the initial weights that scikit-learn would draw."""
+        n_hidden = len(sizes) - 2
+        given = self.activation
+        several = isinstance(given, list | tuple)
+        names = list(given) if several else [given] * n_hidden
+        functions = [find_activation("sigmoid" if f == "logistic" else f) for f in names]
+        # Glorot, Bengio 2010, with scikit-learn's smaller bound for logistic units; the last layer
+        # is drawn like the hidden one before it.
+        drawn_for = iter([*functions, *functions[-1:]] if functions else [find_activation("relu")])
+
+        def draw(_: np.random.Generator, n_in: int, n_out: int) -> tuple[HostArray, HostArray]:
+            factor = 2.0 if next(drawn_for).name == "sigmoid" else 6.0
+            bound = sqrt(factor / (n_in + n_out))
+            weights = random.uniform(-bound, bound, (n_in, n_out))
+            return weights, random.uniform(-bound, bound, (1, n_out))
+
+        self.network_ = MultilayerPerceptron.create(
+            sizes,
+            activation=functions,
+            loss=loss,
+            initializer=Initializer("scikit-learn's", draw),
+            classes=classes,
+            backend=place,
+            dtype=self._network_dtype(X, place),
+        )
+        self._run: Run | None = None
+        self.n_iter_ = self.t_ = 0
+        self.n_layers_ = len(sizes)
+        outputs = {"one": "softmax", "each": "logistic", "no": "identity"}
+        self.out_activation_ = "exp" if loss.name == "poisson" else outputs[loss.classifies]
+        if self.solver != "lbfgs":
+            scored = self.early_stopping
+            self.loss_curve_: list[float] = []
+            self._no_improvement_count = 0
+            self.best_loss_ = None if scored else inf
+            self.best_validation_score_ = -inf if scored else None
+            self.validation_scores_: list[float] | None = [] if scored else None
+            self.validation_loss_curve_: list[float] | None = [] if scored else None
+
+    def _fit_stochastic(
+        self,
+        X: Any,
+        y: HostArray,
+        weight: HostArray | None,
+        validation: tuple[Any, ...] | None,
+        place: Backend,
+        random: np.random.RandomState,
+        tasks: Tasks,
+        incremental: bool,
+    ) -> None:
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        before = self._run if incremental else None
+        network = self.network_ if before is None else before
+        if before is None:
+            self._rate = float(self.learning_rate_init)
+        # Drawn only where it is used: what scikit-learn draws next must not change.
+        seed = None
+        if before is None and self.dropout not in (0, Dropout()):
+            seed = int(random.randint(2**31 - 1))
+        if self.early_stopping and validation is None:
+            (X, y, weight), validation = split(
+                X, y, weight, self.validation_fraction, self._strata(y), random
+            )
+        if validation is not None and self.validation_scores_ is None:
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+        n = int(X.shape[0])
+        size = self._batch_size(n)
+        class_weight = self._class_weight(incremental)
+        epochs, metric = 1 if incremental else int(self.max_iter), self._metric()
+        rules = Convergence(
+            self,
+            n,
+            -(-n // size),
+            0 if before is None else before.steps_done,
+            self._columns(),
+            None if validation is None else f"validation_{metric.name}",
+            weight is not None or class_weight is not None,
+        )
+
+        def epoch_ended(event: EpochEnd) -> bool:
+            return tasks.end(event.network, last=rules.stopped or event.number == epochs)
+
+        best = self.best_validation_score_
+        self.n_iter_ = 0
+        try:
+            run = train(
+                X,
+                y,
+                network=network,
+                sample_weight=weight,
+                class_weight=class_weight,
+                optimizer=self._optimizer(),
+                learning_rate=self.learning_rate_init,
+                schedule=rules,
+                alpha=0.0 if self.solver == "adamw" else self.alpha,
+                dropout=self.dropout,
+                gradient_clip=inf if self.gradient_clip is None else self.gradient_clip,
+                epochs=epochs,
+                batch_size=size,
+                validation=validation,
+                early_stopping=self._keeping_best(metric),
+                metrics=[] if validation is None else [metric],
+                shuffle=_Orders(random) if self.shuffle else False,
+                seed=seed,
+                backend=place,
+                callbacks=[rules, epoch_ended, *self._callbacks()],
+            )
+        except NonFiniteLossError as error:
+            run = error.run
+            if self.best_validation_score_ in (None, -inf):
+                raise ValueError(NOT_FINITE) from error
+        if run.interrupted:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+            if self.early_stopping and run.stopper is not None:
+                run.stopper.restore(run)
+        elif not incremental and not rules.stopped and self.n_iter_ == self.max_iter:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self.history_, self.findings_ = run.history, run.findings
+        if self.early_stopping and self.best_validation_score_ == best:
+            return  # a warm start in which no epoch was as good as what it began with
+        self._run, self.network_ = run.without_data(), run.network
+
+    def _fit_lbfgs(
+        self,
+        X: Any,
+        y: HostArray,
+        weight: HostArray | None,
+        validation: tuple[Any, ...] | None,
+        place: Backend,
+        tasks: Tasks,
+    ) -> None:
+        for name, given in (
+            ("dropout", self.dropout not in (0, Dropout())),
+            ("gradient_clip", self.gradient_clip is not None),
+            ("X_val", validation is not None),
+            ("callbacks", bool(self._callbacks())),
+        ):
+            if given:
+                raise ValueError(f"{name} is for the stochastic solvers; solver='lbfgs' has none")
+        network = self.network_.to(place)
+        settings = Settings(dtype=cast(Any, network.dtype), class_weight=self._class_weight(False))
+        data = load_data(X, y, weight, settings, network, place)
+        data = with_class_weights(data, settings, place)
+
+        def iterated(number: int, loss: float) -> bool:
+            if self.verbose:
+                print(f"Iteration {number}, loss = {loss:.8f}")
+            return tasks.end(network, last=number == self.max_iter)
+
+        found = minimize(
+            network,
+            data,
+            alpha=self.alpha,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            tol=self.tol,
+            callback=iterated,
+        )
+        self.network_, self._run = network, None
+        self.n_iter_ = min(found.n_iter, self.max_iter)
+        self.loss_ = found.loss / self._columns() + found.penalty
+        if found.status == 1:  # out of iterations or of passes
+            warnings.warn(
+                f"lbfgs failed to converge after {found.n_iter} iteration(s) (status="
+                f"{found.status}):\n{found.message}\n\nIncrease the number of iterations to "
+                f"improve the convergence (max_iter={self.max_iter}).\nYou might also want to "
+                "scale the data as shown in:\n"
+                "    https://scikit-learn.org/stable/modules/preprocessing.html",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
+    # What is asked of the parameters
+
+    def _hidden_sizes(self) -> list[int]:
+        given = self.hidden_layer_sizes
+        sizes = list(given) if isinstance(given, Iterable) else [given]
+        if any(n <= 0 for n in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return [int(n) for n in sizes]
+
+    def _random(self) -> np.random.RandomState:
+        if isinstance(self.random_state, np.random.Generator):
+            return np.random.RandomState(self.random_state.bit_generator)
+        random: np.random.RandomState = check_random_state(self.random_state)
+        return random
+
+    def _network_dtype(self, X: Any, place: Backend) -> str:
+        if self.dtype != "auto":
+            return str(self.dtype)
+        if str(X.dtype).endswith("float32"):
+            return "float32"
+        try:
+            place.dtype("float64")
+        except ValueError:
+            if str(X.dtype).endswith("float64"):
+                raise
+            return "float32"  # whole numbers, on a device without float64
+        return "float64"
+
+    def _batch_size(self, n: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                "clipped",
+                stacklevel=2,
+            )
+        return min(int(self.batch_size), n)
+
+    def _optimizer(self) -> Optimizer:
+        if self.solver == "sgd":
+            momentum = min(self.momentum, 1 - 2**-53)  # scikit-learn allows 1, SGD does not
+            return SGD(momentum, nesterov=self.nesterovs_momentum and momentum > 0)
+        constants: dict[str, Any] = {
+            "beta1": self.beta_1,
+            "beta2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+        if self.solver == "adamw":
+            return AdamW(**constants, weight_decay=self.alpha)
+        return Adam(**constants, epsilon_hat=True)
+
+    def _keeping_best(self, metric: Metric) -> EarlyStopping | bool:
+        if not self.early_stopping:
+            return False
+        return EarlyStopping(f"validation_{metric.name}", patience=NEVER, greater_is_better=True)
+
+    def _callbacks(self) -> list[Any]:
+        given = self.callbacks
+        return list(given) if isinstance(given, list | tuple) else [given] * (given is not None)
+
+    def _columns(self) -> int:
+        """What scikit-learn divides its loss by: it averages squared errors over the columns."""
+        return self.n_outputs_ if self.network_.loss.name == "squared_error" else 1
+
+    # Data
+
+    def _checked_pair(
+        self, X: Any, y: Any, *, first: bool, incremental: bool = False
+    ) -> tuple[Any, HostArray]:
+        """X, and y on the host, encoded; the first pair decides what the next ones must be like."""
+        dtypes = self._dtypes()
+        X, y = checked_pair(self, X, y, dtypes, numeric=self._numeric, reset=first)
+        if first:
+            self._home = home_of(X)
+        else:
+            self._require_home(X, "partial_fit" if incremental else "fit")
+        return X, self._encode(y, first=first, incremental=incremental)
+
+    def _checked_validation(self, X: Any, y: Any) -> tuple[Any, ...] | None:
+        if X is None and y is None:
+            return None
+        if X is None or y is None:
+            missing = "X_val" if X is None else "y_val"
+            raise ValueError(f"{missing} is missing: give X_val and y_val, or neither")
+        if self.validation_fraction != 0.1:
+            raise ValueError(
+                "X_val and validation_fraction both say what to validate with: give one of them "
+                "(0.1 is the fraction's default)"
+            )
+        return self._checked_pair(X, y, first=False)
+
+
+class _Orders:
+    """The orders of the rows that scikit-learn draws: each shuffles the one before."""
+
+    def __init__(self, random: np.random.RandomState) -> None:
+        self._random = random
+        self._order: HostArray | None = None
+
+    def __call__(self, n: int, epoch: int) -> HostArray:
+        drawn = np.arange(n)
+        self._random.shuffle(drawn)
+        self._order = drawn if self._order is None else self._order[drawn]
+        return self._order
+
+
+def stochastic(estimator: Multilayer) -> bool:
+    """Whether the solver has partial_fit; else an AttributeError that says so."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
+        )
+    return True

@@ -1,0 +1,79 @@
+"""Class labels, as the user writes them, and the positions that a network knows them by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+
+from arraymlp.backend import Array, Backend, HostArray
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What y may be: one of the classes a sample, or 0 and 1 for each of several labels.
+
+    Attributes:
+        classes: ascending, on the host; of several labels their numbers.
+        several: whether a sample can have several labels.
+    """
+
+    classes: HostArray
+    several: bool = False
+
+    @classmethod
+    def found_in(cls, y: HostArray, classes: HostArray | None = None) -> Self:
+        """Those that occur in y (n_samples,) or (n_samples, n_labels), or the classes given.
+
+        Raises:
+            ValueError: y is no classification target that a network can learn.
+        """
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind == "multiclass-multioutput":
+            raise ValueError("Multioutput target data is not supported with label binarization")
+        known = unique_labels(y if classes is None else classes)
+        return cls(known, kind == "multilabel-indicator")
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def encode(self, y: HostArray, *, all_of_them: bool = False) -> HostArray:
+        """The position of each label (n_samples,), or y as columns of 0 and 1.
+
+        Args:
+            y: of these labels.
+            all_of_them: whether each class must occur, as a warm start asks.
+
+        Raises:
+            ValueError: y has other classes.
+        """
+        found = unique_labels(y)
+        if all_of_them and set(found) != set(self.classes):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes}, `y` has {found}"
+            )
+        if len(np.setdiff1d(found, self.classes)):
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {self.classes}. 'y' has {found}."
+            )
+        if self.several:
+            return np.asarray(y).astype(np.int64)
+        return np.asarray(np.searchsorted(self.classes, y))
+
+    def weights(self, given: Mapping[Any, float]) -> dict[int, float]:
+        """Weights by label as weights by position."""
+        labels = self.classes.tolist()
+        unknown = [label for label in given if label not in labels]
+        if unknown:
+            raise ValueError(f"class_weight names {unknown}, but the classes are {labels[:20]}")
+        return {labels.index(label): weight for label, weight in given.items()}
+
+    def on(self, place: Backend) -> Array:
+        """The classes as an array there; strings, which only NumPy has, on the host."""
+        if place.name == "numpy" or self.classes.dtype.kind not in "biuf":
+            return self.classes
+        return place.asarray(self.classes)
