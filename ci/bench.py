@@ -20,6 +20,8 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
+import sklearn
+from bench_sklearn import compare, report
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import arraymlp
@@ -135,6 +137,7 @@ def machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "array_api_compat": array_api_compat.__version__,
         "arraymlp": arraymlp.__version__,
+        "scikit-learn": sklearn.__version__,
         "blas": ", ".join(blas),
     }
 
@@ -143,6 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--fits", type=int, default=5, help="rounds against scikit-learn; 0: none")
     options = parser.parse_args()
     threads = sorted({1, os.cpu_count() or 1})
     times = measure(options.repeats, threads)
@@ -181,6 +185,9 @@ def main() -> None:
     memory = lab_memory()
     if memory is not None:
         print(f"peak memory of the lab: {memory:.2f} GB (goal: at most {MEMORY_GOAL})")
+    fits = compare(options.fits, threads) if options.fits else []
+    if fits:
+        report(fits)
     if options.json:
         figures = {
             "machine": where,
@@ -189,6 +196,7 @@ def main() -> None:
             "epoch_seconds": {f"{name}, {t} threads": s for (name, t), s in medians.items()},
             "epoch_ratio": ratio,
             "epoch_ratios": ratios,
+            "fits": fits,
             "import_seconds": {"arraymlp": ours, "numpy and array_api_compat": base},
         }
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

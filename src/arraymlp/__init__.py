@@ -41,7 +41,8 @@ from arraymlp.settings import Settings
 from arraymlp.training import train
 
 if TYPE_CHECKING:
-    from arraymlp.estimators import MLPClassifier, MLPRegressor
+    from arraymlp.estimators import MLPClassifier as MLPClassifier
+    from arraymlp.estimators import MLPRegressor as MLPRegressor
 
 __version__ = "0.1.0"
 
