@@ -1,7 +1,7 @@
 """Time `MLPClassifier.fit` against scikit-learn's: the same data, dtype, network and steps.
 
-Called by ci/bench. Both run in one process, in turn, each with every number of BLAS threads, and keep
-their better one. The bare matrix products of the same steps say how fast a fit could be.
+Called by ci/bench. Both run in one process, in turn, each with every number of BLAS threads, and
+keep their better one. The bare matrix products of the same steps say how fast a fit could be.
 """
 
 import statistics

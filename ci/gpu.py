@@ -19,7 +19,16 @@ from time import perf_counter
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("cupy-cuda12x", "cupy-cuda13x", "numpy", "array-api-compat", "torch", "jax", "pytest")
+PACKAGES = (
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "numpy",
+    "array-api-compat",
+    "scikit-learn",
+    "torch",
+    "jax",
+    "pytest",
+)
 
 
 def versions() -> dict[str, str]:
