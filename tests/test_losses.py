@@ -26,6 +26,8 @@ TARGETS = {
     "poisson": RNG.poisson(2, (B, N)).astype(float),
     "quantile": RNG.normal(0, 4, (B, 1)),
 }
+CAPPED = ("softmax_cross_entropy", "binary_cross_entropy")
+TARGETS |= {f"capped_{name}": TARGETS[name] for name in CAPPED}
 LEVELS = (0.1, 0.5, 0.9)
 EVERY = pytest.mark.parametrize("name", sorted(LOSSES))
 CROSS_ENTROPIES = pytest.mark.parametrize("name", ["softmax_cross_entropy", "binary_cross_entropy"])
@@ -34,6 +36,7 @@ TOLERANCE = {"float32": 1e-5, "float64": 1e-14}
 
 
 def naive_output(name: str, s: list[float]) -> list[float]:
+    name = name.removeprefix("capped_")
     if name == "softmax_cross_entropy":
         return [exp(v) / sum(exp(u) for u in s) for v in s]
     if name == "binary_cross_entropy":
@@ -52,6 +55,7 @@ def naive_pinball(e: float, level: float) -> float:
 
 
 def naive_value(name: str, s: list[float], y: list[float]) -> float:
+    name = name.removeprefix("capped_")  # of these logits none reaches the cap
     p = naive_output(name, s)
     if name == "quantile":
         return sum(naive_pinball(v - y[0], t) for v, t in zip(s, LEVELS, strict=True))
@@ -166,6 +170,23 @@ EXTREME = {
         ([-1, -1, -1], [1, 0, 0], 1, [0, 0, 0]),
     ],
 }
+
+
+@pytest.mark.parametrize("name", CAPPED)
+def test_the_capped_value_is_that_of_clipped_probabilities(
+    backend: Backend, dtype: str, name: str
+) -> None:
+    """As scikit-learn has it: each probability within [eps, 1 - eps]; the slope is as it was."""
+    s = np.asarray([[0, 1, 2], [60, 0, -60], [0, 0, 90], [-90, 0, 90.0]])
+    y = np.asarray([[1, 0, 0], [0, 0, 1], [0, 0, 1], [1, 0, 0.0]])
+    value, delta = loss(f"capped_{name}")(backend.asarray(s, dtype), backend.asarray(y, dtype))
+    plain, slope = loss(name)(backend.asarray(s, dtype), backend.asarray(y, dtype))
+    eps = float(np.finfo(dtype).eps)
+    p = np.clip([naive_output(name, row) for row in s.tolist()], eps, 1 - eps)
+    each = y * np.log(p) + ((1 - y) * np.log1p(-p) if name.startswith("binary") else 0)
+    assert_same(value, backend.asarray(-each.sum(axis=1), dtype), 1e-5, 1e-6)
+    assert_same(delta, slope)
+    assert on_host(plain)[1] > on_host(value)[1] + 10
 
 
 @CROSS_ENTROPIES

@@ -24,6 +24,8 @@ TARGETS = {
     "poisson": np.random.default_rng(45).poisson(1.0, size=(5, 2)).astype(float),
     "quantile": np.random.default_rng(42).normal(size=(5, 2)),
 }
+CAPPED = ("softmax_cross_entropy", "binary_cross_entropy")
+TARGETS |= {f"capped_{name}": TARGETS[name] for name in CAPPED}
 EVERY_LOSS = pytest.mark.parametrize("loss", sorted(LOSSES))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,16 @@ class Minibatch:
         if self.weight is None:
             return self.rows
         return array_namespace(self.weight).sum(self.weight, axis=-1)
+
+    @cached_property
+    def divisor(self) -> Any:
+        """What a sum over the samples is divided by for their mean, likewise.
+
+        It is infinite where no sample has a weight: such a minibatch has nothing to say.
+        """
+        if self.weight is None:
+            return self.rows
+        return array_namespace(self.weight).where(self.total > 0, self.total, inf)
 
 
 def minibatches(

@@ -5,6 +5,7 @@ They are those of its MLPClassifier and MLPRegressor, message by message. They d
 NaN always is.
 """
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,21 @@ class Convergence(Schedule):
         self.on_step = self._add if weighted else None
         self._sum: Any = 0.0  # on the device
         self.stopped = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """The records that a fit of other parameters has not begun."""
+        est = self._estimator
+        if getattr(est, "loss_curve_", None) is None:
+            est.loss_curve_, est._no_improvement_count = [], 0
+            est.best_loss_ = est.best_validation_score_ = None
+            est.validation_scores_ = est.validation_loss_curve_ = None
+        if est.early_stopping and est.best_validation_score_ is None:
+            est.best_validation_score_ = -inf
+        if not est.early_stopping and est.best_loss_ is None:
+            est.best_loss_ = inf
+        if self._monitor is not None and est.validation_scores_ is None:
+            est.validation_scores_, est.validation_loss_curve_ = [], []
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
         """The current rate over the first one."""

@@ -26,13 +26,16 @@ from arraymlp.convergence import Convergence
 from arraymlp.data import load_data, with_class_weights
 from arraymlp.dropout import Dropout
 from arraymlp.estimator_inputs import (
+    Dtypes,
     checked_pair,
     checked_weight,
+    has_float64,
     home_of,
     place_for,
     split,
 )
 from arraymlp.fitted import Fitted
+from arraymlp.history import History
 from arraymlp.initializers import Initializer
 from arraymlp.lbfgs import minimize
 from arraymlp.losses import Loss
@@ -42,8 +45,17 @@ from arraymlp.optimizers import SGD, Adam, AdamW, Optimizer
 from arraymlp.patience import EarlyStopping
 from arraymlp.run import EpochEnd, NonFiniteLossError, Run
 from arraymlp.settings import Settings
+from arraymlp.stopping import Stopper
 from arraymlp.training import train
 
+CURVES = (  # what `Convergence` keeps of all calls of a network
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "validation_loss_curve_",
+    "best_validation_score_",
+    "_no_improvement_count",
+)
 NEVER = 2**31  # epochs: the core keeps the best weights, `Convergence` says when to stop
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -124,10 +136,11 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
 
     # What depends on the targets
 
+    _rate_of: tuple[str, float]  # the solver and first learning rate that `_rate` goes back to
     _numeric: ClassVar[bool]  # whether they are numbers, and no labels
 
     @abstractmethod
-    def _encode(self, y: HostArray, *, first: bool, incremental: bool) -> HostArray:
+    def _encode(self, y: Any, method: str, first: bool) -> HostArray:
         """The targets as `arraymlp.train` takes them, positions of classes or numbers."""
 
     @abstractmethod
@@ -183,25 +196,32 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         y_val: Any = None,
         incremental: bool = False,
     ) -> Self:
-        sizes, given = self._hidden_sizes(), (X, y)
+        hidden, given = self._hidden_sizes(), (X, y)
+        functions = self._functions(len(hidden))
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
-        X, y = self._checked_pair(X, y, first=first, incremental=incremental)
         place = place_for(X, self.backend, self.device)
-        weight = checked_weight(sample_weight, X.shape[0], self._dtypes())
-        validation = self._checked_validation(X_val, y_val)
+        dtypes = self._dtypes(place)
+        method = "partial_fit" if incremental else "fit"
+        X, y = self._checked_pair(X, y, dtypes, method, first=first)
+        weight = checked_weight(sample_weight, X.shape[0], dtypes)
+        validation = self._checked_validation(X_val, y_val, dtypes)
+        self._require_solver(validation)
+        self._class_weight(incremental)  # complains before anything has changed
         random = self._random()
-        loss, self.n_outputs_, classes = self._outputs(y)
+        loss, n_outputs, classes = self._outputs(y)
+        sizes = [int(X.shape[1]), *hidden, n_outputs]
         if first:
-            self._begin(place, X, [X.shape[1], *sizes, self.n_outputs_], loss, classes, random)
-        elif self.network_.sizes[1:-1] != tuple(sizes):
-            raise ValueError(
-                f"hidden_layer_sizes is {sizes} now, but the network that goes on has "
-                f"{list(self.network_.sizes[1:-1])}: fit anew with warm_start=False"
-            )
+            dtype = self._network_dtype(X, place)
+            self._begin(place, dtype, sizes, functions, loss, classes, random)
+        else:
+            self._require_same(sizes, functions, loss)
+        self.n_outputs_ = n_outputs
         metadata = None if weight is None else {"sample_weight": sample_weight}
         tasks = Tasks(self, *given, metadata, 1 if incremental else int(self.max_iter))
         if self.solver == "lbfgs":
-            self._fit_lbfgs(X, y, weight, validation, place, tasks)
+            self._fit_lbfgs(X, y, weight, place, tasks)
         else:
             self._fit_stochastic(X, y, weight, validation, place, random, tasks, incremental)
         tasks.finish()
@@ -214,21 +234,18 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
     def _begin(
         self,
         place: Backend,
-        X: Any,
+        dtype: str,
         sizes: list[int],
+        functions: list[Activation],
         loss: Loss,
         classes: HostArray | None,
         random: np.random.RandomState,
     ) -> None:
         """A new network, with the initial weights that scikit-learn would draw."""
-        n_hidden = len(sizes) - 2
-        given = self.activation
-        several = isinstance(given, list | tuple)
-        names = list(given) if several else [given] * n_hidden
-        functions = [find_activation("sigmoid" if f == "logistic" else f) for f in names]
-        # Glorot, Bengio 2010, with scikit-learn's smaller bound for logistic units; the last layer
-        # is drawn like the hidden one before it.
-        drawn_for = iter([*functions, *functions[-1:]] if functions else [find_activation("relu")])
+        # Glorot, Bengio 2010, with scikit-learn's smaller bound for logistic units. The last layer
+        # is drawn like the hidden one before it, and where there is none, for the activation given.
+        last = functions[-1:] or self._functions(1)
+        drawn_for = iter([*functions, *last])
 
         def draw(_: np.random.Generator, n_in: int, n_out: int) -> tuple[HostArray, HostArray]:
             factor = 2.0 if next(drawn_for).name == "sigmoid" else 6.0
@@ -243,21 +260,15 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
             initializer=Initializer("scikit-learn's", draw),
             classes=classes,
             backend=place,
-            dtype=self._network_dtype(X, place),
+            dtype=dtype,
         )
         self._run: Run | None = None
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(sizes)
         outputs = {"one": "softmax", "each": "logistic", "no": "identity"}
         self.out_activation_ = "exp" if loss.name == "poisson" else outputs[loss.classifies]
-        if self.solver != "lbfgs":
-            scored = self.early_stopping
-            self.loss_curve_: list[float] = []
-            self._no_improvement_count = 0
-            self.best_loss_ = None if scored else inf
-            self.best_validation_score_ = -inf if scored else None
-            self.validation_scores_: list[float] | None = [] if scored else None
-            self.validation_loss_curve_: list[float] | None = [] if scored else None
+        for name in CURVES:
+            self.__dict__.pop(name, None)  # `Convergence` begins them anew
 
     def _fit_stochastic(
         self,
@@ -270,49 +281,43 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         tasks: Tasks,
         incremental: bool,
     ) -> None:
-        if self.early_stopping and incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
         before = self._run if incremental else None
-        network = self.network_ if before is None else before
-        if before is None:
-            self._rate = float(self.learning_rate_init)
-        # Drawn only where it is used: what scikit-learn draws next must not change.
+        asked_for = (self.solver, self.learning_rate_init)
+        if before is None or asked_for != self._rate_of:
+            self._rate, self._rate_of = float(self.learning_rate_init), asked_for
         seed = None
-        if before is None and self.dropout not in (0, Dropout()):
-            seed = int(random.randint(2**31 - 1))
+        if self.dropout not in (0, Dropout()) and (before is None or before.settings.seed is None):
+            seed = int(random.randint(2**31 - 1))  # scikit-learn draws nothing here
         if self.early_stopping and validation is None:
             (X, y, weight), validation = split(
                 X, y, weight, self.validation_fraction, self._strata(y), random
             )
-        if validation is not None and self.validation_scores_ is None:
-            self.validation_scores_, self.validation_loss_curve_ = [], []
-        n = int(X.shape[0])
-        size = self._batch_size(n)
-        class_weight = self._class_weight(incremental)
-        epochs, metric = 1 if incremental else int(self.max_iter), self._metric()
+        n, metric = int(X.shape[0]), self._metric()
+        size, class_weight = self._batch_size(n), self._class_weight(incremental)
+        epochs = 1 if incremental else int(self.max_iter)
         rules = Convergence(
             self,
-            n,
-            -(-n // size),
-            0 if before is None else before.steps_done,
-            self._columns(),
-            None if validation is None else f"validation_{metric.name}",
-            weight is not None or class_weight is not None,
+            rows=n,
+            steps=-(-n // size),
+            done=0 if before is None else before.steps_done,
+            columns=self._columns(),
+            monitor=None if validation is None else f"validation_{metric.name}",
+            weighted=weight is not None or class_weight is not None,
         )
 
         def epoch_ended(event: EpochEnd) -> bool:
             return tasks.end(event.network, last=rules.stopped or event.number == epochs)
 
-        best = self.best_validation_score_
-        self.n_iter_ = 0
+        best, self.n_iter_ = self.best_validation_score_, 0
+        failure = None
         try:
             run = train(
                 X,
                 y,
-                network=network,
+                network=self.network_ if before is None else before,
                 sample_weight=weight,
                 class_weight=class_weight,
-                optimizer=self._optimizer(),
+                optimizer=self._update_rule(),
                 learning_rate=self.learning_rate_init,
                 schedule=rules,
                 alpha=0.0 if self.solver == "adamw" else self.alpha,
@@ -329,42 +334,38 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
                 callbacks=[rules, epoch_ended, *self._callbacks()],
             )
         except NonFiniteLossError as error:
-            run = error.run
-            if self.best_validation_score_ in (None, -inf):
-                raise ValueError(NOT_FINITE) from error
-        if run.interrupted:
+            run, failure = error.run, error
+            if not self.early_stopping or self.best_validation_score_ == best:
+                finite = "all weights are still finite" in str(error)
+                raise ValueError(str(error) if finite else NOT_FINITE) from error
+        if failure is not None:
+            self._warn_not_converged(f"{failure} The weights of the best epoch were kept.")
+        elif run.interrupted:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-            if self.early_stopping and run.stopper is not None:
+            if isinstance(run.stopper, Stopper):
                 run.stopper.restore(run)
         elif not incremental and not rules.stopped and self.n_iter_ == self.max_iter:
-            warnings.warn(
+            self._warn_not_converged(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                "optimization hasn't converged yet.",
-                ConvergenceWarning,
-                stacklevel=2,
+                "optimization hasn't converged yet."
             )
-        self.history_, self.findings_ = run.history, run.findings
+        self.findings_ = run.findings
+        if before is None:
+            self.history_ = History(list(run.history.records))
+        else:
+            self.history_.records += run.history.records[len(before.history) :]
         if self.early_stopping and self.best_validation_score_ == best:
             return  # a warm start in which no epoch was as good as what it began with
-        self._run, self.network_ = run.without_data(), run.network
+        self._run, self.network_ = run.to_go_on(), run.network
 
     def _fit_lbfgs(
         self,
         X: Any,
         y: HostArray,
         weight: HostArray | None,
-        validation: tuple[Any, ...] | None,
         place: Backend,
         tasks: Tasks,
     ) -> None:
-        for name, given in (
-            ("dropout", self.dropout not in (0, Dropout())),
-            ("gradient_clip", self.gradient_clip is not None),
-            ("X_val", validation is not None),
-            ("callbacks", bool(self._callbacks())),
-        ):
-            if given:
-                raise ValueError(f"{name} is for the stochastic solvers; solver='lbfgs' has none")
         network = self.network_.to(place)
         settings = Settings(dtype=cast(Any, network.dtype), class_weight=self._class_weight(False))
         data = load_data(X, y, weight, settings, network, place)
@@ -387,22 +388,71 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         self.network_, self._run = network, None
         self.n_iter_ = min(found.n_iter, self.max_iter)
         self.loss_ = found.loss / self._columns() + found.penalty
-        if found.status == 1:  # out of iterations or of passes
-            warnings.warn(
-                f"lbfgs failed to converge after {found.n_iter} iteration(s) (status="
-                f"{found.status}):\n{found.message}\n\nIncrease the number of iterations to "
-                f"improve the convergence (max_iter={self.max_iter}).\nYou might also want to "
-                "scale the data as shown in:\n"
-                "    https://scikit-learn.org/stable/modules/preprocessing.html",
-                ConvergenceWarning,
-                stacklevel=2,
+        if not found.ended:
+            advice = (
+                "\nIncrease the number of iterations to improve the convergence "
+                f"(max_iter={self.max_iter})."
+            )
+            self._warn_not_converged(
+                f"lbfgs failed to converge after {self.n_iter_} iteration(s) (status="
+                f"{found.status}):\n{found.message}\n"
+                f"{advice if self.n_iter_ == self.max_iter else ''}"
+                "\nYou might also want to scale the data as shown in:\n"
+                "    https://scikit-learn.org/stable/modules/preprocessing.html"
             )
 
+    def _warn_not_converged(self, message: str) -> None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+
     # What is asked of the parameters
+
+    def _require_solver(self, validation: tuple[Any, ...] | None) -> None:
+        """A ValueError where a parameter is set that lbfgs has no use for."""
+        for name, given in (
+            ("dropout", self.dropout not in (0, Dropout())),
+            ("gradient_clip", self.gradient_clip is not None),
+            ("X_val", validation is not None),
+            ("callbacks", bool(self._callbacks())),
+        ):
+            if given and self.solver == "lbfgs":
+                raise ValueError(f"{name} is for the stochastic solvers; solver='lbfgs' has none")
+
+    def _require_same(self, sizes: list[int], functions: list[Activation], loss: Loss) -> None:
+        """A ValueError where what goes on is another network than the parameters and y mean."""
+        network = self.network_
+        if network.sizes[-1] != sizes[-1]:
+            raise ValueError(
+                f"y needs {sizes[-1]} outputs, but the network that goes on has {network.sizes[-1]}"
+            )
+        for name, now, then in (
+            ("hidden_layer_sizes", sizes[1:-1], list(network.sizes[1:-1])),
+            (
+                "activation",
+                [f.name for f in functions],
+                [layer.activation.name for layer in network.layers[:-1]],
+            ),
+            ("loss", loss, network.loss),
+            ("dtype", network.dtype if self.dtype == "auto" else self.dtype, network.dtype),
+        ):
+            if now != then:
+                raise ValueError(
+                    f"{name} is {now} now, but that of the network that goes on is {then}: fit "
+                    "anew, without warm_start"
+                )
+
+    def _functions(self, n: int) -> list[Activation]:
+        """The activation of each of n hidden layers."""
+        given = self.activation
+        several = list(given) if isinstance(given, list | tuple) else [given] * n
+        if len(several) != n:
+            raise ValueError(f"activation has {len(several)} names for {n} hidden layers")
+        return [find_activation("sigmoid" if f == "logistic" else f) for f in several]
 
     def _hidden_sizes(self) -> list[int]:
         given = self.hidden_layer_sizes
         sizes = list(given) if isinstance(given, Iterable) else [given]
+        if not all(isinstance(n, Integral) for n in sizes):
+            raise ValueError(f"hidden_layer_sizes must be whole numbers, got {sizes}.")
         if any(n <= 0 for n in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return [int(n) for n in sizes]
@@ -414,17 +464,13 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         return random
 
     def _network_dtype(self, X: Any, place: Backend) -> str:
+        """That of the weights: "auto" is X's, but for L-BFGS float64 where the device has it."""
         if self.dtype != "auto":
             return str(self.dtype)
-        if str(X.dtype).endswith("float32"):
-            return "float32"
-        try:
-            place.dtype("float64")
-        except ValueError:
-            if str(X.dtype).endswith("float64"):
-                raise
-            return "float32"  # whole numbers, on a device without float64
-        return "float64"
+        given = str(X.dtype).rpartition(".")[2]
+        if self.solver != "lbfgs" and given in ("float32", "float64"):
+            return given  # where the device has no float64, the core says so
+        return "float64" if has_float64(place) else "float32"
 
     def _batch_size(self, n: int) -> int:
         if self.batch_size == "auto":
@@ -437,7 +483,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
             )
         return min(int(self.batch_size), n)
 
-    def _optimizer(self) -> Optimizer:
+    def _update_rule(self) -> Optimizer:
         if self.solver == "sgd":
             momentum = min(self.momentum, 1 - 2**-53)  # scikit-learn allows 1, SGD does not
             return SGD(momentum, nesterov=self.nesterovs_momentum and momentum > 0)
@@ -466,18 +512,17 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
     # Data
 
     def _checked_pair(
-        self, X: Any, y: Any, *, first: bool, incremental: bool = False
+        self, X: Any, y: Any, dtypes: Dtypes, method: str, *, first: bool = False
     ) -> tuple[Any, HostArray]:
         """X, and y on the host, encoded; the first pair decides what the next ones must be like."""
-        dtypes = self._dtypes()
         X, y = checked_pair(self, X, y, dtypes, numeric=self._numeric, reset=first)
         if first:
             self._home = home_of(X)
         else:
-            self._require_home(X, "partial_fit" if incremental else "fit")
-        return X, self._encode(y, first=first, incremental=incremental)
+            self._require_home(X, method)
+        return X, self._encode(y, method, first)
 
-    def _checked_validation(self, X: Any, y: Any) -> tuple[Any, ...] | None:
+    def _checked_validation(self, X: Any, y: Any, dtypes: Dtypes) -> tuple[Any, ...] | None:
         if X is None and y is None:
             return None
         if X is None or y is None:
@@ -488,7 +533,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
                 "X_val and validation_fraction both say what to validate with: give one of them "
                 "(0.1 is the fraction's default)"
             )
-        return self._checked_pair(X, y, first=False)
+        return self._checked_pair(X, y, dtypes, "fit(X_val=)")
 
 
 class _Orders:

@@ -5,7 +5,7 @@ JSON. Like the network, they are read without running anything.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -78,12 +78,12 @@ def _to_json(name: str, value: Any) -> Any:
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple):
-        return [_to_json(name, v) for v in value]
     if isinstance(value, Mapping):
         return {"mapping": [[_to_json(name, k), _to_json(name, v)] for k, v in value.items()]}
     if isinstance(value, np.ndarray):
         kind = value.dtype.kind
+        if kind in "mM":  # times, by their number
+            return {"array": value.view(np.int64).tolist(), "dtype": value.dtype.str}
         if kind in "biufU" or (kind == "O" and all(isinstance(v, str) for v in value)):
             return {"array": value.tolist(), "dtype": value.dtype.str if kind != "O" else "O"}
     if isinstance(value, Loss) and type(LOSSES.get(value.name)) is type(value):
@@ -96,6 +96,8 @@ def _to_json(name: str, value: Any) -> Any:
         return value.name
     if isinstance(value, LEFT_OUT):
         return None
+    if isinstance(value, Iterable):
+        return [_to_json(name, v) for v in value]
     raise ValueError(f"{name} cannot be written to a model file: {value!r}")
 
 
@@ -110,7 +112,7 @@ def _from_json(value: Any, sequence: type) -> Any:
     if "array" in value:
         dtype = np.dtype(value["dtype"])
         array = np.asarray(value["array"], dtype=dtype)
-        if array.dtype.kind not in "biufUO" or array.ndim != 1:
+        if array.dtype.kind not in "biufUOmM" or array.ndim != 1:
             raise ValueError(f"an array of {dtype} in {array.ndim} dimensions")
         return array
     if "loss" in value:

@@ -30,6 +30,15 @@ def home_of(X: Any) -> Backend:
     return backend_of(X) if is_device_array(X) else resolve("numpy")
 
 
+def has_float64(place: Backend) -> bool:
+    """Whether the device computes in double precision."""
+    try:
+        place.dtype("float64")
+    except ValueError:
+        return False
+    return True
+
+
 def place_for(X: Any, backend: str | Backend | None, device: Any) -> Backend:
     """Where to train: where X is, unless a backend is named.
 
@@ -57,7 +66,7 @@ def checked_input(estimator: Any, X: Any, dtypes: Dtypes, *, reset: bool = False
 def checked_pair(
     estimator: Any, X: Any, y: Any, dtypes: Dtypes, *, numeric: bool, reset: bool
 ) -> tuple[Any, HostArray]:
-    """X as `checked_input` has it, and y on the host, (n_samples,) or (n_samples, n_columns).
+    """X as `checked_input` has it; y on the host, (n_samples,) or (n_samples, n) or sparse.
 
     Args:
         estimator: whose number and names of features X must have, or with ``reset`` gives.
@@ -84,10 +93,10 @@ def checked_pair(
             multi_output=True,
             y_numeric=numeric,
         )
-    if is_sparse(y):
-        y = y.toarray()
+    if numeric and y.dtype.kind not in "biuf":
+        raise ValueError(f"y must be numbers, not of dtype {y.dtype}")
     if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(y.toarray() if is_sparse(y) else y, warn=True)
     return X, y
 
 
@@ -100,11 +109,16 @@ def checked_weight(sample_weight: Any, n: int, dtypes: Dtypes) -> HostArray | No
         weight = np.full(n, float(weight))
     weight = check_array(weight, ensure_2d=False, dtype=dtypes, input_name="sample_weight")
     if weight.ndim != 1:
-        raise ValueError("Sample weights must be 1D array or scalar")
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array. Expected either "
+            f"a scalar value or a 1D array of length {n}."
+        )
     if weight.shape != (n,):
         raise ValueError(f"sample_weight.shape == {weight.shape}, expected {(n,)}!")
     if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
+    if (weight < 0).any():
+        raise ValueError(f"sample_weight must not be negative, but {weight.min()} is among them")
     return np.asarray(weight)
 
 

@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils._param_validation import StrOptions
@@ -29,6 +30,7 @@ from arraymlp.labels import Labels
 from arraymlp.losses import Loss, Quantile
 from arraymlp.losses import loss as find_loss
 from arraymlp.metrics import METRICS, OUTPUTS, Metric, Predictions
+from arraymlp.stream import is_sparse
 
 
 class MLPClassifier(ClassifierMixin, Multilayer):
@@ -202,17 +204,18 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     ) -> None:
         self._store(locals())
 
-    def _encode(self, y: HostArray, *, first: bool, incremental: bool) -> HostArray:
-        if first and not (incremental and hasattr(self, "_labels")):
+    def _encode(self, y: Any, method: str, first: bool) -> HostArray:
+        if first and method == "fit":  # partial_fit was told them
             self._labels = Labels.found_in(y)
         self.classes_ = self._labels.on(self._home)
-        return self._labels.encode(y, all_of_them=not (first or incremental))
+        return self._labels.encode(y, all_of_them=method == "fit" and not first)
 
     def _outputs(self, y: HostArray) -> tuple[Loss, int, HostArray | None]:
         n, several = len(self._labels), self._labels.several
         many = n > 2 and not several
         if isinstance(self.loss, str):
-            loss = find_loss("softmax_cross_entropy" if many else "binary_cross_entropy")
+            name = "softmax" if many else "binary"
+            loss = find_loss(f"capped_{name}_cross_entropy")  # as scikit-learn has it
         else:
             loss = self.loss
         if not {"each": not many, "one": not several, "no": False}[loss.classifies]:
@@ -227,7 +230,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         return METRICS["accuracy"]
 
     def _strata(self, y: HostArray) -> HostArray | None:
-        return y if self.n_outputs_ == 1 else None
+        return self._labels.classes[y] if self.n_outputs_ == 1 else None
 
     def _class_weight(self, incremental: bool) -> Any:
         given = self.class_weight
@@ -296,7 +299,8 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         chosen = self.network_.predict(X)
         if self._labels.several:
             xp = array_namespace(chosen)
-            return xp.astype(chosen, xp.__array_namespace_info__().default_dtypes()["integral"])
+            chosen = xp.astype(chosen, xp.__array_namespace_info__().default_dtypes()["integral"])
+            return csr_matrix(chosen) if self._labels.sparse else chosen
         if self.classes_ is self._labels.classes:  # on the host
             chosen = on_host(chosen)
         xp = array_namespace(chosen)
@@ -547,8 +551,8 @@ class MLPRegressor(RegressorMixin, Multilayer):
     ) -> None:
         self._store(locals())
 
-    def _encode(self, y: HostArray, *, first: bool, incremental: bool) -> HostArray:
-        return np.asarray(y, dtype=np.float64)
+    def _encode(self, y: Any, method: str, first: bool) -> HostArray:
+        return np.asarray(y.toarray() if is_sparse(y) else y, dtype=np.float64)
 
     def _outputs(self, y: HostArray) -> tuple[Loss, int, HostArray | None]:
         loss = find_loss(self.loss)

@@ -4,6 +4,7 @@ The network lives where it was trained; what the user sees is of the namespace o
 home.
 """
 
+from dataclasses import fields
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from arraymlp.backend import Array, Backend, resolve
 from arraymlp.estimator_file import load_estimator, save_estimator
-from arraymlp.estimator_inputs import checked_input, home_of
+from arraymlp.estimator_inputs import Dtypes, checked_input, has_float64, home_of
 from arraymlp.labels import Labels
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.persistence import ModelFileError
@@ -44,15 +45,18 @@ class Fitted(BaseEstimator):
     _run: Run | None  # what the solver goes on with; None after L-BFGS
     _home: Backend
 
-    def _dtypes(self) -> Any:
+    def _dtypes(self, place: Backend) -> Dtypes:
         """The dtypes X may have on the host; another becomes the first."""
-        return [np.float64, np.float32] if self.dtype == "auto" else np.dtype(self.dtype)
+        if self.dtype != "auto":
+            return np.dtype(self.dtype)
+        kinds = [np.float64, np.float32]
+        return kinds if has_float64(place) else kinds[::-1]
 
     def _input(self, X: Any, method: str) -> Any:
         """X checked, for the network to predict on."""
         check_is_fitted(self)
         self._require_home(X, method)
-        return checked_input(self, X, self._dtypes())
+        return checked_input(self, X, self._dtypes(self.network_.backend))
 
     def _require_home(self, X: Any, method: str) -> None:
         """A ValueError where X is of another namespace or device than in fit."""
@@ -169,7 +173,7 @@ class Fitted(BaseEstimator):
         fitted = {name: getattr(self, name) for name in FITTED if hasattr(self, name)}
         labels: Labels | None = getattr(self, "_labels", None)
         if labels is not None:
-            fitted |= {"classes": labels.classes, "several": labels.several}
+            fitted |= vars(labels)
         left_out = dict.fromkeys(("callbacks", "device"))  # of a session, and of a machine
         parameters = self.get_params(deep=False) | left_out
         save_estimator(path, type(self).__name__, self.network_, parameters, fitted)
@@ -185,7 +189,8 @@ class Fitted(BaseEstimator):
         """
         home = resolve("numpy")
         network, parameters, fitted = load_estimator(path, cls.__name__, home)
-        labels = {name: fitted.pop(name) for name in ("classes", "several") if name in fitted}
+        names = [field.name for field in fields(Labels)]
+        labels = {name: fitted.pop(name) for name in names if name in fitted}
         if labels:
             fitted["_labels"] = Labels(**labels)
             fitted["classes_"] = labels["classes"]

@@ -26,6 +26,8 @@ def features(
     """
     X = numeric(X, backend, what)
     require_table(X.shape, what)
+    if isinstance(X, np.ndarray):  # to take rows, NumPy would copy the whole of others each time
+        X = np.ascontiguousarray(X)
     require_width(X.shape[1], n_features, what)
     return _finite(X, backend, dtype, what)
 

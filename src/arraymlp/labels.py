@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from arraymlp.backend import Array, Backend, HostArray
+from arraymlp.stream import is_sparse
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,12 @@ class Labels:
     Attributes:
         classes: ascending, on the host; of several labels their numbers.
         several: whether a sample can have several labels.
+        sparse: whether these came as a sparse matrix, and are predicted as one.
     """
 
     classes: HostArray
     several: bool = False
+    sparse: bool = False
 
     @classmethod
     def found_in(cls, y: HostArray, classes: HostArray | None = None) -> Self:
@@ -34,12 +37,12 @@ class Labels:
         if kind == "multiclass-multioutput":
             raise ValueError("Multioutput target data is not supported with label binarization")
         known = unique_labels(y if classes is None else classes)
-        return cls(known, kind == "multilabel-indicator")
+        return cls(known, kind == "multilabel-indicator", is_sparse(y))
 
     def __len__(self) -> int:
         return len(self.classes)
 
-    def encode(self, y: HostArray, *, all_of_them: bool = False) -> HostArray:
+    def encode(self, y: Any, *, all_of_them: bool = False) -> HostArray:
         """The position of each label (n_samples,), or y as columns of 0 and 1.
 
         Args:
@@ -49,6 +52,9 @@ class Labels:
         Raises:
             ValueError: y has other classes.
         """
+        if (y.ndim == 2) != self.several:
+            now, then = ("several labels", "one class")[:: 1 if y.ndim == 2 else -1]
+            raise ValueError(f"y has {now} a sample, but there was {then} a sample before")
         found = unique_labels(y)
         if all_of_them and set(found) != set(self.classes):
             raise ValueError(
@@ -61,7 +67,7 @@ class Labels:
                 f"`self.classes_` has {self.classes}. 'y' has {found}."
             )
         if self.several:
-            return np.asarray(y).astype(np.int64)
+            return np.asarray((y.toarray() if is_sparse(y) else y) != 0, dtype=np.int64)
         return np.asarray(np.searchsorted(self.classes, y))
 
     def weights(self, given: Mapping[Any, float]) -> dict[int, float]:
@@ -73,7 +79,12 @@ class Labels:
         return {labels.index(label): weight for label, weight in given.items()}
 
     def on(self, place: Backend) -> Array:
-        """The classes as an array there; strings, which only NumPy has, on the host."""
+        """The classes as an array there; those that only NumPy can hold, on the host.
+
+        These are strings, and numbers of 64 bits where the device has 32.
+        """
         if place.name == "numpy" or self.classes.dtype.kind not in "biuf":
             return self.classes
-        return place.asarray(self.classes)
+        there = place.asarray(self.classes)
+        same = np.array_equal(place.to_numpy(there), self.classes)
+        return there if same else self.classes

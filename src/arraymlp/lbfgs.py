@@ -26,7 +26,7 @@ class Minimum:
         loss: mean loss of a sample, weighted where samples are.
         penalty: alpha / 2 |W|^2 over the sum of the samples' weights.
         n_iter: iterations made.
-        converged: whether it ended because it could not improve.
+        ended: whether it found no way down, or was told to end.
         status: SciPy's.
         message: SciPy's, why it ended.
     """
@@ -34,7 +34,7 @@ class Minimum:
     loss: float
     penalty: float
     n_iter: int
-    converged: bool
+    ended: bool
     status: int
     message: str
 
@@ -67,16 +67,17 @@ def minimize(
 
     place = network.backend
     objective = _Objective(network, data, alpha)
-    done = 0
+    done, told = 0, False
 
     def iterated(packed: HostArray) -> None:
-        nonlocal done
+        nonlocal done, told
         done += 1
         if callback is not None:
             # SciPy calls this for the last point it evaluated, with rare exceptions.
             if objective.at is None or not np.array_equal(packed, objective.at):
                 objective(packed)
-            if callback(done, objective.loss + objective.penalty):
+            told = bool(callback(done, objective.loss + objective.penalty))
+            if told:
                 raise StopIteration
 
     options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
@@ -95,7 +96,7 @@ def minimize(
         objective.loss,
         objective.penalty,
         int(found.nit),
-        bool(found.success),
+        bool(found.success) or told,
         int(found.status),
         str(found.message),
     )

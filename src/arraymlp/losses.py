@@ -9,7 +9,7 @@ function of it.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from math import inf, log
+from math import inf, log, log1p
 from typing import Any, ClassVar
 
 import array_api_compat
@@ -163,12 +163,35 @@ class _BinaryCrossEntropy(Loss):
         return ACTIVATIONS["sigmoid"].function(s, xp)
 
     def value_and_delta(self, s: Array, y: Array, xp: Any) -> tuple[Array, Array]:
+        return xp.sum(self._by_column(s, y, xp), axis=-1), self.output(s, xp) - y
+
+    def _by_column(self, s: Array, y: Array, xp: Any) -> Array:
         # L = sum_j -y_j log p_j - (1 - y_j) log(1 - p_j)
         #   = sum_j max(s_j, 0) - y_j s_j + log(1 + e^-|s_j|)
         # The last form keeps what softplus would cancel.
         b = _within(s, _limit(s, xp), xp)
-        value = xp.maximum(b, 0.0) - y * b + xp.log1p(xp.exp(-xp.abs(b)))
-        return xp.sum(value, axis=-1), self.output(s, xp) - y
+        return xp.maximum(b, 0.0) - y * b + xp.log1p(xp.exp(-xp.abs(b)))
+
+
+class _CappedSoftmaxCrossEntropy(_SoftmaxCrossEntropy):
+    name = "capped_softmax_cross_entropy"
+
+    def value_and_delta(self, s: Array, y: Array, xp: Any) -> tuple[Array, Array]:
+        value, delta = super().value_and_delta(s, y, xp)
+        return _capped(value, xp), delta
+
+
+class _CappedBinaryCrossEntropy(_BinaryCrossEntropy):
+    name = "capped_binary_cross_entropy"
+
+    def _by_column(self, s: Array, y: Array, xp: Any) -> Array:
+        return _capped(super()._by_column(s, y, xp), xp)
+
+
+def _capped(value: Array, xp: Any) -> Array:
+    """The value -log p of a label as it is with p kept within [eps, 1 - eps]."""
+    eps = float(xp.finfo(value.dtype).eps)
+    return xp.minimum(xp.maximum(value, -log1p(-eps)), -log(eps))
 
 
 class _SquaredError(Loss):
@@ -314,6 +337,8 @@ LOSSES: dict[str, Loss] = {
     for loss in (
         _SoftmaxCrossEntropy(),
         _BinaryCrossEntropy(),
+        _CappedSoftmaxCrossEntropy(),
+        _CappedBinaryCrossEntropy(),
         _SquaredError(),
         _AbsoluteError(),
         Huber(),
@@ -341,5 +366,10 @@ def loss(name: str | Loss) -> Loss:
     ===================== ============= ======================================= ================
 
     The first three and poisson have dL/ds = y_hat - y.
+
+    Of the first two there are capped forms, capped_softmax_cross_entropy and
+    capped_binary_cross_entropy, for labels: what they report of a label is at most -log(eps), 36.0
+    in float64 and 15.9 in float32. That is the loss of scikit-learn's MLPClassifier, which keeps
+    probabilities within [eps, 1 - eps] in its value and not in its gradient.
     """
     return name if isinstance(name, Loss) else lookup(LOSSES, name, "loss")

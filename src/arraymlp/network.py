@@ -27,7 +27,7 @@ from arraymlp.inputs import class_numbers, features
 from arraymlp.layer import Gradients, Layer
 from arraymlp.losses import Loss
 from arraymlp.losses import loss as find_loss
-from arraymlp.stream import is_sparse
+from arraymlp.stream import is_sparse, window_rows
 
 
 class Pass(NamedTuple):
@@ -303,7 +303,8 @@ class MultilayerPerceptron:
         if is_sparse(X):  # dense by a few rows
             require_table(X.shape, "X")
             rows_of = X.tocsr()
-            inputs = (upload(rows_of[some].toarray()) for some in blocks(X.shape[0], ROWS_AT_ONCE))
+            size = min(ROWS_AT_ONCE, window_rows(X.shape[1], 1, "float64", None))
+            inputs = (upload(rows_of[some].toarray()) for some in blocks(X.shape[0], size))
         else:
             x = upload(X)
             inputs = (x[some, :] for some in blocks(x.shape[0], ROWS_AT_ONCE))

@@ -71,27 +71,36 @@ class Run:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.network, self.history))
 
-    def without_data(self) -> "Run":
-        """The same run without its data and what early stopping keeps: small enough to store.
+    def to_go_on(self) -> "Run":
+        """What ``train(X, y, network=run)`` needs of a run to go on with other data.
 
-        ``train(X, y, network=run)`` goes on with it.
+        It is small: it has no data, of the history only the last epoch, and nothing of the user's
+        that was called in the run.
         """
-        return replace(self, data=None, stopper=None)  # type: ignore[arg-type]
+        return replace(
+            self,
+            data=None,  # type: ignore[arg-type]
+            stopper=None,
+            measurements=[],
+            findings=[],
+            comparable_from=0,
+            history=History(self.history.records[-1:]),
+            schedule=Schedule(),
+            settings=replace(self.settings, schedule="constant", shuffle=True),
+        )
 
     def to(self, backend: str | Backend, device: Any = None) -> "Run":
-        """A copy on another backend, named as for `resolve`, without data."""
+        """A copy on another backend, named as for `resolve`, as `to_go_on` leaves it."""
         there = resolve(backend, device)
         moved = self.mover(there)
         network = self.network.to(there)
         return replace(
-            self.without_data(),
+            self.to_go_on(),
             network=network,
             learner=network if self.learner is self.network else self.learner.to(there),
             backend=there,
             state=mapped(moved, self.state),
             met=mapped(moved, self.met),
-            schedule=self.schedule.begin(),
-            history=History(list(self.history.records)),
         )
 
     def mover(self, there: Backend) -> Callable[[Any], Any]:

@@ -35,7 +35,8 @@ def settings_for(given: dict[str, Any], preset: str, old: Any, before: Run | Non
     if not isinstance(old, MultilayerPerceptron):
         raise ValueError(f"network must be a MultilayerPerceptron or a Run, not {type(old)}")
     fixed = ["hidden", "activation", "loss", "initializer", "dtype"]
-    fixed += ["seed"] if before is not None else []  # of a network, dropout may have one
+    if before is not None and before.settings.seed is not None:
+        fixed.append("seed")  # of a network, and of its run so far, dropout may have none
     clash = [name for name in fixed if given[name] is not None]
     if clash:
         raise ValueError(

@@ -97,7 +97,7 @@ def choose_step(network: MultilayerPerceptron, optimizer: Optimizer, reduction: 
             gradients = _clipped(gradients, hyper["gradient_clip"], xp)
         if "alpha" in hyper:
             met = Met(loss, _penalty(network, hyper["alpha"], xp))
-            pull = hyper["alpha"] / _divisor(batch, reduction, xp)
+            pull = hyper["alpha"] / _divisor(batch, reduction)
         new_state = []
         for layer, (dw, db), (of_w, of_b) in zip(network.layers, gradients, state, strict=True):
             if "l2" in hyper:
@@ -121,14 +121,11 @@ def _penalty(network: MultilayerPerceptron, alpha: Any, xp: Any) -> Array:
     return squares * ((alpha if isinstance(alpha, float) else alpha[..., 0, 0]) / 2)
 
 
-def _divisor(batch: Minibatch, reduction: str, xp: Any) -> Any:
-    """What a minibatch's sums are divided by: a number, or (..., 1, 1), above 0."""
+def _divisor(batch: Minibatch, reduction: str) -> Any:
+    """What a minibatch's sums are divided by: a number, or (..., 1, 1)."""
     if reduction == "sum":
         return 1
-    if batch.weight is None:
-        return batch.rows
-    tiny = float(xp.finfo(batch.weight.dtype).smallest_normal)
-    return xp.maximum(batch.total, tiny)[..., None, None]
+    return batch.rows if batch.weight is None else batch.divisor[..., None, None]
 
 
 def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropagation:
@@ -158,7 +155,7 @@ def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropag
         if reduction == "mean" and weight is None:
             delta *= 1 / batch.rows
         elif reduction == "mean":
-            delta /= _divisor(batch, reduction, xp)
+            delta /= _divisor(batch, reduction)
         return xp.sum(value, axis=-1), network.backward(passes, delta, xp)
 
     return backpropagate

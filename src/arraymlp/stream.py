@@ -176,6 +176,8 @@ def stream(X: Any, dtype: str, *, n_features: int | None = None, what: str = "X"
     source = _Sparse(X) if is_sparse(X) else _Slices(X)
     _require_numeric(source.values(0, 1) if is_sparse(X) else np.asarray(X[:1]), what)
     require_width(X.shape[1], n_features, what)
+    if isinstance(source, _Sparse):
+        source.require_finite(dtype, what)
     return Streamed(source, dtype, what)
 
 
@@ -217,6 +219,14 @@ class _Sparse(_Slices):
 
     def __init__(self, matrix: Any) -> None:
         super().__init__(matrix.tocsr())
+
+    def require_finite(self, dtype: str, what: str) -> None:
+        """A ValueError where a value is not finite as ``dtype``."""
+        with np.errstate(over="ignore"):
+            fine = np.isfinite(self._array.data.astype(dtype))
+        if not fine.all():
+            value = self._array.data[~fine][0]
+            raise ValueError(f"{what} must be finite, but it has {value}, as {dtype}")
 
     def values(self, a: int, b: int) -> HostArray:
         return self.dense(slice(a, b))

@@ -149,7 +149,7 @@ def train(
             read at once, by default 64 MiB.
         drop_last: False; True leaves out the rows that do not fill the last minibatch.
         seed: 0, of initial weights and dropout. K seeds train a population of K networks at once.
-            Of a network that is given it decides dropout's masks alone.
+            Of a network that is given, or of a run of one that had none, it is dropout's alone.
         order_seed: 0, of minibatch orders and of the split of a validation fraction.
         dtype: "float32"; X is converted to it.
         training_error: False; True evaluates all training rows after each epoch.
@@ -334,8 +334,8 @@ def run_epoch(
                 run.steps_done + steps,
                 run.next_epoch,
                 batch.rows,
-                met.loss / batch.total,
-                met.penalty / batch.total,
+                met.loss / batch.divisor,
+                met.penalty / batch.divisor,
                 run.learner,
             )
             answers = [watcher(event) for watcher in watching]
