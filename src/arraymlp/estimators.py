@@ -80,8 +80,12 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         Whether to stop by the score on validation rows, and keep the weights of the best epoch.
     validation_fraction : float, default=0.1
         Of the rows, to hold out for early stopping where ``fit`` is given no X_val.
-    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        For 'adam' and 'adamw'.
+    beta_1 : float, default=0.9
+        For 'adam' and 'adamw': decay of the running mean of gradients.
+    beta_2 : float, default=0.999
+        The same, of squared gradients.
+    epsilon : float, default=1e-8
+        The same: added to the root of that mean.
     n_iter_no_change : int, default=10
         Epochs without an improvement after which to stop.
     max_fun : int, default=15000
@@ -434,8 +438,12 @@ class MLPRegressor(RegressorMixin, Multilayer):
         Whether to stop by the score on validation rows, and keep the weights of the best epoch.
     validation_fraction : float, default=0.1
         Of the rows, to hold out for early stopping where ``fit`` is given no X_val.
-    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        For 'adam' and 'adamw'.
+    beta_1 : float, default=0.9
+        For 'adam' and 'adamw': decay of the running mean of gradients.
+    beta_2 : float, default=0.999
+        The same, of squared gradients.
+    epsilon : float, default=1e-8
+        The same: added to the root of that mean.
     n_iter_no_change : int, default=10
         Epochs without an improvement after which to stop.
     max_fun : int, default=15000

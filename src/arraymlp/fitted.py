@@ -191,13 +191,19 @@ class Fitted(BaseEstimator):
         network, parameters, fitted = load_estimator(path, cls.__name__, home)
         names = [field.name for field in fields(Labels)]
         labels = {name: fitted.pop(name) for name in names if name in fitted}
-        if labels:
-            fitted["_labels"] = Labels(**labels)
-            fitted["classes_"] = labels["classes"]
-        unknown = parameters.keys() - set(cls._get_param_names())
-        unknown |= fitted.keys() - {*FITTED, "_labels", "classes_"}
+        unknown = parameters.keys() - set(cls._get_param_names()) | fitted.keys() - set(FITTED)
         if unknown:
             raise ModelFileError(f"{path}: this version knows nothing of {sorted(unknown)}")
+        try:
+            _require_width(network, fitted)
+            if network.loss.classifies != "no" or labels:
+                fitted["_labels"] = Labels(**labels)
+                fitted["_labels"].require_fit(network)
+                fitted["classes_"] = labels["classes"]
+        except (TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"{path}: its estimator does not fit its network: {error}"
+            ) from error
         loaded = cls(**parameters)
         loaded.__dict__.update(fitted, network_=network, _run=None, _home=home)
         return loaded
@@ -207,3 +213,10 @@ class Fitted(BaseEstimator):
         tags.input_tags.sparse = True
         tags.array_api_support = True
         return tags
+
+
+def _require_width(network: MultilayerPerceptron, fitted: dict[str, Any]) -> None:
+    """A ValueError where the features that a file speaks of are not as many as the inputs."""
+    n, names = fitted.get("n_features_in_"), fitted.get("feature_names_in_")
+    if n != network.sizes[0] or (names is not None and len(names) != n):
+        raise ValueError(f"{n} features, named {names}, for {network.sizes[0]} inputs")

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
 from arraymlp.backend import Array, Backend, HostArray
+from arraymlp.network import MultilayerPerceptron
 from arraymlp.stream import is_sparse
 
 
@@ -22,7 +23,7 @@ class Labels:
     """
 
     classes: HostArray
-    several: bool = False
+    several: bool
     sparse: bool = False
 
     @classmethod
@@ -77,6 +78,21 @@ class Labels:
         if unknown:
             raise ValueError(f"class_weight names {unknown}, but the classes are {labels[:20]}")
         return {labels.index(label): weight for label, weight in given.items()}
+
+    def require_fit(self, network: MultilayerPerceptron) -> None:
+        """A ValueError unless a network can have been trained on these labels."""
+        classes, loss, n = self.classes, network.loss, network.sizes[-1]
+        fits = isinstance(classes, np.ndarray) and classes.ndim == 1 and len(classes) > 0
+        fits = fits and bool((classes[1:] > classes[:-1]).all())
+        for flag in (self.several, self.sparse):
+            fits = fits and isinstance(flag, bool)
+        if fits and self.several:
+            fits = loss.classifies == "each" and len(classes) == n and network.classes is None
+        elif fits:
+            known = network.classes
+            fits = known is not None and len(known) == max(2, len(classes))
+        if not fits:
+            raise ValueError(f"the labels {classes} for {n} outputs of {loss.name}")
 
     def on(self, place: Backend) -> Array:
         """The classes as an array there; those that only NumPy can hold, on the host.
