@@ -8,6 +8,7 @@ that both train the same network but for rounding.
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from copy import copy
 from math import inf, sqrt
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
@@ -35,7 +36,6 @@ from arraymlp.estimator_inputs import (
     split,
 )
 from arraymlp.fitted import Fitted
-from arraymlp.history import History
 from arraymlp.initializers import Initializer
 from arraymlp.lbfgs import minimize
 from arraymlp.losses import Loss
@@ -351,7 +351,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
             )
         self.findings_ = run.findings
         if before is None:
-            self.history_ = History(list(run.history.records))
+            self.history_ = copy(run.history)
         else:
             self.history_.records += run.history.records[len(before.history) :]
         if self.early_stopping and self.best_validation_score_ == best:
@@ -371,9 +371,11 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         data = load_data(X, y, weight, settings, network, place)
         data = with_class_weights(data, settings, place)
 
-        def iterated(number: int, loss: float) -> bool:
+        columns = self._columns()
+
+        def iterated(number: int, loss: float, penalty: float) -> bool:
             if self.verbose:
-                print(f"Iteration {number}, loss = {loss:.8f}")
+                print(f"Iteration {number}, loss = {loss / columns + penalty:.8f}")
             return tasks.end(network, last=number == self.max_iter)
 
         found = minimize(
@@ -387,7 +389,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         )
         self.network_, self._run = network, None
         self.n_iter_ = min(found.n_iter, self.max_iter)
-        self.loss_ = found.loss / self._columns() + found.penalty
+        self.loss_ = found.loss / columns + found.penalty
         if not found.ended:
             advice = (
                 "\nIncrease the number of iterations to improve the convergence "

@@ -273,13 +273,12 @@ class MLPClassifier(ClassifierMixin, Multilayer):
         -------
         self
         """
-        if classes is not None:
-            classes = np.unique(on_host(classes))
+        known = None if classes is None else np.unique(on_host(classes))
         if not hasattr(self, "_labels"):
-            if classes is None:
+            if known is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            self._labels = Labels.found_in(on_host(y), classes)
-        elif classes is not None and not np.array_equal(self._labels.classes, classes):
+            self._labels = Labels.found_in(on_host(y), known)
+        elif known is not None and not np.array_equal(self._labels.classes, known):
             raise ValueError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{self._labels.classes!r}"

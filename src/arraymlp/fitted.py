@@ -4,6 +4,7 @@ The network lives where it was trained; what the user sees is of the namespace o
 home.
 """
 
+from copy import copy
 from dataclasses import fields
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from arraymlp.backend import Array, Backend, resolve
 from arraymlp.estimator_file import load_estimator, save_estimator
 from arraymlp.estimator_inputs import Dtypes, checked_input, has_float64, home_of
+from arraymlp.history import History
 from arraymlp.labels import Labels
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.persistence import ModelFileError
@@ -131,6 +133,9 @@ class Fitted(BaseEstimator):
         moved = self._twin()
         moved._home = there
         moved._move(there)
+        for name, value in vars(self).items():  # records of its own, which it may add to
+            if isinstance(value, list | History):
+                setattr(moved, name, copy(value))
         if hasattr(self, "_labels"):
             moved.classes_ = self._labels.on(there)
         return moved

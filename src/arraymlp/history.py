@@ -41,6 +41,9 @@ class History:
     def __init__(self, records: list[Record] | None = None) -> None:
         self.records: list[Record] = [] if records is None else records
 
+    def __copy__(self) -> "History":
+        return History(list(self.records))
+
     def __len__(self) -> int:
         return len(self.records)
 

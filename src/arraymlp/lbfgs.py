@@ -47,7 +47,7 @@ def minimize(
     max_iter: int,
     max_fun: int,
     tol: float,
-    callback: Callable[[int, float], bool | None] | None = None,
+    callback: Callable[[int, float, float], bool | None] | None = None,
 ) -> Minimum:
     """Change the network's weights and biases to a minimum over the rows of the data.
 
@@ -60,8 +60,8 @@ def minimize(
         max_iter: bound on the iterations.
         max_fun: bound on the passes over the data.
         tol: it ends where the largest entry of the (projected) gradient is at most that.
-        callback: told after each iteration its number, from 1, and the loss with the penalty; the
-            answer True ends the run.
+        callback: told after each iteration its number, from 1, the loss and the penalty; the answer
+            True ends the run.
     """
     from scipy.optimize import minimize as scipy_minimize
 
@@ -76,7 +76,7 @@ def minimize(
             # SciPy calls this for the last point it evaluated, with rare exceptions.
             if objective.at is None or not np.array_equal(packed, objective.at):
                 objective(packed)
-            told = bool(callback(done, objective.loss + objective.penalty))
+            told = bool(callback(done, objective.loss, objective.penalty))
             if told:
                 raise StopIteration
 
