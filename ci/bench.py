@@ -146,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--fits", type=int, default=5, help="rounds against scikit-learn; 0: none")
+    parser.add_argument("--fits", type=int, default=3, help="rounds against scikit-learn; 0: none")
     options = parser.parse_args()
     threads = sorted({1, os.cpu_count() or 1})
     times = measure(options.repeats, threads)
