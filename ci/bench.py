@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from itertools import pairwise, repeat
+from itertools import repeat
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,10 +22,10 @@ import array_api_compat
 import numpy as np
 import sklearn
 from bench_sklearn import compare, report
+from products import bare_epoch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import arraymlp
-from arraymlp.backend import HostArray
 from arraymlp.batching import minibatches
 from arraymlp.interrupt import Interrupt
 from arraymlp.optimizers import optimizer
@@ -36,21 +36,6 @@ SIZES, BATCH, ROWS = (784, 100, 100, 10), 100, 60_000
 GOAL = 1.6
 IMPORT_GOAL = 1.5
 MEMORY_GOAL = 1.0
-
-
-def bare_epoch(X: HostArray, weights: list[HostArray], buffers: list[HostArray]) -> None:
-    """The eight products of each step, into preallocated outputs, and nothing else."""
-    (w1, w2, w3), (s1, s2, s3, d2, d1, g1, g2, g3) = weights, buffers
-    for start in range(0, ROWS, BATCH):
-        x = X[start : start + BATCH]
-        np.matmul(x, w1, out=s1)
-        np.matmul(s1, w2, out=s2)
-        np.matmul(s2, w3, out=s3)
-        np.matmul(s2.T, s3, out=g3)
-        np.matmul(s3, w3.T, out=d2)
-        np.matmul(s1.T, d2, out=g2)
-        np.matmul(d2, w2.T, out=d1)
-        np.matmul(x.T, d1, out=g1)
 
 
 def candidates() -> dict[str, Callable[[], None]]:
@@ -69,10 +54,7 @@ def candidates() -> dict[str, Callable[[], None]]:
         assert steps == ROWS // BATCH
         assert np.isfinite(run.met[0])
 
-    small = [rng.standard_normal((a, b), dtype=np.float32) / 100 for a, b in pairwise(SIZES)]
-    shapes = [(BATCH, n) for n in (100, 100, 10, 100, 100)] + [(784, 100), (100, 100), (100, 10)]
-    buffers = [np.empty(shape, dtype=np.float32) for shape in shapes]
-    return {"bare products": lambda: bare_epoch(X, small, buffers), "arraymlp": ours}
+    return {"bare products": bare_epoch(X, SIZES, BATCH), "arraymlp": ours}
 
 
 Times = dict[tuple[str, int], list[float]]  # (candidate, threads) -> seconds, round by round

@@ -8,11 +8,11 @@ this size.) The bare matrix products of the same steps say how fast a fit could 
 import statistics
 import warnings
 from functools import partial
-from itertools import pairwise, product
+from itertools import product
 from time import perf_counter
 from typing import Any
 
-import numpy as np
+from products import bare_epoch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as Theirs
 from threadpoolctl import threadpool_limits
@@ -26,20 +26,10 @@ CASES = list(product(("float32", "float64"), ("adam", "sgd"), (200, 100)))
 
 
 def products(X: HostArray, batch: int) -> float:
-    """Seconds of the products of one epoch, into preallocated outputs."""
-    rng = np.random.default_rng(0)
-    weights = [rng.random(shape).astype(X.dtype) for shape in pairwise(SIZES)]
-    sums = [np.empty((batch, n), X.dtype) for n in SIZES[1:]]
-    gradients = [np.empty_like(w) for w in weights]
+    """Seconds of the products of one epoch."""
+    epoch = bare_epoch(X, SIZES, batch)
     started = perf_counter()
-    for start in range(0, len(X), batch):
-        passes = [X[start : start + batch], *sums]
-        for x, w, s in zip(passes, weights, sums, strict=False):
-            np.matmul(x, w, out=s)
-        for i in reversed(range(len(weights))):
-            np.matmul(passes[i].T, sums[i], out=gradients[i])
-            if i > 0:
-                np.matmul(sums[i], weights[i].T, out=sums[i - 1])
+    epoch()
     return perf_counter() - started
 
 

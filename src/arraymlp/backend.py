@@ -132,18 +132,19 @@ class Backend:
 
     def dtype(self, name: str) -> Any:
         """The namespace's dtype of that name; a ValueError where the device has none."""
-        if name != "bool":
-            known = self.xp.__array_namespace_info__().dtypes(
-                device=self.device, kind=("integral", "real floating")
+        if not self.has(name):
+            how = (
+                'jax.config.update("jax_enable_x64", True) or JAX_ENABLE_X64=1 turns it on'
+                if self.name == "jax"
+                else "use 32 bits or another device"
             )
-            if name not in known:
-                how = (
-                    'jax.config.update("jax_enable_x64", True) or JAX_ENABLE_X64=1 turns it on'
-                    if self.name == "jax"
-                    else "use 32 bits or another device"
-                )
-                raise ValueError(f"{self} has no {name}: {how}")
+            raise ValueError(f"{self} has no {name}: {how}")
         return getattr(self.xp, name)
+
+    def has(self, dtype: str) -> bool:
+        """Whether the device has a dtype of that name."""
+        kinds = ("bool", "integral", "real floating")
+        return dtype in self.xp.__array_namespace_info__().dtypes(device=self.device, kind=kinds)
 
     def require(self, array: Array, what: str = "the array") -> None:
         """Raise a ValueError naming both places if the array is not on this backend and device."""

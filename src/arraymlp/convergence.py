@@ -14,6 +14,15 @@ from arraymlp.backend import HostArray
 from arraymlp.run import EpochEnd, StepEnd
 from arraymlp.schedules import Schedule
 
+CURVES = (  # what it keeps of all calls of one network, besides n_iter_, t_ and loss_
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "validation_loss_curve_",
+    "best_validation_score_",
+    "_no_improvement_count",
+)
+
 
 class Convergence(Schedule):
     """The schedule of an estimator's training, and a callback of it; it reports to the estimator.

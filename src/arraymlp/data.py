@@ -386,10 +386,8 @@ def row_blocks(
             yield rows, X[rows, :]
         return
     start = 0
-    if X.any_order:  # a few rows of many features are enough
-        size = window_rows(X.shape[1], 1, "float64", None)
-        for rows in blocks(X.shape[0], min(size, ROWS_AT_ONCE)):
-            yield rows, X.gather(np.arange(rows.start, rows.stop), place)
+    if X.any_order:
+        yield from X.dense_blocks(place)
         return
     size = window_rows(X.shape[1], ROWS_AT_ONCE, "float64", window)
     with closing(X.windows(place, size)) as windows:

@@ -23,14 +23,13 @@ from arraymlp.activations import ACTIVATIONS, Activation
 from arraymlp.activations import activation as find_activation
 from arraymlp.backend import Backend, HostArray
 from arraymlp.callback_tasks import CallbackSupportMixin, Tasks, with_callbacks
-from arraymlp.convergence import Convergence
+from arraymlp.convergence import CURVES, Convergence
 from arraymlp.data import load_data, with_class_weights
 from arraymlp.dropout import Dropout
 from arraymlp.estimator_inputs import (
     Dtypes,
     checked_pair,
     checked_weight,
-    has_float64,
     home_of,
     place_for,
     split,
@@ -48,14 +47,6 @@ from arraymlp.settings import Settings
 from arraymlp.stopping import Stopper
 from arraymlp.training import train
 
-CURVES = (  # what `Convergence` keeps of all calls of a network
-    "loss_curve_",
-    "best_loss_",
-    "validation_scores_",
-    "validation_loss_curve_",
-    "best_validation_score_",
-    "_no_improvement_count",
-)
 NEVER = 2**31  # epochs: the core keeps the best weights, `Convergence` says when to stop
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -208,7 +199,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         weight = checked_weight(sample_weight, X.shape[0], dtypes)
         validation = self._checked_validation(X_val, y_val, dtypes)
         self._require_solver(validation)
-        self._class_weight(incremental)  # complains before anything has changed
+        class_weight = self._class_weight(incremental)
         random = self._random()
         loss, n_outputs, classes = self._outputs(y)
         sizes = [int(X.shape[1]), *hidden, n_outputs]
@@ -221,13 +212,12 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         metadata = None if weight is None else {"sample_weight": sample_weight}
         tasks = Tasks(self, *given, metadata, 1 if incremental else int(self.max_iter))
         if self.solver == "lbfgs":
-            self._fit_lbfgs(X, y, weight, place, tasks)
+            self._fit_lbfgs(X, y, weight, class_weight, place, tasks)
         else:
-            self._fit_stochastic(X, y, weight, validation, place, random, tasks, incremental)
+            rows = X, y, weight
+            self._fit_stochastic(rows, class_weight, validation, place, random, tasks, incremental)
         tasks.finish()
-        network, xp = self.network_, self.network_.backend.xp
-        arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
-        if not all(bool(xp.all(xp.isfinite(a))) for a in arrays):
+        if not _is_finite(self.network_):
             raise ValueError(NOT_FINITE)
         return self
 
@@ -272,15 +262,15 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
 
     def _fit_stochastic(
         self,
-        X: Any,
-        y: HostArray,
-        weight: HostArray | None,
+        rows: tuple[Any, ...],
+        class_weight: Any,
         validation: tuple[Any, ...] | None,
         place: Backend,
         random: np.random.RandomState,
         tasks: Tasks,
         incremental: bool,
     ) -> None:
+        X, y, weight = rows
         before = self._run if incremental else None
         asked_for = (self.solver, self.learning_rate_init)
         if before is None or asked_for != self._rate_of:
@@ -293,7 +283,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
                 X, y, weight, self.validation_fraction, self._strata(y), random
             )
         n, metric = int(X.shape[0]), self._metric()
-        size, class_weight = self._batch_size(n), self._class_weight(incremental)
+        size = self._batch_size(n)
         epochs = 1 if incremental else int(self.max_iter)
         rules = Convergence(
             self,
@@ -336,8 +326,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         except NonFiniteLossError as error:
             run, failure = error.run, error
             if not self.early_stopping or self.best_validation_score_ == best:
-                finite = "all weights are still finite" in str(error)
-                raise ValueError(str(error) if finite else NOT_FINITE) from error
+                raise ValueError(str(error) if _is_finite(run.network) else NOT_FINITE) from error
         if failure is not None:
             self._warn_not_converged(f"{failure} The weights of the best epoch were kept.")
         elif run.interrupted:
@@ -363,14 +352,14 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         X: Any,
         y: HostArray,
         weight: HostArray | None,
+        class_weight: Any,
         place: Backend,
         tasks: Tasks,
     ) -> None:
         network = self.network_.to(place)
-        settings = Settings(dtype=cast(Any, network.dtype), class_weight=self._class_weight(False))
+        settings = Settings(dtype=cast(Any, network.dtype), class_weight=class_weight)
         data = load_data(X, y, weight, settings, network, place)
         data = with_class_weights(data, settings, place)
-
         columns = self._columns()
 
         def iterated(number: int, loss: float, penalty: float) -> bool:
@@ -472,7 +461,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         given = str(X.dtype).rpartition(".")[2]
         if self.solver != "lbfgs" and given in ("float32", "float64"):
             return given  # where the device has no float64, the core says so
-        return "float64" if has_float64(place) else "float32"
+        return "float64" if place.has("float64") else "float32"
 
     def _batch_size(self, n: int) -> int:
         if self.batch_size == "auto":
@@ -536,6 +525,13 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
                 "(0.1 is the fraction's default)"
             )
         return self._checked_pair(X, y, dtypes, "fit(X_val=)")
+
+
+def _is_finite(network: MultilayerPerceptron) -> bool:
+    """Whether all weights and biases are finite numbers."""
+    xp = network.backend.xp
+    arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
+    return bool(xp.all(xp.stack([xp.all(xp.isfinite(a)) for a in arrays])))
 
 
 class _Orders:

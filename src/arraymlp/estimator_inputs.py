@@ -30,15 +30,6 @@ def home_of(X: Any) -> Backend:
     return backend_of(X) if is_device_array(X) else resolve("numpy")
 
 
-def has_float64(place: Backend) -> bool:
-    """Whether the device computes in double precision."""
-    try:
-        place.dtype("float64")
-    except ValueError:
-        return False
-    return True
-
-
 def place_for(X: Any, backend: str | Backend | None, device: Any) -> Backend:
     """Where to train: where X is, unless a backend is named.
 

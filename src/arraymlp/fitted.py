@@ -13,8 +13,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from arraymlp.backend import Array, Backend, resolve
+from arraymlp.convergence import CURVES
 from arraymlp.estimator_file import load_estimator, save_estimator
-from arraymlp.estimator_inputs import Dtypes, checked_input, has_float64, home_of
+from arraymlp.estimator_inputs import Dtypes, checked_input, home_of
 from arraymlp.history import History
 from arraymlp.labels import Labels
 from arraymlp.network import MultilayerPerceptron
@@ -30,12 +31,7 @@ FITTED = (  # what a model file has, besides the network
     "n_iter_",
     "t_",
     "loss_",
-    "best_loss_",
-    "loss_curve_",
-    "validation_loss_curve_",
-    "validation_scores_",
-    "best_validation_score_",
-    "_no_improvement_count",
+    *CURVES,
 )
 
 
@@ -52,7 +48,7 @@ class Fitted(BaseEstimator):
         if self.dtype != "auto":
             return np.dtype(self.dtype)
         kinds = [np.float64, np.float32]
-        return kinds if has_float64(place) else kinds[::-1]
+        return kinds if place.has("float64") else kinds[::-1]
 
     def _input(self, X: Any, method: str) -> Any:
         """X checked, for the network to predict on."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
-from arraymlp._checks import require_table
 from arraymlp.activations import Activation
 from arraymlp.activations import activation as find_activation
 from arraymlp.backend import (
@@ -27,7 +26,7 @@ from arraymlp.inputs import class_numbers, features
 from arraymlp.layer import Gradients, Layer
 from arraymlp.losses import Loss
 from arraymlp.losses import loss as find_loss
-from arraymlp.stream import is_sparse, window_rows
+from arraymlp.stream import is_sparse, stream
 
 
 class Pass(NamedTuple):
@@ -275,8 +274,7 @@ class MultilayerPerceptron:
         """The classes in the widest integers of the device: JAX without x64 has int32 alone."""
         backend, classes = self.backend, self.classes
         assert classes is not None
-        info = backend.xp.__array_namespace_info__()
-        wide = "int64" in info.dtypes(device=backend.device, kind="signed integer")
+        wide = backend.has("int64")
         if not wide and classes[-1] >= 2**31:
             raise ValueError(
                 f"labels such as {classes[-1]} do not fit the integers of {backend}: pass host "
@@ -296,17 +294,11 @@ class MultilayerPerceptron:
         backend = self.backend
         xp = backend.xp
         on_host = not is_device_array(X)
-
-        def upload(some: Any) -> Array:
-            return features(some, backend, self.dtype, n_features=self.sizes[0])
-
-        if is_sparse(X):  # dense by a few rows
-            require_table(X.shape, "X")
-            rows_of = X.tocsr()
-            size = min(ROWS_AT_ONCE, window_rows(X.shape[1], 1, "float64", None))
-            inputs = (upload(rows_of[some].toarray()) for some in blocks(X.shape[0], size))
+        if is_sparse(X):
+            sparse = stream(X, self.dtype, n_features=self.sizes[0])
+            inputs = (x for _, x in sparse.dense_blocks(backend))
         else:
-            x = upload(X)
+            x = features(X, backend, self.dtype, n_features=self.sizes[0])
             inputs = (x[some, :] for some in blocks(x.shape[0], ROWS_AT_ONCE))
         with backend.active():
             parts = [output(self.forward(some, xp)[-1].z, xp) for some in inputs]

@@ -72,6 +72,12 @@ class Streamed:
         dense = self._source.dense(np.asarray(self._rows)[rows])
         return backend.asarray(dense, self._dtype)
 
+    def dense_blocks(self, backend: Backend) -> Iterator[tuple[slice, Array]]:
+        """All rows, where `any_order` allows it, by as many as are small when dense, and where."""
+        most = window_rows(self.shape[1], 1, "float64", None)
+        for rows in blocks(self.shape[0], min(most, ROWS_AT_ONCE)):
+            yield rows, self.gather(np.arange(rows.start, rows.stop), backend)
+
     def take(self, rows: HostArray, backend: Backend) -> Array:
         """Some rows (ascending row numbers), together on the device."""
         (window,) = self.kept(rows)._read(len(rows), at_once=1)
