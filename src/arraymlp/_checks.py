@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from math import inf
 from numbers import Real
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -57,6 +58,22 @@ def values(name: str, value: Any) -> tuple[Any, ...]:
 def each(value: Any) -> Any:
     """A setting's one value as a float, or its K values as a host array (K,) of float64."""
     return np.asarray(value, dtype=float) if isinstance(value, tuple) else float(value)
+
+
+def of_member(value: Any, k: int | None) -> Any:
+    """Of what has a value for each member, the k-th; anything else, and for k None, as it is."""
+    return value[k] if k is not None and isinstance(value, list | tuple) else value
+
+
+def joined(given: Sequence[T]) -> T:
+    """K values as one setting: the one that all share, or a tuple; dataclasses field by field."""
+    first = given[0]
+    if all(v == first for v in given):
+        return first
+    if not is_dataclass(first) or isinstance(first, type):
+        return cast(T, tuple(given))
+    own = {f.name: joined([getattr(v, f.name) for v in given]) for f in fields(first)}
+    return replace(first, **own)
 
 
 class Rule(NamedTuple):

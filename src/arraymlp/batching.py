@@ -29,6 +29,14 @@ def epoch_order(n: int, order_seed: int, epoch: int, window: int | None = None) 
     return np.concatenate(drawn).astype(np.int32)
 
 
+def own_order(order: Callable[[int, int], HostArray], n: int, epoch: int) -> HostArray:
+    """What a function gives as an order of n rows (int32), or a ValueError."""
+    found = np.asarray(order(n, epoch))
+    if found.shape != (n,) or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= n:
+        raise ValueError(f"shuffle({n}, {epoch}) must give {n} numbers of rows, not {found!r}")
+    return found.astype(np.int32)
+
+
 def split(
     n: int, fraction: float, order_seed: int, classes: HostArray | None = None
 ) -> tuple[HostArray, HostArray]:
@@ -98,22 +106,29 @@ class Minibatch:
     """Rows for one step, on the device; ``x, y, weight = batch`` unpacks it.
 
     Attributes:
-        x: (B, n_features).
-        y: (B,) class positions, or (B, n) numbers.
+        x: (B, n_features); (G, B, n_features) where members have courses of their own.
+        y: (B,) class positions, or (B, n) numbers; then with a leading axis of members.
         weight: of each sample (B,), or (K, B) for one a member; None where all are alike.
+        own_samples: how many of the rows are samples, (K,) on the host, where members differ.
     """
 
     x: Array
     y: Array
     weight: Array | None = None
+    own_samples: HostArray | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.y, self.weight))
 
     @property
     def rows(self) -> int:
-        """The number of samples, B."""
+        """The number of rows, B."""
         return int(self.x.shape[-2])
+
+    @property
+    def samples(self) -> Any:
+        """The number of samples: of rows, or less, one number a member, where some are filling."""
+        return self.rows if self.own_samples is None else self.own_samples
 
     @cached_property
     def total(self) -> Any:

@@ -15,7 +15,16 @@ import numpy as np
 
 from arraymlp._checks import each, is_number, outside
 from arraymlp.backend import Array, Backend, HostArray, is_device_array
-from arraymlp.batching import ROWS_AT_ONCE, Minibatch, blocks, epoch_order, minibatches, split
+from arraymlp.batching import (
+    ROWS_AT_ONCE,
+    Minibatch,
+    blocks,
+    epoch_order,
+    minibatches,
+    own_order,
+    split,
+)
+from arraymlp.courses import Course, course_minibatches, groups
 from arraymlp.datasets import load_mnist
 from arraymlp.inputs import Targets, features, numeric, targets
 from arraymlp.network import MultilayerPerceptron
@@ -42,12 +51,29 @@ class Data:
         y: their targets and weights.
         X_val: validation rows, likewise.
         y_val: their targets and weights.
+        courses: which of the rows each member trains on, and in what order; None for all of them in
+            one order for all.
     """
 
     X: Array | Streamed
     y: Targets
     X_val: Array | Streamed | None = None
     y_val: Targets | None = None
+    courses: tuple[Course, ...] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows an epoch trains on: of courses, the longest."""
+        if self.courses is None:
+            return int(self.X.shape[0])
+        return max(len(course.rows) for course in self.courses)
+
+    @property
+    def validates(self) -> bool:
+        """Whether there are rows to validate on."""
+        if self.courses is not None and self.courses[0].held_out is not None:
+            return True
+        return self.X_val is not None
 
     def moved(self, here: Backend, there: Backend) -> "Data":
         """The same data on another backend."""
@@ -74,7 +100,15 @@ class Data:
                 t, values=one(t.values), weight=one(t.weight), loss_weight=one(t.loss_weight)
             )
 
-        return Data(one(self.X), of(self.y), one(self.X_val), of(self.y_val))
+        return replace(
+            self, X=one(self.X), y=of(self.y), X_val=one(self.X_val), y_val=of(self.y_val)
+        )
+
+    def taken(self, rows: HostArray, place: Backend) -> "Data":
+        """These training rows alone, in ascending order, as training data."""
+        numbers = place.asarray(rows)
+        training = Data(self.X, self.y)
+        return training.changed(lambda a: place.xp.take(a, numbers, axis=0), lambda s: s.kept(rows))
 
     def parts(self, settings: Settings) -> Iterator[tuple[str, Array | Streamed, Targets]]:
         """What is evaluated at an epoch's end, as (name, rows, targets)."""
@@ -82,6 +116,23 @@ class Data:
             yield "training", self.X, self.y
         if self.X_val is not None and self.y_val is not None:
             yield "validation", self.X_val, self.y_val
+
+    def part_names(self, settings: Settings) -> list[str]:
+        """What is evaluated at an epoch's end, by name."""
+        return ["training"] * settings.training_error + ["validation"] * self.validates
+
+    def by_course(self, settings: Settings, place: Backend) -> Iterator[tuple[int, int, "Data"]]:
+        """The data of neighbouring members with one course: (first, past the last, their data)."""
+        assert self.courses is not None
+        for course, start, stop in groups(self.courses):
+            own = replace(self, y=self.y.between(start, stop), courses=None)
+            kept = own.taken(course.rows, place) if settings.training_error else own
+            if course.held_out is not None:
+                out = own.taken(course.held_out, place)
+                yield start, stop, Data(kept.X, kept.y, out.X, out.y)
+            else:
+                y_val = None if self.y_val is None else self.y_val.between(start, stop)
+                yield start, stop, Data(kept.X, kept.y, self.X_val, y_val)
 
     def window(self, settings: Settings) -> int:
         """Rows that are shuffled among themselves: whole minibatches, or all rows."""
@@ -196,13 +247,7 @@ def _split(data: Data, fraction: float, settings: Settings, place: Backend) -> D
     """Hold some of the rows out for validation, the same fraction of each class."""
     classes = class_positions(data.y, place)
     rows, held_out = split(data.X.shape[0], fraction, settings.order_seed, classes)
-
-    def taken(some: HostArray) -> Data:
-        numbers = place.asarray(some)
-        training = Data(data.X, data.y)
-        return training.changed(lambda a: place.xp.take(a, numbers, axis=0), lambda s: s.kept(some))
-
-    kept, out = taken(rows), taken(held_out)
+    kept, out = data.taken(rows, place), data.taken(held_out, place)
     return Data(kept.X, kept.y, out.X, out.y)
 
 
@@ -243,17 +288,20 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
     Raises:
         ValueError: there are no classes, one is named that is not there, or a bad weight.
     """
-    given = settings.class_weight
+    given, courses = settings.class_weight, data.courses
     if given is None:
         factors = None
     else:
         classes = class_positions(data.y, place)
         if classes is None or data.y.classes is None:
             raise ValueError(f"class_weight needs classes, but {data.y.loss.name} has none here")
-        counts = np.bincount(classes, minlength=len(data.y.classes))
-        members = given if isinstance(given, tuple) else (given,)
-        factors = np.stack([_factors(one, data.y.classes, counts) for one in members], axis=-1)
-        factors = factors if isinstance(given, tuple) else factors[:, 0]
+        members = given if isinstance(given, tuple) else (given,) * len(courses or "1")
+        several = courses is not None or isinstance(given, tuple)
+        counts = [np.bincount(classes, minlength=len(data.y.classes))] * len(members)
+        if courses is not None:  # "balanced" is of the rows that a member trains on
+            counts = [np.bincount(classes[c.rows], minlength=len(counts[0])) for c in courses]
+        own = [_factors(one, data.y.classes, n) for one, n in zip(members, counts, strict=True)]
+        factors = np.stack(own, axis=-1) if several else own[0]
 
     def of(t: Targets | None, whose: str, rows: int | None = None) -> Any:
         if t is None or (factors is None and t.weight is None):
@@ -279,10 +327,20 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
                 )
         return replace(t, loss_weight=found)
 
+    if courses is not None:
+        _require_weight(data, courses, place)
     n, cut = data.X.shape[0], settings.drop_last and not settings.shuffle
     trained_on = n - n % settings.batch_size if cut else n
     y, y_val = of(data.y, "training", trained_on), of(data.y_val, "validation")
     return replace(data, y=y, y_val=y_val)
+
+
+def _require_weight(data: Data, courses: tuple[Course, ...], place: Backend) -> None:
+    """A ValueError where none of the rows that a member trains on has a weight."""
+    if data.y.weight is not None:
+        weight = place.to_numpy(data.y.weight)
+        if any(not weight[course.rows].any() for course, _, _ in groups(courses)):
+            raise ValueError("sample_weight is 0 for every sample of a fold")
 
 
 def _times(a: Array, b: Array) -> Array:
@@ -336,7 +394,7 @@ def columns(settings: Settings, data: Data) -> list[str]:
     kinds = ["loss"] + ["error"] * (data.y.loss.classifies != "no")
     kinds += [m.name for m in settings.metrics]
     met = ["loss"] + ["penalty"] * bool(np.any(each(settings.alpha)))
-    return met + [f"{part}_{kind}" for part, _, _ in data.parts(settings) for kind in kinds]
+    return met + [f"{part}_{kind}" for part in data.part_names(settings) for kind in kinds]
 
 
 def epoch_batches(
@@ -344,8 +402,15 @@ def epoch_batches(
 ) -> Generator[Minibatch, None, None]:
     """The minibatches of an epoch from number ``skip`` on, from memory or window by window."""
     n, size, window = data.X.shape[0], settings.batch_size, data.window(settings)
-    order = _order(n, settings, epoch, window)
     X, y, weight = data.X, data.y.values, data.y.loss_weight
+    if data.courses is not None:
+        span = None if settings.window is None else window
+        gather = (lambda rows: X.gather(rows, place)) if isinstance(X, Streamed) else None
+        yield from course_minibatches(
+            X, y, weight, data.courses, size, epoch, span, settings.drop_last, place, skip, gather
+        )
+        return
+    order = _order(n, settings, epoch, window)
     if not isinstance(X, Streamed) or (X.any_order and window >= n):
         gather = (lambda rows: X.gather(rows, place)) if isinstance(X, Streamed) else None
         yield from minibatches(X, y, size, order, settings.drop_last, place, skip, weight, gather)
@@ -368,10 +433,7 @@ def _order(n: int, settings: Settings, epoch: int, window: int) -> HostArray | N
     """The numbers of an epoch's rows in their order (n,); None for that of the file."""
     if not callable(settings.shuffle):
         return epoch_order(n, settings.order_seed, epoch, window) if settings.shuffle else None
-    order = np.asarray(settings.shuffle(n, epoch))
-    if order.shape != (n,) or order.dtype.kind not in "iu" or order.min() < 0 or order.max() >= n:
-        raise ValueError(f"shuffle({n}, {epoch}) must give {n} numbers of rows, not {order!r}")
-    return order.astype(np.int32)
+    return own_order(settings.shuffle, n, epoch)
 
 
 def row_blocks(

@@ -86,7 +86,9 @@ def initializer(name: str | Initializer) -> Initializer:
 
 
 def draw_layers(
-    sizes: Sequence[int], each: Sequence[Initializer], seed: int | Sequence[int]
+    sizes: Sequence[int],
+    rules: Sequence[Sequence[Initializer]],
+    seed: int | Sequence[int],
 ) -> list[tuple[HostArray, HostArray]]:
     """Weights (..., n_in, n_out) and bias (..., 1, n_out) of each layer, float64.
 
@@ -94,16 +96,17 @@ def draw_layers(
 
     Args:
         sizes: widths from inputs to outputs.
-        each: the initialiser of each layer.
+        rules: the initialiser of each layer; of each member, or once for all.
         seed: one, or K for a leading axis of K members.
     """
 
-    def draw(seed: int, i: int) -> tuple[HostArray, HostArray]:
+    def draw(seed: int, i: int, each: Sequence[Initializer]) -> tuple[HostArray, HostArray]:
         stream = np.random.SeedSequence(seed, spawn_key=(0, i))
         return each[i].draw(np.random.default_rng(stream), sizes[i], sizes[i + 1])
 
     layers = range(len(sizes) - 1)
     if not isinstance(seed, Sequence):
-        return [draw(int(seed), i) for i in layers]
-    drawn = [[draw(int(s), i) for s in seed] for i in layers]
+        return [draw(int(seed), i, rules[0]) for i in layers]
+    own = rules if len(rules) > 1 else [*rules] * len(seed)
+    drawn = [[draw(int(s), i, r) for s, r in zip(seed, own, strict=True)] for i in layers]
     return [(np.stack([w for w, _ in d]), np.stack([b for _, b in d])) for d in drawn]

@@ -1,7 +1,7 @@
 """The user's data, checked and brought to the device: every complaint about data is made here."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
@@ -90,6 +90,15 @@ class Targets:
     classes: HostArray | None = None
     weight: Array | None = None
     loss_weight: Array | None = None
+
+    def between(self, start: int, stop: int) -> "Targets":
+        """The targets of neighbouring members of a population."""
+
+        def own(w: Array | None) -> Array | None:
+            return w[:, start:stop] if w is not None and w.ndim == 2 else w
+
+        loss = self.loss.some(range(start, stop))
+        return replace(self, loss=loss, weight=own(self.weight), loss_weight=own(self.loss_weight))
 
 
 def targets(

@@ -25,6 +25,15 @@ class Gradients(NamedTuple):
     bias: Array
 
 
+def of_each_member(x: Array, members: int, xp: Any) -> Array:
+    """(G, ...) as (K, ...): what each group of K / G neighbouring members shares, once a member."""
+    groups = int(x.shape[0])
+    if groups == members:
+        return x
+    shape = (groups, members // groups, *x.shape[1:])
+    return xp.reshape(xp.broadcast_to(x[:, None, ...], shape), (members, *x.shape[1:]))
+
+
 @dataclass
 class Layer:
     """Weights (..., n_in, n_out), bias (..., 1, n_out) and an activation.
@@ -50,9 +59,12 @@ class Layer:
         return int(self.weights.shape[-1])
 
     def forward(self, x: Array, xp: Any = None) -> tuple[Array, Array]:
-        """Return S and Z, both (..., B, n_out), for inputs x (..., B, n_in)."""
+        """Return S and Z, both (..., B, n_out), for inputs x (..., B, n_in).
+
+        Of K layers, x may also be (G, B, n_in), each for K / G neighbouring ones.
+        """
         xp = xp or array_namespace(x)
-        s = xp.matmul(x, self.weights)
+        s = self._product(x, self.weights, xp)
         s += self.bias
         return s, self.activation.function(s, xp)
 
@@ -64,7 +76,16 @@ class Layer:
     def backward_parameters(self, x: Array, ds: Array, xp: Any = None) -> Gradients:
         """Return dL/dW and dL/db from the inputs x (..., B, n_in) and dL/dS."""
         xp = xp or array_namespace(ds)
-        return Gradients(xp.matmul(x.mT, ds), xp.sum(ds, axis=-2, keepdims=True))
+        return Gradients(self._product(x.mT, ds, xp), xp.sum(ds, axis=-2, keepdims=True))
+
+    def _product(self, x: Array, a: Array, xp: Any) -> Array:
+        """X A; where X is (G, m, n) and A (K, n, p), each X with K / G neighbouring A."""
+        if x.ndim == 2 or x.shape[0] in (1, a.shape[0]):
+            return xp.matmul(x, a)
+        groups, members = int(x.shape[0]), int(a.shape[0])
+        grouped = xp.reshape(a, (groups, members // groups, *a.shape[1:]))
+        product = xp.matmul(x[:, None, ...], grouped)
+        return xp.reshape(product, (members, *product.shape[2:]))
 
     def backward_input(self, ds: Array, xp: Any = None) -> Array:
         """Return dL/dX (..., B, n_in) from dL/dS."""

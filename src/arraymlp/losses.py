@@ -57,6 +57,13 @@ class Loss:
             return self
         return replace(self, **{name: values[k] for name, values in self.parameters.items()})
 
+    def some(self, members: Sequence[int]) -> "Loss":
+        """The loss of a population of these members."""
+        if self.members is None:
+            return self
+        own = {name: tuple(v[k] for k in members) for name, v in self.parameters.items()}
+        return replace(self, **own)
+
     def require_fit(self, n_outputs: int, members: int | None) -> None:
         """A ValueError unless it can be the loss of a network with so many outputs and members."""
         each = self.outputs_per_target

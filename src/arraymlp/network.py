@@ -3,11 +3,14 @@
 It computes outputs and gradients and knows nothing about training.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+
+from arraymlp._checks import joined, plain, values
 from arraymlp.activations import Activation
 from arraymlp.activations import activation as find_activation
 from arraymlp.backend import (
@@ -23,7 +26,7 @@ from arraymlp.batching import ROWS_AT_ONCE, blocks
 from arraymlp.initializers import Initializer, draw_layers
 from arraymlp.initializers import initializer as find_initializer
 from arraymlp.inputs import class_numbers, features
-from arraymlp.layer import Gradients, Layer
+from arraymlp.layer import Gradients, Layer, of_each_member
 from arraymlp.losses import Loss
 from arraymlp.losses import loss as find_loss
 from arraymlp.stream import is_sparse, stream
@@ -67,7 +70,7 @@ class MultilayerPerceptron:
         *,
         activation: str | Activation | Sequence[str | Activation] = "relu",
         loss: str | Loss = "softmax_cross_entropy",
-        initializer: str | Initializer = "auto",
+        initializer: str | Initializer | Sequence[str | Initializer] = "auto",
         seed: int | Sequence[int] = 0,
         classes: HostArray | None = None,
         backend: str | Backend = "numpy",
@@ -80,7 +83,7 @@ class MultilayerPerceptron:
             activation: of the hidden layers; or a sequence, one for each of them.
             loss: the loss on the logits; K members may have K values of its parameters.
             initializer: of every layer; "auto" is He's for relu and its relatives, Glorot's
-                for the others and for the last layer.
+                for the others and for the last layer. K members may have one each.
             seed: of the initial values; K seeds make a population of K members.
             classes: the labels of the outputs; None for regression, or for labels 0, 1, ...
             backend: where the parameters live, as for `resolve`.
@@ -95,8 +98,8 @@ class MultilayerPerceptron:
         functions = [*_hidden(activation, len(sizes) - 2), find_activation("identity")]
         chosen = find_loss(loss)
         rules = [
-            find_initializer(f.initializer if initializer == "auto" else initializer)
-            for f in functions
+            [find_initializer(f.initializer if given == "auto" else given) for f in functions]
+            for given in values("initializer", plain(initializer))
         ]
         layers = [
             Layer(place.asarray(w, dtype, copy=True), place.asarray(b, dtype, copy=True), f)
@@ -165,6 +168,35 @@ class MultilayerPerceptron:
             return self.copy()
         return self._with_parameters(lambda a: there.asarray(here.to_numpy(a), copy=True))
 
+    def some(self, members: Sequence[int]) -> Self:
+        """A population of these members, copied."""
+        xp, backend = self.backend.xp, self.backend
+        numbers = backend.asarray(np.asarray(members))
+        chosen = self._with_parameters(lambda a: xp.take(a, numbers, axis=0))
+        return replace(chosen, loss=self.loss.some(members))
+
+    def between(self, start: int, stop: int) -> Self:
+        """A population of neighbouring members, whose parameters are views of these."""
+        chosen = self._with_parameters(lambda a: a[start:stop, ...])
+        return replace(chosen, loss=self.loss.some(range(start, stop)))
+
+    @classmethod
+    def stacked(cls, networks: Sequence["MultilayerPerceptron"]) -> "MultilayerPerceptron":
+        """A population of networks alike in sizes, activations, dtype, device and kind of loss.
+
+        Its parameters are copies, with a leading axis. The first network's classes are all's.
+        """
+        first, xp = networks[0], networks[0].backend.xp
+
+        def together(arrays: Iterable[Array]) -> Array:
+            return xp.stack(list(arrays))
+
+        layers = [
+            Layer(together(a.weights for a in each), together(a.bias for a in each), f.activation)
+            for f, *each in zip(first.layers, *(n.layers for n in networks), strict=True)
+        ]
+        return cls(layers, joined([n.loss for n in networks]), first.classes)
+
     def member(self, k: int) -> Self:
         """A copy of one network out of a population."""
         if self.members is None or not -self.members <= k < self.members:
@@ -180,12 +212,15 @@ class MultilayerPerceptron:
         """Run a minibatch through all layers; the last pass's ``z`` are the logits.
 
         Args:
-            x: inputs (..., B, n_inputs) on the network's device.
+            x: inputs (..., B, n_inputs) on the network's device; or (G, B, n_inputs), each of them
+                for K / G neighbouring members.
             xp: their namespace, where the caller has it at hand.
             masks: for each layer the factors on its inputs (dropout), or None.
         """
         xp = xp or array_namespace(x)
         passes = []
+        if masks is not None and masks[0] is not None and x.ndim > 2:
+            x = of_each_member(x, int(masks[0].shape[0]), xp)
         for layer, mask in zip(self.layers, masks or [None] * len(self.layers), strict=True):
             if mask is not None:
                 x = x * mask

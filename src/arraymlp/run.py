@@ -182,7 +182,7 @@ class StepEnd:
     Attributes:
         step: how many steps of the run are done, from 1.
         epoch: the number of its epoch, from 0.
-        rows: how many samples it saw.
+        rows: how many samples it saw; (K,) on the host where members saw different numbers.
         loss: mean over the minibatch, () or (K,), on the device: to read it is to wait for it.
         penalty: alpha / 2 |W|^2 over the weight of the minibatch, likewise; 0 without ``alpha``.
         network: whose weights the step changed, not their average. A callback must not change it.
@@ -190,7 +190,7 @@ class StepEnd:
 
     step: int
     epoch: int
-    rows: int
+    rows: Any
     loss: Array
     penalty: Array | float
     network: MultilayerPerceptron

@@ -57,7 +57,7 @@ class Settings:
     hidden: Sequence[int] = (100, 100)
     activation: str | Activation | Sequence[str | Activation] = "relu"
     loss: str | Loss = "auto"
-    initializer: str | Initializer | None = "auto"
+    initializer: str | Initializer | Sequence[str | Initializer] | None = "auto"
     optimizer: str | Optimizer = "momentum"
     learning_rate: Values | None = None
     schedule: str | Schedule = "constant"
@@ -84,7 +84,7 @@ class Settings:
     probes: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "activation", "seed", "class_weight"):
+        for name in ("hidden", "activation", "seed", "class_weight", "initializer"):
             # an array or list of values: a tuple
             object.__setattr__(self, name, plain(getattr(self, name)))
         if not isinstance(self.hidden, tuple):
@@ -95,8 +95,9 @@ class Settings:
             activation(one)
         if self.loss != "auto":
             loss(self.loss)
-        if self.initializer not in ("auto", None):
-            initializer(self.initializer)
+        for one in values("initializer", self.initializer):
+            if one is not None and one != "auto":
+                initializer(one)
         optimizer(self.optimizer)
         schedule(self.schedule)
         object.__setattr__(self, "dropout", dropout(self.dropout))
@@ -147,7 +148,7 @@ class Settings:
 
     def require_members(self, members: int | None) -> None:
         """A ValueError where a setting has K values, but there are not K members, and the like."""
-        own = {name: getattr(self, name) for name in (*NUMBERS, "class_weight")}
+        own = {name: getattr(self, name) for name in (*NUMBERS, "class_weight", "initializer")}
         rule, factor = optimizer(self.optimizer), schedule(self.schedule)
         for part in (rule, factor, self.dropout, early_stopping(self.early_stopping)):
             if type(part).__module__.startswith("arraymlp."):

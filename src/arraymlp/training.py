@@ -12,7 +12,7 @@ from arraymlp._checks import each
 from arraymlp.activations import Activation
 from arraymlp.backend import Array, Backend, HostArray, is_device_array, resolve
 from arraymlp.batching import Minibatch
-from arraymlp.data import epoch_batches
+from arraymlp.data import Data, epoch_batches
 from arraymlp.diagnosis import diagnose
 from arraymlp.dropout import Dropout
 from arraymlp.evaluation import evaluate
@@ -33,7 +33,6 @@ from arraymlp.schedules import Schedule
 from arraymlp.settings import ClassWeight, Settings
 from arraymlp.start import data_for, settings_for, start, stopper_for, take_up
 from arraymlp.step import Step, averaging, choose_step
-from arraymlp.stopping import Stopper
 from arraymlp.threads import blas_threads
 
 
@@ -61,7 +60,7 @@ def train(
     validation: float | tuple[Any, ...] | None = None,
     early_stopping: bool | str | EarlyStopping | None = None,
     metrics: Sequence[str | Metric | Callable[..., Any]] | None = None,
-    initializer: str | Initializer | None = None,
+    initializer: str | Initializer | Sequence[str | Initializer] | None = None,
     reduction: Literal["mean", "sum"] | None = None,
     shuffle: bool | Callable[[int, int], HostArray] | None = None,
     window: int | None = None,
@@ -140,7 +139,7 @@ def train(
             ``f(y, output, weight)`` on the device, which must not write to these and take functions
             from their namespace to run on every backend; of the validation rows, and of the
             training rows with ``training_error``.
-        initializer: "auto", He for relu and its relatives, Glorot otherwise.
+        initializer: "auto", He for relu and its relatives, Glorot otherwise; or K, one a member.
         reduction: "mean": the gradient is the minibatch's mean; "sum": its sum.
         shuffle: True: a new order of the rows each epoch; or a function ``f(n, epoch)`` that gives
             the numbers of n rows to train on in that epoch, on the host.
@@ -186,8 +185,15 @@ def train(
         run = start(data, settings, place, old)
         if before is not None:
             take_up(run, before, same_rows=X is None, same_data=X is None and validation is None)
-        _loop(run, called, progress)
+        earlier, epochs = len(run.history), settings.epochs
+        shown = progress if isinstance(progress, Progress) else progress_for(progress, epochs)
+        with interruptible() as interrupt, shown:
+            failed = train_epochs(run, called, interrupt, shown)
+            where = not_finite_layers(run.learner) if failed else []
+        _end(run, earlier, interrupt.requested, failed > 0)
     run.findings = diagnose(run)
+    if failed:
+        raise NonFiniteLossError(_not_finite(run, failed, where), run)
     return run
 
 
@@ -210,15 +216,27 @@ def _place(
     return resolve(backend, device, like=X)
 
 
-def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None) -> None:
-    """Epochs of minibatches: the training itself."""
+def train_epochs(
+    run: Run, callbacks: Sequence[Callback], interrupt: Interrupt, shown: Progress | None = None
+) -> int:
+    """Epochs of minibatches, as many as the settings say: the training itself.
+
+    Args:
+        run: what is trained; early stopping has restored nothing yet when this returns.
+        callbacks: as of `train`.
+        interrupt: Ctrl-C.
+        shown: shows each epoch before the callbacks see it.
+
+    Returns:
+        0, or where it ended since no loss is finite any more, the steps of that epoch.
+    """
     settings, data, place = run.settings, run.data, run.backend
-    n, size = data.X.shape[0], settings.batch_size
-    first, earlier = run.next_epoch, len(run.history)
+    n, size = data.rows, settings.batch_size
+    first = run.next_epoch
     per_epoch = n // size if settings.drop_last else -(-n // size)
     whole = run.steps_done - run.position  # steps of whole epochs
     total = whole + settings.epochs * per_epoch
-    stopper = stopper_for(run)
+    stopper = run.stopper = stopper_for(run)
     step = choose_step(run.learner, find_optimizer(settings.optimizer), settings.reduction)
     if run.learner is not run.network:
         step = averaging(step, run.network)
@@ -228,15 +246,10 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
         step = probes.wrap(step, run.learner, settings.reduction)
     on_steps = [getattr(callback, "on_step", None) for callback in callbacks]
     watching = [on_step for on_step in on_steps if callable(on_step)]
-    shown = progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
+    callbacks = [*([] if shown is None else [shown.update]), *callbacks]
     largest = size * max(layer.n_in * layer.n_out for layer in run.network.layers)
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
-    with (
-        blas_threads(place.name, largest),
-        np.errstate(all="ignore"),
-        interruptible() as interrupt,
-        shown,
-    ):
+    with blas_threads(place.name, largest), np.errstate(all="ignore"):
         for epoch in range(first, first + settings.epochs):
             if stopper is not None and stopper.stopped.all():  # in the step that Ctrl-C ended
                 break
@@ -262,19 +275,32 @@ def _loop(run: Run, callbacks: list[Callback], progress: bool | Progress | None)
                 if stopper is not None:
                     stopped |= stopper.observe(record, run)
             event = EpochEnd(record, epoch - first + 1, settings.epochs, run.network, run.history)
-            answers = [callback(event) for callback in (shown.update, *callbacks)]
-            if run.position == 0:
-                _require_finite(run, steps, stopper)
+            answers = [callback(event) for callback in callbacks]
+            if run.position == 0 and not np.isfinite(record["loss"]).any():
+                return steps
             if stopped or interrupt.requested or any(_is_true(answer) for answer in answers):
                 break
-        run.stopper = stopper
-        finished = stopper is not None and bool(stopper.stopped.all())
-        if len(run.history) > earlier or finished or interrupt.requested:
-            run.interrupted, run.best_epoch = interrupt.requested, None
-            if stopper is not None and not run.interrupted and run.position == 0:
-                stopper.restore(run)
-        if probes is not None:
-            run.shut_units = shut_units(run.network, data.X, place, settings.window)
+    return 0
+
+
+def _end(run: Run, earlier: int, interrupted: bool, failed: bool) -> None:
+    """What becomes of a run when its training ends: the best weights, and the last probes.
+
+    Args:
+        run: that ended.
+        earlier: how long its history was before.
+        interrupted: by Ctrl-C.
+        failed: whether it ended since no loss is finite.
+    """
+    stopper = run.stopper
+    finished = stopper is not None and bool(stopper.stopped.all())
+    if len(run.history) > earlier or finished or interrupted:
+        run.interrupted, run.best_epoch = interrupted, None
+        if stopper is not None and (failed or (not interrupted and run.position == 0)):
+            stopper.restore(run)
+    if run.settings.probes and not failed:
+        with np.errstate(all="ignore"):
+            run.shut_units = shut_units(run.network, run.data.X, run.backend, run.settings.window)
 
 
 def _record(run: Run, epoch: int, steps: int, rate: HostArray, probes: Probes | None) -> Record:
@@ -328,12 +354,12 @@ def run_epoch(
         weight = weight + batch.total
         penalty = penalty + met.penalty
         steps += 1
-        rows += batch.rows
+        rows += int(np.max(batch.samples))
         if watching:
             event = StepEnd(
                 run.steps_done + steps,
                 run.next_epoch,
-                batch.rows,
+                batch.samples,
                 met.loss / batch.divisor,
                 met.penalty / batch.divisor,
                 run.learner,
@@ -346,10 +372,24 @@ def run_epoch(
 
 def _evaluations(run: Run) -> dict[str, Array]:
     """The figures asked for at an epoch's end, on the device."""
-    data, settings = run.data, run.settings
+    data, settings, place = run.data, run.settings, run.backend
+    if data.courses is None:
+        return _evaluated(run.network, data, settings, place)
+    if not data.part_names(settings):
+        return {}
+    found = [
+        _evaluated(run.network.between(start, stop), own, settings, place)
+        for start, stop, own in data.by_course(settings, place)
+    ]
+    return {name: place.xp.concat([part[name] for part in found]) for name in found[0]}
+
+
+def _evaluated(
+    network: MultilayerPerceptron, data: Data, settings: Settings, place: Backend
+) -> dict[str, Array]:
     figures: dict[str, Array | None] = {}
     for part, X, y in data.parts(settings):
-        found = evaluate(run.network, X, y, run.backend, settings.metrics, settings.window)
+        found = evaluate(network, X, y, place, settings.metrics, settings.window)
         figures[f"{part}_loss"], figures[f"{part}_error"] = found.loss, found.error
         figures |= {f"{part}_{name}": value for name, value in found.metrics.items()}
         if part == "validation" and settings.probes:
@@ -366,28 +406,26 @@ def _read(figures: dict[str, Array], run: Run, probes: Probes | None) -> Record:
     return dict(zip(figures, values, strict=False))
 
 
-def _require_finite(run: Run, steps: int, stopper: Stopper | None) -> None:
-    """Stop where no member's loss is finite any more; with what early stopping kept, if it did."""
+def _not_finite(run: Run, steps: int, layers: list[str]) -> str:
+    """What to say where the loss of every member is no longer finite, after an epoch's steps."""
     record = run.history[-1]
-    if np.isfinite(record["loss"]).any():
-        return
-    layers = [
-        str(i)
-        for i, layer in enumerate(run.learner.layers, 1)
-        if not np.isfinite(run.backend.to_numpy(layer.weights)).all()
-    ]
     where = f"no longer finite: the weights of layers {', '.join(layers)}"
     weights = where if layers else "all weights are still finite"
     members = f" in all {run.network.members} members" if run.network.members else ""
     last = record["step"]
-    if stopper is not None:
-        stopper.restore(run)
-        run.stopper = stopper
-    run.findings = diagnose(run)
-    raise NonFiniteLossError(
+    return (
         f"the loss became {np.ravel(record['loss'])[0]}{members} in epoch {record['epoch']} "
         f"(steps {last - steps + 1} to {last}); {weights}. "
         f"A smaller learning_rate than {run.settings.learning_rate} usually helps"
-        f"{', and less dropout' if run.settings.dropout != Dropout() else ''}.",
-        run,
+        f"{', and less dropout' if run.settings.dropout != Dropout() else ''}."
     )
+
+
+def not_finite_layers(network: MultilayerPerceptron) -> list[str]:
+    """The numbers, from 1, of the layers whose weights are not all finite."""
+    to_numpy = network.backend.to_numpy
+    return [
+        str(i)
+        for i, layer in enumerate(network.layers, 1)
+        if not np.isfinite(to_numpy(layer.weights)).all()
+    ]
