@@ -1,7 +1,8 @@
 """Multilayer perceptrons on any array backend: one readable backpropagation for NumPy and CUDA.
 
-``train`` trains, ``load_mnist`` has the data of the published lab, ``save`` and ``load`` keep a
-network in a file, ``resolve`` and ``available_backends`` say where it can run.
+``train`` trains, ``sweep`` trains many networks at once, ``load_mnist`` has the data of the
+published lab, ``save`` and ``load`` keep a network in a file, ``resolve`` and
+``available_backends`` say where it can run.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from arraymlp.callbacks import CSVLog, StopAt, TensorBoardLog
 from arraymlp.datasets import load_mnist, published_curves, read_idx
 from arraymlp.diagnosis import diagnose
 from arraymlp.dropout import Dropout
+from arraymlp.ensemble import Ensemble
 from arraymlp.findings import Finding
 from arraymlp.history import History
 from arraymlp.initializers import Initializer, normal
@@ -38,6 +40,8 @@ from arraymlp.schedules import (
     StepDecay,
 )
 from arraymlp.settings import Settings
+from arraymlp.sweep_result import SweepResult
+from arraymlp.sweeping import sweep
 from arraymlp.training import train
 
 if TYPE_CHECKING:
@@ -59,6 +63,7 @@ __all__ = [
     "Cosine",
     "Dropout",
     "EarlyStopping",
+    "Ensemble",
     "EpochEnd",
     "ExponentialDecay",
     "Finding",
@@ -80,6 +85,7 @@ __all__ = [
     "StepDecay",
     "StepEnd",
     "StopAt",
+    "SweepResult",
     "TensorBoardLog",
     "available_backends",
     "diagnose",
@@ -90,6 +96,7 @@ __all__ = [
     "read_idx",
     "resolve",
     "save",
+    "sweep",
     "train",
 ]
 

@@ -156,6 +156,21 @@ class Backend:
                 "data, or move it first"
             )
 
+    def free_memory(self) -> int | None:
+        """Bytes of the device's memory that are free; None where that is the host's, or unknown."""
+        with self.active():
+            if self.name == "cupy":
+                cupy = import_module("cupy")
+                free = cupy.cuda.runtime.memGetInfo()[0]
+                return int(free + cupy.get_default_memory_pool().free_bytes())
+            if self.name == "torch" and self.device.type == "cuda":
+                return int(import_module("torch").cuda.mem_get_info(self.device)[0])
+            if self.name == "jax":
+                known = self.device.memory_stats() or {}
+                if "bytes_limit" in known:
+                    return int(known["bytes_limit"] - known["bytes_in_use"])
+        return None
+
     def __reduce__(self) -> Any:
         return _restored, (self.name, self.device_name)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from math import inf
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,40 @@ def split(
         out = rank < np.repeat(_shares(counts, held_out), counts)
         order = np.concatenate([order[out], order[~out]])
     return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+def folds(
+    n: int, k: int, order_seed: int, classes: HostArray | None = None
+) -> list[tuple[HostArray, HostArray]]:
+    """Rows to train on and rows held out, each in ascending order (int32), of k folds.
+
+    Each row is held out once. The rows are shuffled, and of each class dealt out in turn, so that
+    folds differ by one row at most, of each class and in all.
+
+    Args:
+        n: how many rows.
+        k: how many folds, from 2.
+        order_seed: of the stream they are drawn from.
+        classes: class of each row (n,), or None.
+
+    Raises:
+        ValueError: so many folds cannot be made.
+    """
+    if not isinstance(k, Integral) or isinstance(k, bool) or k < 2:
+        raise ValueError(f"cv must be a whole number of folds from 2, or a splitter, not {k!r}")
+    stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,)))
+    order = stream.permutation(n).astype(np.int32)
+    fewest, what = n, "samples"
+    if classes is not None:
+        fewest, what = int(np.unique(classes, return_counts=True)[1].min()), "samples of a class"
+        order = order[np.argsort(classes[order], kind="stable")]
+    if k > fewest:
+        raise ValueError(f"cv={k} folds are more than there are {what}: {fewest}")
+    dealt = [order[i::k] for i in range(k)]
+    return [
+        (np.sort(np.concatenate([*dealt[:i], *dealt[i + 1 :]])), np.sort(dealt[i]))
+        for i in range(k)
+    ]
 
 
 def _shares(counts: HostArray, total: int) -> HostArray:

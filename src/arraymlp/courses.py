@@ -96,11 +96,11 @@ def course_minibatches(
     orders = [known[id(c)] for c, _, _ in each]
     steps = each[0][0].minibatches(batch_size, drop_last)
     padded = steps * batch_size
-    table = np.stack(
-        [np.pad(r[:padded], (0, max(0, padded - len(r))), mode="edge") for r in orders]
-    )
     counts = np.minimum([len(r) for r in orders], padded)  # rows of each course in the epoch
-    uploaded = backend.asarray(table.astype(np.int32))
+    ends = [np.pad(r[:n], (0, padded - n), "edge") for r, n in zip(orders, counts, strict=True)]
+    table = np.stack(ends).astype(np.int32)  # (G, padded)
+    uploaded = backend.asarray(table)
+    kind = "int64" if backend.has("int64") else "int32"  # of numbers of entries of (N, K)
     for step in range(skip, steps):
         start = step * batch_size
         sizes = np.minimum(counts - start, batch_size)
@@ -121,11 +121,9 @@ def course_minibatches(
             w = of_each_member(own(weight), members, xp)
         elif weight is not None:  # (N, K): each member's own column
             rows = np.repeat(table[:, start:stop], members // len(each), axis=0)
-            entries = (rows * members + np.arange(members)[:, None]).reshape(-1)
-            w = xp.take(
-                xp.reshape(weight, (-1,)), backend.asarray(entries.astype(np.int32)), axis=0
-            )
-            w = xp.reshape(w, (members, stop - start))
+            entries = rows.astype(np.int64) * members + np.arange(members)[:, None]
+            flat = backend.asarray(entries.reshape(-1), kind)
+            w = xp.reshape(xp.take(xp.reshape(weight, (-1,)), flat, axis=0), rows.shape)
         if (sizes < stop - start).any():
             there = np.arange(stop - start) < samples[:, None]
             real = backend.asarray(there.astype(np.float64), str(x.dtype).rpartition(".")[2])

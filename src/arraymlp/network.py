@@ -295,7 +295,7 @@ class MultilayerPerceptron:
             return self.classes[chosen]
         backend = self.backend
         with backend.active():
-            labels = backend.asarray(self._device_classes())
+            labels = self.device_classes()
             flat = backend.xp.take(labels, backend.xp.reshape(chosen, (-1,)), axis=0)
             return backend.xp.reshape(flat, chosen.shape)
 
@@ -305,8 +305,8 @@ class MultilayerPerceptron:
         shape = [n for n in (s.shape[-1] // each, each) if n > 1]
         return xp.reshape(y, (*s.shape[:-1], *shape))
 
-    def _device_classes(self) -> HostArray:
-        """The classes in the widest integers of the device: JAX without x64 has int32 alone."""
+    def device_classes(self) -> Array:
+        """The classes on the device, in its widest integers: JAX without x64 has int32 alone."""
         backend, classes = self.backend, self.classes
         assert classes is not None
         wide = backend.has("int64")
@@ -315,7 +315,7 @@ class MultilayerPerceptron:
                 f"labels such as {classes[-1]} do not fit the integers of {backend}: pass host "
                 "(NumPy) data to get them on the host"
             )
-        return classes.astype("int64" if wide else "int32")
+        return backend.asarray(classes.astype("int64" if wide else "int32"))
 
     def choices(self, s: Array, xp: Any) -> Array:
         """Logits as decisions, int32: positions in ``classes`` (..., N), or columns of 0 and 1."""

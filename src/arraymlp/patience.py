@@ -1,6 +1,7 @@
 """Patience: how long a figure of the history has not been better, and when that is long enough."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from math import inf
 from numbers import Integral
@@ -95,6 +96,14 @@ class Patience:
     def exhausted(self) -> HostArray:
         """Where the last improvement was as many epochs ago as one is to wait, () or (K,) bool."""
         return np.asarray(self.waited >= self._epochs)
+
+    def some(self, members: Sequence[int]) -> "Patience":
+        """The patience of some members, as it stands."""
+        chosen = copy(self)
+        for name in ("best", "waited", "_epochs", "_min_change"):
+            value = getattr(self, name)
+            setattr(chosen, name, value[list(members)] if value.ndim else value)
+        return chosen
 
     def restart(self, mask: HostArray) -> None:
         """Begin to wait anew where the mask is true; the best figure stays."""

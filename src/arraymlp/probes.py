@@ -4,10 +4,11 @@ A probe asks a fixed sample of training rows how each layer responds to them, an
 large its gradients and updates are. Nothing is read until the epoch's end.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from math import ceil, log10
 from typing import Any
 
+from arraymlp._checks import of_member
 from arraymlp.backend import Array, Backend
 from arraymlp.batching import Minibatch, sample_rows
 from arraymlp.data import Data, row_blocks, take_rows
@@ -59,6 +60,16 @@ class Measurement:
     live: list[Any]
     open: list[Any]
     mean: list[Any]
+
+    def member(self, k: int) -> "Measurement":
+        """A population's member's own figures."""
+        layers: dict[str, Any] = {
+            f.name: [of_member(v, k) for v in getattr(self, f.name)]
+            for f in fields(self)
+            if f.name not in ("step", "epoch", "loss", "predicted")
+        }
+        loss, predicted = of_member(self.loss, k), of_member(self.predicted, k)
+        return replace(self, loss=loss, predicted=predicted, **layers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""

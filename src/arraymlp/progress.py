@@ -1,8 +1,12 @@
-"""How far a run has come: a bar on a terminal, a line an epoch elsewhere."""
+"""How far a run has come: a bar on a terminal, a line an epoch elsewhere; and how far a sweep."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from math import nan
+from statistics import median
+from threading import Lock
 from types import TracebackType
 from typing import Any
 
@@ -104,3 +108,106 @@ def progress_for(wanted: bool | None, epochs: int, title: str = "") -> Progress:
         except ModuleNotFoundError:
             pass
     return Lines()
+
+
+class SweepProgress(AbstractContextManager["SweepProgress"]):
+    """The progress of a sweep, which this shows to nobody: best and median of the networks' scores.
+
+    Populations may train in several threads, and tell of their epochs at once.
+
+    Args:
+        total: epochs of all networks.
+        plan: what is trained, in lines.
+        score: the column that ranks.
+        greater_is_better: of the score.
+    """
+
+    def __init__(
+        self,
+        total: int = 0,
+        plan: Sequence[str] = (),
+        score: str = "",
+        greater_is_better: bool = False,
+    ) -> None:
+        self.total, self.plan, self.score = total, plan, score
+        self.done = 0
+        self._better = max if greater_is_better else min
+        self._scores: dict[int, float] = {}
+        self._lock = Lock()
+
+    def update(self, members: Sequence[int], records: Sequence[Mapping[str, Any]]) -> None:
+        """Take note of an epoch of some members."""
+        with self._lock:
+            self.done += len(members)
+            for k, record in zip(members, records, strict=True):
+                self._scores[k] = record[self.score]
+            self.show()
+
+    @property
+    def figures(self) -> str:
+        """The best and the median of the latest scores."""
+        known = [v for v in self._scores.values() if v == v]
+        if not known:
+            return "no score yet"
+        best, middle = self._better(known), median(known)
+        return f"{self.score.replace('_', ' ')} best {best:.4f} median {middle:.4f}"
+
+    def show(self) -> None:
+        """Show it."""
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+class SweepLines(SweepProgress):
+    """The plan, and a line at each tenth of the way."""
+
+    def __enter__(self) -> "SweepLines":
+        for line in self.plan:
+            print(line, flush=True)
+        self._shown = 0
+        return self
+
+    def show(self) -> None:
+        """Print a line where another tenth is done."""
+        tenth = 10 * self.done // max(self.total, 1)
+        if tenth > self._shown:
+            self._shown = tenth
+            print(f"[{10 * tenth:3d} %] {self.figures}", flush=True)
+
+
+class SweepBar(SweepProgress):
+    """The plan, and one bar for all networks; needs rich."""
+
+    def __enter__(self) -> "SweepBar":
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bar = RichProgress(
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+        )
+        self._task = self._bar.add_task("sweep", total=self.total, figures="")
+        for line in self.plan:
+            self._bar.console.print(line, highlight=False, markup=False)
+        self._bar.start()
+        return self
+
+    def show(self) -> None:
+        """Move the bar on."""
+        self._bar.update(self._task, completed=self.done, figures=self.figures)
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+
+def sweep_progress_for(
+    wanted: bool | None, total: int, plan: Sequence[str], score: str, greater_is_better: bool
+) -> SweepProgress:
+    """A bar on a terminal where rich is installed, lines elsewhere, nothing unless wanted."""
+    kind = SweepProgress
+    if wanted:
+        kind = SweepBar if sys.stdout.isatty() and find_spec("rich") else SweepLines
+    return kind(total, plan, score, greater_is_better)

@@ -95,11 +95,11 @@ def data_for(
         data = add_validation(data, validation, settings, old, place)
     data = with_class_weights(data, settings, place)
     require_minibatches(data.X.shape[0], settings)
-    _require_fit(settings, data)
+    require_fit(settings, data)
     return data
 
 
-def _require_fit(settings: Settings, data: Data) -> None:
+def require_fit(settings: Settings, data: Data) -> None:
     """A ValueError where settings and data do not go together."""
     loss = data.y.loss
     loss.require_sound()
@@ -107,7 +107,7 @@ def _require_fit(settings: Settings, data: Data) -> None:
         raise ValueError(f"label_smoothing needs classes, but {loss.name} has none")
     for metric in settings.metrics:
         require_suits(metric, loss, data.y.n_outputs)
-    if settings.metrics and data.X_val is None and not settings.training_error:
+    if settings.metrics and not data.validates and not settings.training_error:
         raise ValueError("metrics need validation data, or training_error=True")
     stopping = early_stopping(settings.early_stopping)
     watchers = [("early_stopping", stopping), ("schedule", schedule(settings.schedule))]
@@ -117,7 +117,7 @@ def _require_fit(settings: Settings, data: Data) -> None:
         if monitor is not None and monitor not in known:
             stem = monitor.partition("_")[2]
             hint = f"; metrics=[{stem!r}] adds it" if stem in METRICS else nearest(known, monitor)
-            if data.X_val is None and monitor.startswith("validation_"):
+            if not data.validates and monitor.startswith("validation_"):
                 hint = "; give validation="
             raise ValueError(
                 f"{name} watches {monitor!r}, but there will be only {', '.join(known)}{hint}"

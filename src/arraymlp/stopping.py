@@ -1,6 +1,6 @@
 """When to stop, and which weights to keep: early stopping, each member on its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy, deepcopy
 from typing import Any
 
@@ -45,6 +45,14 @@ class Stopper:
         twin.patience, twin.kept = deepcopy(self.patience), mapped(change, self.kept)
         return twin
 
+    def some(self, members: Sequence[int], change: Callable[[Array], Array]) -> "Stopper":
+        """That of some members, as it stands; ``change`` takes theirs of an array."""
+        chosen = copy(self)
+        chosen.patience, chosen.kept = self.patience.some(members), mapped(change, self.kept)
+        for name in ("stopped", "epoch", "updates"):
+            setattr(chosen, name, getattr(self, name)[list(members)])
+        return chosen
+
     def observe(self, record: Record, run: Run) -> bool:
         """Take note of an epoch; True once every member has stopped."""
         better = self.patience.observe(record)
@@ -66,9 +74,14 @@ class Stopper:
         self.patience.restart(np.ones_like(self.stopped))
         self.stopped = np.zeros_like(self.stopped)
 
+    @property
+    def has_kept(self) -> HostArray:
+        """Of which members `restore` gives something back, () or (K,) bool."""
+        return np.asarray((self.epoch >= 0) & (self.stopped | self.settings.restore_best))
+
     def restore(self, run: Run) -> None:
         """Give each member what was kept of it; a member that has not stopped, only its best."""
-        take = (self.epoch >= 0) & (self.stopped | self.settings.restore_best)
+        take = self.has_kept
         run.best_epoch = np.where(take, self.epoch, run.history[-1]["epoch"]).tolist()
         if not take.any():
             return

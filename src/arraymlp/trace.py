@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from arraymlp._checks import of_member
 from arraymlp.backend import HostArray
 from arraymlp.checkup import Checkup
 from arraymlp.findings import Finding
@@ -74,7 +75,7 @@ class Trace:
 
     def own(self, value: Any) -> Any:
         """Of what has a value for each member, this one's; anything else as it is."""
-        return value[self.k] if self.k is not None and isinstance(value, list | tuple) else value
+        return of_member(value, self.k)
 
     @property
     def first_loss(self) -> float:

@@ -1,0 +1,298 @@
+"""Populations: many networks trained as one stacked computation, each as if it trained alone.
+
+The members share the loop, the step and the layers of `arraymlp.train`; what differs from member to
+member is a number in the settings, a course through the data, or a schedule. A member that is done
+(stopped early, or diverged) is taken out of the stack between epochs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any, Protocol
+
+import numpy as np
+
+from arraymlp._checks import of_member
+from arraymlp.backend import Array, Backend
+from arraymlp.courses import Course
+from arraymlp.data import Data, with_class_weights
+from arraymlp.history import History, Record
+from arraymlp.interrupt import Interrupt
+from arraymlp.layer import Layer
+from arraymlp.members import SchedulesOfMembers, record_of, together
+from arraymlp.network import MultilayerPerceptron
+from arraymlp.optimizers import optimizer
+from arraymlp.probes import Measurement, shut_units
+from arraymlp.run import EpochEnd, Run, StepEnd
+from arraymlp.settings import Settings
+from arraymlp.start import start
+from arraymlp.step import initial_state, mapped
+from arraymlp.stopping import Stopper
+from arraymlp.training import not_finite_layers, train_epochs
+
+FINISHED, STOPPED, DIVERGED, INTERRUPTED = "finished", "stopped", "diverged", "interrupted"
+LEAVE = 8  # members are taken out of the stack once a part of it, one in so many, is done
+
+
+@dataclass(frozen=True, eq=False)
+class Solo:
+    """A network to train: what `train` would be told if it trained alone.
+
+    Attributes:
+        settings: resolved (`arraymlp.members.resolved`); those of a population are of one kind.
+        course: the rows it trains on, and in what order; None for all, in one order for all.
+        network: to begin with; None for a new one by the settings.
+        watch: called with each of its records, and with its minibatches' mean loss where these are
+            asked for; the answer True ends its training.
+    """
+
+    settings: Settings
+    course: Course | None = None
+    network: MultilayerPerceptron | None = None
+    watch: Callable[[Record, float | None], bool] | None = None
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What became of a network.
+
+    Attributes:
+        network: as it is to be kept: with early stopping of its best epoch.
+        history: its own records. A member's ``seconds`` are its share of its population's.
+        status: "finished", "stopped" (early), "diverged" or "interrupted".
+        cause: of a divergence, in words.
+        best_epoch: with early stopping, the epoch whose weights the network has.
+    """
+
+    network: MultilayerPerceptron
+    history: History = field(repr=False)
+    status: str = FINISHED
+    cause: str = ""
+    best_epoch: int | None = None
+    measurements: list[Measurement] = field(default_factory=list, repr=False)
+    shut_units: list[Any] = field(default_factory=list, repr=False)
+
+
+def run_of(outcome: Outcome, solo: Solo, data: Data, place: Backend) -> Run:
+    """A member's training as the run of one network, for `diagnose` and to go on with.
+
+    Of a course its rows are copied. The optimiser's state is not kept: it starts afresh.
+    """
+    if solo.course is not None:
+        ((_, _, own),) = replace(data, courses=(solo.course,)).by_course(
+            replace(solo.settings, training_error=True), place
+        )
+    else:
+        own = data
+    own = with_class_weights(own, solo.settings, place)
+    return Run(
+        outcome.network,
+        outcome.history,
+        place,
+        solo.settings,
+        own,
+        initial_state(outcome.network, optimizer(solo.settings.optimizer)),
+        measurements=outcome.measurements,
+        shut_units=outcome.shut_units,
+        interrupted=outcome.status == INTERRUPTED,
+        best_epoch=outcome.best_epoch,
+    )
+
+
+class StepLosses(Protocol):
+    """What adds up losses step by step, for those that report more than an epoch's mean."""
+
+    def on_step(self, event: StepEnd) -> None:
+        """Take note of a step."""
+
+    def take(self) -> list[float]:
+        """Each member's figure of the epoch that ended; from then on of the next."""
+
+
+def train_population(
+    solos: Sequence[Solo],
+    data: Data,
+    place: Backend,
+    interrupt: Interrupt,
+    *,
+    compact: bool = True,
+    on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None = None,
+    step_losses: StepLosses | None = None,
+) -> list[Outcome]:
+    """Train several networks together, each as if alone.
+
+    Args:
+        solos: what each is told; all of one kind, and all with a course, or none.
+        data: the rows that all know of.
+        place: where.
+        interrupt: Ctrl-C; then what there is comes back.
+        compact: take members that are done out of the stack. What is left of it may then round
+            differently on some backends; it does not on NumPy with one thread.
+        on_epoch: called with the positions and the records of the members that trained an epoch.
+        step_losses: see `Solo.watch`.
+    """
+    training = _Training(solos, data, place, compact, on_epoch, step_losses)
+    training.train(interrupt)
+    return [training.outcomes[k] for k in range(len(solos))]
+
+
+class _Training:
+    """A population on its way; ``members`` has the positions of those in the stack."""
+
+    def __init__(
+        self,
+        solos: Sequence[Solo],
+        data: Data,
+        place: Backend,
+        compact: bool,
+        on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None,
+        step_losses: StepLosses | None,
+    ) -> None:
+        self.solos, self.all_data, self.place = solos, data, place
+        self.compact = compact and not solos[0].settings.probes
+        self.on_epoch, self.step_losses = on_epoch, step_losses
+        self.members = list(range(len(solos)))
+        self.histories = [History() for _ in solos]
+        self.outcomes: dict[int, Outcome] = {}
+        given = [solo.network for solo in solos if solo.network is not None]
+        settings, own = self._shared()
+        network = MultilayerPerceptron.stacked(given) if given else None
+        self.run = start(own, settings, place, network)
+
+    def _shared(self) -> tuple[Settings, Data]:
+        """Settings and data of the members in the stack."""
+        solos = [self.solos[k] for k in self.members]
+        settings = together([solo.settings for solo in solos])
+        courses = [solo.course for solo in solos if solo.course is not None]
+        data = replace(self.all_data, courses=tuple(courses) or None)
+        if settings.loss != "auto":  # each member's own parameters of it
+            loss: Any = settings.loss
+            y_val = None if data.y_val is None else replace(data.y_val, loss=loss)
+            data = replace(data, y=replace(data.y, loss=loss), y_val=y_val)
+        return settings, with_class_weights(data, settings, self.place)
+
+    @property
+    def waiting(self) -> list[int]:
+        """Places in the stack of the members that are not done."""
+        return [i for i, k in enumerate(self.members) if k not in self.outcomes]
+
+    def train(self, interrupt: Interrupt) -> None:
+        """All epochs, with fewer members from time to time."""
+        epochs = self.run.settings.epochs
+        watching: list[Any] = [self._epoch_ended]
+        if self.step_losses is not None:
+            watching.append(_OnStep(self.step_losses))
+        while True:
+            train_epochs(self.run, watching, interrupt)
+            left = epochs - self.run.next_epoch
+            if interrupt.requested or not self.waiting or not left:
+                break
+            self._leave(left)
+        for i in self.waiting:
+            history = self.histories[self.members[i]]
+            whole = len(history) == epochs and self.run.position == 0
+            self._done(i, FINISHED if whole else INTERRUPTED)
+        if self.run.settings.probes:
+            self._share_probes()
+
+    def _share_probes(self) -> None:
+        """Give each member what was measured of it; with probes none leaves the stack."""
+        run, window = self.run, self.run.settings.window
+        with self.place.active(), np.errstate(all="ignore"):
+            shut = shut_units(run.network, run.data.X, self.place, window)
+        for k, outcome in self.outcomes.items():
+            outcome.measurements = [m.member(k) for m in run.measurements]
+            outcome.shut_units = [of_member(count, k) for count in shut]
+
+    def _epoch_ended(self, event: EpochEnd) -> bool:
+        """Share an epoch's record out; True to go on with fewer members, or not at all."""
+        shared = event.record | {"seconds": event.record["seconds"] / len(self.members)}
+        losses = None if self.step_losses is None else self.step_losses.take()
+        whole, stopper = self.run.position == 0, self.run.stopper
+        told: list[tuple[int, Record]] = []
+        for i in self.waiting:
+            k = self.members[i]
+            record = record_of(shared, i)
+            self.histories[k].records.append(record)
+            told.append((k, record))
+            if not whole:
+                continue
+            watch = self.solos[k].watch
+            ends = watch is not None and watch(record, None if losses is None else losses[i])
+            if not isfinite(record["loss"]):
+                self._done(i, DIVERGED)
+            elif ends or (stopper is not None and stopper.stopped[i]):
+                self._done(i, STOPPED)
+        if self.on_epoch is not None:
+            self.on_epoch([k for k, _ in told], [record for _, record in told])
+        done = len(self.members) - len(self.waiting)
+        due = self.compact and done * LEAVE >= len(self.members)
+        return not self.waiting or (done > 0 and due)
+
+    def _done(self, i: int, status: str) -> None:
+        """Keep what is to be kept of the member at a place in the stack, as it is now."""
+        k = self.members[i]
+        history, stopper = self.histories[k], self.run.stopper
+        network, cause, best = self.run.network.member(i), "", None
+        if status == DIVERGED:
+            cause = _cause(history[-1], self.run.learner.member(i))
+        if isinstance(stopper, Stopper):
+            best = history[-1]["epoch"] if len(history) else None
+            if stopper.has_kept[i]:
+                best = int(stopper.epoch[i])
+                _put(network, stopper.kept[0][0], i, self.place)
+        self.outcomes[k] = Outcome(network, history, status, cause, best)
+
+    def _leave(self, epochs: int) -> None:
+        """Go on with the members that are not done, for so many epochs."""
+        staying, run = self.waiting, self.run
+        numbers = self.place.asarray(np.asarray(staying))
+
+        def taken(a: Array) -> Array:
+            return self.place.xp.take(a, numbers, axis=0)
+
+        self.members = [self.members[i] for i in staying]
+        settings, data = self._shared()
+        assert isinstance(run.schedule, SchedulesOfMembers)
+        network = run.network.some(staying)
+        stopper = run.stopper.some(staying, taken) if isinstance(run.stopper, Stopper) else None
+        self.run = replace(
+            run,
+            network=network,
+            learner=network if run.learner is run.network else run.learner.some(staying),
+            state=mapped(taken, run.state),
+            settings=replace(settings, epochs=epochs),
+            data=data,
+            history=History(run.history.records[-1:]),
+            schedule=run.schedule.some(staying),
+            stopper=stopper,
+        )
+
+
+class _OnStep:
+    """`StepLosses` as a callback of `train_epochs`."""
+
+    def __init__(self, losses: StepLosses) -> None:
+        self.on_step = losses.on_step
+
+    def __call__(self, event: EpochEnd) -> None:
+        """Nothing at an epoch's end."""
+
+
+def _put(network: MultilayerPerceptron, kept: Any, i: int, place: Backend) -> None:
+    """Give a network the parameters that were kept of the member i."""
+    network.layers = [
+        Layer(
+            place.asarray(weights[i, ...], copy=True),
+            place.asarray(bias[i, ...], copy=True),
+            layer.activation,
+        )
+        for layer, (weights, bias) in zip(network.layers, kept, strict=True)
+    ]
+
+
+def _cause(record: Record, network: MultilayerPerceptron) -> str:
+    """Why a member counts as diverged."""
+    layers = not_finite_layers(network)
+    weights = f"weights of layers {', '.join(layers)} not finite" if layers else "weights finite"
+    return f"loss {record['loss']} in epoch {record['epoch']}, {weights}"
