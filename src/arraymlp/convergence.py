@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.backend import HostArray
+from arraymlp.backend import Backend, HostArray
+from arraymlp.history import Record
 from arraymlp.run import EpochEnd, StepEnd
 from arraymlp.schedules import Schedule
 
@@ -56,8 +57,8 @@ class Convergence(Schedule):
     ) -> None:
         self._estimator, self._rows, self._steps, self._done = estimator, rows, steps, done
         self._columns, self._monitor = columns, monitor
-        self.on_step = self._add if weighted else None
-        self._sum: Any = 0.0  # on the device
+        self._losses = StepLosses(columns) if weighted else None
+        self.on_step = None if self._losses is None else self._losses.on_step
         self.stopped = False
         self._begin()
 
@@ -79,19 +80,24 @@ class Convergence(Schedule):
         """The current rate over the first one."""
         return np.full(steps.shape, self._estimator._rate / self._estimator.learning_rate_init)
 
-    def _add(self, event: StepEnd) -> None:
-        self._sum = self._sum + event.rows * (event.loss / self._columns + event.penalty)
-
     def __call__(self, event: EpochEnd) -> bool:
         """Take note of an epoch; True ends the training."""
-        est, record = self._estimator, event.record
+        record = event.record
         steps, self._done = record["step"] - self._done, record["step"]
         if steps < self._steps:  # broken off: no iteration of scikit-learn's
             return False
-        if self.on_step is None:
+        return self.epoch(record, None if self._losses is None else self._losses.take()[0])
+
+    def epoch(self, record: Record, loss: float | None = None) -> bool:
+        """Take note of a whole epoch's record; True ends the training.
+
+        Args:
+            record: of one network.
+            loss: the mean over its minibatches, where samples have weights.
+        """
+        est = self._estimator
+        if loss is None:
             loss = record["loss"] / self._columns + record.get("penalty", 0.0)
-        else:
-            loss, self._sum = float(self._sum) / self._rows, 0.0
         est.n_iter_ += 1
         est.t_ += self._rows
         est.loss_ = loss
@@ -144,3 +150,33 @@ class Convergence(Schedule):
     def _say(self, line: str) -> None:
         if self._estimator.verbose:
             print(line)
+
+
+class StepLosses:
+    """Adds up, step by step, what scikit-learn calls the loss where samples have weights.
+
+    Args:
+        columns: what the loss is divided by.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._sum: Any = 0.0  # on the device, () or (K,)
+        self._rows: Any = 0
+        self._place: Backend | None = None
+
+    def on_step(self, event: StepEnd) -> None:
+        """Add a minibatch's mean loss and penalty, times its rows."""
+        rows = event.rows
+        self._place = event.network.backend
+        if isinstance(rows, np.ndarray):
+            rows = self._place.asarray(rows.astype(event.network.dtype))
+        self._sum = self._sum + rows * (event.loss / self._columns + event.penalty)
+        self._rows = self._rows + event.rows
+
+    def take(self) -> list[float]:
+        """The mean since the last call, of each network."""
+        assert self._place is not None
+        found = np.ravel(self._place.to_numpy(self._sum)) / self._rows
+        self._sum, self._rows = 0.0, 0
+        return [float(v) for v in found]

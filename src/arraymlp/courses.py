@@ -9,7 +9,8 @@ rows: shorter ones are filled up with rows of weight 0, which change no loss and
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -34,6 +35,10 @@ class Course:
     rows: HostArray
     held_out: HostArray | None = None
     order: int | Callable[[int, int], HostArray] | None = None
+
+    def begun(self) -> "Course":
+        """The course for one population: an order that remembers is a copy of its own."""
+        return replace(self, order=deepcopy(self.order)) if callable(self.order) else self
 
     def minibatches(self, batch_size: int, drop_last: bool) -> int:
         """How many an epoch has."""

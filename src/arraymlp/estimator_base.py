@@ -5,10 +5,12 @@ the rows are drawn as scikit-learn draws them, and every minibatch, penalty and 
 that both train the same network but for rounding.
 """
 
+import pickle
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass
 from math import inf, sqrt
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
@@ -33,8 +35,10 @@ from arraymlp.estimator_inputs import (
     home_of,
     place_for,
     split,
+    taken,
 )
 from arraymlp.fitted import Fitted
+from arraymlp.history import History
 from arraymlp.initializers import Initializer
 from arraymlp.lbfgs import minimize
 from arraymlp.losses import Loss
@@ -217,8 +221,7 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
             rows = X, y, weight
             self._fit_stochastic(rows, class_weight, validation, place, random, tasks, incremental)
         tasks.finish()
-        if not _is_finite(self.network_):
-            raise ValueError(NOT_FINITE)
+        require_finite(self.network_)
         return self
 
     def _begin(
@@ -260,6 +263,113 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         for name in CURVES:
             self.__dict__.pop(name, None)  # `Convergence` begins them anew
 
+    def _prepared(
+        self,
+        n: int,
+        y: HostArray,
+        class_weight: Any,
+        weighted: bool,
+        external: bool,
+        random: np.random.RandomState,
+        incremental: bool,
+    ) -> "Job":
+        """What a stochastic solver is to do, for n rows with targets y.
+
+        Args:
+            n: how many rows.
+            y: their encoded targets.
+            class_weight: weights by position.
+            weighted: whether samples have weights.
+            external: whether there are rows to validate on besides.
+            random: draws the split for early stopping and the orders.
+            incremental: of partial_fit.
+        """
+        before = self._run if incremental else None
+        asked_for = (self.solver, self.learning_rate_init)
+        if before is None or asked_for != self._rate_of:
+            self._rate, self._rate_of = float(self.learning_rate_init), asked_for
+        seed = None
+        if self.dropout not in (0, Dropout()) and (before is None or before.settings.seed is None):
+            seed = int(random.randint(2**31 - 1))  # scikit-learn draws nothing here
+        rows = held_out = None
+        if self.early_stopping and not external:
+            rows, held_out = split(n, self.validation_fraction, self._strata(y), random)
+            n = len(rows)
+        size, metric = self._batch_size(n), self._metric()
+        validates = external or held_out is not None
+        epochs = 1 if incremental else int(self.max_iter)
+        weighted = weighted or class_weight is not None
+        rules = Convergence(
+            self,
+            rows=n,
+            steps=-(-n // size),
+            done=0 if before is None else before.steps_done,
+            columns=self._columns(),
+            monitor=f"validation_{metric.name}" if validates else None,
+            weighted=weighted,
+        )
+        settings = {
+            "class_weight": class_weight,
+            "optimizer": self._update_rule(),
+            "learning_rate": self.learning_rate_init,
+            "schedule": rules,
+            "alpha": 0.0 if self.solver == "adamw" else self.alpha,
+            "dropout": self.dropout,
+            "gradient_clip": inf if self.gradient_clip is None else self.gradient_clip,
+            "epochs": epochs,
+            "batch_size": size,
+            "early_stopping": self._keeping_best(metric),
+            "metrics": [metric] if validates else [],
+            "shuffle": Orders(random) if self.shuffle else False,
+            "seed": seed,
+        }
+        best, self.n_iter_ = self.best_validation_score_, 0
+        return Job(settings, rules, rows, held_out, before, best, weighted, incremental)
+
+    def _concluded(
+        self,
+        job: "Job",
+        network: MultilayerPerceptron,
+        history: History,
+        *,
+        failure: str = "",
+        interrupted: bool = False,
+        run: Run | None = None,
+    ) -> None:
+        """Take over what the training of a job gave.
+
+        Args:
+            job: as prepared.
+            network: with the weights of the best epoch, under early stopping.
+            history: of the run, earlier calls included.
+            failure: why there is no finite loss any more.
+            interrupted: by Ctrl-C.
+            run: to go on with; None to begin the optimiser's state afresh.
+
+        Raises:
+            ValueError: the training failed, and there is no earlier best epoch.
+        """
+        none_better = self.best_validation_score_ == job.best
+        if failure and (not self.early_stopping or none_better):
+            raise ValueError(failure if _is_finite(network) else NOT_FINITE)
+        epochs = job.settings["epochs"]
+        if failure:
+            self._warn_not_converged(f"{failure} The weights of the best epoch were kept.")
+        elif interrupted:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+        elif not job.incremental and not job.rules.stopped and self.n_iter_ == epochs:
+            self._warn_not_converged(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
+                "optimization hasn't converged yet."
+            )
+        if job.before is None:
+            self.history_ = copy(history)
+        else:
+            self.history_.records += history.records[len(job.before.history) :]
+        if self.early_stopping and none_better:
+            return  # a warm start in which no epoch was as good as what it began with
+        self._run, self.network_ = None if run is None else run.to_go_on(), network
+
     def _fit_stochastic(
         self,
         rows: tuple[Any, ...],
@@ -271,81 +381,48 @@ class Multilayer(Fitted, CallbackSupportMixin, ABC):
         incremental: bool,
     ) -> None:
         X, y, weight = rows
-        before = self._run if incremental else None
-        asked_for = (self.solver, self.learning_rate_init)
-        if before is None or asked_for != self._rate_of:
-            self._rate, self._rate_of = float(self.learning_rate_init), asked_for
-        seed = None
-        if self.dropout not in (0, Dropout()) and (before is None or before.settings.seed is None):
-            seed = int(random.randint(2**31 - 1))  # scikit-learn draws nothing here
-        if self.early_stopping and validation is None:
-            (X, y, weight), validation = split(
-                X, y, weight, self.validation_fraction, self._strata(y), random
-            )
-        n, metric = int(X.shape[0]), self._metric()
-        size = self._batch_size(n)
-        epochs = 1 if incremental else int(self.max_iter)
-        rules = Convergence(
-            self,
-            rows=n,
-            steps=-(-n // size),
-            done=0 if before is None else before.steps_done,
-            columns=self._columns(),
-            monitor=None if validation is None else f"validation_{metric.name}",
-            weighted=weight is not None or class_weight is not None,
+        job = self._prepared(
+            int(X.shape[0]),
+            y,
+            class_weight,
+            weight is not None,
+            validation is not None,
+            random,
+            incremental,
         )
+        if job.rows is not None:
+            validation = taken(X, y, weight, job.held_out)
+            X, y, weight = taken(X, y, weight, job.rows)
+        epochs = job.settings["epochs"]
 
         def epoch_ended(event: EpochEnd) -> bool:
-            return tasks.end(event.network, last=rules.stopped or event.number == epochs)
+            return tasks.end(event.network, last=job.rules.stopped or event.number == epochs)
 
-        best, self.n_iter_ = self.best_validation_score_, 0
-        failure = None
+        failure = ""
         try:
             run = train(
                 X,
                 y,
-                network=self.network_ if before is None else before,
+                network=self.network_ if job.before is None else job.before,
                 sample_weight=weight,
-                class_weight=class_weight,
-                optimizer=self._update_rule(),
-                learning_rate=self.learning_rate_init,
-                schedule=rules,
-                alpha=0.0 if self.solver == "adamw" else self.alpha,
-                dropout=self.dropout,
-                gradient_clip=inf if self.gradient_clip is None else self.gradient_clip,
-                epochs=epochs,
-                batch_size=size,
                 validation=validation,
-                early_stopping=self._keeping_best(metric),
-                metrics=[] if validation is None else [metric],
-                shuffle=_Orders(random) if self.shuffle else False,
-                seed=seed,
                 backend=place,
-                callbacks=[rules, epoch_ended, *self._callbacks()],
+                callbacks=[job.rules, epoch_ended, *self._callbacks()],
+                **job.settings,
             )
         except NonFiniteLossError as error:
-            run, failure = error.run, error
-            if not self.early_stopping or self.best_validation_score_ == best:
-                raise ValueError(str(error) if _is_finite(run.network) else NOT_FINITE) from error
-        if failure is not None:
-            self._warn_not_converged(f"{failure} The weights of the best epoch were kept.")
-        elif run.interrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
-            if isinstance(run.stopper, Stopper):
-                run.stopper.restore(run)
-        elif not incremental and not rules.stopped and self.n_iter_ == self.max_iter:
-            self._warn_not_converged(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                "optimization hasn't converged yet."
-            )
+            run, failure = error.run, str(error)
+        if run.interrupted and isinstance(run.stopper, Stopper):
+            run.stopper.restore(run)
         self.findings_ = run.findings
-        if before is None:
-            self.history_ = copy(run.history)
-        else:
-            self.history_.records += run.history.records[len(before.history) :]
-        if self.early_stopping and self.best_validation_score_ == best:
-            return  # a warm start in which no epoch was as good as what it began with
-        self._run, self.network_ = run.to_go_on(), run.network
+        self._concluded(
+            job,
+            run.network,
+            run.history,
+            failure=failure,
+            interrupted=run.interrupted,
+            run=run,
+        )
 
     def _fit_lbfgs(
         self,
@@ -534,18 +611,54 @@ def _is_finite(network: MultilayerPerceptron) -> bool:
     return bool(xp.all(xp.stack([xp.all(xp.isfinite(a)) for a in arrays])))
 
 
-class _Orders:
+def require_finite(network: MultilayerPerceptron) -> None:
+    """A ValueError, scikit-learn's, where a weight is NaN or infinite."""
+    if not _is_finite(network):
+        raise ValueError(NOT_FINITE)
+
+
+class Orders:
     """The orders of the rows that scikit-learn draws: each shuffles the one before."""
 
     def __init__(self, random: np.random.RandomState) -> None:
         self._random = random
         self._order: HostArray | None = None
 
+    def state(self) -> bytes:
+        """What says which orders will come."""
+        return pickle.dumps((self._random, self._order))
+
     def __call__(self, n: int, epoch: int) -> HostArray:
+        """The next order of n rows; epochs are to be asked for one after another."""
         drawn = np.arange(n)
         self._random.shuffle(drawn)
         self._order = drawn if self._order is None else self._order[drawn]
         return self._order
+
+
+@dataclass(eq=False)
+class Job:
+    """What a stochastic solver is to do.
+
+    Attributes:
+        settings: of `arraymlp.train`.
+        rules: when to stop, and what is reported.
+        rows: the rows to train on; None for all.
+        held_out: the rows to validate on, for early stopping.
+        before: the run to go on with.
+        best: the best validation score before.
+        weighted: whether samples or classes have weights.
+        incremental: whether it is one of several calls of partial_fit.
+    """
+
+    settings: dict[str, Any]
+    rules: Convergence
+    rows: HostArray | None
+    held_out: HostArray | None
+    before: Run | None
+    best: float | None
+    weighted: bool
+    incremental: bool = False
 
 
 def stochastic(estimator: Multilayer) -> bool:

@@ -114,34 +114,26 @@ def checked_weight(sample_weight: Any, n: int, dtypes: Dtypes) -> HostArray | No
 
 
 def split(
-    X: Any,
-    y: HostArray,
-    weight: HostArray | None,
-    fraction: float,
-    strata: HostArray | None,
-    random: np.random.RandomState,
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Hold out a fraction of the rows, the same ones as scikit-learn.
-
-    Returns:
-        (X, y, weight) to train on, and of those held out.
-    """
+    n: int, fraction: float, strata: HostArray | None, random: np.random.RandomState
+) -> tuple[HostArray, HostArray]:
+    """Rows of n to train on, and those held out, the same ones as scikit-learn."""
     rows, held_out = train_test_split(
-        np.arange(X.shape[0]), random_state=random, test_size=fraction, stratify=strata
+        np.arange(n), random_state=random, test_size=fraction, stratify=strata
     )
     if len(held_out) < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your "
             "dataset."
         )
+    return rows, held_out
 
-    def taken(some: HostArray) -> tuple[Any, ...]:
-        if is_device_array(X):
-            place = backend_of(X)
-            with place.active():
-                x = place.xp.take(X, place.asarray(some), axis=0)
-        else:
-            x = X[some]
-        return x, y[some], None if weight is None else weight[some]
 
-    return taken(rows), taken(held_out)
+def taken(X: Any, y: HostArray, weight: HostArray | None, rows: Any) -> tuple[Any, ...]:
+    """These rows of (X, y, weight), X on the host, sparse, or on a device."""
+    if is_device_array(X):
+        place = backend_of(X)
+        with place.active():
+            x = place.xp.take(X, place.asarray(rows), axis=0)
+    else:
+        x = X[rows]
+    return x, y[rows], None if weight is None else weight[rows]

@@ -71,6 +71,12 @@ class Labels:
             return np.asarray((y.toarray() if is_sparse(y) else y) != 0, dtype=np.int64)
         return np.asarray(np.searchsorted(self.classes, y))
 
+    def positions(self, y: Any) -> HostArray:
+        """As `encode`, but a label that is none of these has the position of any of them."""
+        if self.several:
+            return self.encode(y)
+        return np.asarray(np.minimum(np.searchsorted(self.classes, y), len(self.classes) - 1))
+
     def weights(self, given: Mapping[Any, float]) -> dict[int, float]:
         """Weights by label as weights by position."""
         labels = self.classes.tolist()

@@ -85,7 +85,9 @@ def together(several: Sequence[Settings]) -> Settings:
     """The settings of a population of members with these resolved ones, which are of one kind."""
     numbers = {name: joined([getattr(s, name) for s in several]) for name in (*NUMBERS, *OBJECTS)}
     seeds = tuple(s.seed for s in several)
-    own: dict[str, Any] = {"seed": None if seeds[0] is None else seeds}
+    own: dict[str, Any] = {"seed": None}
+    if any(seed is not None for seed in seeds):  # one without drops nothing
+        own["seed"] = tuple(0 if seed is None else seed for seed in seeds)
     for name in ("initializer", "class_weight"):
         values = tuple(getattr(s, name) for s in several)
         own[name] = values[0] if all(v == values[0] for v in values) else values

@@ -399,8 +399,9 @@ def train_parts(
             if on_epoch is not None:
                 on_epoch([numbers[i] for i in positions], records)
 
+        own = {id(c): c.begun() for c in (solos[k].course for k in numbers) if c is not None}
         found = train_population(
-            [solos[k] for k in numbers],
+            [replace(s, course=own.get(id(s.course))) for s in (solos[k] for k in numbers)],
             datas[numbers[0]],
             place,
             interrupt,
