@@ -21,6 +21,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 import sklearn
+from bench_population import compare_populations, report_populations
 from bench_sklearn import compare, report
 from products import bare_epoch
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -129,6 +130,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--fits", type=int, default=3, help="rounds against scikit-learn; 0: none")
+    parser.add_argument("--populations", type=int, default=5, help="rounds of these; 0: none")
     options = parser.parse_args()
     threads = sorted({1, os.cpu_count() or 1})
     times = measure(options.repeats, threads)
@@ -170,6 +172,10 @@ def main() -> None:
     fits = compare(options.fits, threads) if options.fits else []
     if fits:
         report(fits)
+    populations = {}
+    if options.populations:
+        populations = compare_populations(options.populations, threads)
+        report_populations(populations)
     if options.json:
         figures = {
             "machine": where,
@@ -179,6 +185,7 @@ def main() -> None:
             "epoch_ratio": ratio,
             "epoch_ratios": ratios,
             "fits": fits,
+            "populations": populations,
             "import_seconds": {"arraymlp": ours, "numpy and array_api_compat": base},
         }
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

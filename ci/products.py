@@ -32,3 +32,35 @@ def bare_epoch(X: HostArray, sizes: Sequence[int], batch: int) -> Callable[[], N
                     np.matmul(sums[i], weights[i].T, out=sums[i - 1])
 
     return epoch
+
+
+def folded_epoch(
+    X: HostArray, sizes: Sequence[int], batch: int, members: int
+) -> Callable[[], None]:
+    """The products of an epoch of K networks that share their minibatches.
+
+    Those of the first layer are one product each for all members, (n_0, K n_1); the others are
+    stacked. Arguments as of `bare_epoch`.
+    """
+    rng = np.random.default_rng(0)
+    k, kind = members, X.dtype
+    wide = (rng.standard_normal((sizes[0], k * sizes[1])) / 100).astype(kind)
+    weights = [
+        (rng.standard_normal((k, *shape)) / 100).astype(kind) for shape in pairwise(sizes[1:])
+    ]
+    first, wide_gradient = np.zeros((batch, k * sizes[1]), kind), np.empty_like(wide)
+    sums = [np.zeros((k, batch, n), kind) for n in sizes[1:]]
+    gradients = [np.empty_like(w) for w in weights]
+
+    def epoch() -> None:
+        for start in range(0, len(X), batch):
+            x = X[start : start + batch]
+            np.matmul(x, wide, out=first)
+            for i, w in enumerate(weights):
+                np.matmul(sums[i], w, out=sums[i + 1])
+            for i in reversed(range(len(weights))):
+                np.matmul(sums[i].mT, sums[i + 1], out=gradients[i])
+                np.matmul(sums[i + 1], weights[i].mT, out=sums[i])
+            np.matmul(x.T, first, out=wide_gradient)
+
+    return epoch

@@ -60,7 +60,7 @@ def outcomes(estimator: Any) -> list[tuple[partial[Any], Exception | None]]:
 
 def failures(estimator: Any) -> list[tuple[partial[Any], Exception]]:
     found = outcomes(estimator)
-    assert len(found) > 60
+    assert len(found) >= 60
     return [(c, e) for c, e in found if e is not None and not isinstance(e, SkipTest)]
 
 

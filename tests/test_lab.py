@@ -9,7 +9,8 @@ import pytest
 
 from arraymlp import History, load_mnist, published_curves, resolve, train
 from arraymlp.lab import EXPERIMENTS, LabResult, Outcome, run_lab
-from arraymlp.report import findings_json, require_writable, write_report
+from arraymlp.page import require_writable
+from arraymlp.report import findings_json, write_report
 
 
 def outcome(name, accuracy, constant=(), seed=0, epochs=70, asked=None, interrupted=False):
@@ -131,9 +132,9 @@ def test_the_report_is_one_page_with_all_pictures_and_findings(small_lab, tmp_pa
         assert {f"{name}-errors.png", f"{name}-insides.png", f"{name}-weights.png"} <= files
     content = json.loads((tmp_path / "new" / "report" / "findings.json").read_text())
     assert [(r["run"], r["seed"]) for r in content["runs"]] == [
-        ("sigmoid-0.5", 0), ("relu-0.05", 0), ("sigmoid-0.5", 3), ("relu-0.05", 3),
+        ("sigmoid-0.5", 0), ("sigmoid-0.5", 3), ("relu-0.05", 0), ("relu-0.05", 3),
     ]  # fmt: skip
-    dead = content["runs"][1]
+    dead = content["runs"][2]
     (finding,) = [f for f in dead["findings"] if f["kind"] == "dead_units"]
     assert finding["sentence"].replace("'", "&#x27;") in page
     assert finding["figures"]["shut"] == 100

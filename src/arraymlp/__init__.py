@@ -45,8 +45,11 @@ from arraymlp.sweeping import sweep
 from arraymlp.training import train
 
 if TYPE_CHECKING:
+    from arraymlp.ensemble_estimators import MLPEnsembleClassifier as MLPEnsembleClassifier
+    from arraymlp.ensemble_estimators import MLPEnsembleRegressor as MLPEnsembleRegressor
     from arraymlp.estimators import MLPClassifier as MLPClassifier
     from arraymlp.estimators import MLPRegressor as MLPRegressor
+    from arraymlp.search import MLPSearchCV as MLPSearchCV
 
 __version__ = "0.1.0"
 
@@ -101,15 +104,25 @@ __all__ = [
 ]
 
 # They import scikit-learn, and so only where they are asked for; nor would "import *" do without.
-_LAZY = ("MLPClassifier", "MLPRegressor")
+_LAZY = (
+    "MLPClassifier",
+    "MLPEnsembleClassifier",
+    "MLPEnsembleRegressor",
+    "MLPRegressor",
+    "MLPSearchCV",
+)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from arraymlp import estimators
+    from arraymlp import estimators  # which says how to install scikit-learn
 
-    return getattr(estimators, name)
+    if hasattr(estimators, name):
+        return getattr(estimators, name)
+    from arraymlp import ensemble_estimators, search
+
+    return getattr(search if name == "MLPSearchCV" else ensemble_estimators, name)
 
 
 def __dir__() -> list[str]:

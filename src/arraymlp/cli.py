@@ -1,13 +1,13 @@
-"""The command line: ``arraymlp lab`` and ``arraymlp backends`` (extra ``cli``)."""
+"""The command line: ``arraymlp lab``, ``sweep`` and ``backends`` (extra ``cli``)."""
 
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from arraymlp.terminal import INTERRUPTED, console
+
 if TYPE_CHECKING:
     from arraymlp.lab import LabResult
-
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
 def main() -> None:
@@ -35,6 +35,8 @@ def _fail(message: str) -> int:
 
 
 def _app(typer: Any) -> Any:
+    from arraymlp.sweep_cli import sweep_command
+
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -82,6 +84,8 @@ def _app(typer: Any) -> Any:
         """
         raise typer.Exit(_lab(backend, device, runs, epochs, seed, seeds, dtype, report))
 
+    app.command("sweep")(sweep_command)
+
     @app.command()  # type: ignore[untyped-decorator]
     def backends() -> None:
         """Show which backends work here, and why the others do not."""
@@ -111,10 +115,10 @@ def _lab(
     names = None if runs is None else [name.strip() for name in runs.split(",")]
     experiments(names)  # a wrong name is an error before anything is set up
     if report is not None:
-        from arraymlp.plots import figure
-        from arraymlp.report import require_writable
+        from arraymlp.page import require_writable
+        from arraymlp.plots import empty_figure
 
-        figure()  # Matplotlib is missed now, not after the training
+        empty_figure()  # Matplotlib is missed now, not after the training
         require_writable(report)
 
     place = resolve(backend, device)
@@ -177,7 +181,7 @@ def _show(result: "LabResult") -> None:
             row["what"],
             f"{row['seconds']:.0f} s",
         )
-    _console().print(table)
+    console().print(table)
     if len(seeds) > 1 and (text := result.escapes()):
         print(text)
     if result.interrupted:
@@ -196,15 +200,8 @@ def _backends() -> None:
         works = "yes" if status.available else "no"
         why = "; ".join(part for part in (status.reason, status.install) if part)
         table.add_row(status.name, works, status.version, status.device, why)
-    _console().print(table)
+    console().print(table)
     print(f'"auto" means {resolve("auto")}')
-
-
-def _console() -> Any:
-    """A console that wraps at the terminal's width, and not at 80 columns where there is none."""
-    from rich.console import Console
-
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 150)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ SHARE = 0.5  # of the memory that is free, where none is stated
 UNKNOWN = 2 * 2**30  # bytes, where it is not known what is free
 # On NumPy the arrays of a part's step are to stay in the processor's caches, and a part is to have
 # enough to do in a step that Python's share of it is small: bytes, and multiply-adds.
-CACHE = 6 * 2**20
+CACHE = 24 * 2**20
 WORTH_A_THREAD = 4_000_000
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -149,8 +149,11 @@ def cut(
         nth.append(so_far[t])
         so_far[t] += 1
     order = sorted(range(n), key=lambda i: (nth[i], turn[i]))
-    if 1 < len(seen) <= n // parts and n % len(seen) == 0:  # whole rounds of courses
+    whole = n % len(seen) == 0 and len(seen) <= min(most, n // parts)
+    if len(seen) > 1 and whole:  # whole rounds of courses
         rounds = [order[i : i + len(seen)] for i in range(0, n, len(seen))]
+        parts = max(parts, ceil(len(rounds) / (most // len(seen))))
+        parts = min(len(rounds), ceil(parts / fewest) * fewest)
         bounds = np.linspace(0, len(rounds), parts + 1).round().astype(int)
         cuts = [[i for r in rounds[a:b] for i in r] for a, b in pairwise(bounds)]
     else:

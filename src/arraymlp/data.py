@@ -336,11 +336,13 @@ def with_class_weights(data: Data, settings: Settings, place: Backend) -> Data:
 
 
 def _require_weight(data: Data, courses: tuple[Course, ...], place: Backend) -> None:
-    """A ValueError where none of the rows that a member trains on has a weight."""
+    """A ValueError where none of the rows of a member, or of those held out, has a weight."""
     if data.y.weight is not None:
         weight = place.to_numpy(data.y.weight)
-        if any(not weight[course.rows].any() for course, _, _ in groups(courses)):
-            raise ValueError("sample_weight is 0 for every sample of a fold")
+        for course, _, _ in groups(courses):
+            parts = (course.rows, course.held_out)
+            if any(rows is not None and not weight[rows].any() for rows in parts):
+                raise ValueError("sample_weight is 0 for every sample of a fold")
 
 
 def _times(a: Array, b: Array) -> Array:

@@ -156,7 +156,9 @@ class _Prepared:
         n = int(X.shape[0])
         some = np.arange(n) if rows is None else np.asarray(rows)
         weight = checked_weight(self._given[2], n, estimator._dtypes(place))
-        own_weight = None if weight is None else checked_weight(weight[some], len(some), weight.dtype)
+        own_weight = (
+            None if weight is None else checked_weight(weight[some], len(some), weight.dtype)
+        )
         encoded = estimator._encode(y[some], "fit", True)
         random = estimator._random()
         class_weight = estimator._class_weight(False)
@@ -169,7 +171,7 @@ class _Prepared:
             len(some), encoded, class_weight, own_weight is not None, False, random, False
         )
         network = estimator.network_
-        given = dict.fromkeys(_SETTINGS) | job.settings
+        given = dict.fromkeys(_SETTINGS) | job.settings | {"shuffle": None}  # the course's
         settings = resolved(settings_for(given, "default", network, None))
         data = self._data(estimator, X, y, weight, settings, place)
         rule = job.rules

@@ -157,7 +157,7 @@ class MLPClassifier(ClassifierMixin, Multilayer):
     >>> X, y = make_classification(n_samples=100, random_state=1)
     >>> clf = MLPClassifier(random_state=1, max_iter=300).fit(X, y)
     >>> clf.predict(X[:5])
-    array([0, 1, 0, 0, 1])
+    array([1, 1, 1, 0, 0])
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -299,7 +299,10 @@ class MLPClassifier(ClassifierMixin, Multilayer):
             In the namespace of X, but strings are always a NumPy array.
         """
         X = self._input(X, "predict")
-        chosen = self.network_.predict(X)
+        return self._named(self.network_.predict(X))
+
+    def _named(self, chosen: Array) -> Any:
+        """Positions of classes, or 0 and 1 for each label, as `predict` answers."""
         if self._labels.several:
             xp = array_namespace(chosen)
             chosen = xp.astype(chosen, xp.__array_namespace_info__().default_dtypes()["integral"])
@@ -607,7 +610,11 @@ class MLPRegressor(RegressorMixin, Multilayer):
             In the namespace of X.
         """
         X = self._input(X, "predict")
-        found, loss = self.network_.predict(X), self.network_.loss
+        return self._central(self.network_.predict(X))
+
+    def _central(self, found: Array) -> Array:
+        """What the network predicts, (..., n_levels) with quantiles, as `predict` answers."""
+        loss = self.network_.loss
         return found if loss.outputs_per_target == 1 else found[..., _middle(loss)]
 
     @available_if(_has_quantiles)

@@ -35,13 +35,29 @@ FITTED = (  # what a model file has, besides the network
 )
 
 
-class Fitted(BaseEstimator):
+class AtHome(BaseEstimator):
+    """What stays with the namespace and device of the X in ``fit``."""
+
+    _home: Backend
+
+    def _require_home(self, X: Any, method: str) -> None:
+        """A ValueError where X is of another namespace or device than in fit."""
+        there = home_of(X)
+        if there != self._home:
+            raise ValueError(
+                f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace "
+                f"and the same device as those passed to fit(). Those were of {self._home}, these "
+                f"are of {there}: to({there.name!r}, {there.device_name!r}) gives an estimator for "
+                "them."
+            )
+
+
+class Fitted(AtHome):
     """The fitted half of an estimator."""
 
     dtype: str
     network_: MultilayerPerceptron
     _run: Run | None  # what the solver goes on with; None after L-BFGS
-    _home: Backend
 
     def _dtypes(self, place: Backend) -> Dtypes:
         """The dtypes X may have on the host; another becomes the first."""
@@ -55,17 +71,6 @@ class Fitted(BaseEstimator):
         check_is_fitted(self)
         self._require_home(X, method)
         return checked_input(self, X, self._dtypes(self.network_.backend))
-
-    def _require_home(self, X: Any, method: str) -> None:
-        """A ValueError where X is of another namespace or device than in fit."""
-        there = home_of(X)
-        if there != self._home:
-            raise ValueError(
-                f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace "
-                f"and the same device as those passed to fit(). Those were of {self._home}, these "
-                f"are of {there}: to({there.name!r}, {there.device_name!r}) gives an estimator for "
-                "them."
-            )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

@@ -9,17 +9,27 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from threading import Lock
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 from arraymlp._checks import lookup
 from arraymlp.backend import Backend, resolve
+from arraymlp.data import add_validation, load_data
 from arraymlp.datasets import MNIST, load_mnist
+from arraymlp.diagnosis import diagnose
 from arraymlp.evaluation import only_class
+from arraymlp.history import Record
+from arraymlp.interrupt import interruptible
+from arraymlp.members import resolved
+from arraymlp.network import MultilayerPerceptron
+from arraymlp.population import Solo, run_of
 from arraymlp.progress import Progress
-from arraymlp.run import NonFiniteLossError, Run
-from arraymlp.settings import LAB
-from arraymlp.training import train
+from arraymlp.run import Run
+from arraymlp.settings import LAB, Settings
+from arraymlp.start import settings_for
+from arraymlp.sweeping import SETTINGS, planned, train_parts
 
 STUCK_EPOCHS = 5
 
@@ -256,7 +266,9 @@ def run_lab(
     dtype: str = "float32",
     watch: Callable[[str], Progress] | None = None,
 ) -> LabResult:
-    """Train the lab's runs one after another, on data that is brought to the device once.
+    """Train the lab's runs one after another, each with all its seeds as a population.
+
+    The data is brought to the device once.
 
     Args:
         names: which runs; all five by default.
@@ -275,40 +287,73 @@ def run_lab(
     place = resolve(backend, device)
     started = perf_counter()
     mnist = load_mnist(dtype=dtype)
-    data = {
-        "X": place.asarray(mnist.X_train),
-        "y": mnist.y_train,
-        "validation": (place.asarray(mnist.X_test), mnist.y_test),
-        "backend": place.name,
-        "device": place.device,
-        "preset": "lab",
-        "epochs": epochs,
-    }
     result = LabResult([], place, dtype, 0.0, mnist)
-    for seed in seeds:
-        trained: dict[str, Run] = {}
+    given = dict.fromkeys(SETTINGS) | {"epochs": epochs, "dtype": dtype}
+    trained: dict[str, list[Run]] = {}
+    with place.active(), interruptible() as interrupt:
+        settings = LAB.updated(given)
+        data = load_data(mnist.X_train, mnist.y_train, None, settings, None, place)
+        data = add_validation(data, (mnist.X_test, mnist.y_test), settings, None, place)
         for e in _with_predecessors(wanted):
-            settings: dict[str, Any] = {"learning_rate": e.learning_rate}
-            title = f"{e.name} (seed {seed})"
+            title = f"{e.name} (seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))})"
+            own = {"learning_rate": e.learning_rate}
+            each: list[tuple[Settings, MultilayerPerceptron | None]]
             if e.continues is None:
-                settings.update(activation=e.activation, seed=seed, dtype=dtype)
+                alike = {**given, **own, "activation": e.activation}
+                each = [(settings_for(alike | {"seed": s}, "lab", None, None), None) for s in seeds]
             else:
-                settings["network"] = trained[e.continues].network
                 title += f", continuing {e.continues}"
-            try:
-                run = train(**data, **settings, progress=watch(title) if watch else None)
-            except NonFiniteLossError as error:  # a finding, not the end of the lab
-                run = error.run
-            trained[e.name] = run
-            if e in wanted and len(run.history):
-                result.outcomes.append(Outcome(e, seed, run, sum(run.history["seconds"])))
-            if run.interrupted:
+                before = [run.network for run in trained[e.continues]]
+                fixed = {**given, **own, "dtype": None}
+                each = [(settings_for(fixed, "lab", n, None), n) for n in before]
+            solos = [Solo(resolved(s), network=network) for s, network in each]
+            shown = _EpochsOfSeeds(watch(title) if watch else Progress(), len(solos), epochs)
+            parts, _ = planned(solos, [data] * len(solos), None, place)
+            with shown.progress:
+                found = train_parts(
+                    solos, [data] * len(solos), parts, place, interrupt, on_epoch=shown.update
+                )
+            # A member that diverged is a finding, not the end of the lab.
+            several = [(s, o) for s, o in zip(solos, found, strict=True) if o is not None]
+            trained[e.name] = [run_of(o, s, data, place) for s, o in several]
+            for seed, run in zip(seeds, trained[e.name], strict=False):
+                if e in wanted and len(run.history):
+                    run.findings = diagnose(run)
+                    result.outcomes.append(Outcome(e, seed, run, sum(run.history["seconds"])))
+            if interrupt.requested:
                 result.interrupted = True
                 break
-        if result.interrupted:
-            break
     result.seconds = perf_counter() - started
     return result
+
+
+class _EpochsOfSeeds:
+    """The progress of one run with all its seeds: an epoch is shown once each seed has done it."""
+
+    def __init__(self, progress: Progress, seeds: int, epochs: int) -> None:
+        self.progress, self._seeds, self._epochs = progress, seeds, epochs
+        self._waiting: dict[int, list[Record]] = {}
+        self._lock = Lock()  # parts of a population train in several threads
+
+    def update(self, members: Sequence[int], records: Sequence[Record]) -> None:
+        """Take note of an epoch of some seeds."""
+        with self._lock:
+            for record in records:
+                done = self._waiting.setdefault(record["epoch"], [])
+                done.append(record)
+                if len(done) == self._seeds:
+                    self._show(self._waiting.pop(record["epoch"]))
+
+    def _show(self, records: list[Record]) -> None:
+        record = records[0]
+        if len(records) > 1:
+            record = {
+                name: value if name == "epoch" else [r[name] for r in records]
+                for name, value in record.items()
+            }
+            record["samples_per_s"] = sum(record["samples_per_s"])
+        number = int(record["epoch"]) + 1
+        self.progress.update(SimpleNamespace(record=record, number=number, epochs=self._epochs))
 
 
 def _with_predecessors(wanted: Sequence[Experiment]) -> list[Experiment]:

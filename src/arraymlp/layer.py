@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from arraymlp.activations import Activation
 from arraymlp.backend import Array, array_namespace
+from arraymlp.sums import over_rows
 
 
 class Gradients(NamedTuple):
@@ -76,7 +77,7 @@ class Layer:
     def backward_parameters(self, x: Array, ds: Array, xp: Any = None) -> Gradients:
         """Return dL/dW and dL/db from the inputs x (..., B, n_in) and dL/dS."""
         xp = xp or array_namespace(ds)
-        return Gradients(self._product(x.mT, ds, xp), xp.sum(ds, axis=-2, keepdims=True))
+        return Gradients(self._product(x.mT, ds, xp), over_rows(ds, xp))
 
     def _product(self, x: Array, a: Array, xp: Any) -> Array:
         """X A; where X is (G, m, n) and A (K, n, p), each X with K / G neighbouring A."""

@@ -8,6 +8,7 @@ function of it.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from itertools import pairwise
 from math import inf, log, log1p
 from typing import Any, ClassVar
@@ -17,6 +18,9 @@ import array_api_compat
 from arraymlp._checks import POSITIVE, is_number, keep_numbers, lookup, plain
 from arraymlp.activations import ACTIVATIONS
 from arraymlp.backend import Array, array_namespace
+from arraymlp.sums import over_columns
+
+FEW = 4  # columns
 
 
 @dataclass(frozen=True)
@@ -150,8 +154,8 @@ class _SoftmaxCrossEntropy(Loss):
             y = one_hot(y, s.shape[-1], s.dtype, xp)
         t = _shifted(s, xp)
         e = xp.exp(t)
-        total = xp.sum(e, axis=-1, keepdims=True)
-        value = xp.log(total)[..., 0] - xp.sum(y * t, axis=-1)
+        total = over_columns(e, xp)
+        value = (xp.log(total) - over_columns(y * t, xp))[..., 0]
         return value, e / total - y
 
 
@@ -159,7 +163,10 @@ def _shifted(s: Array, xp: Any) -> Array:
     # s - max(s) is at most 0, so its exp is at most 1. Bounding s first keeps the difference of two
     # huge logits finite; no logit below max/4 changes.
     s = _within(s, float(xp.finfo(s.dtype).max) / 4, xp)
-    return s - xp.max(s, axis=-1, keepdims=True)
+    if s.shape[-1] > FEW:
+        return s - xp.max(s, axis=-1, keepdims=True)
+    columns = [s[..., j : j + 1] for j in range(s.shape[-1])]
+    return s - reduce(xp.maximum, columns)  # NumPy reduces short rows slowly
 
 
 class _BinaryCrossEntropy(Loss):

@@ -3,13 +3,15 @@
 The tensors are ``layers.0.weights``, ``layers.0.bias``, ...; the header's metadata holds, under
 ``arraymlp``, a JSON object with the format's version, the activations, the loss and its parameters
 where it has some, the classes, the SHA-256 of the tensors' bytes, and of an estimator what
-`arraymlp.estimator_file` adds.
+`arraymlp.estimator_file` adds. The file of a sweep is that of `arraymlp.sweep_file`.
 """
 
 import hashlib
 import json
 import os
 import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,13 +49,17 @@ def save(
         ValueError: an activation or loss of your own, which `load` could not find again.
         OSError: the file cannot be written; nothing is left behind.
     """
-    from safetensors.numpy import save as to_bytes
-
     if not isinstance(network, MultilayerPerceptron):
         raise ValueError(
             "save takes a network, such as run.network, or as an estimator's network_, and not "
             f"{type(network)}; an estimator has a save of its own"
         )
+    header, tensors = parts(network)
+    write_parts(path, header if estimator is None else {**header, "estimator": estimator}, tensors)
+
+
+def parts(network: MultilayerPerceptron) -> tuple[dict[str, Any], dict[str, HostArray]]:
+    """What a header says of a network, and its tensors; errors as of `save`."""
     for layer in network.layers:
         if ACTIVATIONS.get(layer.activation.name) is not layer.activation:
             raise ValueError(f"{layer.activation} is not of this package: load could not find it")
@@ -65,15 +71,22 @@ def save(
         tensors[f"layers.{i}.weights"] = np.ascontiguousarray(to_numpy(layer.weights))
         tensors[f"layers.{i}.bias"] = np.ascontiguousarray(to_numpy(layer.bias))
     header = {
-        "format": FORMAT,
         "activations": [layer.activation.name for layer in network.layers],
         "loss": network.loss.name,
         **({"loss_parameters": network.loss.parameters} if network.loss.parameters else {}),
         "classes": None if network.classes is None else network.classes.tolist(),
-        "sha256": _digest(tensors),
-        **({} if estimator is None else {"estimator": estimator}),
     }
-    write_whole(Path(path), to_bytes(tensors, {"arraymlp": json.dumps(header)}))
+    return header, tensors
+
+
+def write_parts(
+    path: str | os.PathLike[str], header: Mapping[str, Any], tensors: dict[str, HostArray]
+) -> None:
+    """Write a header, with the format and the tensors' SHA-256 added, and tensors to a file."""
+    from safetensors.numpy import save as to_bytes
+
+    whole = {"format": FORMAT, **header, "sha256": _digest(tensors)}
+    write_whole(Path(path), to_bytes(tensors, {"arraymlp": json.dumps(whole)}))
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -121,19 +134,30 @@ def read(
     path: str | os.PathLike[str], place: Backend
 ) -> tuple[MultilayerPerceptron, dict[str, Any]]:
     """A file's network, brought to a backend, and its header; errors as of `load`."""
-    content = Path(path).read_bytes()
-    try:
-        header, tensors = _parse(content)
-        network = _network(header, tensors)
-    except ModelFileError as error:
-        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+    with naming(path):
+        header, tensors = read_parts(path)
+        if "networks" in header:
+            raise ModelFileError("it holds a sweep, not one network: SweepResult.load opens it")
+        network = network_of(header, tensors)
+        require_undamaged(header, tensors)
     return network.to(place), header
 
 
-def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, HostArray]]:
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Have a ModelFileError begin with the file's path."""
+    try:
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+
+
+def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, HostArray]]:
+    """A file's header and tensors; a ModelFileError where it is no file of this package's."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
+    content = Path(path).read_bytes()
     try:
         tensors = from_bytes(content)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
@@ -154,7 +178,14 @@ def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, HostArray]]:
     return header, tensors
 
 
-def _network(header: dict[str, Any], tensors: dict[str, HostArray]) -> MultilayerPerceptron:
+def require_undamaged(header: Mapping[str, Any], tensors: dict[str, HostArray]) -> None:
+    """A ModelFileError where the tensors are not those that were written."""
+    if header.get("sha256") != _digest(tensors):
+        raise ModelFileError("its weights are damaged: their SHA-256 is not the header's")
+
+
+def network_of(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> MultilayerPerceptron:
+    """The network that `parts` took apart, on the host; a ModelFileError where they do not fit."""
     names = header.get("activations")
     if not isinstance(names, list) or not names:
         raise ModelFileError(f"its header lists no activations: {names!r}")
@@ -172,8 +203,6 @@ def _network(header: dict[str, Any], tensors: dict[str, HostArray]) -> Multilaye
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelFileError(str(error)) from error
     _require_fit(layers, chosen, classes)
-    if header.get("sha256") != _digest(tensors):
-        raise ModelFileError("its weights are damaged: their SHA-256 is not the header's")
     return MultilayerPerceptron(layers, chosen, classes)
 
 

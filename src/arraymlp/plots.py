@@ -14,8 +14,8 @@ NO_ERROR = 1e-5  # below one wrong answer in 60,000
 LAYERS = ("#1b7f79", "#e08e45", "#7a4988", "#4d4d4d")
 
 
-def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-    """`matplotlib.pyplot.subplots` without a window or pyplot's memory of figures.
+def empty_figure(size: tuple[float, float] | None = None) -> Any:
+    """A Matplotlib figure without a window or pyplot's memory of figures.
 
     Raises:
         ModuleNotFoundError: Matplotlib is not installed; the message has the install line.
@@ -24,9 +24,14 @@ def figure(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "the report's pictures need Matplotlib: pip install 'arraymlp[plot]'"
+            "a picture needs Matplotlib: pip install 'arraymlp[plot]'"
         ) from error
-    fig = Figure(figsize=kwargs.pop("figsize", None), layout="constrained")
+    return Figure(figsize=size, layout="constrained")
+
+
+def figure(*args: Any, figsize: Any = None, **kwargs: Any) -> tuple[Any, Any]:
+    """`matplotlib.pyplot.subplots` in an `empty_figure`."""
+    fig = empty_figure(figsize)
     return fig, fig.subplots(*args, **kwargs)
 
 

@@ -24,6 +24,7 @@ from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import optimizer
 from arraymlp.probes import Measurement, shut_units
 from arraymlp.run import EpochEnd, Run, StepEnd
+from arraymlp.schedules import schedule
 from arraymlp.settings import Settings
 from arraymlp.start import start
 from arraymlp.step import initial_state, mapped
@@ -85,6 +86,9 @@ def run_of(outcome: Outcome, solo: Solo, data: Data, place: Backend) -> Run:
     else:
         own = data
     own = with_class_weights(own, solo.settings, place)
+    factor = schedule(solo.settings.schedule).begin()
+    for record in outcome.history:
+        factor.observe(record)
     return Run(
         outcome.network,
         outcome.history,
@@ -96,6 +100,7 @@ def run_of(outcome: Outcome, solo: Solo, data: Data, place: Backend) -> Run:
         shut_units=outcome.shut_units,
         interrupted=outcome.status == INTERRUPTED,
         best_epoch=outcome.best_epoch,
+        schedule=factor,
     )
 
 
@@ -213,6 +218,8 @@ class _Training:
         for i in self.waiting:
             k = self.members[i]
             record = record_of(shared, i)
+            if not self.solos[k].settings.alpha:  # alone it would have no such column
+                record.pop("penalty", None)
             self.histories[k].records.append(record)
             told.append((k, record))
             if not whole:

@@ -10,6 +10,8 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
+LEADERS = 5  # networks that a sweep's bar names
+
 
 def epoch_line(record: dict[str, Any]) -> str:
     """One epoch in the lab's own format: ``[   0] Training error: 0.73552 Test error: 0.72000``.
@@ -120,6 +122,7 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         plan: what is trained, in lines.
         score: the column that ranks.
         greater_is_better: of the score.
+        names: of the networks, in words.
     """
 
     def __init__(
@@ -128,9 +131,10 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         plan: Sequence[str] = (),
         score: str = "",
         greater_is_better: bool = False,
+        names: Sequence[str] = (),
     ) -> None:
-        self.total, self.plan, self.score = total, plan, score
-        self.done = 0
+        self.total, self.plan, self.score, self.names = total, plan, score, names
+        self.done, self.greater_is_better = 0, greater_is_better
         self._better = max if greater_is_better else min
         self._scores: dict[int, float] = {}
         self._lock = Lock()
@@ -143,6 +147,12 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
                 self._scores[k] = record[self.score]
             self.show()
 
+    def spare(self, epochs: int) -> None:
+        """Take note of epochs that networks which ended early will not train."""
+        with self._lock:
+            self.done += epochs
+            self.show()
+
     @property
     def figures(self) -> str:
         """The best and the median of the latest scores."""
@@ -151,6 +161,13 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
             return "no score yet"
         best, middle = self._better(known), median(known)
         return f"{self.score.replace('_', ' ')} best {best:.4f} median {middle:.4f}"
+
+    def leaders(self, n: int) -> list[tuple[str, float]]:
+        """The networks that have the best latest scores, and these."""
+        known = [(v, k) for k, v in self._scores.items() if v == v]
+        sign = -1 if self.greater_is_better else 1
+        known.sort(key=lambda pair: (sign * pair[0], pair[1]))
+        return [(self.names[k] if self.names else str(k), v) for v, k in known[:n]]
 
     def show(self) -> None:
         """Show it."""
@@ -177,9 +194,10 @@ class SweepLines(SweepProgress):
 
 
 class SweepBar(SweepProgress):
-    """The plan, and one bar for all networks; needs rich."""
+    """The plan, and under one bar for all networks those that lead; needs rich."""
 
     def __enter__(self) -> "SweepBar":
+        from rich.live import Live
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
@@ -192,22 +210,38 @@ class SweepBar(SweepProgress):
         self._task = self._bar.add_task("sweep", total=self.total, figures="")
         for line in self.plan:
             self._bar.console.print(line, highlight=False, markup=False)
-        self._bar.start()
+        self._live = Live(get_renderable=self._whole, console=self._bar.console)
+        self._live.start()
         return self
+
+    def _whole(self) -> Any:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        for name, score in self.leaders(LEADERS):
+            table.add_row(f"{score:.4f}", Text(name))
+        return Group(self._bar, table)
 
     def show(self) -> None:
         """Move the bar on."""
         self._bar.update(self._task, completed=self.done, figures=self.figures)
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        self._live.stop()
 
 
 def sweep_progress_for(
-    wanted: bool | None, total: int, plan: Sequence[str], score: str, greater_is_better: bool
+    wanted: bool | None,
+    total: int,
+    plan: Sequence[str],
+    score: str,
+    greater_is_better: bool,
+    names: Sequence[str] = (),
 ) -> SweepProgress:
     """A bar on a terminal where rich is installed, lines elsewhere, nothing unless wanted."""
     kind = SweepProgress
     if wanted:
         kind = SweepBar if sys.stdout.isatty() and find_spec("rich") else SweepLines
-    return kind(total, plan, score, greater_is_better)
+    return kind(total, plan, score, greater_is_better, names)

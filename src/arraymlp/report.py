@@ -1,9 +1,6 @@
 """The lab's report: one self-contained page, the pictures beside it, and the findings as JSON."""
 
-import base64
-import io
 import json
-import tempfile
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,21 +11,10 @@ from arraymlp import plots
 from arraymlp.datasets import published_curves
 from arraymlp.history import finite
 from arraymlp.lab import EXPERIMENTS, LabResult, Outcome
+from arraymlp.page import page, png, story
 from arraymlp.persistence import write_whole
 
 MISREAD_DIGITS = 30
-
-
-def require_writable(folder: Path) -> None:
-    """Raise an OSError now, not after the training, if a report could not be written."""
-    present = folder
-    while not present.exists() and present != present.parent:
-        present = present.parent
-    try:
-        with tempfile.TemporaryFile(dir=present):
-            return
-    except OSError as error:
-        raise OSError(f"the report folder {folder} cannot be written ({error})") from error
 
 
 def write_report(result: LabResult, folder: Path) -> Path:
@@ -42,16 +28,16 @@ def write_report(result: LabResult, folder: Path) -> Path:
     """
     pictures: dict[str, bytes] = {}
     sections = [_section(result.of(name), result, pictures) for name in result.names]
-    page = _page(result, sections)
+    content = _page(result, sections)
     folder.mkdir(parents=True, exist_ok=True)
     for name in EXPERIMENTS:  # pictures of an earlier report that this one does not have
         for kind in ("errors", "insides", "weights", "misread"):
             if f"{name}-{kind}.png" not in pictures:
                 (folder / f"{name}-{kind}.png").unlink(missing_ok=True)
-    for name, png in pictures.items():
-        write_whole(folder / name, png)
+    for name, picture in pictures.items():
+        write_whole(folder / name, picture)
     write_whole(folder / "findings.json", findings_json(result).encode())
-    write_whole(folder / "report.html", page.encode())
+    write_whole(folder / "report.html", content.encode())
     return folder / "report.html"
 
 
@@ -86,15 +72,6 @@ def _run_dict(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _png(fig: Any, name: str, alt: str, pictures: dict[str, bytes]) -> str:
-    """Render a figure, keep its bytes under a file name, and return its <img>."""
-    buffer = io.BytesIO()
-    fig.savefig(buffer, dpi=110, format="png")
-    pictures[name] = buffer.getvalue()
-    data = base64.b64encode(pictures[name]).decode()
-    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
-
-
 def _section(outcomes: list[Outcome], result: LabResult, pictures: dict[str, bytes]) -> str:
     """One experiment: what happened and why, its curves, its insides, its weights."""
     first = outcomes[0]
@@ -111,16 +88,16 @@ def _section(outcomes: list[Outcome], result: LabResult, pictures: dict[str, byt
         f'<section id="{e.name}"><h2>{escape(e.name)}</h2>',
         f"<p class=sub>{escape(head)}; seed{'s' if len(outcomes) > 1 else ''} "
         f"{', '.join(str(o.seed) for o in outcomes)}</p>",
-        _png(errors, f"{e.name}-errors.png", f"errors of {e.name} per epoch", pictures),
+        png(errors, f"{e.name}-errors.png", f"errors of {e.name} per epoch", pictures),
         "<p class=cap>Errors are on a logarithmic scale; none at all is drawn at 0.00001.</p>",
         f"<h3>What happened, and why{seeds}</h3>",
         _story(first),
-        _png(insides, f"{e.name}-insides.png", f"insides of {e.name} per step", pictures),
+        png(insides, f"{e.name}-insides.png", f"insides of {e.name} per step", pictures),
         "<p class=cap>Measured on 1,000 training rows, spread over all (live units, outputs), and"
         " on the minibatch (gradients), at each of the first 32 steps, then 12 times a decade"
         " and at each epoch's end. A gap is an exact zero.</p>",
         "<h3>First-layer weights</h3>",
-        _png(plots.first_layer(weights), f"{e.name}-weights.png", f"weights of {e.name}", pictures),
+        png(plots.first_layer(weights), f"{e.name}-weights.png", f"weights of {e.name}", pictures),
         "<h3>Misread digits</h3>",
         _misread(first, result, pictures),
     ]
@@ -132,13 +109,7 @@ def _section(outcomes: list[Outcome], result: LabResult, pictures: dict[str, byt
 def _story(outcome: Outcome) -> str:
     what = outcome.verdict.what
     lead = f"<p>{escape(what[0].upper() + what[1:])}.</p>"
-    if not outcome.run.findings:
-        return f"{lead}<p>The probes found nothing to report.</p>"
-    items = [
-        f"<li><b>{escape(f.kind.replace('_', ' '))}</b> {escape(f.sentence)}</li>"
-        for f in outcome.run.findings
-    ]
-    return f"{lead}<ul class=story>" + "\n".join(items) + "</ul>"
+    return lead + story(outcome.run.findings)
 
 
 def _misread(outcome: Outcome, result: LabResult, pictures: dict[str, bytes]) -> str:
@@ -164,7 +135,7 @@ def _misread(outcome: Outcome, result: LabResult, pictures: dict[str, bytes]) ->
     return (
         f"<p>{len(wrong_rows)} of {len(p)} test images; here the {len(sure)} it was most sure of "
         "(probability it gave its answer).</p>"
-        + _png(fig, f"{name}-misread.png", f"digits misread by {name}", pictures)
+        + png(fig, f"{name}-misread.png", f"digits misread by {name}", pictures)
     )
 
 
@@ -201,12 +172,7 @@ def _page(result: LabResult, sections: list[str]) -> str:
     escapes = f"<p>{escape(result.escapes() or '')}</p>" if len(result.outcomes) > 1 else ""
     seeds = sorted({o.seed for o in result.outcomes})
     interrupted = "<p><b>Interrupted: not all runs are here.</b></p>" if result.interrupted else ""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>arraymlp: the lab, run again</title>
-<style>{STYLE}</style></head><body><main>
-<h1>The lab, run again</h1>
+    body = f"""<h1>The lab, run again</h1>
 <p class=lead>MNIST, a 784-100-100-10 perceptron, sigmoid or ReLU, three learning rates: the runs
 of a published university lab, with its own settings. All weights and biases start from a normal
 distribution with standard deviation 0.0001, the gradient is the <em>sum</em> over minibatches of
@@ -219,23 +185,5 @@ say what goes on in each.</p>
 <th>in band<th>what happened<th>time</tr>{"".join(rows)}</table></div>{escapes}
 {"".join(sections)}
 <p class=cap>MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. The table, the curves, the
-findings and their figures are in findings.json, too.</p>
-</main></body></html>
-"""
-
-
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#1c1c1c;background:#fff;margin:0}
-main{max-width:1080px;margin:0 auto;padding:24px 16px 60px}
-h1{font-size:1.9rem;margin:.2em 0}h2{margin:2.2em 0 0;border-top:2px solid #ddd;padding-top:.8em}
-h3{margin:1.3em 0 .3em;font-size:1.05rem}.lead{max-width:46em}
-.sub{color:#555;margin:.2em 0 1em}.cap{color:#555;font-size:.87rem;max-width:56em}
-img{max-width:100%;height:auto;display:block}.wide{overflow-x:auto}
-table{border-collapse:collapse;font-size:.92rem;margin:1em 0}
-td:nth-child(-n+3),td:last-child{white-space:nowrap}
-th,td{text-align:left;padding:.35em .8em .35em 0;border-bottom:1px solid #e3e3e3;vertical-align:top}
-.story{padding-left:1.2em;max-width:56em}.story li{margin:.5em 0}
-.story b{background:#eef2f7;border-radius:4px;padding:.1em .45em;margin-right:.3em;font-weight:600}
-.seeds td:last-child{white-space:normal}
-.bad{color:#b00020}
-"""
+findings and their figures are in findings.json, too.</p>"""
+    return page("arraymlp: the lab, run again", body)

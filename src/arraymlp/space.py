@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp._checks import unknown
+from arraymlp._checks import plain, unknown
+from arraymlp.losses import Loss
 
 MODES = ("grid", "random", "zip")
+REPEATS = ("seed", "order_seed")  # settings that repeat a training rather than change it
 SINGLE = ("metrics",)  # a list of them is one value: they change nothing of the training
 
 
@@ -104,3 +106,15 @@ def _draws(
             point[name] = values[i]
         found.append({name: point[name] for name in lists})
     return found
+
+
+def shown(value: Any) -> Any:
+    """A setting's value as a number, a string, or what stands for it in a table."""
+    value = plain(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple):
+        return "-".join(str(shown(v)) for v in value)
+    if isinstance(value, Loss) and value.parameters:
+        return repr(value)
+    return getattr(value, "name", None) or repr(value)

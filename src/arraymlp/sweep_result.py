@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Self
 
-from arraymlp._checks import plain
+from arraymlp.backend import Backend, resolve
 from arraymlp.diagnosis import diagnose
 from arraymlp.ensemble import Ensemble
 from arraymlp.findings import Finding
-from arraymlp.history import History, finite
+from arraymlp.history import History, Record, finite
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.population import DIVERGED, Outcome
 from arraymlp.run import Run
+from arraymlp.space import REPEATS, shown
+from arraymlp.sweep_file import load_sweep, save_sweep
+from arraymlp.sweep_plots import draw_sweep
 
-REPEATS = ("seed", "order_seed")  # settings that repeat a training rather than change it
 NOT_TRAINED = "not trained"
 
 
@@ -68,9 +70,19 @@ class Member:
         return self._outcome.history
 
     @property
+    def records(self) -> list[Record]:
+        """Those of its epochs; none where it was not trained."""
+        return [] if self.outcome is None else self.outcome.history.records
+
+    @property
     def status(self) -> str:
         """What became of it: finished, stopped (early), diverged, interrupted or not trained."""
         return NOT_TRAINED if self.outcome is None else self.outcome.status
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is ranked: it has a score, and did not diverge."""
+        return self.score is not None and self.status != DIVERGED
 
     @property
     def cause(self) -> str:
@@ -90,7 +102,7 @@ class Member:
 
     def row(self, score: str) -> dict[str, Any]:
         """The member in plain numbers and strings."""
-        records = list(self.outcome.history) if self.outcome is not None else []
+        records = self.records
         kept = [r for r in records if self.best_epoch in (None, r["epoch"])][-1:]
         rest = ("learning_rate", "seconds", "samples_per_s")
         figures = {
@@ -99,9 +111,10 @@ class Member:
             for name, value in record.items()
             if isinstance(value, float) and name not in rest
         }
+        swept = {name: shown(value) for name, value in self.swept.items()}
         return {
             "member": self.number,
-            **{name: shown(value) for name, value in self.swept.items()},
+            **swept,
             **({} if self.fold is None else {"fold": self.fold}),
             "status": self.status,
             "score": self.score,
@@ -110,17 +123,8 @@ class Member:
             "best_epoch": self.best_epoch,
             "seconds": sum(r["seconds"] for r in records),
             "cause": self.cause,
+            **swept,  # where the loss or epochs are swept, not the figures of that name
         }
-
-
-def shown(value: Any) -> Any:
-    """A setting's value as a number, a string, or what stands for it in a table."""
-    value = plain(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, tuple):
-        return "-".join(str(shown(v)) for v in value)
-    return getattr(value, "name", None) or repr(value)
 
 
 @dataclass(eq=False)
@@ -179,7 +183,7 @@ class SweepResult:
     def _ordered(self) -> list[Member]:
         """Members with a score, best first; of equal ones the earlier."""
         sign = -1 if self.greater_is_better else 1
-        known = [m for m in self.members if m.score is not None and m.status != DIVERGED]
+        known = [m for m in self.members if m.counts]
         return sorted(known, key=lambda m: sign * m.score)  # type: ignore[operator]
 
     def _best(self) -> Member | None:
@@ -213,7 +217,7 @@ class SweepResult:
             groups.setdefault(repr([m.swept[name] for name in names]), []).append(m)
         found = []
         for several in groups.values():
-            known = [m.score for m in several if m.score is not None and m.status != DIVERGED]
+            known = [m.score for m in several if m.score is not None and m.counts]
             found.append(
                 {
                     **{name: shown(several[0].swept[name]) for name in names},
@@ -291,6 +295,7 @@ class SweepResult:
         own = [
             {
                 "point": m.point,
+                "swept": {name: shown(value) for name, value in m.swept.items()},
                 "settings": m.settings,
                 "findings": [f.to_dict() for f in self._findings.get(m.number, [])],
                 "diagnosed": m.number in self._findings,
@@ -318,3 +323,53 @@ class SweepResult:
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
+
+    def plot(self, figure: Any = None) -> Any:
+        """Draw the score over the epochs, and over each setting that was swept.
+
+        Args:
+            figure: a Matplotlib figure to draw into; None for a new one.
+
+        Returns:
+            The figure.
+
+        Raises:
+            ModuleNotFoundError: Matplotlib is not installed; the message has the install line.
+            ValueError: there are no epochs to draw.
+        """
+        return draw_sweep(self, figure)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write networks, histories and what `to_dict` has to one file, whole or not at all.
+
+        Raises:
+            ValueError: an activation or loss of your own, as of `arraymlp.save`.
+            OSError: the file cannot be written.
+        """
+        networks = [None if m.outcome is None else m.network for m in self.members]
+        save_sweep(path, self.to_dict(), networks)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        backend: str | Backend = "numpy",
+        device: Any = None,
+    ) -> Self:
+        """Read what `save` wrote, running nothing.
+
+        It has networks and histories, and the findings that had been asked for; settings that were
+        objects are their names. It has no data, so that `run` and new findings are errors.
+
+        Args:
+            path: of the file.
+            backend: where the networks go, as for `arraymlp.resolve`.
+            device: the backend's device.
+
+        Raises:
+            ModelFileError: the file is damaged, or does not hold a sweep.
+            OSError: it cannot be read.
+        """
+        about, members, findings = load_sweep(path, resolve(backend, device))
+        return cls([Member(**m) for m in members], **about, _findings=findings)

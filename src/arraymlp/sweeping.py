@@ -34,6 +34,7 @@ from arraymlp.progress import SweepProgress, sweep_progress_for
 from arraymlp.run import Run
 from arraymlp.settings import Settings
 from arraymlp.space import points
+from arraymlp.space import shown as shown_as
 from arraymlp.start import require_fit, settings_for
 from arraymlp.stream import Streamed
 from arraymlp.sweep_result import Member, SweepResult, scored
@@ -111,7 +112,8 @@ def sweep(
         preset: as for `train`.
         backend: as for `train`.
         device: as for `train`.
-        progress: True shows one bar for all, with the best and the median score.
+        progress: True shows one bar for all, with the best and the median score and the networks
+            that lead; lines where the output is no terminal.
         settings: those of `train`, one value or several.
 
     Returns:
@@ -143,14 +145,26 @@ def sweep(
             log.info("%s", line)
         name, greater = _score(score, greater_is_better, solos, datas)
         total = sum(solo.settings.epochs for solo in solos)
+        names = [
+            ", ".join(f"{what} {shown_as(found[i][what])}" for what in swept)
+            + ("" if fold is None else f", fold {fold}")
+            for i, fold in labels
+        ]
         shown = (
             progress
             if isinstance(progress, SweepProgress)
-            else sweep_progress_for(progress, total, plan, name, greater)
+            else sweep_progress_for(progress, total, plan, name, greater, names)
         )
         with interruptible() as interrupt, shown:
             outcomes = train_parts(
-                solos, datas, parts, place, interrupt, compact=compact, on_epoch=shown.update
+                solos,
+                datas,
+                parts,
+                place,
+                interrupt,
+                compact=compact,
+                on_epoch=shown.update,
+                on_end=shown.spare,
             )
     members = []
     for k, (i, fold) in enumerate(labels):
@@ -182,6 +196,13 @@ def _settings(point: dict[str, Any], preset: str) -> Settings:
     given = {name: point.get(name) for name in SETTINGS}
     settings = settings_for(given, preset, None, None)
     settings.require_members(None)
+    for name, several in (
+        ("seed", isinstance(settings.seed, tuple)),
+        ("loss", getattr(settings.loss, "members", None) is not None),
+    ):
+        if several:
+            found = getattr(settings, name)
+            raise ValueError(f"{name} must be one network's, or a list of those, not {found!r}")
     return settings
 
 
@@ -237,16 +258,22 @@ class _Loaded:
         self._own_orders = len({s.order_seed for s in every}) > 1
         self._fraction = is_number(validation) and self._own_orders
         first = self.data(every[0])
+        weighed: list[Any] = []
         for settings in every:
             data = self.data(settings)
             require_fit(settings, seen_by(self.courses(settings)[0][1], data))
             with warnings.catch_warnings():  # of rows left over one warning is enough
-                warnings.simplefilter("ignore" if settings is not every[0] else "default")
+                if settings is not every[0]:
+                    warnings.simplefilter("ignore")
                 for _, course in self.courses(settings):
                     rows = int(data.X.shape[0]) if course is None else len(course.rows)
                     require_minibatches(rows, settings)
-            if settings.class_weight is not None:
-                with_class_weights(replace(data, courses=None), settings, place)
+            own = tuple(c for _, c in self.courses(settings) if c is not None)
+            if settings.class_weight is not None or (own and sample_weight is not None):
+                checked = id(data), own, settings.class_weight
+                if checked not in weighed:
+                    with_class_weights(replace(data, courses=own or None), settings, place)
+                    weighed.append(checked)
         plain = not isinstance(first.X, Streamed) or first.X.any_order
         if (cv is not None or self._own_orders) and not plain:
             raise ValueError("folds, and minibatch orders of networks' own, need X in memory")
@@ -345,10 +372,13 @@ def planned(
             shared.append(what)
         kinds.setdefault(key, []).append(k)
     differ = [name for name in shared[0] if len({repr(what.get(name)) for what in shared}) > 1]
-    differ = [name for name in differ if name != "data"]
+    same_functions = len({frozenset(what["activation"]) for what in shared}) == 1
+    implied = {"data"} | ({"activation"} if same_functions else set())  # one for each layer
+    differ = [name for name in differ if name not in implied]
     several = "s" if len(kinds) > 1 else ""
     because = f", which differ in {', '.join(differ)}" if differ else ""
-    lines = [f"{len(solos)} networks in {len(kinds)} population{several}{because}"]
+    networks = "networks" if len(solos) > 1 else "network"
+    lines = [f"{len(solos)} {networks} in {len(kinds)} population{several}{because}"]
     parts = []
     for numbers in kinds.values():
         own, data = [solos[k] for k in numbers], datas[numbers[0]]
@@ -379,11 +409,23 @@ def train_parts(
     *,
     compact: bool = True,
     on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None = None,
+    on_end: Callable[[int], None] | None = None,
     step_losses: Callable[[], StepLosses] | None = None,
 ) -> list[Outcome | None]:
     """Train all parts: one after another, or with NumPy side by side, a core each.
 
     Products of NumPy release Python's lock, so that threads do. Each keeps to one thread of BLAS.
+
+    Args:
+        solos: all networks.
+        datas: what each sees.
+        parts: as `planned` has them.
+        place: where.
+        interrupt: Ctrl-C.
+        compact: as for `train_population`.
+        on_epoch: called with the numbers and records of networks that trained an epoch.
+        on_end: called with how many epochs the networks of a part were spared.
+        step_losses: makes what a part adds up its losses with.
 
     Returns:
         What became of each solo; None for those that Ctrl-C came before.
@@ -411,6 +453,9 @@ def train_parts(
         )
         for k, outcome in zip(numbers, found, strict=True):
             outcomes[k] = outcome
+        if on_end is not None:
+            done = sum(len(outcome.history) for outcome in found)
+            on_end(sum(solos[k].settings.epochs for k in numbers) - done)
 
     at_once = min(cores(), len(parts)) if place.name == "numpy" else 1
     if at_once == 1 or not any(part.worth_a_thread for part in parts):

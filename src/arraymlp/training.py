@@ -16,6 +16,7 @@ from arraymlp.data import Data, epoch_batches
 from arraymlp.diagnosis import diagnose
 from arraymlp.dropout import Dropout
 from arraymlp.evaluation import evaluate
+from arraymlp.heap import keep_freed_memory
 from arraymlp.history import Record
 from arraymlp.hyper import epoch_hyper, rates
 from arraymlp.initializers import Initializer
@@ -246,6 +247,8 @@ def train_epochs(
         step = probes.wrap(step, run.learner, settings.reduction)
     on_steps = [getattr(callback, "on_step", None) for callback in callbacks]
     watching = [on_step for on_step in on_steps if callable(on_step)]
+    if place.name == "numpy":
+        keep_freed_memory()
     callbacks = [*([] if shown is None else [shown.update]), *callbacks]
     largest = size * max(layer.n_in * layer.n_out for layer in run.network.layers)
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
