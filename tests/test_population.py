@@ -25,8 +25,8 @@ from arraymlp import (
     Run,
     SweepResult,
     cuts,
+    parts,
     population,
-    sweeping,
 )
 from arraymlp.sweep_result import Member
 from conftest import on_host
@@ -460,16 +460,16 @@ def test_threads_have_the_bits_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {**PARTED, "cv": 3}
     one = sweep(X, y, **given)
     used = set()
-    train_population = sweeping.train_population
+    train_population = parts.train_population
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         used.add(threading.current_thread().name)
         return train_population(*args, **kwargs)
 
-    for module in (cuts, sweeping):
+    for module in (cuts, parts):
         monkeypatch.setattr(module, "cores", lambda: 3)
         monkeypatch.setattr(module, "WORTH_A_THREAD", 1)
-    monkeypatch.setattr(sweeping, "train_population", noted)
+    monkeypatch.setattr(parts, "train_population", noted)
     several = sweep(X, y, **given)
     assert "in 3 parts of up to 12" in several.plan
     assert used

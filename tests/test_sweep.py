@@ -13,7 +13,7 @@ import pytest
 
 import arraymlp
 import problems
-from arraymlp import Backend, EarlyStopping, SweepResult, cuts, sweeping, training
+from arraymlp import Backend, EarlyStopping, SweepResult, cuts, parts, sweeping, training
 from conftest import on_host
 from test_population import OF_SWEEP, alone, assert_as_alone, parameters
 from test_training import interrupt_after
@@ -129,7 +129,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(
     def never(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("it trains")
 
-    monkeypatch.setattr(sweeping, "train_population", never)
+    monkeypatch.setattr(parts, "train_population", never)
     with pytest.raises(ValueError, match=message):
         sweep(**given)
 
@@ -176,6 +176,24 @@ def test_ctrl_c_gives_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(result.ensemble(4)) == 4
 
 
+@pytest.mark.parametrize("given", [{}, {"cv": PAIRS}])
+def test_what_ctrl_c_broke_off_goes_on_as_if_nothing_had_happened(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {"learning_rate": [0.05, 0.2], "optimizer": "sgd"}  # plain: there is no state to lose
+    whole = sweep(**given, **rates)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, STEPS + 2)
+        broken = sweep(**given, **rates)
+    for k, member in enumerate(broken):
+        before = broken.run(k)
+        assert member.status == "interrupted"
+        run = arraymlp.train(network=before, epochs=FEW["epochs"] - before.next_epoch)
+        np.testing.assert_allclose(run.history["loss"][-1], whole[k].history["loss"][-1], 1e-12)
+        for ours, theirs in zip(run.network.layers, whole[k].network.layers, strict=True):
+            np.testing.assert_allclose(ours.weights, theirs.weights, rtol=1e-12)
+
+
 def test_a_second_ctrl_c_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(monkeypatch, 2, times=2)
     with pytest.raises(KeyboardInterrupt):
@@ -186,7 +204,7 @@ def test_a_second_ctrl_c_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads, whatever the machine has, and parts small enough to be several."""
-    for module in (cuts, sweeping):
+    for module in (cuts, parts):
         monkeypatch.setattr(module, "cores", lambda: 2)
         monkeypatch.setattr(module, "WORTH_A_THREAD", 1)
 
@@ -216,7 +234,7 @@ def test_ctrl_c_ends_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fail_in_part(monkeypatch: pytest.MonkeyPatch, wrong: int) -> list[int]:
     """Make the training of one part an error; the list gets the members of each that began."""
-    train_population, begun = sweeping.train_population, []
+    train_population, begun = parts.train_population, []
 
     def failing(solos: Any, *rest: Any, **given: Any) -> Any:
         begun.append(len(solos))
@@ -224,7 +242,7 @@ def fail_in_part(monkeypatch: pytest.MonkeyPatch, wrong: int) -> list[int]:
             raise MemoryError("no room")
         return train_population(solos, *rest, **given)
 
-    monkeypatch.setattr(sweeping, "train_population", failing)
+    monkeypatch.setattr(parts, "train_population", failing)
     return begun
 
 

@@ -14,12 +14,10 @@ from arraymlp.estimator_base import Job, Multilayer, Orders, require_finite
 from arraymlp.estimator_inputs import checked_pair, checked_weight, home_of, place_for
 from arraymlp.interrupt import interruptible
 from arraymlp.members import resolved
+from arraymlp.parts import planned, train_parts
 from arraymlp.population import DIVERGED, INTERRUPTED, Outcome, Solo
-from arraymlp.settings import Settings
+from arraymlp.settings import SETTINGS, Settings
 from arraymlp.start import settings_for
-from arraymlp.sweeping import planned, train_parts
-
-_SETTINGS = list(Settings.__dataclass_fields__)
 
 
 @dataclass(eq=False)
@@ -171,7 +169,7 @@ class _Prepared:
             len(some), encoded, class_weight, own_weight is not None, False, random, False
         )
         network = estimator.network_
-        given = dict.fromkeys(_SETTINGS) | job.settings | {"shuffle": None}  # the course's
+        given = dict.fromkeys(SETTINGS) | job.settings | {"shuffle": None}  # the course's
         settings = resolved(settings_for(given, "default", network, None))
         data = self._data(estimator, X, y, weight, settings, place)
         rule = job.rules

@@ -24,12 +24,12 @@ from arraymlp.history import Record
 from arraymlp.interrupt import interruptible
 from arraymlp.members import resolved
 from arraymlp.network import MultilayerPerceptron
+from arraymlp.parts import planned, train_parts
 from arraymlp.population import Solo, run_of
 from arraymlp.progress import Progress
 from arraymlp.run import Run
-from arraymlp.settings import LAB, Settings
+from arraymlp.settings import LAB, SETTINGS, Settings
 from arraymlp.start import settings_for
-from arraymlp.sweeping import SETTINGS, planned, train_parts
 
 STUCK_EPOCHS = 5
 

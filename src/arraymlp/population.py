@@ -63,6 +63,10 @@ class Outcome:
         status: "finished", "stopped" (early), "diverged" or "interrupted".
         cause: of a divergence, in words.
         best_epoch: with early stopping, the epoch whose weights the network has.
+        measurements: its own, with probes.
+        shut_units: likewise.
+        position: minibatches done of an epoch that Ctrl-C broke off.
+        met: what these cost, as in a `Run`.
     """
 
     network: MultilayerPerceptron
@@ -72,6 +76,8 @@ class Outcome:
     best_epoch: int | None = None
     measurements: list[Measurement] = field(default_factory=list, repr=False)
     shut_units: list[Any] = field(default_factory=list, repr=False)
+    position: int = 0
+    met: tuple[Any, Any, Any] = field(default=(0.0, 0.0, 0.0), repr=False)
 
 
 def run_of(outcome: Outcome, solo: Solo, data: Data, place: Backend) -> Run:
@@ -87,7 +93,7 @@ def run_of(outcome: Outcome, solo: Solo, data: Data, place: Backend) -> Run:
         own = data
     own = with_class_weights(own, solo.settings, place)
     factor = schedule(solo.settings.schedule).begin()
-    for record in outcome.history:
+    for record in outcome.history[: len(outcome.history) - (outcome.position > 0)]:
         factor.observe(record)
     return Run(
         outcome.network,
@@ -100,6 +106,8 @@ def run_of(outcome: Outcome, solo: Solo, data: Data, place: Backend) -> Run:
         shut_units=outcome.shut_units,
         interrupted=outcome.status == INTERRUPTED,
         best_epoch=outcome.best_epoch,
+        position=outcome.position,
+        met=outcome.met,
         schedule=factor,
     )
 
@@ -241,14 +249,18 @@ class _Training:
         k = self.members[i]
         history, stopper = self.histories[k], self.run.stopper
         network, cause, best = self.run.network.member(i), "", None
+        position = self.run.position  # in an epoch that was broken off
         if status == DIVERGED:
             cause = _cause(history[-1], self.run.learner.member(i))
         if isinstance(stopper, Stopper):
             best = history[-1]["epoch"] if len(history) else None
             if stopper.has_kept[i]:
-                best = int(stopper.epoch[i])
+                best, position = int(stopper.epoch[i]), 0
                 _put(network, stopper.kept[0][0], i, self.place)
-        self.outcomes[k] = Outcome(network, history, status, cause, best)
+        outcome = self.outcomes[k] = Outcome(network, history, status, cause, best)
+        if status == INTERRUPTED and position:
+            own = [a if isinstance(a, int | float) or a.ndim == 0 else a[i] for a in self.run.met]
+            outcome.position, outcome.met = position, (own[0], own[1], own[2])
 
     def _leave(self, epochs: int) -> None:
         """Go on with the members that are not done, for so many epochs."""

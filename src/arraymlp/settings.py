@@ -186,6 +186,9 @@ class Settings:
         return {f.name: _json(found.get(f.name, getattr(self, f.name))) for f in fields(self)}
 
 
+SETTINGS = tuple(field.name for field in fields(Settings))
+
+
 def _json(value: Any) -> Any:
     """A setting in plain types: what has a name and nothing else by its name, objects by repr."""
     if isinstance(value, tuple):

@@ -1,0 +1,139 @@
+"""What a sweep's networks see: the data, once on the device, and each network's rows of it."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from arraymlp._checks import is_number
+from arraymlp.backend import Backend
+from arraymlp.batching import folds, split
+from arraymlp.courses import Course
+from arraymlp.data import (
+    Data,
+    add_validation,
+    class_positions,
+    load_data,
+    require_minibatches,
+    with_class_weights,
+)
+from arraymlp.settings import Settings
+from arraymlp.start import require_fit
+from arraymlp.stream import Streamed
+
+
+def seen_by(course: Course | None, data: Data) -> Data:
+    """The data as members with a course have it."""
+    return data if course is None else replace(data, courses=(course,))
+
+
+class SweepData:
+    """The data on the device, once for each dtype and kind of targets, and the rows of members."""
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: Any,
+        cv: Any,
+        every: Sequence[Settings],
+        place: Backend,
+    ) -> None:
+        if cv is not None and validation is not None:
+            raise ValueError("cv and validation both say what to validate on: give one of them")
+        self._given, self._place, self._cv = (X, y, sample_weight), place, cv
+        self._validation = validation
+        self._known: dict[Any, Data] = {}
+        self._made: dict[Any, list[tuple[int | None, Course]]] = {}
+        self._own_orders = len({s.order_seed for s in every}) > 1
+        self._fraction = is_number(validation) and self._own_orders
+        first = self.data(every[0])
+        weighed: list[Any] = []
+        for settings in every:
+            data = self.data(settings)
+            require_fit(settings, seen_by(self.courses(settings)[0][1], data))
+            with warnings.catch_warnings():  # of rows left over one warning is enough
+                if settings is not every[0]:
+                    warnings.simplefilter("ignore")
+                for _, course in self.courses(settings):
+                    rows = int(data.X.shape[0]) if course is None else len(course.rows)
+                    require_minibatches(rows, settings)
+            own = tuple(c for _, c in self.courses(settings) if c is not None)
+            if settings.class_weight is not None or (own and sample_weight is not None):
+                checked = id(data), own, settings.class_weight
+                if checked not in weighed:
+                    with_class_weights(replace(data, courses=own or None), settings, place)
+                    weighed.append(checked)
+        plain = not isinstance(first.X, Streamed) or first.X.any_order
+        if (cv is not None or self._own_orders) and not plain:
+            raise ValueError("folds, and minibatch orders of networks' own, need X in memory")
+        if (cv is not None or self._own_orders) and any(s.probes for s in every):
+            raise ValueError("probes need networks that all train on the same minibatches")
+
+    def data(self, settings: Settings) -> Data:
+        """The rows and targets for a network with these settings."""
+        loss = settings.loss if isinstance(settings.loss, str) else type(settings.loss)
+        per_target = None if isinstance(settings.loss, str) else settings.loss.outputs_per_target
+        key = settings.dtype, loss, per_target
+        if key not in self._known:
+            X, y, weight = self._given
+            place = self._place
+            data = load_data(X, y, weight, settings, None, place)
+            if self._cv is not None or self._fraction:
+                data = replace(data, X_val=None, y_val=None)
+            elif self._validation is not None:
+                data = add_validation(data, self._validation, settings, None, place)
+            self._known[key] = data
+        return self._known[key]
+
+    def courses(self, settings: Settings) -> list[tuple[int | None, Course | None]]:
+        """The folds' numbers and courses of a network with these settings, or one of neither."""
+        if self._cv is None and not self._own_orders:
+            return [(None, None)]
+        order: Any = settings.order_seed if settings.shuffle is True else settings.shuffle or None
+        key = order, settings.order_seed
+        if key not in self._made:
+            data = self.data(settings)
+            n, classes = int(data.X.shape[0]), class_positions(data.y, self._place)
+            pairs: list[tuple[Any, Any]] = [(np.arange(n, dtype=np.int32), None)]
+            if self._cv is not None:
+                pairs = self._folds(n, settings.order_seed, classes)
+            elif self._fraction:
+                pairs = [split(n, float(self._validation), settings.order_seed, classes)]
+            numbered = self._cv is not None
+            self._made[key] = [
+                (fold if numbered else None, Course(rows, out, order))
+                for fold, (rows, out) in enumerate(pairs)
+            ]
+        return list(self._made[key])
+
+    def _folds(self, n: int, order_seed: int, classes: Any) -> list[tuple[Any, Any]]:
+        cv = self._cv
+        if is_number(cv) or isinstance(cv, bool | str):
+            return list(folds(n, cv, order_seed, classes))
+        if hasattr(cv, "split"):
+            y = self._given[1]
+            labels = classes if classes is not None else np.zeros(n) if y is None else y
+            cv = cv.split(np.zeros((n, 1)), labels)
+        try:
+            pairs = [tuple(np.asarray(rows) for rows in pair) for pair in cv]
+        except TypeError as error:
+            raise ValueError(
+                f"cv must be a number of folds, a splitter, or pairs of rows, not {self._cv!r}"
+            ) from error
+        self._cv = pairs  # an iterator gives them once
+        found = []
+        for i, pair in enumerate(pairs):
+            if len(pair) != 2:
+                raise ValueError(f"fold {i} of cv must be a pair (training rows, held-out rows)")
+            for rows in pair:
+                fine = rows.ndim == 1 and rows.size > 0 and rows.dtype.kind in "iu"
+                if not fine or rows.min() < 0 or rows.max() >= n:
+                    raise ValueError(f"fold {i} of cv must have numbers of the {n} rows")
+            found.append((np.sort(pair[0]).astype(np.int32), np.sort(pair[1]).astype(np.int32)))
+        if not found:
+            raise ValueError("cv has no folds")
+        return found
