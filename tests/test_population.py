@@ -324,6 +324,25 @@ def test_members_stop_early_as_alone(quick_backend: Backend, compact: bool, aver
     assert all(m.status == "stopped" for n, m in zip(lengths, result, strict=True) if n < 9)
 
 
+def test_decay_dropout_and_stopping_are_as_alone_on_every_backend(
+    backend: Backend, float64: str
+) -> None:
+    result = assert_all_as_alone(
+        *problems.labels(),
+        hidden=(4,),
+        optimizer=["adam", Adam(0.8), Adam(beta2=0.9)],
+        weight_decay=[0.1, 0.0, 0.01],
+        dropout=[0.2, 0.4, 0.0],
+        validation=wrong_labels(),
+        epochs=4,
+        dtype=float64,
+        learning_rate=[0.3, 0.01, 0.1],
+        early_stopping=[EarlyStopping(patience=n) for n in (1, 2, 1)],
+        **on(backend),
+    )
+    assert result[0].status == "stopped"
+
+
 @pytest.mark.parametrize("cause", ["stopped", "diverged"])
 def test_a_schedule_remembers_when_others_leave(cause: str) -> None:
     patience = [3, 9, 9] if cause == "stopped" else [9, 9, 9]
