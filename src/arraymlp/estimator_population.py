@@ -63,7 +63,7 @@ def fit_together(
     own_rows = [None] * len(estimators) if rows is None else list(rows)
     failures: list[Exception | None] = [None] * len(estimators)
     prepared = _Prepared(X, y, sample_weight)
-    groups: dict[str, list[int]] = {}
+    groups: dict[tuple[str, int], list[int]] = {}
     fits: dict[int, _Fit] = {}
     for i, (estimator, some) in enumerate(zip(estimators, own_rows, strict=True)):
         try:
@@ -71,7 +71,8 @@ def fit_together(
                 estimator.fit(*prepared.raw(some))
             else:
                 fits[i] = prepared.fit_of(estimator, some)
-                groups.setdefault(str(fits[i].place), []).append(i)
+                key = str(fits[i].place), estimator._columns()
+                groups.setdefault(key, []).append(i)
         except Exception as error:
             failures[i] = error
     for numbers in groups.values():
@@ -87,7 +88,10 @@ def _alone(estimator: Multilayer) -> bool:
 
 
 def _trained(fits: Sequence[_Fit], memory: int | str | None) -> list[Exception | None]:
-    """Train what is prepared, on one device, and give each estimator what became of it."""
+    """Train what is prepared, and give each estimator what became of it.
+
+    All of it is on one device, and reports losses over equally many columns.
+    """
     solos, datas, place = [f.solo for f in fits], [f.data for f in fits], fits[0].place
     weighted = any(f.job.weighted for f in fits)
     columns = fits[0].estimator._columns()

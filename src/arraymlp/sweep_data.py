@@ -81,6 +81,10 @@ class SweepData:
         if key not in self._known:
             X, y, weight = self._given
             place = self._place
+            for (dtype, *_), known in self._known.items():
+                whole = y is not None and self._validation is None  # none of its rows held out
+                if whole and dtype == settings.dtype and not isinstance(known.X, Streamed):
+                    X = known.X  # checked, and brought to the device, once
             data = load_data(X, y, weight, settings, None, place)
             if self._cv is not None or self._fraction:
                 data = replace(data, X_val=None, y_val=None)
