@@ -171,8 +171,7 @@ def test_ctrl_c_gives_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row["failed"] for row in result.rank()] == [0, 0, 2, 2]
     assert [len(c) for c in result.curves()] == [2] * 4 + [0] * 4
     assert len(result.rows) == len(json.loads(result.to_json())["rows"]) == 8
-    with pytest.raises(ValueError, match="member 4 was not trained"):
-        _ = result.networks
+    assert [n is None for n in result.networks] == [False] * 4 + [True] * 4
     assert len(result.ensemble(4)) == 4
 
 
@@ -192,6 +191,17 @@ def test_what_ctrl_c_broke_off_goes_on_as_if_nothing_had_happened(
         np.testing.assert_allclose(run.history["loss"][-1], whole[k].history["loss"][-1], 1e-12)
         for ours, theirs in zip(run.network.layers, whole[k].network.layers, strict=True):
             np.testing.assert_allclose(ours.weights, theirs.weights, rtol=1e-12)
+
+
+@pytest.mark.parametrize("losses", [["auto", "squared_error"], ["squared_error", "auto"]])
+@pytest.mark.parametrize("given", [{"cv": 3}, {"order_seed": [0, 1, 2], "validation": 0.25}])
+def test_rows_are_those_of_each_loss(losses: list[str], given: dict[str, Any]) -> None:
+    given = {**given, "y": (Y > 0).astype(int), "score": "validation_loss"}
+    result = sweep(loss=losses, **given)
+    for member in result:
+        one = sweep(loss=member.swept["loss"], **given)
+        same = [m for m in one if m.fold == member.fold and m.swept.items() <= member.swept.items()]
+        assert [m.score for m in same] == [member.score]
 
 
 def test_a_second_ctrl_c_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import islice, product
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ SINGLE = ("metrics",)  # a list of them is one value: they change nothing of the
 
 def is_swept(name: str, value: Any) -> bool:
     """Whether a setting has several values: a list, range or array, or a distribution."""
-    several = isinstance(value, list | range | np.ndarray) or hasattr(value, "rvs")
+    several = isinstance(value, list | range) or hasattr(value, "rvs")
+    several = several or (isinstance(value, np.ndarray) and value.ndim > 0)
     return several and name not in SINGLE
 
 
@@ -74,8 +76,9 @@ def _draws(
     n: Any,
     seed: int,
 ) -> list[dict[str, Any]]:
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
         raise ValueError(f"n must be a whole number from 1, not {n!r}")
+    n = int(n)
     random = np.random.default_rng(seed)
     if drawn:
         found = []
@@ -114,7 +117,7 @@ def shown(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tuple):
-        return "-".join(str(shown(v)) for v in value)
+        return "-".join(str(shown(v)) for v in value) or "none"
     if isinstance(value, Loss) and value.parameters:
         return repr(value)
     return getattr(value, "name", None) or repr(value)

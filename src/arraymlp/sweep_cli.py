@@ -1,6 +1,7 @@
 """The command ``arraymlp sweep``: a sweep from the command line, to its table, report and files."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from arraymlp.page import require_writable
 from arraymlp.patience import EarlyStopping
 from arraymlp.persistence import write_whole
 from arraymlp.plots import empty_figure
+from arraymlp.settings import Settings
 from arraymlp.sweep_report import sweep_json, write_sweep_report
 from arraymlp.sweep_result import SweepResult
 from arraymlp.sweep_summary import call, count, lines, ranking
@@ -142,6 +144,12 @@ def _sweep(given: Mapping[str, Any]) -> int:
     data = f"{given['data']}: {table.describe()}" if table else "MNIST, 60000 training images"
     data += f"; ranked on {validation:.3g} of the rows, held out" if cv is None else f"; {cv} folds"
     about = {"data": data, "classes": table.names if table else None}
+    if table is not None and "batch_size" not in settings:
+        rows = len(table.y)
+        left = rows - (round(rows * (validation or 0)) if cv is None else ceil(rows / max(cv, 2)))
+        if 0 < left < Settings().batch_size:  # too few for a minibatch of the usual size
+            settings["batch_size"] = left
+            data += f"; minibatches of {left}"
     place = resolve(given["backend"], given["device"])
     print(f"backend: {place}\ndata: {data}", flush=True)
     result = sweep(
@@ -161,7 +169,6 @@ def _sweep(given: Mapping[str, Any]) -> int:
     notes = [*lines(result), *_tested(result, mnist)]
     if not result.swept:
         notes.append("nothing was swept: try --learning-rate 0.005,0.05,0.5 --seed 0:4")
-    _show(result, given["top"], notes)
     fixed = {name: value for name, value in settings.items() if name not in result.swept}
     if given["preset"] != "default":
         fixed = {"preset": given["preset"], **fixed}
@@ -170,7 +177,10 @@ def _sweep(given: Mapping[str, Any]) -> int:
     source = ""
     if any(m.counts for m in result.members):
         source = call(result, fixed, "X, y" if mnist is None else "")
-    _write(result, given["report"], given["json_file"], given["save"], about, notes, source)
+    try:
+        _show(result, given["top"], notes)
+    finally:  # even where nobody reads the table any more
+        _write(result, given["report"], given["json_file"], given["save"], about, notes, source)
     return INTERRUPTED if result.interrupted else 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp._checks import is_number
-from arraymlp.backend import Backend
+from arraymlp.backend import Backend, is_device_array
 from arraymlp.batching import folds, split
 from arraymlp.courses import Course
 from arraymlp.data import (
@@ -98,10 +98,10 @@ class SweepData:
         if self._cv is None and not self._own_orders:
             return [(None, None)]
         order: Any = settings.order_seed if settings.shuffle is True else settings.shuffle or None
-        key = order, settings.order_seed
+        data = self.data(settings)
+        n, classes = int(data.X.shape[0]), class_positions(data.y, self._place)
+        key = order, settings.order_seed, classes is not None  # of classes rows are dealt out alike
         if key not in self._made:
-            data = self.data(settings)
-            n, classes = int(data.X.shape[0]), class_positions(data.y, self._place)
             pairs: list[tuple[Any, Any]] = [(np.arange(n, dtype=np.int32), None)]
             if self._cv is not None:
                 pairs = self._folds(n, settings.order_seed, classes)
@@ -120,7 +120,7 @@ class SweepData:
             return list(folds(n, cv, order_seed, classes))
         if hasattr(cv, "split"):
             y = self._given[1]
-            labels = classes if classes is not None else np.zeros(n) if y is None else y
+            labels = classes if y is None else self._place.to_numpy(y) if is_device_array(y) else y
             cv = cv.split(np.zeros((n, 1)), labels)
         try:
             pairs = [tuple(np.asarray(rows) for rows in pair) for pair in cv]

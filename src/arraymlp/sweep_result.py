@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import isfinite, nan
+from numbers import Integral
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Self
@@ -171,9 +172,9 @@ class SweepResult:
         return f"<SweepResult{note} of {len(self)} networks over {swept}{best}>"
 
     @property
-    def networks(self) -> list[MultilayerPerceptron]:
-        """The networks, one for each member."""
-        return [member.network for member in self.members]
+    def networks(self) -> list[MultilayerPerceptron | None]:
+        """The networks, one for each member; None for those that Ctrl-C came before."""
+        return [None if m.outcome is None else m.outcome.network for m in self.members]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -249,6 +250,7 @@ class SweepResult:
         Raises:
             ValueError: of a sweep read from a file, it was not asked for before saving.
         """
+        k = range(len(self))[k]
         if k not in self._findings:
             self._findings[k] = diagnose(self.run(k))
         return self._findings[k]
@@ -272,7 +274,8 @@ class SweepResult:
             ValueError: there are not so many networks with a score.
         """
         known = self._ordered()
-        if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= len(known):
+        whole = isinstance(top, Integral) and not isinstance(top, bool)
+        if not whole or not 1 <= top <= len(known):
             raise ValueError(
                 f"top must be from 1 to {len(known)}, the networks with a score: {top}"
             )
