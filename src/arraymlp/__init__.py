@@ -19,7 +19,6 @@ from arraymlp.callbacks import CSVLog, StopAt, TensorBoardLog
 from arraymlp.datasets import load_mnist, published_curves, read_idx
 from arraymlp.diagnosis import diagnose
 from arraymlp.dropout import Dropout
-from arraymlp.ensemble import Ensemble
 from arraymlp.findings import Finding
 from arraymlp.history import History
 from arraymlp.initializers import Initializer, normal
@@ -40,16 +39,17 @@ from arraymlp.schedules import (
     StepDecay,
 )
 from arraymlp.settings import Settings
-from arraymlp.sweep_result import SweepResult
-from arraymlp.sweeping import sweep
 from arraymlp.training import train
 
 if TYPE_CHECKING:
+    from arraymlp.ensemble import Ensemble
     from arraymlp.ensemble_estimators import MLPEnsembleClassifier as MLPEnsembleClassifier
     from arraymlp.ensemble_estimators import MLPEnsembleRegressor as MLPEnsembleRegressor
     from arraymlp.estimators import MLPClassifier as MLPClassifier
     from arraymlp.estimators import MLPRegressor as MLPRegressor
     from arraymlp.search import MLPSearchCV as MLPSearchCV
+    from arraymlp.sweep_result import SweepResult
+    from arraymlp.sweeping import sweep
 
 __version__ = "0.1.0"
 
@@ -103,8 +103,10 @@ __all__ = [
     "train",
 ]
 
-# They import scikit-learn, and so only where they are asked for; nor would "import *" do without.
-_LAZY = (
+# Loaded where they are asked for: what `train` can do without.
+_LATER = ("Ensemble", "SweepResult", "sweep")
+# These import scikit-learn; "import *" does without.
+_SKLEARN = (
     "MLPClassifier",
     "MLPEnsembleClassifier",
     "MLPEnsembleRegressor",
@@ -114,7 +116,16 @@ _LAZY = (
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name in _LATER:
+        from arraymlp import ensemble, sweep_result, sweeping
+
+        found = {
+            "Ensemble": ensemble.Ensemble,
+            "SweepResult": sweep_result.SweepResult,
+            "sweep": sweeping.sweep,
+        }
+        return found[name]
+    if name not in _SKLEARN:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from arraymlp import estimators  # which says how to install scikit-learn
 
@@ -126,4 +137,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted([*globals(), *_LATER, *_SKLEARN])
