@@ -118,12 +118,6 @@ class DeepEnsemble(AtHome, ABC):
         if hasattr(self, "estimators_"):
             self._stack()
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.array_api_support = True
-        return tags
-
 
 class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
     """A deep ensemble of classifiers: the mean of several networks' probabilities.

@@ -51,6 +51,12 @@ class AtHome(BaseEstimator):
                 "them."
             )
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
+
 
 class Fitted(AtHome):
     """The fitted half of an estimator."""
@@ -213,12 +219,6 @@ class Fitted(AtHome):
         loaded = cls(**parameters)
         loaded.__dict__.update(fitted, network_=network, _run=None, _home=home)
         return loaded
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.array_api_support = True
-        return tags
 
 
 def _require_width(network: MultilayerPerceptron, fitted: dict[str, Any]) -> None:

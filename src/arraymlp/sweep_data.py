@@ -99,9 +99,10 @@ class SweepData:
             return [(None, None)]
         order: Any = settings.order_seed if settings.shuffle is True else settings.shuffle or None
         data = self.data(settings)
-        n, classes = int(data.X.shape[0]), class_positions(data.y, self._place)
-        key = order, settings.order_seed, classes is not None  # of classes rows are dealt out alike
+        # Of classes the rows are dealt out alike.
+        key = order, settings.order_seed, data.y.classes is not None
         if key not in self._made:
+            n, classes = int(data.X.shape[0]), class_positions(data.y, self._place)
             pairs: list[tuple[Any, Any]] = [(np.arange(n, dtype=np.int32), None)]
             if self._cv is not None:
                 pairs = self._folds(n, settings.order_seed, classes)
