@@ -1,104 +1,43 @@
-"""Time one training epoch of 784-100-100-10 against the bare matrix products it contains.
-
-Both run in this one process, in turn, so that a busy machine slows both; medians and their ratio
-are printed and, with --json, written with the machine's name. Each is timed with every number of
-BLAS threads and keeps its better one.
-"""
+"""Time arraymlp beside its peers on this machine's processor: ci/bench sets up and calls this."""
 
 import argparse
 import json
-import os
 import platform
-import statistics
-import subprocess
-import sys
+import time
 from collections.abc import Callable
-from itertools import repeat
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import array_api_compat
-import numpy as np
-import sklearn
-from bench_population import compare_populations, report_populations
-from bench_sklearn import compare, report
-from products import bare_epoch
-from threadpoolctl import threadpool_info, threadpool_limits
+import bench_inference
+import bench_population
+import bench_process
+import bench_sklearn
+import bench_train
+from bench_rounds import BARE, OURS, Plan, Result, cores
+from bench_tables import markdown, text
+from threadpoolctl import threadpool_info
 
-import arraymlp
-from arraymlp.batching import minibatches
-from arraymlp.interrupt import Interrupt
-from arraymlp.optimizers import optimizer
-from arraymlp.step import choose_step
-from arraymlp.training import run_epoch
-
-SIZES, BATCH, ROWS = (784, 100, 100, 10), 100, 60_000
-GOAL = 1.6
-IMPORT_GOAL = 1.5
-MEMORY_GOAL = 1.0
-
-
-def candidates() -> dict[str, Callable[[], None]]:
-    """Name -> a function that does one epoch, each on data of the same size."""
-    rng = np.random.default_rng(0)
-    X = rng.random((ROWS, SIZES[0]), dtype=np.float32)
-    y = rng.integers(0, SIZES[-1], ROWS, dtype=np.int32)
-    run = arraymlp.train(X, y, optimizer="sgd", epochs=0, backend="numpy")
-    step = choose_step(run.network, optimizer("sgd"), "mean")
-
-    def ours() -> None:
-        batches = minibatches(run.data.X, run.data.y.values, BATCH, None, False, run.backend)
-        run.met = 0.0, 0.0, 0.0
-        hyper = repeat({"learning_rate": 0.01})
-        steps, _, _ = run_epoch(step, run, batches, hyper, Interrupt())
-        assert steps == ROWS // BATCH
-        assert np.isfinite(run.met[0])
-
-    return {"bare products": bare_epoch(X, SIZES, BATCH), "arraymlp": ours}
-
-
-Times = dict[tuple[str, int], list[float]]  # (candidate, threads) -> seconds, round by round
-
-
-def measure(repeats: int, threads: list[int]) -> Times:
-    """Seconds of each candidate at each number of threads, all of them in turn in each round."""
-    work = candidates()
-    times: Times = {(name, t): [] for name in work for t in threads}
-    for round_ in range(repeats + 1):
-        for t in threads:
-            with threadpool_limits(t, user_api="blas"):
-                for name, epoch in work.items():
-                    started = perf_counter()
-                    epoch()
-                    if round_:  # the first round warms up
-                        times[name, t].append(perf_counter() - started)
-    return times
-
-
-def import_seconds(code: str, repeats: int = 7) -> float:
-    """Median seconds a fresh interpreter takes for the imports alone."""
-    clock = f"from time import perf_counter as c; t = c(); {code}; print(c() - t)"
-    found = [
-        float(subprocess.run([sys.executable, "-c", clock], capture_output=True, check=True).stdout)
-        for _ in range(repeats)
-    ]
-    return statistics.median(found)
-
-
-def lab_memory() -> float | None:
-    """Peak memory, in GB, of a process that runs the lab for an epoch a run and reports it."""
-    code = """
-import resource, sys, tempfile
-from pathlib import Path
-from arraymlp.lab import run_lab
-from arraymlp.report import write_report
-write_report(run_lab(backend="numpy", epochs=1), Path(tempfile.mkdtemp()))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(peak / (1e9 if sys.platform == "darwin" else 1e6))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return float(done.stdout) if done.returncode == 0 else None  # Windows has no such count
+CASES: dict[str, Callable[[Plan], list[Result]]] = {
+    "a": bench_train.case_a,
+    "b": bench_train.case_b,
+    "c": bench_train.case_c,
+    "d": bench_population.case_d,
+    "e": bench_population.case_e,
+    "f": bench_population.case_f,
+    "g": bench_train.case_g,
+    "h": bench_inference.case_h,
+    "fits": bench_sklearn.case_fits,
+}
+LIBRARIES = ("arraymlp", "numpy", "array-api-compat", "scipy", "scikit-learn", "torch", "jax")
+METHOD = """\
+float32 unless said, relu, softmax cross-entropy, mean reduction, data in memory. Candidates take
+turns in every round, each on 1 thread or on all, whichever short runs showed to be better; "own":
+it chooses them itself, as JAX does, whose threads are fixed once it has started. "/ bare" is the
+time over that of the bare matrix products, "/ ours" over arraymlp's: medians of the rounds' ratios.
+Times of scikit-learn, of both MLPClassifiers and of sweep have their set-up in them, spread over
+the epochs."""
 
 
 def machine() -> dict[str, Any]:
@@ -106,89 +45,72 @@ def machine() -> dict[str, Any]:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [
-            li.split(":")[1].strip() for li in info.read_text().splitlines() if "model name" in li
-        ]
-        cpu = names[0] if names else cpu
-    blas = [
+        lines = info.read_text().splitlines()
+        cpu = next((x.split(":")[1].strip() for x in lines if "model name" in x), cpu)
+    found: dict[str, Any] = {"cpu": cpu, "cores": cores(), "python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = None
+    blas = {
         f"{i['internal_api']} {i['version']}" for i in threadpool_info() if i["user_api"] == "blas"
-    ]
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "array_api_compat": array_api_compat.__version__,
-        "arraymlp": arraymlp.__version__,
-        "scikit-learn": sklearn.__version__,
-        "blas": ", ".join(blas),
     }
+    return found | {"blas": ", ".join(sorted(blas))}
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """A result with its medians and ratios."""
+    figures = {
+        name: {
+            "seconds": result.median(name),
+            "threads": result.threads[name],
+            "over_bare": result.ratio(name, BARE),
+            "over_ours": result.ratio(name, OURS),
+            "reached": result.reached(name),
+        }
+        for name in result.times
+    }
+    goals = {name: str(goal) for name, goal in result.goals.items()}
+    return {**asdict(result), "goals": goals, "figures": figures}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=25)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--fits", type=int, default=3, help="rounds against scikit-learn; 0: none")
-    parser.add_argument("--populations", type=int, default=5, help="rounds of these; 0: none")
+    parser = argparse.ArgumentParser(prog="ci/bench", description=__doc__)
+    names = [*CASES, "process"]
+    parser.add_argument("--only", help=f"cases, as in a,b; of {', '.join(names)}")
+    parser.add_argument("--seconds", type=float, default=60, help="that a case may take (60)")
+    parser.add_argument("--without-peers", action="store_true", help="no PyTorch and JAX")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, one round")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args()
-    threads = sorted({1, os.cpu_count() or 1})
-    times = measure(options.repeats, threads)
-    medians = {key: statistics.median(values) for key, values in times.items()}
+    chosen = names if options.only is None else options.only.split(",")
+    if unknown := [name for name in chosen if name not in names]:
+        parser.error(f"no case {', '.join(unknown)}; there are {', '.join(names)}")
+    plan = Plan(options.seconds, peers=not options.without_peers)
+    if options.quick:
+        plan = Plan(0, 1, 0.1, plan.peers)
+    started = time.perf_counter()
     where = machine()
-    print(", ".join(f"{k} {v}" for k, v in where.items()))
-    print(
-        f"\none epoch, {'-'.join(map(str, SIZES))}, batch {BATCH}, float32, unshuffled, plain SGD"
-    )
-    best = {}
-    for name in dict.fromkeys(name for name, _ in times):
-        row = {t: medians[name, t] for t in threads}
-        best[name] = min(row, key=row.__getitem__)
-        cells = "  ".join(
-            f"{seconds:.3f} s ({t} thread{'s' * (t > 1)})" for t, seconds in row.items()
-        )
-        print(f"  {name:15} {cells}")
-    pairs = zip(
-        times["arraymlp", best["arraymlp"]],
-        times["bare products", best["bare products"]],
-        strict=True,
-    )
-    ratios = sorted(ours / bare for ours, bare in pairs)
-    ratio = statistics.median(ratios)
-    print(
-        f"  each at its better number of threads, round by round: {ratio:.2f} times as long (middle"
-        f" half {ratios[len(ratios) // 4]:.2f} to {ratios[-1 - len(ratios) // 4]:.2f}; goal: at"
-        f" most {GOAL})"
-    )
-    base = import_seconds("import numpy, array_api_compat.numpy")
-    ours = import_seconds("import arraymlp")
-    print(
-        f"\nimport arraymlp {ours:.3f} s, numpy and array_api_compat.numpy {base:.3f} s: "
-        f"ratio {ours / base:.2f} (goal: at most {IMPORT_GOAL})"
-    )
-    memory = lab_memory()
-    if memory is not None:
-        print(f"peak memory of the lab: {memory:.2f} GB (goal: at most {MEMORY_GOAL})")
-    fits = compare(options.fits, threads) if options.fits else []
-    if fits:
-        report(fits)
-    populations = {}
-    if options.populations:
-        populations = compare_populations(options.populations, threads)
-        report_populations(populations)
+    print(", ".join(f"{k} {v or 'absent'}" for k, v in where.items()), METHOD, sep="\n\n")
+    figures = bench_process.figures() if "process" in chosen else []
+    for figure in figures:
+        print(f"\nprocess  {figure}", end="", flush=True)
+    results: list[Result] = []
+    for name in chosen:
+        if name in CASES:
+            results += (found := CASES[name](plan))
+            print("", *map(text, found), sep="\n\n", flush=True)
+    print("\n\nIn Markdown: seconds, and in brackets how many times ours that is\n")
+    print(markdown(results), *(f"- {figure}" for figure in figures), sep="\n")
+    print(f"\nmeasured in {time.perf_counter() - started:.0f} s")
     if options.json:
-        figures = {
+        everything = {
             "machine": where,
-            "repeats": options.repeats,
-            "lab_peak_gigabytes": memory,
-            "epoch_seconds": {f"{name}, {t} threads": s for (name, t), s in medians.items()},
-            "epoch_ratio": ratio,
-            "epoch_ratios": ratios,
-            "fits": fits,
-            "populations": populations,
-            "import_seconds": {"arraymlp": ours, "numpy and array_api_compat": base},
+            "results": [as_json(result) for result in results],
+            "process": [figure._asdict() for figure in figures],
         }
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        options.json.write_text(json.dumps(everything, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,256 +1,183 @@
-"""Populations against the bare products, against solo runs, and against peers that can do it."""
+"""Populations and searches: against bare products, networks one by one, and peers."""
 
-import statistics
 import warnings
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from time import perf_counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+from bench_peers import AbsentError, Epoch, Task, jax_scan, torch_func
+from bench_rounds import (
+    BARE,
+    OURS,
+    Candidate,
+    Goal,
+    Plan,
+    Result,
+    blas_threads,
+    cores,
+    measure,
+    timed,
+    torch_threads,
+)
+from bench_train import agreement, mnist, synthetic
 from products import folded_epoch
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neural_network import MLPClassifier as SklearnClassifier
-from threadpoolctl import threadpool_limits
 
 import arraymlp
-from arraymlp.backend import HostArray
 
-SIZES, BATCH, ROWS, RATE, EPOCHS = (784, 100, 100, 10), 100, 12_000, 0.01, 2
-Layers = list[tuple[HostArray, HostArray]]
-
-
-def alternated(work: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each, all of them in turn in each round; the first round warms up."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for round_ in range(repeats + 1):
-        for name, do in work.items():
-            started = perf_counter()
-            do()
-            if round_:
-                times[name].append(perf_counter() - started)
-    return times
+ROWS = {1: 12_000, 4: 12_000, 16: 12_000, 64: 3000}
+BATCH, EPOCHS = 100, 2
+PEERS: dict[str, tuple[Callable[[Task], Epoch], Any]] = {
+    "JAX vmap(scan)": (jax_scan, None),
+    "torch.func": (torch_func, torch_threads),
+}
 
 
-def limited(do: Callable[[], Any], threads: int) -> Callable[[], Any]:
-    """The same with so many BLAS threads."""
-
-    def run() -> Any:
-        with threadpool_limits(threads, user_api="blas"):
-            return do()
-
-    return run
+def case_d(plan: Plan) -> list[Result]:
+    """K of the lab's network at once."""
+    return [population(k, plan.share(len(ROWS))) for k in ROWS]
 
 
-def sixteen(k: int, repeats: int, threads: Sequence[int]) -> dict[str, Any]:
-    """K networks 784-100-100-10: seconds an epoch, and the loss that each arrives at."""
-    mnist = arraymlp.load_mnist()
-    X, y = mnist.X_train[:ROWS], mnist.y_train[:ROWS].astype(np.int32)
-    losses: dict[str, list[float]] = {}
-    drawn = arraymlp.train(X, y, seed=list(range(k)), epochs=0, backend="numpy").network
-    layers: Layers = [(layer.weights, layer.bias) for layer in drawn.layers]
+def population(k: int, plan: Plan) -> Result:
+    """K networks: an epoch of all of them."""
+    X, y = mnist()
+    n = plan.rows(ROWS[k], BATCH)
+    X, y = X[:n], y[:n]
+    seeds = list(range(k))
+    of = Task(X, y, arraymlp.train(X, y, seed=seeds, epochs=0, backend="numpy").network, BATCH)
+    losses: dict[str, Any] = {}
+    sizes = of.network.sizes
+    result = Result("d", f"{k} x {'-'.join(map(str, sizes))}, {n:,} rows: an epoch", n * k)
+    if k == 16:
+        result.goals[OURS] = Goal(BARE, 1.35)
 
-    def ours() -> None:
-        found = arraymlp.sweep(
-            X, y, seed=range(k), optimizer="sgd", learning_rate=RATE, epochs=EPOCHS,
-            shuffle=False, batch_size=BATCH, backend="numpy",
-        )  # fmt: skip
-        losses["arraymlp"] = [member.history["loss"][-1] for member in found]
+    def together() -> float:
+        seconds = timed(sweep)()
+        return seconds / EPOCHS
 
-    products = folded_epoch(X, SIZES, BATCH, k)
+    def sweep() -> None:
+        found = arraymlp.sweep(X, y, seed=seeds, epochs=EPOCHS, shuffle=False, **of.settings)
+        losses[OURS] = np.array([member.history["loss"][0] for member in found])
 
-    def bare() -> None:
-        for _ in range(EPOCHS):
-            products()
+    def run(name: str, epoch: Epoch, rows: int) -> float:
+        seconds, loss = epoch(rows, False)
+        if rows == n:
+            losses[name] = loss
+        return seconds
 
-    work = {f"bare products, {t} threads": limited(bare, t) for t in threads} | {"arraymlp": ours}
-    if find_spec("jax"):
-        jax_epochs = jax_population(X, y, layers)
-
-        def with_jax() -> None:
-            losses["jax vmap(scan)"] = jax_epochs()
-
-        work["jax vmap(scan)"] = with_jax
-    if find_spec("torch"):
-        for t in threads:
-            name = f"torch.func, {t} threads"
-            torch_epochs = torch_population(X, y, layers, t)
-
-            def with_torch(name: str = name, go: Callable[[], list[float]] = torch_epochs) -> None:
-                losses[name] = go()
-
-            work[name] = with_torch
-    times = alternated(work, repeats)
-    agree = {
-        name: float(np.max(np.abs(np.subtract(v, losses["arraymlp"]))))
-        for name, v in losses.items()
+    short = min(n, max(4, n // 10 // BATCH) * BATCH)
+    whole, few = (folded_epoch(X[:rows], sizes, BATCH, k) for rows in (n, short))
+    work: dict[str, Candidate | str] = {
+        BARE: Candidate(timed(whole), blas_threads, timed(few)),
+        OURS: Candidate(together, None),
     }
-    assert max(agree.values()) < 1e-4, f"the losses differ: {agree}"
-    return {name: [t / EPOCHS for t in values] for name, values in times.items()}
+    for name, (make, threads) in PEERS.items():
+        if not plan.peers:
+            work[name] = "left out"
+            continue
+        try:
+            epoch = make(of)
+            trial = partial(run, name, epoch, short) if threads else None
+            work[name] = Candidate(partial(run, name, epoch, n), threads, trial)
+        except AbsentError as error:
+            work[name] = str(error)
+    measure(result, work, plan)
+    result.notes += agreement(losses)
+    return result
 
 
-def jax_population(X: HostArray, y: HostArray, layers: Layers) -> Callable[[], list[float]]:
-    """The same training in JAX: vmap over members of a scan over minibatches, compiled."""
-    import jax
-    import jax.numpy as jnp
+def case_e(plan: Plan) -> list[Result]:
+    """Many small networks: together, one by one, and scikit-learn's."""
+    n, hidden, epochs, members = plan.rows(2000, 100), (16,), 10, 64
+    X, y = synthetic(n, 20, 3)
+    common: dict[str, Any] = {"hidden": hidden, "learning_rate": 0.05, "optimizer": "sgd"}
+    common |= {"epochs": epochs, "batch_size": 100, "backend": "numpy"}
 
-    xs = jnp.asarray(X.reshape(-1, BATCH, X.shape[1]))
-    ys = jnp.asarray(y.reshape(-1, BATCH))
-
-    def loss(params: Any, x: Any, t: Any) -> Any:
-        for i, (w, b) in enumerate(params):
-            x = x @ w + b
-            x = jnp.maximum(x, 0) if i < len(params) - 1 else x
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), t[:, None], axis=1))
-
-    def step(params: Any, batch: Any) -> Any:
-        value, grads = jax.value_and_grad(loss)(params, *batch)
-        return jax.tree.map(lambda p, g: p - RATE * g, params, grads), value
-
-    epoch = jax.jit(jax.vmap(lambda p: jax.lax.scan(step, p, (xs, ys))))
-    first = [(jnp.asarray(w), jnp.asarray(b)) for w, b in layers]
-
-    def go() -> list[float]:
-        params = first
-        for _ in range(EPOCHS):
-            params, values = epoch(params)
-        return [float(v) for v in values.mean(axis=1)]
-
-    return go
-
-
-def torch_population(
-    X: HostArray, y: HostArray, layers: Layers, threads: int
-) -> Callable[[], list[float]]:
-    """The same training in PyTorch: torch.func's vmap of grad_and_value, step by step."""
-    import torch
-    from torch.func import grad_and_value, vmap
-
-    x_all, y_all = torch.from_numpy(X), torch.from_numpy(y.astype(np.int64))
-
-    def loss(params: Any, x: Any, t: Any) -> Any:
-        for i in range(0, len(params), 2):
-            x = x @ params[i] + params[i + 1]
-            x = torch.relu(x) if i < len(params) - 2 else x
-        return torch.nn.functional.cross_entropy(x, t)
-
-    both = vmap(grad_and_value(loss), in_dims=(0, None, None))
-
-    def go() -> list[float]:
-        torch.set_num_threads(threads)
-        params = tuple(torch.from_numpy(a.copy()) for pair in layers for a in pair)
-        for _ in range(EPOCHS):
-            total = torch.zeros(len(layers[0][0]))
-            for start in range(0, len(X), BATCH):
-                grads, values = both(
-                    params, x_all[start : start + BATCH], y_all[start : start + BATCH]
-                )
-                with torch.no_grad():
-                    for p, g in zip(params, grads, strict=True):
-                        p.sub_(g, alpha=RATE)
-                    total += values
-        return [float(v) for v in total / (len(X) // BATCH)]
-
-    return go
-
-
-def tiny(repeats: int) -> dict[str, list[float]]:
-    """64 networks 20-16-3 on 2,000 rows, 10 epochs: together, one by one, and scikit-learn's."""
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(2000, 20)).astype(np.float32)
-    y = np.argmax(X @ rng.normal(size=(20, 3)), axis=1)
-    common: dict[str, Any] = {"hidden": (16,), "learning_rate": 0.05, "optimizer": "sgd"}
-    common |= {"epochs": 10, "batch_size": 100, "backend": "numpy"}
-
-    def scikit_learn() -> None:
+    def scikit_learn(members: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            for seed in range(64):
+            for seed in range(members):
                 SklearnClassifier(
-                    (16,), solver="sgd", momentum=0, learning_rate_init=0.05, batch_size=100,
-                    alpha=0, max_iter=10, tol=0, n_iter_no_change=10, random_state=seed,
+                    hidden, solver="sgd", momentum=0, learning_rate_init=0.05, batch_size=100,
+                    nesterovs_momentum=False, alpha=0, max_iter=epochs, tol=0,
+                    n_iter_no_change=epochs, random_state=seed,
                 ).fit(X, y)  # fmt: skip
 
-    def solo() -> None:
-        for seed in range(64):
+    def one_by_one(members: int) -> None:
+        for seed in range(members):
             arraymlp.train(X, y, seed=seed, **common)
 
+    def together() -> None:
+        arraymlp.sweep(X, y, seed=range(members), **common)
+
+    alone = f"{OURS}, one by one"
     work = {
-        "together": lambda: arraymlp.sweep(X, y, seed=range(64), **common),
-        "one by one": solo,
-        "scikit-learn": limited(scikit_learn, 1),
+        OURS: Candidate(timed(together), None),
+        alone: Candidate(timed(partial(one_by_one, members)), None, timed(partial(one_by_one, 2))),
+        "scikit-learn": Candidate(
+            timed(partial(scikit_learn, members)), blas_threads, timed(partial(scikit_learn, 4))
+        ),
     }
-    return alternated(work, repeats)
+    title = f"{members} x 20-16-3, {n:,} rows, {epochs} epochs: all of it"
+    result = Result("e", title, n * members * epochs)
+    result.goals = {alone: Goal(OURS, 10), "scikit-learn": Goal(OURS, 30)}
+    return [measure(result, work, plan.share(3))]
 
 
-def search(repeats: int, dtype: str) -> dict[str, Any]:
-    """24 settings x 5 folds on digits, 50 epochs each: seconds, and the best mean scores."""
+def case_f(plan: Plan) -> list[Result]:
+    """A search over settings and folds."""
+    return [search(dtype, plan.share(2)) for dtype in ("float32", "float64")]
+
+
+def search(dtype: str, plan: Plan) -> Result:
+    """24 settings x 5 folds on digits: MLPSearchCV against GridSearchCV on all cores."""
     X, y = load_digits(return_X_y=True)
     X = (X / 16).astype(dtype)
+    epochs = max(2, int(20 * plan.part))
     grid = {
         "alpha": [1e-5, 1e-4, 1e-3, 1e-2],
         "learning_rate_init": [3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
     }
-    same: dict[str, Any] = {"max_iter": 50, "tol": 0.0, "n_iter_no_change": 50, "random_state": 0}
+    same: dict[str, Any] = {"tol": 0.0, "n_iter_no_change": 50, "random_state": 0}
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     found: dict[str, Any] = {}
 
-    def peer() -> None:
-        model = GridSearchCV(SklearnClassifier(**same), grid, cv=folds, n_jobs=2, refit=False)
-        found["scikit-learn"] = model.fit(X, y)
+    def theirs(epochs: int) -> None:
+        model = SklearnClassifier(max_iter=epochs, **same)
+        grid_search = GridSearchCV(model, grid, cv=folds, n_jobs=cores(), refit=False)
+        with blas_threads(1):
+            found["scikit-learn"] = grid_search.fit(X, y)
 
-    def ours() -> None:
-        model = arraymlp.MLPSearchCV(arraymlp.MLPClassifier(**same), grid, cv=folds, refit=False)
-        found["arraymlp"] = model.fit(X, y)
+    def ours(epochs: int) -> None:
+        model = arraymlp.MLPClassifier(max_iter=epochs, **same)
+        found[OURS] = arraymlp.MLPSearchCV(model, grid, cv=folds, refit=False).fit(X, y)
 
     # 24 networks on each of 5 folds of 7 whole minibatches; the eighth, of 37 rows, is left out.
     products = folded_epoch(X[:1400], (64, 100, 10), 200, 24)
 
-    def bare() -> None:
-        for _ in range(5 * 50):
+    def bare(epochs: int) -> None:
+        for _ in range(5 * epochs):
             products()
 
-    work = {"bare products": limited(bare, 2), "arraymlp": ours, "scikit-learn": limited(peer, 1)}
+    work = {
+        name: Candidate(timed(partial(do, epochs)), threads, timed(partial(do, 1)))
+        for name, do, threads in (
+            (BARE, bare, blas_threads),
+            (OURS, ours, None),
+            ("scikit-learn", theirs, None),
+        )
+    }
+    title = f"24 settings x 5 folds on digits, {dtype}, {epochs} epochs: all of it"
+    result = Result("f", title, goals={"scikit-learn": Goal(OURS, 5)})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        times = alternated(work, repeats)
-    best = {name: float(model.best_score_) for name, model in found.items()}
+        measure(result, work, plan)
+    a, b = (float(found[name].best_score_) for name in (OURS, "scikit-learn"))
     i = found["scikit-learn"].best_index_
-    spread = float(found["scikit-learn"].cv_results_["std_test_score"][i]) / len(range(5)) ** 0.5
-    return {"seconds": times, "best": best, "standard_error": spread, "dtype": dtype}
-
-
-def compare_populations(repeats: int, threads: Sequence[int]) -> dict[str, Any]:
-    """All of it, as figures."""
-    return {
-        "784-100-100-10": {str(k): sixteen(k, repeats, threads) for k in (1, 4, 16)},
-        "64 x 20-16-3": tiny(repeats),
-        "search": [search(max(1, repeats // 3), dtype) for dtype in ("float64", "float32")],
-    }
-
-
-def report_populations(figures: dict[str, Any]) -> None:
-    """Print it."""
-    median = statistics.median
-    print("\npopulations of 784-100-100-10: milliseconds an epoch of 12,000 rows, each network's")
-    for k, measured in figures["784-100-100-10"].items():
-        each = {name: 1000 * median(values) / int(k) for name, values in measured.items()}
-        ratio = each["arraymlp"] / min(v for name, v in each.items() if name.startswith("bare"))
-        cells = ", ".join(f"{name} {v:.0f}" for name, v in each.items())
-        print(f"  K = {k}: {cells}; ours {ratio:.2f} times bare (goal for 16: at most 1.35)")
-    print("\n64 networks 20-16-3, 2,000 rows, 10 epochs")
-    each = {name: median(values) for name, values in figures["64 x 20-16-3"].items()}
-    for name, goal in (("one by one", 10), ("scikit-learn", 30)):
-        together, other = each["together"], each[name]
-        times = f"together {together:.2f} s, {name} {other:.2f} s"
-        print(f"  {times}: {other / together:.1f} times (goal: {goal})")
-    print("\n24 settings x 5 folds on digits, 50 epochs, against GridSearchCV(n_jobs=2)")
-    for found in figures["search"]:
-        ours, theirs = (median(found["seconds"][name]) for name in ("arraymlp", "scikit-learn"))
-        a, b = found["best"]["arraymlp"], found["best"]["scikit-learn"]
-        bare = median(found["seconds"]["bare products"])
-        times = f"{found['dtype']}: {ours:.1f} s and {theirs:.1f} s (bare products {bare:.1f} s)"
-        scores = f"{a:.4f} and {b:.4f} (standard error {found['standard_error']:.4f})"
-        print(f"  {times}: {theirs / ours:.1f} times (goal: 5); best mean score {scores}")
+    error = float(found["scikit-learn"].cv_results_["std_test_score"][i]) / 5**0.5
+    result.notes.append(f"best mean scores {a:.4f} and {b:.4f} (standard error {error:.4f})")
+    return result

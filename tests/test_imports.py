@@ -82,7 +82,11 @@ def importers_of(library: str) -> set[str]:
     return {
         source.relative_to(ROOT).as_posix()
         for source in SOURCES
-        if any(library in name.split(".") for name in imported_by(source))
+        if any(
+            library in name.split(".")
+            for name in imported_by(source)
+            if not name.startswith("arraymlp.")
+        )
     }
 
 

@@ -1,6 +1,7 @@
 """The step's own parts: nests of state, entries of hyper, and what a GPU would have to wait for."""
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 import arraymlp
 from arraymlp import Backend, losses
-from arraymlp.step import mapped
+from arraymlp.step import choose_step, shares_threads
+from arraymlp.update import mapped
 from test_training import train
 
 SOURCE = Path(arraymlp.__file__).parent
@@ -134,3 +136,13 @@ def test_float64_is_never_cut_short_in_silence() -> None:
     ):
         with pytest.raises(ValueError, match=r"jax.* has no float64"):
             move()
+
+
+def test_without_kernels_the_generic_step_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if src/arraymlp/kernels were not there.
+    monkeypatch.setitem(sys.modules, "arraymlp.kernels", None)
+    monkeypatch.delitem(sys.modules, "arraymlp.kernels.numpy", raising=False)
+    network = arraymlp.MultilayerPerceptron.create([4, 3])
+    assert not shares_threads(network, True)
+    assert choose_step(network, arraymlp.SGD(), "mean").__module__ == "arraymlp.step"
+    assert train().history["loss"] == train(fast=False).history["loss"]

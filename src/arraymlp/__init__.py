@@ -42,6 +42,7 @@ from arraymlp.settings import Settings
 from arraymlp.training import train
 
 if TYPE_CHECKING:
+    from arraymlp.backend_speed import BackendSpeed, backend_speeds
     from arraymlp.ensemble import Ensemble
     from arraymlp.ensemble_estimators import MLPEnsembleClassifier as MLPEnsembleClassifier
     from arraymlp.ensemble_estimators import MLPEnsembleRegressor as MLPEnsembleRegressor
@@ -60,6 +61,7 @@ __all__ = [
     "Adaptive",
     "Backend",
     "BackendFallbackWarning",
+    "BackendSpeed",
     "BackendStatus",
     "BackendUnavailableError",
     "CSVLog",
@@ -91,6 +93,7 @@ __all__ = [
     "SweepResult",
     "TensorBoardLog",
     "available_backends",
+    "backend_speeds",
     "diagnose",
     "load",
     "load_mnist",
@@ -104,7 +107,7 @@ __all__ = [
 ]
 
 # Loaded where they are asked for: what `train` can do without.
-_LATER = ("Ensemble", "SweepResult", "sweep")
+_LATER = ("BackendSpeed", "Ensemble", "SweepResult", "backend_speeds", "sweep")
 # These import scikit-learn; "import *" does without.
 _SKLEARN = (
     "MLPClassifier",
@@ -117,11 +120,13 @@ _SKLEARN = (
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
-        from arraymlp import ensemble, sweep_result, sweeping
+        from arraymlp import backend_speed, ensemble, sweep_result, sweeping
 
         found = {
+            "BackendSpeed": backend_speed.BackendSpeed,
             "Ensemble": ensemble.Ensemble,
             "SweepResult": sweep_result.SweepResult,
+            "backend_speeds": backend_speed.backend_speeds,
             "sweep": sweeping.sweep,
         }
         return found[name]

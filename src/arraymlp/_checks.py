@@ -76,6 +76,12 @@ def joined(given: Sequence[T]) -> T:
     return replace(first, **own)
 
 
+def in_words(error: BaseException) -> str:
+    """An exception as a reason in a table: its class and the first line of its message."""
+    first_line = (str(error).strip() or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first_line}"
+
+
 class Rule(NamedTuple):
     """What a number must be, in words, and whether one is."""
 

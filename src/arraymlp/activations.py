@@ -40,8 +40,15 @@ def _sigmoid(s: Array, xp: Any) -> Array:
 
 
 def _above_overflow(s: Array, xp: Any) -> Array:
-    # exp(-s) overflows below -log(max); a sigmoid bounded just above is off by less than 3/max.
-    return xp.maximum(s, 1 - log(xp.finfo(s.dtype).max))
+    return xp.maximum(s, least_exponent(s, xp))
+
+
+def least_exponent(s: Array, xp: Any) -> float:
+    """A number -b, for the dtype of s, above which e^-s stays finite.
+
+    A sigmoid whose s is bounded by it is off by less than 3/max.
+    """
+    return 1 - log(xp.finfo(s.dtype).max)
 
 
 def _sigmoid_derivative(s: Array, z: Array, xp: Any) -> Array:

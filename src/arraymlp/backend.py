@@ -20,7 +20,7 @@ import array_api_compat.numpy
 import numpy as np
 from array_api_compat import array_namespace
 
-from arraymlp._checks import outside, unknown
+from arraymlp._checks import in_words, outside, unknown
 
 __all__ = [
     "Array",
@@ -170,6 +170,15 @@ class Backend:
                 if "bytes_limit" in known:
                     return int(known["bytes_limit"] - known["bytes_in_use"])
         return None
+
+    def wait(self, result: Any = None) -> None:
+        """Wait until the device has done what it was given; with JAX, until the result is there."""
+        if self.name == "cupy":
+            import_module("cupy").cuda.get_current_stream().synchronize()
+        elif self.name == "torch" and self.device.type == "cuda":
+            import_module("torch").cuda.synchronize(self.device)
+        elif self.name == "jax" and result is not None:
+            import_module("jax").block_until_ready(result)
 
     def __reduce__(self) -> Any:
         return _restored, (self.name, self.device_name)
@@ -378,8 +387,7 @@ def _try(name: str, device: Any) -> Backend | str:
     except _NoSuchDeviceError:
         raise
     except Exception as error:  # a GPU stack fails in many classes; each is a reason, none a crash
-        first_line = (str(error).strip() or "no message").splitlines()[0]
-        return f"{type(error).__name__}: {first_line}"
+        return in_words(error)
 
 
 def _check(backend: Backend) -> None:

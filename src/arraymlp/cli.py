@@ -35,6 +35,7 @@ def _fail(message: str) -> int:
 
 
 def _app(typer: Any) -> Any:
+    from arraymlp.backends_cli import backends_command
     from arraymlp.sweep_cli import sweep_command
 
     app = typer.Typer(
@@ -85,12 +86,7 @@ def _app(typer: Any) -> Any:
         raise typer.Exit(_lab(backend, device, runs, epochs, seed, seeds, dtype, report))
 
     app.command("sweep")(sweep_command)
-
-    @app.command()  # type: ignore[untyped-decorator]
-    def backends() -> None:
-        """Show which backends work here, and why the others do not."""
-        _backends()
-
+    app.command("backends")(backends_command)
     return app
 
 
@@ -186,22 +182,6 @@ def _show(result: "LabResult") -> None:
         print(text)
     if result.interrupted:
         print("interrupted: the table holds what there is")
-
-
-def _backends() -> None:
-    from rich.table import Table
-
-    from arraymlp.backend import available_backends, resolve
-
-    table = Table()
-    for column in ("backend", "works here", "version", "device", "reason, and how to install"):
-        table.add_column(column)
-    for status in available_backends():
-        works = "yes" if status.available else "no"
-        why = "; ".join(part for part in (status.reason, status.install) if part)
-        table.add_row(status.name, works, status.version, status.device, why)
-    console().print(table)
-    print(f'"auto" means {resolve("auto")}')
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from arraymlp.losses import one_hot
 from arraymlp.metrics import Metric, Predictions
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.stream import Streamed
+from arraymlp.threads import in_threads
 
 
 class Evaluation(NamedTuple):
@@ -36,15 +37,18 @@ def evaluate(
     backend: Backend,
     metrics: Sequence[Metric] = (),
     window: int | None = None,
+    threads: int = 1,
 ) -> Evaluation:
     """Run all rows of X (N, n_in) through the network; those larger than memory by ``window`` rows.
 
-    Metrics need all logits at once: (..., N, n_outputs) numbers besides.
+    Metrics need all logits at once: (..., N, n_outputs) numbers besides. Rows in memory are shared
+    out among so many threads.
     """
     xp = backend.xp
-    sums: list[Array] = []
     logits: list[Array] = []
-    for rows, x in row_blocks(X, backend, window):
+
+    def figures(block: tuple[slice, Array]) -> list[Array]:
+        rows, x = block
         s = network.forward(x, xp)[-1].z
         target = y.values[rows, ...]
         value, _ = network.loss.value_and_delta(s, target, xp)
@@ -52,9 +56,14 @@ def evaluate(
         if network.loss.classifies != "no":
             wrong, counts = _decisions(network, s, target, backend)
             parts += [_sum(wrong, y.weight, rows, xp), *counts]
-        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
+        return [*parts, s] if metrics else parts
+
+    blocks = row_blocks(X, backend, window)
+    sums: list[Array] = []
+    for parts in in_threads(figures, blocks, 1 if isinstance(X, Streamed) else threads):
         if metrics:
-            logits.append(s)
+            logits.append(parts.pop())
+        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
     found: dict[str, Array] = {}
     if metrics:
         weight = y.weight.mT if y.weight is not None and y.weight.ndim == 2 else y.weight

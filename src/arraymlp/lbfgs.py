@@ -13,8 +13,8 @@ import numpy as np
 from arraymlp.backend import HostArray
 from arraymlp.batching import Minibatch
 from arraymlp.data import Data, row_blocks
+from arraymlp.gradient import backpropagation
 from arraymlp.network import MultilayerPerceptron
-from arraymlp.step import backpropagation
 from arraymlp.threads import blas_threads
 
 

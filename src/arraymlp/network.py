@@ -4,6 +4,7 @@ It computes outputs and gradients and knows nothing about training.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, NamedTuple, Self
@@ -30,6 +31,7 @@ from arraymlp.layer import Gradients, Layer, of_each_member
 from arraymlp.losses import Loss
 from arraymlp.losses import loss as find_loss
 from arraymlp.stream import is_sparse, stream
+from arraymlp.threads import blas_threads, in_threads
 
 
 class Pass(NamedTuple):
@@ -335,8 +337,9 @@ class MultilayerPerceptron:
         else:
             x = features(X, backend, self.dtype, n_features=self.sizes[0])
             inputs = (x[some, :] for some in blocks(x.shape[0], ROWS_AT_ONCE))
-        with backend.active():
-            parts = [output(self.forward(some, xp)[-1].z, xp) for some in inputs]
+        several = not is_sparse(X) and x.shape[0] > ROWS_AT_ONCE and backend.name == "numpy"
+        with backend.active(), blas_threads(backend.name, 0) if several else nullcontext(1) as t:
+            parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, t)
             axis = 0 if self.members is None else 1
             result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
         if not on_host:

@@ -27,9 +27,9 @@ from arraymlp.run import EpochEnd, Run, StepEnd
 from arraymlp.schedules import schedule
 from arraymlp.settings import Settings
 from arraymlp.start import start
-from arraymlp.step import initial_state, mapped
 from arraymlp.stopping import Stopper
 from arraymlp.training import not_finite_layers, train_epochs
+from arraymlp.update import initial_state, mapped
 
 FINISHED, STOPPED, DIVERGED, INTERRUPTED = "finished", "stopped", "diverged", "interrupted"
 LEAVE = 8  # members are taken out of the stack once a part of it, one in so many, is done

@@ -12,12 +12,14 @@ from arraymlp._checks import of_member
 from arraymlp.backend import Array, Backend
 from arraymlp.batching import Minibatch, sample_rows
 from arraymlp.data import Data, row_blocks, take_rows
+from arraymlp.gradient import backpropagation
 from arraymlp.layer import Layer
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper
-from arraymlp.step import Met, State, Step, backpropagation
+from arraymlp.step import Step
 from arraymlp.stream import Streamed
+from arraymlp.update import Met, State
 
 SAMPLE_ROWS = 1000
 EVERY_STEP_UNTIL = 32

@@ -10,9 +10,10 @@ from arraymlp.findings import Finding
 from arraymlp.history import History, Record
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.probes import Measurement
+from arraymlp.profile import Profile
 from arraymlp.schedules import Schedule
 from arraymlp.settings import Settings
-from arraymlp.step import State, mapped
+from arraymlp.update import State, mapped
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Run:
             does, with a record of its own, whose loss is the whole epoch's.
         met: of the minibatches done of an epoch, summed loss, weight (rows, where all alike) and
             penalty.
+        profile: where the time of the call of `train` went, where that was asked for.
     """
 
     network: MultilayerPerceptron
@@ -63,6 +65,7 @@ class Run:
     best_epoch: Any = None
     schedule: Schedule = field(default_factory=Schedule, repr=False)
     stopper: Any = field(default=None, repr=False)  # a Stopper
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         if self.learner is None:
@@ -81,6 +84,7 @@ class Run:
             self,
             data=None,  # type: ignore[arg-type]
             stopper=None,
+            profile=None,
             measurements=[],
             findings=[],
             comparable_from=0,

@@ -82,6 +82,7 @@ class Settings:
     dtype: Literal["float32", "float64"] = "float32"
     training_error: bool = False
     probes: bool = False
+    fast: bool = True
 
     def __post_init__(self) -> None:
         for name in ("hidden", "activation", "seed", "class_weight", "initializer"):
@@ -124,7 +125,7 @@ class Settings:
         for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise unknown(allowed, getattr(self, name), name)
-        for name in ("shuffle", "drop_last", "training_error", "probes"):
+        for name in ("shuffle", "drop_last", "training_error", "probes", "fast"):
             if name == "shuffle" and callable(self.shuffle):
                 continue
             if not isinstance(getattr(self, name), bool | np.bool):

@@ -23,8 +23,8 @@ from arraymlp.run import Run
 from arraymlp.schedules import schedule
 from arraymlp.settings import Settings
 from arraymlp.settings import preset as find_preset
-from arraymlp.step import initial_state, mapped
 from arraymlp.stopping import Stopper
+from arraymlp.update import initial_state, mapped
 
 
 def settings_for(given: dict[str, Any], preset: str, old: Any, before: Run | None) -> Settings:

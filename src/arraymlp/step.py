@@ -25,152 +25,90 @@ Each is a number, or (K, 1, 1): one value for each member of a population.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from importlib import import_module
+from types import ModuleType
+from typing import Any, TypeAlias
 
-from arraymlp.backend import Array
 from arraymlp.batching import Minibatch
-from arraymlp.dropout import masks_of
-from arraymlp.layer import Gradients
-from arraymlp.losses import smoothed
+from arraymlp.gradient import backpropagation
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer
+from arraymlp.profile import Profile, TimedNamespace
+from arraymlp.update import Met, State, penalty, updated
 
 SWITCHES = {"dropout", "label_smoothing", "gradient_clip", "l2", "alpha", "shrink", "follow"}
 
-
-class Met(NamedTuple):
-    """What a minibatch cost with the weights that it met, before the step changed them.
-
-    Attributes:
-        loss: summed over its samples, (...,).
-        penalty: alpha / 2 |W|^2, (...,); 0 without alpha.
-    """
-
-    loss: Array
-    penalty: Array | float = 0.0
-
-
-State: TypeAlias = list[tuple[Any, Any]]  # beside each layer: the state of its weights and its bias
 Step: TypeAlias = Callable[[MultilayerPerceptron, State, Minibatch, Hyper], tuple[State, Met]]
-Backpropagation: TypeAlias = Callable[
-    [MultilayerPerceptron, Minibatch, Hyper], tuple[Array, list[Gradients]]
-]
 
 
-def initial_state(network: MultilayerPerceptron, optimizer: Optimizer) -> State:
-    """The optimiser's state before the first step."""
-    xp = network.backend.xp
-    return [
-        (optimizer.initial_state(a.weights, xp), optimizer.initial_state(a.bias, xp))
-        for a in network.layers
-    ]
-
-
-def mapped(change: Callable[..., Array], *states: Any) -> Any:
-    """A nest of lists and tuples of arrays with every array changed alike; several in step."""
-    if isinstance(states[0], list | tuple):
-        parts = [mapped(change, *part) for part in zip(*states, strict=True)]
-        kind = type(states[0])
-        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
-    return None if states[0] is None else change(*states)
-
-
-def choose_step(network: MultilayerPerceptron, optimizer: Optimizer, reduction: str) -> Step:
-    """The step to train with: today always the generic one, the mathematics in plain sight.
+def choose_step(
+    network: MultilayerPerceptron,
+    optimizer: Optimizer,
+    reduction: str,
+    fast: bool = True,
+    threads: int = 1,
+    profile: Profile | None = None,
+) -> Step:
+    """The step to train with: the backend's own fast one where there is one, or the generic one.
 
     Args:
         network: what will be trained: its backend, sizes and members decide.
         optimizer: the update rule.
         reduction: "mean" divides the gradient by the minibatch's size (by the sum of its weights,
             where samples have some), "sum" does not.
+        fast: False for the generic step everywhere.
+        threads: of the host's processor that a fast step may use.
+        profile: counts the time of products and the rest.
     """
-    xp = network.backend.xp
-    backpropagate = backpropagation(network, reduction)
+    kernels = _kernels(network, fast)
+    step: Step
+    if kernels is None:
+        step = generic_step(network, optimizer, reduction, profile)
+    else:
+        step = kernels.fast_step(network, optimizer, reduction, threads, profile)
+    return step if profile is None else profile.stepping(step)
 
-    def generic_step(
+
+def shares_threads(network: MultilayerPerceptron, fast: bool) -> bool:
+    """Whether the step that `choose_step` gives shares its products out among threads itself."""
+    kernels = _kernels(network, fast)
+    return kernels is not None and bool(kernels.shares_threads())
+
+
+def _kernels(network: MultilayerPerceptron, fast: bool) -> ModuleType | None:
+    """The module with the fast step of the network's backend."""
+    if not fast or network.backend.name != "numpy":
+        return None
+    try:
+        return import_module("arraymlp.kernels.numpy")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("arraymlp.kernels"):
+            raise
+    return None
+
+
+def generic_step(
+    network: MultilayerPerceptron,
+    optimizer: Optimizer,
+    reduction: str,
+    profile: Profile | None = None,
+) -> Step:
+    """The step for every backend: the mathematics in plain sight. Arguments as of `choose_step`."""
+    xp: Any = network.backend.xp
+    if profile is not None:
+        xp = TimedNamespace(profile, xp)
+    backpropagate = backpropagation(network, reduction, xp)
+
+    def step(
         network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
     ) -> tuple[State, Met]:
         """One minibatch: forward, loss, backward, update."""
         loss, gradients = backpropagate(network, batch, hyper)
-        met = Met(loss)
-        if "gradient_clip" in hyper:
-            gradients = _clipped(gradients, hyper["gradient_clip"], xp)
-        if "alpha" in hyper:
-            met = Met(loss, _penalty(network, hyper["alpha"], xp))
-            pull = hyper["alpha"] / _divisor(batch, reduction)
-        new_state = []
-        for layer, (dw, db), (of_w, of_b) in zip(network.layers, gradients, state, strict=True):
-            if "l2" in hyper:
-                dw += hyper["l2"] * layer.weights
-            if "alpha" in hyper:
-                dw += pull * layer.weights
-            if "shrink" in hyper:
-                layer.weights *= hyper["shrink"]
-            layer.weights, of_w = optimizer.update(layer.weights, dw, of_w, hyper, xp)
-            layer.bias, of_b = optimizer.update(layer.bias, db, of_b, hyper, xp)
-            new_state.append((of_w, of_b))
-        return new_state, met
+        met = Met(loss, penalty(network, hyper, xp))
+        update = optimizer.update
+        return updated(network, state, gradients, batch, hyper, update, reduction, xp), met
 
-    return generic_step
-
-
-def _penalty(network: MultilayerPerceptron, alpha: Any, xp: Any) -> Array:
-    """The penalty alpha / 2 |W|^2 (...,), over the weights of all layers."""
-    flat = [xp.reshape(a.weights, (*a.weights.shape[:-2], -1)) for a in network.layers]
-    squares = sum(xp.vecdot(w, w) for w in flat)
-    return squares * ((alpha if isinstance(alpha, float) else alpha[..., 0, 0]) / 2)
-
-
-def _divisor(batch: Minibatch, reduction: str) -> Any:
-    """What a minibatch's sums are divided by: a number, or (..., 1, 1)."""
-    if reduction == "sum":
-        return 1
-    return batch.rows if batch.weight is None else batch.divisor[..., None, None]
-
-
-def backpropagation(network: MultilayerPerceptron, reduction: str) -> Backpropagation:
-    """The first half of a step: the summed loss (...,) of a minibatch, and the gradients."""
-    xp, device = network.backend.xp, network.backend.device
-    dtype = network.layers[0].weights.dtype
-    mask = masks_of(dtype, xp, device)
-
-    def backpropagate(
-        network: MultilayerPerceptron, batch: Minibatch, hyper: Hyper
-    ) -> tuple[Array, list[Gradients]]:
-        x, y, weight = batch
-        masks = None
-        if "dropout" in hyper:
-            masks = [
-                None if drop is None else mask(drop, batch.rows, layer.n_in)
-                for layer, drop in zip(network.layers, hyper["dropout"], strict=True)
-            ]
-        passes = network.forward(x, xp, masks)
-        if "label_smoothing" in hyper:
-            n = network.layers[-1].n_out
-            y = smoothed(y, n, hyper["label_smoothing"], network.loss, xp, dtype)
-        value, delta = network.loss.value_and_delta(passes[-1].z, y, xp)
-        if weight is not None:
-            value = value * weight
-            delta *= weight[..., None]
-        if reduction == "mean" and weight is None:
-            delta *= 1 / batch.rows
-        elif reduction == "mean":
-            delta /= _divisor(batch, reduction)
-        return xp.sum(value, axis=-1), network.backward(passes, delta, xp)
-
-    return backpropagate
-
-
-def _clipped(gradients: list[Gradients], most: Any, xp: Any) -> list[Gradients]:
-    """The gradients, each member's scaled down together where their norm is above ``most``."""
-    parts = [xp.reshape(a, (*a.shape[:-2], 1, -1)) for both in gradients for a in both]
-    flat = xp.concat(parts, axis=-1)  # (..., 1, n_parameters)
-    tiny = float(xp.finfo(flat.dtype).smallest_normal)
-    largest = xp.maximum(xp.max(xp.abs(flat), axis=-1, keepdims=True), tiny)
-    # The norm over the largest entry: the square of a huge one would overflow.
-    norm = xp.sqrt(xp.sum((flat / largest) ** 2, axis=-1, keepdims=True))
-    scale = xp.minimum(most / largest / norm, 1.0)
-    return [Gradients(dw * scale, db * scale) for dw, db in gradients]
+    return step
 
 
 def averaging(step: Step, average: MultilayerPerceptron) -> Step:

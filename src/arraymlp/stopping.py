@@ -10,7 +10,7 @@ from arraymlp.backend import Array, Backend, HostArray
 from arraymlp.history import Record
 from arraymlp.patience import EarlyStopping, Patience
 from arraymlp.run import Run
-from arraymlp.step import mapped
+from arraymlp.update import mapped
 
 
 class Stopper:

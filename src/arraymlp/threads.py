@@ -1,14 +1,19 @@
-"""How many threads a matrix product deserves: for small ones, one."""
+"""Threads on the host: how many a matrix product deserves, and work shared out among several."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-# Multiply-adds of a step's largest product below which one thread serves best. At the lab's size
-# (8 million) a second gains about a fifth, and on a busy machine it loses several times over.
+# Multiply-adds of a step's largest product below which one thread of BLAS serves best. At the lab's
+# size (8 million) a second gains about a fifth, and on a busy machine it loses several times over.
 SMALL_PRODUCT = 32_000_000
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _lock = threading.Lock()
 _users = 0
@@ -23,29 +28,55 @@ def _loaded() -> Any:
     return ThreadpoolController()
 
 
+def thread_pools() -> list[dict[str, Any]]:
+    """What is known of this process's BLAS libraries: file, version, number of threads."""
+    return [pool for pool in _loaded().info() if pool["user_api"] == "blas"]
+
+
 @contextmanager
-def blas_threads(backend_name: str, largest_product: int) -> Iterator[None]:
+def blas_threads(backend_name: str, largest_product: int, itself: bool = False) -> Iterator[int]:
     """Context in which NumPy's BLAS uses one thread, where products are small; else nothing.
 
-    A fixed number of threads also makes a run's bits the same on any number of cores. The limit is
-    the process's: of trainings in several threads the last one to end lifts it.
+    It gives the number of threads that BLAS had: so many may be used by whoever shares out the work
+    by itself. A fixed number of threads also makes a run's bits the same on any number of cores.
+    The limit is the process's: of trainings in several threads the last one to end lifts it.
 
     Args:
         backend_name: only "numpy" is meant; the others have threads of their own.
         largest_product: multiply-adds of the largest matrix product of a step.
+        itself: the work is shared out by whoever asks; then BLAS itself gets one thread always.
     """
     global _users, _limit
-    if backend_name != "numpy" or largest_product > SMALL_PRODUCT:
-        yield
+    if backend_name != "numpy":
+        yield 1
+        return
+    threads = max((pool["num_threads"] for pool in thread_pools()), default=1)
+    if largest_product > SMALL_PRODUCT and not itself:
+        yield threads
         return
     with _lock:
         if _users == 0:
             _limit = _loaded().limit(limits=1, user_api="blas")
         _users += 1
     try:
-        yield
+        yield threads
     finally:
         with _lock:
             _users -= 1
             if _users == 0:
                 _limit.restore_original_limits()
+
+
+def in_threads(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
+) -> list[_Result]:
+    """The results of work on each item, in order, by so many threads.
+
+    NumPy's functions release Python's lock, and so threads do. Each sees the caller's context, such
+    as `numpy.errstate`; with one thread it is the caller's own.
+    """
+    if threads == 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads, "arraymlp") as pool:
+        waiting = [pool.submit(copy_context().run, work, item) for item in items]
+        return [future.result() for future in waiting]

@@ -28,12 +28,13 @@ from arraymlp.optimizers import Hyper, Optimizer, Values
 from arraymlp.optimizers import optimizer as find_optimizer
 from arraymlp.patience import EarlyStopping
 from arraymlp.probes import Probes, shut_units
+from arraymlp.profile import Profile
 from arraymlp.progress import Progress, progress_for
 from arraymlp.run import Callback, EpochEnd, NonFiniteLossError, Run, StepEnd
 from arraymlp.schedules import Schedule
 from arraymlp.settings import ClassWeight, Settings
 from arraymlp.start import data_for, settings_for, start, stopper_for, take_up
-from arraymlp.step import Step, averaging, choose_step
+from arraymlp.step import Step, averaging, choose_step, shares_threads
 from arraymlp.threads import blas_threads
 
 
@@ -71,12 +72,14 @@ def train(
     dtype: Literal["float32", "float64"] | None = None,
     training_error: bool | None = None,
     probes: bool | None = None,
+    fast: bool | None = None,
     preset: str = "default",
     network: MultilayerPerceptron | Run | None = None,
     backend: str | Backend = "auto",
     device: Any = None,
     callbacks: Iterable[Callback] = (),
     progress: bool | Progress | None = None,
+    profile: bool = False,
 ) -> Run:
     """Train a multilayer perceptron; with no data, on the bundled MNIST digits.
 
@@ -154,6 +157,8 @@ def train(
         dtype: "float32"; X is converted to it.
         training_error: False; True evaluates all training rows after each epoch.
         probes: False; True measures the insides of the layers for the diagnosis.
+        fast: True trains by the backend's own fast step where there is one (today: NumPy), whose
+            results are the generic step's to rounding; False by the generic one.
         preset: "default", or "lab" for the settings of the published lab.
         network: a network to go on training (it is copied, the optimiser starts afresh), or a
             `Run` to go on with exactly where it stopped, with its settings, and on its data
@@ -165,6 +170,8 @@ def train(
             ``on_step`` by that with a `StepEnd` after each step; the answer True stops. See
             `arraymlp.callbacks`.
         progress: True shows a progress bar, or a line an epoch where the output is no terminal.
+        profile: True measures where the time goes (products, elementwise, gather, evaluation,
+            host); ``print(run.profile)`` shows it. See `arraymlp.profile`.
 
     Returns:
         A `Run`: network, history, and what else there is to know.
@@ -189,6 +196,8 @@ def train(
         earlier, epochs = len(run.history), settings.epochs
         shown = progress if isinstance(progress, Progress) else progress_for(progress, epochs)
         with interruptible() as interrupt, shown:
+            if profile:
+                run.profile = Profile(place)
             failed = train_epochs(run, called, interrupt, shown)
             where = not_finite_layers(run.learner) if failed else []
         _end(run, earlier, interrupt.requested, failed > 0)
@@ -238,13 +247,6 @@ def train_epochs(
     whole = run.steps_done - run.position  # steps of whole epochs
     total = whole + settings.epochs * per_epoch
     stopper = run.stopper = stopper_for(run)
-    step = choose_step(run.learner, find_optimizer(settings.optimizer), settings.reduction)
-    if run.learner is not run.network:
-        step = averaging(step, run.network)
-    probes = None
-    if settings.probes:
-        probes = Probes(data, place, run.steps_done, whole, first, settings.epochs, per_epoch)
-        step = probes.wrap(step, run.learner, settings.reduction)
     on_steps = [getattr(callback, "on_step", None) for callback in callbacks]
     watching = [on_step for on_step in on_steps if callable(on_step)]
     if place.name == "numpy":
@@ -252,7 +254,14 @@ def train_epochs(
     callbacks = [*([] if shown is None else [shown.update]), *callbacks]
     largest = size * max(layer.n_in * layer.n_out for layer in run.network.layers)
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
-    with blas_threads(place.name, largest), np.errstate(all="ignore"):
+    profile = run.profile
+    shares = shares_threads(run.learner, settings.fast)
+    with (
+        blas_threads(place.name, largest, shares) as threads,
+        np.errstate(all="ignore"),
+    ):
+        step, probes = _step(run, threads, per_epoch)
+        recorded = _record if profile is None else profile.timed("evaluation", _record)
         for epoch in range(first, first + settings.epochs):
             if stopper is not None and stopper.stopped.all():  # in the step that Ctrl-C ended
                 break
@@ -261,15 +270,19 @@ def train_epochs(
             rate = rates(settings, run.schedule, run.steps_done, left, total)
             hyper = epoch_hyper(settings, run.learner, rate, run.updates, epoch, run.position)
             batches = epoch_batches(data, settings, place, epoch, run.position)
+            told = 0.0 if profile is None else profile.total
             with closing(batches):
-                steps, rows, stopped = run_epoch(step, run, batches, hyper, interrupt, watching)
+                taken = batches if profile is None else profile.gathered(batches)
+                steps, rows, stopped = run_epoch(step, run, taken, hyper, interrupt, watching)
             run.interrupted = interrupt.requested
             if steps == 0:
                 break
             run.position = (run.position + steps) % per_epoch
             run.updates = run.updates + steps
-            record = _record(run, epoch, steps, rate[steps - 1], probes)
+            record = recorded(run, epoch, steps, rate[steps - 1], probes, threads)
             record["seconds"] = perf_counter() - started
+            if profile is not None:
+                profile.ended(record["seconds"], told)
             record["samples_per_s"] = rows / record["seconds"]
             run.history.records.append(record)
             if run.position == 0:
@@ -284,6 +297,22 @@ def train_epochs(
             if stopped or interrupt.requested or any(_is_true(answer) for answer in answers):
                 break
     return 0
+
+
+def _step(run: Run, threads: int, per_epoch: int) -> tuple[Step, Probes | None]:
+    """The step to train with, averaging and probed where that is asked for, and its probes."""
+    settings = run.settings
+    rule = find_optimizer(settings.optimizer)
+    reduction, profile = settings.reduction, run.profile
+    step = choose_step(run.learner, rule, reduction, settings.fast, threads, profile)
+    if run.learner is not run.network:
+        step = averaging(step, run.network)
+    if not settings.probes:
+        return step, None
+    whole = run.steps_done - run.position
+    epochs = (run.next_epoch, settings.epochs, per_epoch)
+    probes = Probes(run.data, run.backend, run.steps_done, whole, *epochs)
+    return probes.wrap(step, run.learner, reduction), probes
 
 
 def _end(run: Run, earlier: int, interrupted: bool, failed: bool) -> None:
@@ -306,13 +335,15 @@ def _end(run: Run, earlier: int, interrupted: bool, failed: bool) -> None:
             run.shut_units = shut_units(run.network, run.data.X, run.backend, run.settings.window)
 
 
-def _record(run: Run, epoch: int, steps: int, rate: HostArray, probes: Probes | None) -> Record:
+def _record(
+    run: Run, epoch: int, steps: int, rate: HostArray, probes: Probes | None, threads: int
+) -> Record:
     """The epoch's record, and with it the epoch's one transfer from the device."""
     loss, weight, penalty = run.met
     met = {"loss": loss / weight}
     if np.any(each(run.settings.alpha)):
         met["penalty"] = penalty / weight
-    figures = _read({**met, **_evaluations(run)}, run, probes)
+    figures = _read({**met, **_evaluations(run, threads)}, run, probes)
     return {
         "epoch": epoch,
         "step": run.steps_done + steps,
@@ -357,7 +388,7 @@ def run_epoch(
         weight = weight + batch.total
         penalty = penalty + met.penalty
         steps += 1
-        rows += int(np.max(batch.samples))
+        rows += batch.rows if batch.own_samples is None else int(batch.own_samples.max())
         if watching:
             event = StepEnd(
                 run.steps_done + steps,
@@ -373,26 +404,26 @@ def run_epoch(
     return steps, rows, stopped or interrupt.requested
 
 
-def _evaluations(run: Run) -> dict[str, Array]:
+def _evaluations(run: Run, threads: int) -> dict[str, Array]:
     """The figures asked for at an epoch's end, on the device."""
     data, settings, place = run.data, run.settings, run.backend
     if data.courses is None:
-        return _evaluated(run.network, data, settings, place)
+        return _evaluated(run.network, data, settings, place, threads)
     if not data.part_names(settings):
         return {}
     found = [
-        _evaluated(run.network.between(start, stop), own, settings, place)
+        _evaluated(run.network.between(start, stop), own, settings, place, threads)
         for start, stop, own in data.by_course(settings, place)
     ]
     return {name: place.xp.concat([part[name] for part in found]) for name in found[0]}
 
 
 def _evaluated(
-    network: MultilayerPerceptron, data: Data, settings: Settings, place: Backend
+    network: MultilayerPerceptron, data: Data, settings: Settings, place: Backend, threads: int
 ) -> dict[str, Array]:
     figures: dict[str, Array | None] = {}
     for part, X, y in data.parts(settings):
-        found = evaluate(network, X, y, place, settings.metrics, settings.window)
+        found = evaluate(network, X, y, place, settings.metrics, settings.window, threads)
         figures[f"{part}_loss"], figures[f"{part}_error"] = found.loss, found.error
         figures |= {f"{part}_{name}": value for name, value in found.metrics.items()}
         if part == "validation" and settings.probes:

@@ -1,0 +1,227 @@
+"""Rounds: what is compared does its work in turn, each on its better number of threads.
+
+All candidates run in one process, one after another in every round, so that a busy machine slows
+all of them. What is compared are medians, and ratios within a round.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from threadpoolctl import threadpool_limits
+
+BARE, OURS, GENERIC = "bare products", "arraymlp", "arraymlp, fast=False"
+# The thread pools of OpenBLAS, PyTorch and JAX go on spinning for a while after their last task.
+PAUSE = 0.2
+MOST_ROUNDS = 25
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+@contextmanager
+def blas_threads(n: int) -> Iterator[None]:
+    """Context in which the BLAS of NumPy and SciPy uses n threads."""
+    with threadpool_limits(n, user_api="blas"):
+        yield
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Context in which PyTorch uses n threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how thoroughly to measure.
+
+    Attributes:
+        seconds: that a case may take.
+        rounds: that there are at least.
+        part: of a case's rows that are used.
+        peers: whether PyTorch and JAX take part.
+    """
+
+    seconds: float = 60.0
+    rounds: int = 3
+    part: float = 1.0
+    peers: bool = True
+
+    def share(self, cases: float) -> "Plan":
+        """The plan for one of so many parts of a case."""
+        return Plan(self.seconds / cases, self.rounds, self.part, self.peers)
+
+    def rows(self, n: int, batch: int) -> int:
+        """How many of n rows to use, in whole minibatches."""
+        return max(1, int(n * self.part) // batch) * batch
+
+
+class Candidate(NamedTuple):
+    """One way of doing the work.
+
+    Attributes:
+        run: does it once and says how many seconds that took.
+        threads: sets the number of threads it may use; None where that cannot be set, or is its own
+            to choose.
+        trial: a shorter ``run`` by which the number of threads is chosen; None for ``run``.
+    """
+
+    run: Callable[[], float]
+    threads: Callable[[int], AbstractContextManager[object]] | None = blas_threads
+    trial: Callable[[], float] | None = None
+
+
+class Goal(NamedTuple):
+    """At most ``bound`` times the time of the bare products, or at least that of ours.
+
+    Attributes:
+        of: BARE or OURS.
+        bound: the ratio.
+    """
+
+    of: str
+    bound: float
+
+    def __str__(self) -> str:
+        if self.of == BARE:
+            return f"at most {self.bound:g} times bare"
+        return "slower than ours" if self.bound == 1 else f"at least {self.bound:g} times ours"
+
+    def reached(self, ratio: float) -> bool:
+        return ratio <= self.bound if self.of == BARE else ratio >= self.bound
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """The same work, which then says how many seconds it took."""
+
+    def run() -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return run
+
+
+@dataclass
+class Result:
+    """What a case came to.
+
+    Attributes:
+        case: its letter or name.
+        title: what was done, and what the seconds are of.
+        rows: that these seconds go through, those of all networks together; 0 where that says
+            nothing.
+        times: seconds of each candidate, round by round, on the threads it is best with.
+        threads: how many these are; None where they are the candidate's own choice.
+        trials: the short runs that decided it: candidate -> threads -> median seconds.
+        goals: what a candidate's time should be; that of a peer says how much faster ours is to be.
+        names: of the candidates, also of those that could not take part.
+        absent: these -> why.
+        notes: remarks on the figures.
+    """
+
+    case: str
+    title: str
+    rows: int = 0
+    times: dict[str, list[float]] = field(default_factory=dict)
+    threads: dict[str, int | None] = field(default_factory=dict)
+    trials: dict[str, dict[int, float]] = field(default_factory=dict)
+    goals: dict[str, Goal] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    absent: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rounds(self) -> int:
+        """How many there were."""
+        return len(next(iter(self.times.values())))
+
+    def median(self, name: str) -> float:
+        """A candidate's seconds."""
+        return statistics.median(self.times[name])
+
+    def ratio(self, name: str, of: str) -> float | None:
+        """Median of the ratios of two candidates' times in each round; None without the second."""
+        if of not in self.times:
+            return None
+        pairs = zip(self.times[name], self.times[of], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+    def reached(self, name: str) -> bool | None:
+        """Whether a candidate's goal is; None where it has none."""
+        goal = self.goals.get(name)
+        ratio = None if goal is None or name not in self.times else self.ratio(name, goal.of)
+        return None if goal is None or ratio is None else goal.reached(ratio)
+
+
+def measure(result: Result, candidates: Mapping[str, Candidate | str], plan: Plan) -> Result:
+    """Time the candidates, and write it into the result; a string is why one is absent.
+
+    Short runs on one thread and on as many as there are cores decide which serve a candidate
+    better, where the result does not say it already. Then there are rounds of all candidates until
+    the plan's time is over.
+    """
+    started = time.perf_counter()
+    result.names = tuple(candidates)
+    result.absent = {name: why for name, why in candidates.items() if isinstance(why, str)}
+    present = {name: found for name, found in candidates.items() if not isinstance(found, str)}
+    if result.threads:
+        for name, candidate in present.items():  # to warm up
+            _once(candidate, candidate.trial or candidate.run, result.threads[name])
+    else:
+        result.trials = _trials(present)
+        for name, seconds in result.trials.items():
+            result.threads[name] = min(seconds, key=seconds.__getitem__) if seconds else None
+    result.times = {name: [] for name in present}
+    begun = time.perf_counter()
+    for done in range(MOST_ROUNDS):
+        each = (time.perf_counter() - begun) / max(1, done)
+        if done >= plan.rounds and time.perf_counter() + each > started + plan.seconds:
+            break
+        for name, candidate in present.items():
+            result.times[name].append(_once(candidate, candidate.run, result.threads[name]))
+    return result
+
+
+def _trials(candidates: Mapping[str, Candidate]) -> dict[str, dict[int, float]]:
+    """Median seconds of three short runs of each candidate on each number of threads it may have.
+
+    A first run warms up: it compiles, and has memory ready. Without a choice there is that alone.
+    """
+    found: dict[str, dict[int, list[float]]] = {name: {} for name in candidates}
+    for round_ in range(4):
+        for name, candidate in candidates.items():
+            if candidate.threads is None:
+                if round_ == 0:
+                    _once(candidate, candidate.trial or candidate.run, None)
+                continue
+            for n in sorted({1, cores()}):
+                seconds = _once(candidate, candidate.trial or candidate.run, n)
+                if round_:
+                    found[name].setdefault(n, []).append(seconds)
+    return {
+        name: {n: statistics.median(seconds) for n, seconds in tried.items()}
+        for name, tried in found.items()
+    }
+
+
+def _once(candidate: Candidate, run: Callable[[], float], n: int | None) -> float:
+    """Seconds of one run on n threads, when those of the run before have come to rest."""
+    time.sleep(PAUSE)
+    with nullcontext() if n is None or candidate.threads is None else candidate.threads(n):
+        return run()
