@@ -15,8 +15,8 @@ from typing import NamedTuple
 from threadpoolctl import threadpool_limits
 
 BARE, OURS, GENERIC = "bare products", "arraymlp", "arraymlp, fast=False"
-# The thread pools of OpenBLAS, PyTorch and JAX go on spinning for a while after their last task.
-PAUSE = 0.2
+# OpenBLAS's threads go on spinning for 0.1 s after their last product, PyTorch's for 0.01 s.
+PAUSE = 0.15
 MOST_ROUNDS = 25
 
 

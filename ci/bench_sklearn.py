@@ -14,7 +14,7 @@ from sklearn.neural_network import MLPClassifier as Theirs
 from arraymlp import MLPClassifier
 from arraymlp.backend import HostArray
 
-SIZES, BATCH, EPOCHS, GOAL = (784, 100, 100, 10), 200, 2, 2.0
+SIZES, ROWS, BATCH, EPOCHS, GOAL = (784, 100, 100, 10), 30_000, 200, 2, 2.0
 
 
 def fit(kind: Any, X: HostArray, y: HostArray, solver: str) -> float:
@@ -32,7 +32,7 @@ def case_fits(plan: Plan) -> list[Result]:
     results = []
     for dtype, solver in product(("float32", "float64"), ("adam", "sgd")):
         images, digits = mnist()
-        n = plan.rows(len(images), BATCH)
+        n = plan.rows(ROWS, BATCH)
         X, y = images[:n].astype(dtype), digits[:n]
         short = max(5, n // 10 // BATCH) * BATCH
         few = timed(bare_epoch(X[:short], SIZES, BATCH))

@@ -145,26 +145,23 @@ class _SoftmaxCrossEntropy(Loss):
     classifies = "one"
 
     def output(self, s: Array, xp: Any) -> Array:
-        e = xp.exp(shifted(s, xp))
+        e = xp.exp(_shifted(s, xp))
         return e / xp.sum(e, axis=-1, keepdims=True)
 
     def value_and_delta(self, s: Array, y: Array, xp: Any) -> tuple[Array, Array]:
         # L = -sum_j y_j log p_j = log sum_j e^{t_j} - sum_j y_j t_j, with t = s - max s, sum y = 1
         if xp.isdtype(y.dtype, "integral"):
             y = one_hot(y, s.shape[-1], s.dtype, xp)
-        t = shifted(s, xp)
+        t = _shifted(s, xp)
         e = xp.exp(t)
         total = over_columns(e, xp)
         value = (xp.log(total) - over_columns(y * t, xp))[..., 0]
         return value, e / total - y
 
 
-def shifted(s: Array, xp: Any) -> Array:
-    """Logits (..., n) less the largest of each row.
-
-    They are at most 0, so that their exp is at most 1. Bounding s first keeps the difference of two
-    huge logits finite; no logit below max/4 changes.
-    """
+def _shifted(s: Array, xp: Any) -> Array:
+    # s - max(s) is at most 0, so its exp is at most 1. Bounding s first keeps the difference of two
+    # huge logits finite; no logit below max/4 changes.
     s = _within(s, float(xp.finfo(s.dtype).max) / 4, xp)
     if s.shape[-1] > FEW:
         return s - xp.max(s, axis=-1, keepdims=True)

@@ -104,6 +104,7 @@ class Product:
         self.members = members or 1
         self.item = np.dtype(dtype).itemsize
         self.scratch: HostArray | None = None
+        self.seen: list[Any] = [None, None, None]
         self.blas = numpy_blas() if m * k * n > SMALL else None
         if self.blas is None:
             return
@@ -111,6 +112,7 @@ class Product:
         ends = np.arange(blocks + 1) * m // blocks
         entries = self.members * blocks
         self.threads = min(threads, entries)
+        self.pool = self.blas.get_threads()
         self.member = np.repeat(np.arange(self.members), blocks)
         self.start = np.tile(ends[:-1], self.members)
 
@@ -132,7 +134,6 @@ class Product:
         self.gemm = self.blas.gemm[dtype]
         self.call = (_ROW_MAJOR, *addresses, entries, self.one.ctypes.data)
         self.shapes = ((m, k), (k, n), (m, n))
-        self.seen: list[Any] = [None, None, None]
         self.layouts: list[Any] = [None, None, None]
         self.kind = np.dtype(dtype)
 
@@ -150,22 +151,25 @@ class Product:
             c: (..., m, n), overwritten.
             beta: a number, or (K, 1, 1).
         """
-        if self.blas is None or not all(self._set(i, array) for i, array in enumerate((a, b, c))):
+        seen = self.seen
+        if (
+            self.blas is None
+            or not (a is seen[0] or self._set(0, a))
+            or not (b is seen[1] or self._set(1, b))
+            or not (c is seen[2] or self._set(2, c))
+        ):
             self._by_matmul(a, b, c, beta)
             return
         self.beta[:] = beta if isinstance(beta, float) else beta[self.member, 0, 0]
         if self.threads == 1:
             self.gemm(*self.call)
             return
-        before = self.blas.get_threads()
         self.blas.set_threads(self.threads)
         self.gemm(*self.call)
-        self.blas.set_threads(before)
+        self.blas.set_threads(self.pool)
 
     def _set(self, i: int, array: HostArray) -> bool:
         """Point at operand i; False where its layout is none that BLAS knows."""
-        if array is self.seen[i]:
-            return True
         layout = array.shape, array.strides, array.dtype
         if layout != self.layouts[i] and not self._laid_out(i, array):
             return False

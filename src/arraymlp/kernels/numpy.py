@@ -21,7 +21,7 @@ from arraymlp.batching import Minibatch
 from arraymlp.gradient import loss_and_delta, masks_for
 from arraymlp.kernels.blas import Product, numpy_blas
 from arraymlp.layer import Gradients, Layer, of_each_member
-from arraymlp.losses import LOSSES, shifted
+from arraymlp.losses import LOSSES
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import SGD, Adam, AdamW, Hyper, Optimizer, RMSProp
 from arraymlp.profile import Profile
@@ -130,30 +130,37 @@ IN_PLACE: dict[Activation, InPlace] = {
 
 
 class Softmax:
-    """Softmax and cross-entropy for labels: the loss, and its delta times a factor."""
+    """Softmax and cross-entropy for labels: the loss, and its delta times a factor.
+
+    It works on the transposed logits (..., n, B), so that NumPy's loops run along the samples, of
+    which there are more than classes.
+    """
 
     def __init__(self, work: LayerWork) -> None:
-        n = work.s.shape[-1]
-        self.hot = np.empty_like(work.s)
-        self.total = np.empty((*work.s.shape[:-1], 1), work.s.dtype)
-        self.ones = np.ones((n, 1), work.s.dtype)
-        self.classes = np.arange(n)
+        *members, rows, n = work.s.shape
+        kind = work.s.dtype
+        self.t, self.hot, self.picked = (np.empty((*members, n, rows), kind) for _ in range(3))
+        self.total = np.empty((*members, 1, rows), kind)
+        self.classes = np.arange(n)[:, None]
+        self.most = float(np.finfo(kind).max) / 4  # as in the loss itself
 
-    def __call__(self, s: HostArray, y: HostArray, delta: HostArray, factor: Any, xp: Any) -> Any:
+    def __call__(self, s: HostArray, y: HostArray, delta: HostArray, factor: Any) -> Any:
         """Return the summed loss (...,) of logits s; ``delta`` becomes factor (softmax(s) - y)."""
         if self.classes.dtype != y.dtype:
             self.classes = self.classes.astype(y.dtype)
-        hot, total = self.hot, self.total
-        t = shifted(s, xp)
-        np.exp(t, out=delta)
-        np.matmul(delta, self.ones, out=total)
-        np.equal(y[..., None], self.classes, out=hot, casting="unsafe")
-        delta /= total
-        delta -= hot
-        delta *= factor
-        t *= hot
-        np.log(total, out=total)
-        return total.sum(axis=(-2, -1)) - t.sum(axis=(-2, -1))
+        t, hot, total = self.t, self.hot, self.total
+        np.minimum(s.mT, self.most, out=t)
+        np.maximum(t, -self.most, out=t)
+        t -= np.maximum.reduce(t, axis=-2, keepdims=True, out=total)
+        np.equal(y[..., None, :], self.classes, out=hot, casting="unsafe")
+        picked = np.add.reduce(np.multiply(t, hot, out=self.picked), axis=(-2, -1))
+        np.exp(t, out=t)
+        np.add.reduce(t, axis=-2, keepdims=True, out=total)
+        t /= total
+        t -= hot
+        t *= factor
+        delta[...] = t.mT
+        return np.add.reduce(np.log(total, out=total), axis=(-2, -1)) - picked
 
 
 def shares_threads() -> bool:
@@ -285,7 +292,7 @@ class FastStep:
                 self.softmax[batch.rows] = Softmax(work)
             each = 1 / batch.rows if self.reduction == "mean" else 1.0
             by = each if factor is None else factor * each
-            return self.softmax[batch.rows](work.z, batch.y, work.ds, by, self.xp)
+            return self.softmax[batch.rows](work.z, batch.y, work.ds, by)
         loss, delta = loss_and_delta(network, work.z, batch, hyper, self.reduction, self.xp)
         np.multiply(delta, 1.0 if factor is None else factor, out=work.ds)
         return loss
