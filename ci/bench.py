@@ -33,11 +33,11 @@ CASES: dict[str, Callable[[Plan], list[Result]]] = {
 LIBRARIES = ("arraymlp", "numpy", "array-api-compat", "scipy", "scikit-learn", "torch", "jax")
 METHOD = """\
 float32 unless said, relu, softmax cross-entropy, mean reduction, data in memory. Candidates take
-turns in every round, each on 1 thread or on all, whichever short runs showed to be better; "own":
-it chooses them itself, as JAX does, whose threads are fixed once it has started. "/ bare" is the
-time over that of the bare matrix products, "/ ours" over arraymlp's: medians of the rounds' ratios.
-Times of scikit-learn, of both MLPClassifiers and of sweep have their set-up in them, spread over
-the epochs."""
+turns in every round, on 1 thread and on all, and their better number counts (one that short runs
+showed to be much worse is not tried again); "own": it chooses threads itself, as JAX does, whose
+threads are fixed once it has started. "/ bare" is the time over that of the bare matrix products,
+"/ ours" over arraymlp's: medians of the rounds' ratios. Times of scikit-learn, of both
+MLPClassifiers and of sweep have their set-up in them, spread over the epochs."""
 
 
 def machine() -> dict[str, Any]:

@@ -126,9 +126,9 @@ class Result:
         title: what was done, and what the seconds are of.
         rows: that these seconds go through, those of all networks together; 0 where that says
             nothing.
-        times: seconds of each candidate, round by round, on the threads it is best with.
-        threads: how many these are; None where they are the candidate's own choice.
-        trials: the short runs that decided it: candidate -> threads -> median seconds.
+        times: candidate -> threads -> seconds, round by round.
+        threads: candidate -> the number it is best with; None where that is its own choice.
+        trials: candidate -> threads -> median seconds of short runs, which leave out bad numbers.
         goals: what a candidate's time should be; that of a peer says how much faster ours is to be.
         names: of the candidates, also of those that could not take part.
         absent: these -> why.
@@ -138,28 +138,32 @@ class Result:
     case: str
     title: str
     rows: int = 0
-    times: dict[str, list[float]] = field(default_factory=dict)
+    times: dict[str, dict[int | None, list[float]]] = field(default_factory=dict)
     threads: dict[str, int | None] = field(default_factory=dict)
-    trials: dict[str, dict[int, float]] = field(default_factory=dict)
+    trials: dict[str, dict[int | None, float]] = field(default_factory=dict)
     goals: dict[str, Goal] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     absent: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def seconds(self, name: str) -> list[float]:
+        """A candidate's, round by round, on the threads it is best with."""
+        return self.times[name][self.threads[name]]
+
     @property
     def rounds(self) -> int:
         """How many there were."""
-        return len(next(iter(self.times.values())))
+        return len(self.seconds(next(iter(self.times))))
 
     def median(self, name: str) -> float:
         """A candidate's seconds."""
-        return statistics.median(self.times[name])
+        return statistics.median(self.seconds(name))
 
     def ratio(self, name: str, of: str) -> float | None:
         """Median of the ratios of two candidates' times in each round; None without the second."""
         if of not in self.times:
             return None
-        pairs = zip(self.times[name], self.times[of], strict=True)
+        pairs = zip(self.seconds(name), self.seconds(of), strict=True)
         return statistics.median(a / b for a, b in pairs)
 
     def reached(self, name: str) -> bool | None:
@@ -172,50 +176,52 @@ class Result:
 def measure(result: Result, candidates: Mapping[str, Candidate | str], plan: Plan) -> Result:
     """Time the candidates, and write it into the result; a string is why one is absent.
 
-    Short runs on one thread and on as many as there are cores decide which serve a candidate
-    better, where the result does not say it already. Then there are rounds of all candidates until
-    the plan's time is over.
+    Rounds go on until the plan's time is over. A candidate takes part in them on one thread and on
+    as many as there are cores, unless short runs took more than a fifth longer on either, or the
+    result says already which is better.
     """
     started = time.perf_counter()
     result.names = tuple(candidates)
     result.absent = {name: why for name, why in candidates.items() if isinstance(why, str)}
     present = {name: found for name, found in candidates.items() if not isinstance(found, str)}
-    if result.threads:
-        for name, candidate in present.items():  # to warm up
-            _once(candidate, candidate.trial or candidate.run, result.threads[name])
-    else:
-        result.trials = _trials(present)
-        for name, seconds in result.trials.items():
-            result.threads[name] = min(seconds, key=seconds.__getitem__) if seconds else None
-    result.times = {name: [] for name in present}
+    result.trials = _trials(present, result.threads)
+    result.times = {
+        name: {n: [] for n, seconds in tried.items() if seconds <= 1.2 * min(tried.values())}
+        for name, tried in result.trials.items()
+    }
     begun = time.perf_counter()
     for done in range(MOST_ROUNDS):
         each = (time.perf_counter() - begun) / max(1, done)
         if done >= plan.rounds and time.perf_counter() + each > started + plan.seconds:
             break
         for name, candidate in present.items():
-            result.times[name].append(_once(candidate, candidate.run, result.threads[name]))
+            for n, seconds in result.times[name].items():
+                seconds.append(_once(candidate, candidate.run, n))
+    for name, times in result.times.items():
+        medians = {n: statistics.median(seconds) for n, seconds in times.items()}
+        result.threads[name] = min(medians, key=medians.__getitem__)
     return result
 
 
-def _trials(candidates: Mapping[str, Candidate]) -> dict[str, dict[int, float]]:
-    """Median seconds of three short runs of each candidate on each number of threads it may have.
+def _trials(
+    candidates: Mapping[str, Candidate], known: Mapping[str, int | None]
+) -> dict[str, dict[int | None, float]]:
+    """Seconds of each candidate's short runs on each number of threads that is to be tried.
 
-    A first run warms up: it compiles, and has memory ready. Without a choice there is that alone.
+    The first of three warms up: it compiles, and has memory ready. Without a choice it is the only
+    one.
     """
-    found: dict[str, dict[int, list[float]]] = {name: {} for name in candidates}
-    for round_ in range(4):
+    found: dict[str, dict[int | None, list[float]]] = {}
+    for name, candidate in candidates.items():
+        choice: list[int | None] = [*sorted({1, cores()})] if candidate.threads else [None]
+        found[name] = {n: [] for n in ([known[name]] if name in known else choice)}
+    for round_ in range(3):
         for name, candidate in candidates.items():
-            if candidate.threads is None:
-                if round_ == 0:
-                    _once(candidate, candidate.trial or candidate.run, None)
-                continue
-            for n in sorted({1, cores()}):
-                seconds = _once(candidate, candidate.trial or candidate.run, n)
-                if round_:
-                    found[name].setdefault(n, []).append(seconds)
+            if round_ == 0 or len(found[name]) > 1:
+                for n, seconds in found[name].items():
+                    seconds.append(_once(candidate, candidate.trial or candidate.run, n))
     return {
-        name: {n: statistics.median(seconds) for n, seconds in tried.items()}
+        name: {n: statistics.median(seconds[1:] or seconds) for n, seconds in tried.items()}
         for name, tried in found.items()
     }
 

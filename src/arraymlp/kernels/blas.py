@@ -8,8 +8,8 @@
 
 The BLAS is called by its C name ``cblas_?gemm_batch``, where it is an OpenBLAS that has it: NumPy's
 wheels do on Linux and Windows. Elsewhere `Product` multiplies by `numpy.matmul` and adds after it.
-SciPy offers gemm with beta in Python, but of a second OpenBLAS with threads of its own, and two
-pools of waiting threads fight for the cores (seen: 29 times slower, on two).
+SciPy offers gemm with beta in Python, but of a second OpenBLAS with threads of its own, and the
+waiting threads of two pools fight for the cores (a step was seen to take 29 times as long).
 """
 
 import ctypes
