@@ -429,7 +429,7 @@ def guarded_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return found
 
     monkeypatch.setattr(training, "run_epoch", run_epoch_guarded)
-    monkeypatch.setattr(training, "_evaluations", lambda run: guarded(evaluations, run))
+    monkeypatch.setattr(training, "_evaluations", lambda *args: guarded(evaluations, *args))
     return steps
 
 

@@ -348,3 +348,28 @@ def test_the_step_says_what_shares_threads() -> None:
     network = arraymlp.MultilayerPerceptron.create([3, 2])
     assert step.shares_threads(network, True) == (blas.numpy_blas() is not None)
     assert not step.shares_threads(network, False)
+
+
+def test_a_product_goes_to_one_thread_where_several_are_slower() -> None:
+    if blas.numpy_blas() is None:
+        pytest.skip("NumPy has no such OpenBLAS here")
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(200, 200)), rng.normal(size=(200, 200))
+    product = blas.Product(200, 200, 200, None, "float64", 2)
+    assert product.threads == 2
+    called: list[int] = []
+    product.blas = product.blas._replace(set_threads=called.append)  # type: ignore[union-attr]
+    c, first = np.empty_like(a), np.empty_like(a)
+    product(a, b, first)
+    product.seconds = [1e-9, 1e9]  # several were slow
+    product(a, b, c)
+    assert called == []
+    np.testing.assert_array_equal(c, first)
+    product.seconds = [1e9, 1e-9]
+    product(a, b, c)
+    assert called == [2, product.pool]
+    np.testing.assert_array_equal(c, first)
+    called.clear()
+    product.calls, product.seconds = blas.TRY_AGAIN, [1e-9, 1e9]  # the other way is tried
+    product(a, b, c)
+    assert called == [2, product.pool]

@@ -203,11 +203,11 @@ def test_an_epochs_figures_come_to_the_host_in_one_transfer(
     def look(*args: Any, **kwargs: Any) -> Any:
         raise LookedError
 
-    def evaluations_guarded(run: arraymlp.Run) -> Any:
+    def evaluations_guarded(*args: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             for name in LOOKS:
                 patch.setattr(ARRAY, name, look, raising=False)
-            return evaluations(run)
+            return evaluations(*args)
 
     def fetch(backend: Any, arrays: Any) -> Any:
         transfers.append(len(arrays))

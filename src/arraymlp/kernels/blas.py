@@ -15,6 +15,7 @@ waiting threads of two pools fight for the cores (a step was seen to take 29 tim
 import ctypes
 from functools import cache
 from math import prod
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,10 @@ OLDEST = (0, 3, 29)  # that the tests have seen
 # it looks up a kernel in the wrong table (OpenBLAS's pull request 5980 of August 2026).
 SMALL = 100**3
 WORTH_A_BLOCK = 2_000_000  # multiply-adds; a thread that does less is hardly worth waking
+# On a busy machine a product by several threads waits for the one that has no core, and can take ten
+# times as long as by one. So each is timed, and once in so many calls the other way is tried. The
+# blocks, and with them the bits, are the same either way.
+TRY_AGAIN = 256
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # of cblas.h
 
@@ -113,6 +118,8 @@ class Product:
         entries = self.members * blocks
         self.threads = min(threads, entries)
         self.pool = self.blas.get_threads()
+        self.calls = 0
+        self.seconds = [0.0, 0.0]  # of a call by one thread and by several: running means
         self.member = np.repeat(np.arange(self.members), blocks)
         self.start = np.tile(ends[:-1], self.members)
 
@@ -164,9 +171,15 @@ class Product:
         if self.threads == 1:
             self.gemm(*self.call)
             return
-        self.blas.set_threads(self.threads)
+        several = (self.seconds[1] <= self.seconds[0]) != (self.calls % TRY_AGAIN == 0)
+        self.calls += 1
+        started = perf_counter()
+        if several:
+            self.blas.set_threads(self.threads)
         self.gemm(*self.call)
-        self.blas.set_threads(self.pool)
+        if several:
+            self.blas.set_threads(self.pool)
+        self.seconds[several] += (perf_counter() - started - self.seconds[several]) / 8
 
     def _set(self, i: int, array: HostArray) -> bool:
         """Point at operand i; False where its layout is none that BLAS knows."""
