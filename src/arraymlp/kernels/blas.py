@@ -28,10 +28,10 @@ OLDEST = (0, 3, 29)  # that the tests have seen
 # it looks up a kernel in the wrong table (OpenBLAS's pull request 5980 of August 2026).
 SMALL = 100**3
 WORTH_A_BLOCK = 2_000_000  # multiply-adds; a thread that does less is hardly worth waking
-# On a busy machine a product by several threads waits for the one that has no core, and can take ten
-# times as long as by one. So each is timed, and once in so many calls the other way is tried. The
-# blocks, and with them the bits, are the same either way.
-TRY_AGAIN = 256
+# On a busy machine a product by several threads waits for the one that has no core, and can take
+# ten times as long as by one. So each is timed, and the other way is tried now and then, for some
+# calls, as the first of them wakes the threads. The blocks, and the bits, are the same either way.
+PERIOD, TRIES = 1024, 16
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # of cblas.h
 
@@ -171,7 +171,8 @@ class Product:
         if self.threads == 1:
             self.gemm(*self.call)
             return
-        several = (self.seconds[1] <= self.seconds[0]) != (self.calls % TRY_AGAIN == 0)
+        trying = self.calls % PERIOD < TRIES
+        several = (self.seconds[1] <= self.seconds[0]) != trying
         self.calls += 1
         started = perf_counter()
         if several:
@@ -179,7 +180,9 @@ class Product:
         self.gemm(*self.call)
         if several:
             self.blas.set_threads(self.pool)
-        self.seconds[several] += (perf_counter() - started - self.seconds[several]) / 8
+        took, other = perf_counter() - started, self.seconds[not several]
+        took = min(took, 3 * other) if other else took  # one interruption is no verdict
+        self.seconds[several] += (took - self.seconds[several]) / 8
 
     def _set(self, i: int, array: HostArray) -> bool:
         """Point at operand i; False where its layout is none that BLAS knows."""
