@@ -15,9 +15,11 @@ import bench_population
 import bench_process
 import bench_sklearn
 import bench_train
-from bench_rounds import BARE, OURS, Plan, Result, cores
+from bench_rounds import BARE, OURS, Plan, Result
 from bench_tables import markdown, text
 from threadpoolctl import threadpool_info
+
+from arraymlp.cuts import cores
 
 CASES: dict[str, Callable[[Plan], list[Result]]] = {
     "a": bench_train.case_a,

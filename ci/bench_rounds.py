@@ -4,7 +4,6 @@ All candidates run in one process, one after another in every round, so that a b
 all of them. What is compared are medians, and ratios within a round.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,16 +13,12 @@ from typing import NamedTuple
 
 from threadpoolctl import threadpool_limits
 
+from arraymlp.cuts import cores
+
 BARE, OURS, GENERIC = "bare products", "arraymlp", "arraymlp, fast=False"
 # OpenBLAS's threads go on spinning for 0.1 s after their last product, PyTorch's for 0.01 s.
 PAUSE = 0.15
 MOST_ROUNDS = 25
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)  # Linux alone has it
-    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 @contextmanager

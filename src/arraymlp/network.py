@@ -337,7 +337,7 @@ class MultilayerPerceptron:
         else:
             x = features(X, backend, self.dtype, n_features=self.sizes[0])
             inputs = (x[some, :] for some in blocks(x.shape[0], ROWS_AT_ONCE))
-        several = not is_sparse(X) and x.shape[0] > ROWS_AT_ONCE and backend.name == "numpy"
+        several = not is_sparse(X) and x.shape[0] > ROWS_AT_ONCE
         with backend.active(), blas_threads(backend.name, 0) if several else nullcontext(1) as t:
             parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, t)
             axis = 0 if self.members is None else 1

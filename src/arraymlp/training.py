@@ -253,13 +253,10 @@ def train_epochs(
         keep_freed_memory()
     callbacks = [*([] if shown is None else [shown.update]), *callbacks]
     largest = size * max(layer.n_in * layer.n_out for layer in run.network.layers)
-    # A diverging network overflows; that is found and reported at the epoch's end, in our words.
     profile = run.profile
     shares = shares_threads(run.learner, settings.fast)
-    with (
-        blas_threads(place.name, largest, shares) as threads,
-        np.errstate(all="ignore"),
-    ):
+    # A diverging network overflows; that is found and reported at the epoch's end, in our words.
+    with blas_threads(place.name, largest, shares) as threads, np.errstate(all="ignore"):
         step, probes = _step(run, threads, per_epoch)
         recorded = _record if profile is None else profile.timed("evaluation", _record)
         for epoch in range(first, first + settings.epochs):

@@ -107,7 +107,6 @@ class Product:
 
     def __init__(self, m: int, k: int, n: int, members: int | None, dtype: str, threads: int):
         self.members = members or 1
-        self.item = np.dtype(dtype).itemsize
         self.scratch: HostArray | None = None
         self.seen: list[Any] = [None, None, None]
         self.blas = numpy_blas() if m * k * n > SMALL else None
@@ -200,12 +199,13 @@ class Product:
         if array.dtype != self.kind or array.shape[-2:] != (rows, columns):
             return False
         groups = prod(array.shape[:-2])
-        down, across = (stride // self.item for stride in array.strides[-2:])
+        item = self.kind.itemsize
+        down, across = (stride // item for stride in array.strides[-2:])
         row_major = (across == 1 or columns == 1) and (down >= columns or rows == 1)
         column_major = (down == 1 or rows == 1) and (across >= rows or columns == 1)
         if not (row_major or (column_major and i < 2)) or self.members % groups:
             return False
-        if any(stride % self.item or stride < 0 for stride in array.strides):
+        if any(stride % item or stride < 0 for stride in array.strides):
             return False
         if i < 2:
             self.transposed[i][:] = _PLAIN if row_major else _TRANSPOSED
