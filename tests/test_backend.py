@@ -533,3 +533,21 @@ def test_an_array_from_another_device_is_refused_and_both_are_named(
 def test_require_says_what_it_refuses(strict_backend: Backend) -> None:
     with pytest.raises(ValueError, match="the validation X is on array_api_strict"):
         resolve("numpy").require(strict_backend.asarray([1.0]), "the validation X")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "is_one"),
+    [
+        ("numpy", "cpu", False),
+        ("array_api_strict", "device1", False),
+        ("cupy", Device(0), True),
+        ("torch", SimpleNamespace(type="cpu"), False),
+        ("torch", SimpleNamespace(type="cuda"), True),
+        ("torch", SimpleNamespace(type="mps"), True),
+        ("jax", SimpleNamespace(platform="cpu"), False),
+        ("jax", SimpleNamespace(platform="gpu"), True),
+    ],
+    ids=str,
+)
+def test_what_is_no_processor_is_an_accelerator(name: str, device: Any, is_one: bool) -> None:
+    assert replace(resolve("numpy"), name=name, device=device).is_accelerator is is_one

@@ -71,7 +71,8 @@ class TestMinibatches:
         x_all = backend.asarray(X, "float32")
         y_dtype = "int32" if y is LABELS else "float32"
         y_all = backend.asarray(y, y_dtype)
-        found = list(minibatches(x_all, y_all, 4, order, drop_last, backend))
+        there = None if order is None else backend.asarray(order)
+        found = list(minibatches(x_all, y_all, 4, there, drop_last, backend))
         rows = np.arange(N) if order is None else order
         start = 0
         for (x_some, y_some, _), size in zip(found, sizes, strict=True):
@@ -89,7 +90,8 @@ class TestMinibatches:
         x_all, y_all = backend.asarray(X, "float32"), backend.asarray(LABELS)
         w_all = backend.asarray(weight, "float32")
         rows = np.arange(N) if order is None else order
-        found = list(minibatches(x_all, y_all, 4, order, False, backend, 1, w_all))
+        there = None if order is None else backend.asarray(order)
+        found = list(minibatches(x_all, y_all, 4, there, False, backend, 1, w_all))
         for start, batch in zip((4, 8), found, strict=True):
             some = rows[start : start + 4]
             assert_same(batch.weight, backend.asarray(weight[some].T, "float32"))

@@ -10,7 +10,7 @@ import pytest
 
 import arraymlp
 import problems
-from arraymlp import Backend, Dropout, EarlyStopping, SweepResult, cuts, data, training
+from arraymlp import Backend, Dropout, EarlyStopping, SweepResult, cuts, orders, training
 from arraymlp.batching import epoch_order, folds, minibatches, split
 from arraymlp.courses import Course, course_minibatches, groups
 from conftest import on_host
@@ -454,7 +454,7 @@ def test_an_epoch_looks_at_nothing_and_brings_its_figures_at_once(
 
 
 def test_the_guard_catches_a_look(monkeypatch: pytest.MonkeyPatch, strict_backend: Backend) -> None:
-    own_minibatches = data.course_minibatches
+    own_minibatches = orders.course_minibatches
 
     def looking(*args: Any) -> Any:
         for batch in own_minibatches(*args):
@@ -462,7 +462,7 @@ def test_the_guard_catches_a_look(monkeypatch: pytest.MonkeyPatch, strict_backen
             yield batch
 
     given = {"cv": 5, **on(strict_backend)}
-    monkeypatch.setattr(data, "course_minibatches", looking)
+    monkeypatch.setattr(orders, "course_minibatches", looking)
     sweep(X, Y, **given)
     guarded_epochs(monkeypatch)
     with pytest.raises(LookedError):

@@ -199,7 +199,7 @@ def test_a_population_has_everything_uploaded_before_the_first_step(
 ) -> None:
     settings = Settings(seed=SEEDS, optimizer=Adam(beta1=(0.9, 0.8, 0.7)), dropout=(0.5, 0.1, 0.0))
     network = MultilayerPerceptron.create(SIZES, seed=SEEDS, backend=backend)
-    hyper = epoch_hyper(settings, network, np.full((STEPS, 3), 0.1), 0, 0)
+    hyper = iter(epoch_hyper(settings, network, np.full((STEPS, 3), 0.1), 0, 0))
     monkeypatch.setattr(Backend, "asarray", None)
     assert len(list(hyper)) == STEPS
 

@@ -122,6 +122,12 @@ def test_a_run_that_continues_another_is_trained_after_it(small_lab):
         np.testing.assert_array_equal(ours.weights, theirs.weights)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_lab_is_made_by_the_step_asked_for(fast):
+    (outcome,) = run_lab(["relu-0.05"], backend="numpy", epochs=1, fast=fast).outcomes
+    assert outcome.run.settings.fast is fast
+
+
 def test_the_report_is_one_page_with_all_pictures_and_findings(small_lab, tmp_path):
     pytest.importorskip("matplotlib")
     page = write_report(small_lab, tmp_path / "new" / "report").read_text(encoding="utf-8")

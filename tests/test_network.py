@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import arraymlp
 from arraymlp import Backend, MultilayerPerceptron, normal, resolve
 from arraymlp.activations import ACTIVATIONS
+from arraymlp.batching import BYTES_AT_ONCE, ROWS_AT_ONCE
+from arraymlp.data import row_blocks
+from arraymlp.evaluation import evaluate
+from arraymlp.inputs import targets
 from arraymlp.losses import LOSSES, Huber, Quantile, smoothed
+from arraymlp.stream import stream
 from conftest import assert_same, on_host
 from gradcheck import backward_gradients, max_relative_error
 
@@ -453,3 +459,61 @@ class TestWords:
 
     def test_parameters_are_counted_for_one_member(self) -> None:
         assert network_of((3, 4, 2), seed=[0, 1, 2]).n_parameters == (3 + 1) * 4 + (4 + 1) * 2
+
+
+class TestRowsAtOnce:
+    @pytest.mark.parametrize("k", [None, 3])
+    def test_on_a_processor_they_are_always_the_same(self, backend: Backend, k: int | None) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype="float32", seed=_seeds(k))
+        if not backend.is_accelerator:
+            assert network.rows_at_once == ROWS_AT_ONCE == 1000
+
+    @pytest.mark.parametrize(
+        ("sizes", "k", "dtype", "numbers"),
+        [
+            ((784, 100, 100, 10), None, "float32", 210),
+            ((784, 100, 100, 10), 5, "float32", 1050),
+            ((784, 100, 100, 10), None, "float64", 420),
+            ((7, 1), None, "float32", 1),
+        ],
+    )
+    def test_on_a_gpu_all_values_stay_within_the_budget(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        sizes: tuple[int, ...],
+        k: int | None,
+        dtype: str,
+        numbers: int,
+    ) -> None:
+        monkeypatch.setattr(Backend, "is_accelerator", True)
+        found = network_of(sizes, dtype=dtype, seed=_seeds(k)).rows_at_once
+        assert found == BYTES_AT_ONCE // (3 * 4 * numbers)
+
+    def test_on_a_gpu_it_is_one_row_at_least(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Backend, "is_accelerator", True)
+        monkeypatch.setattr(arraymlp.network, "BYTES_AT_ONCE", 10)
+        assert network_of((3, 4, 2)).rows_at_once == 1
+
+    @pytest.mark.parametrize("k", [None, 3])
+    @pytest.mark.parametrize("sparse", [False, True])
+    def test_any_number_predicts_and_evaluates_alike(
+        self, monkeypatch: pytest.MonkeyPatch, backend: Backend, k: int | None, sparse: bool
+    ) -> None:
+        network = network_of((3, 4, 2), backend=backend, dtype="float32", seed=_seeds(k))
+        X = np.random.default_rng(47).normal(size=(23, 3)).astype(np.float32)
+        given = pytest.importorskip("scipy.sparse").csr_matrix(X) if sparse else X
+        rows = stream(given, "float32") if sparse else backend.asarray(X)
+        y = targets(np.arange(23) % 2, 23, backend, "float32", loss_name=network.loss)
+        expected = network.logits(given), evaluate(network, rows, y, backend)
+        monkeypatch.setattr(Backend, "is_accelerator", True)
+        monkeypatch.setattr(arraymlp.network, "BYTES_AT_ONCE", 5 * 3 * 6 * (k or 1) * 4)
+        assert network.rows_at_once == 5
+        assert [x.shape[0] for _, x in row_blocks(rows, network)] == [5, 5, 5, 5, 3]
+        np.testing.assert_allclose(network.logits(given), expected[0], rtol=1e-5, atol=1e-6)
+        found = evaluate(network, rows, y, backend)
+        assert_same(found.loss, expected[1].loss, rtol=1e-6)
+        assert_same(found.predicted, expected[1].predicted)
+
+
+def _seeds(k: int | None) -> Any:
+    return 0 if k is None else tuple(range(k))

@@ -12,6 +12,7 @@ from arraymlp.backend import (
     BackendFallbackWarning,
     BackendStatus,
     BackendUnavailableError,
+    DeviceMemoryError,
     available_backends,
     resolve,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "BackendUnavailableError",
     "CSVLog",
     "Cosine",
+    "DeviceMemoryError",
     "Dropout",
     "EarlyStopping",
     "Ensemble",

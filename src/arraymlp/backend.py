@@ -8,8 +8,8 @@ the package asks where it runs.
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -21,6 +21,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from arraymlp._checks import in_words, outside, unknown
+from arraymlp.memory import DeviceMemoryError, amount, asked_for, host_memory, ran_out
 
 __all__ = [
     "Array",
@@ -28,6 +29,7 @@ __all__ = [
     "BackendFallbackWarning",
     "BackendStatus",
     "BackendUnavailableError",
+    "DeviceMemoryError",
     "array_namespace",
     "available_backends",
     "backend_of",
@@ -72,6 +74,15 @@ class Backend:
     def device_name(self) -> str:
         """The device as the user would write it: "cpu", "cuda:0", "device1"."""
         return _device_name(self.device)
+
+    @property
+    def is_accelerator(self) -> bool:
+        """Whether it is a GPU or the like, where every launch of a kernel takes its time."""
+        if self.name == "torch":
+            return bool(self.device.type != "cpu")
+        if self.name == "jax":
+            return bool(self.device.platform != "cpu")
+        return self.name == "cupy"
 
     def asarray(self, values: Any, dtype: str | None = None, *, copy: bool | None = None) -> Array:
         """Bring host data, or an array already on this device, in as an array of this backend.
@@ -156,20 +167,54 @@ class Backend:
                 "data, or move it first"
             )
 
-    def free_memory(self) -> int | None:
-        """Bytes of the device's memory that are free; None where that is the host's, or unknown."""
+    def memory(self) -> tuple[int, int] | None:
+        """Bytes of the device's memory: free, and all; None where it is the host's, or unknown."""
         with self.active():
             if self.name == "cupy":
                 cupy = import_module("cupy")
-                free = cupy.cuda.runtime.memGetInfo()[0]
-                return int(free + cupy.get_default_memory_pool().free_bytes())
+                free, total = cupy.cuda.runtime.memGetInfo()
+                return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
             if self.name == "torch" and self.device.type == "cuda":
-                return int(import_module("torch").cuda.mem_get_info(self.device)[0])
+                free, total = import_module("torch").cuda.mem_get_info(self.device)
+                return int(free), int(total)
             if self.name == "jax":
                 known = self.device.memory_stats() or {}
                 if "bytes_limit" in known:
-                    return int(known["bytes_limit"] - known["bytes_in_use"])
+                    total = int(known["bytes_limit"])
+                    return total - int(known["bytes_in_use"]), total
         return None
+
+    def free_memory(self) -> int | None:
+        """Bytes of the device's memory that are free; None where that is the host's, or unknown."""
+        known = self.memory()
+        return None if known is None else known[0]
+
+    def compute_capability(self) -> float:
+        """Of the CUDA device, such as 9.0; 0 where it is none."""
+        device = self.device
+        if self.name == "cupy":
+            return int(device.compute_capability) / 10
+        if self.name == "torch" and device.type == "cuda":
+            major, minor = import_module("torch").cuda.get_device_capability(device)
+            return float(major + minor / 10)
+        if self.name == "jax" and device.platform == "gpu":
+            return float(device.compute_capability)
+        return 0.0
+
+    @contextmanager
+    def rounding(self) -> Iterator[None]:
+        """Context in which torch and JAX on CUDA round the factors of matrix products to TF32."""
+        if self.name == "jax":
+            with import_module("jax").default_matmul_precision("tensorfloat32"):
+                yield
+            return
+        torch = import_module("torch")
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     def wait(self, result: Any = None) -> None:
         """Wait until the device has done what it was given; with JAX, until the result is there."""
@@ -189,6 +234,36 @@ class Backend:
         CuPy and torch use TF32 only where their own settings turn it on.
         """
         return self._context()
+
+    @contextmanager
+    def within_memory(self, remedy: str) -> Iterator[None]:
+        """`active`, and a lack of memory on the way is told in words.
+
+        Args:
+            remedy: what needs less memory, in a sentence.
+
+        Raises:
+            DeviceMemoryError: NumPy, CuPy, torch or JAX found no memory.
+        """
+        try:
+            with self.active():
+                yield
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            raise DeviceMemoryError(f"{self._lack(error)}. {remedy}") from error
+
+    def _lack(self, error: Exception) -> str:
+        """What was asked for, of whom, and what there is."""
+        # NumPy's own, as of initial values, which are drawn on the host
+        host = isinstance(error, MemoryError) and not type(error).__module__.startswith("cupy")
+        elsewhere = host and self.is_accelerator
+        known = self.memory() if self.is_accelerator and not host else host_memory()
+        asked = asked_for(error)
+        said = f"{asked} were asked for" if asked else in_words(error)
+        if known is not None:
+            said += f", {amount(known[0])} of {amount(known[1])} are free"
+        return f"{'the host' if elsewhere else self} ran out of memory: {said}"
 
 
 def _restored(name: str, device: str) -> Backend:

@@ -13,6 +13,7 @@ import numpy as np
 from arraymlp.backend import Array, Backend, HostArray, array_namespace
 
 ROWS_AT_ONCE = 1000  # a hidden layer's values for so many rows stay in the processor's cache
+BYTES_AT_ONCE = 256 * 2**20  # of all layers' values on a GPU, which is to have few launches
 _ORDER, _SPLIT = 1, 2  # streams of their own, so that one draw never shifts another
 
 
@@ -187,31 +188,27 @@ def minibatches(
     X: Any,
     y: Array,
     batch_size: int,
-    order: HostArray | None,
+    order: Array | None,
     drop_last: bool,
     backend: Backend,
     skip: int = 0,
     weight: Array | None = None,
-    gather: Callable[[HostArray], Array] | None = None,
+    gather: Callable[[slice], Array] | None = None,
 ) -> Iterator[Minibatch]:
-    """Yield rows by ``batch_size``, in file order (views) or in the order given.
+    """Yield rows by ``batch_size``, in file order (views) or in an order that is on the device.
 
-    The order is uploaded once. The last minibatch is smaller, or dropped, where rows are left over;
-    the first ``skip`` minibatches are left out. The weight is (N,), or (N, K) for one a member.
-    Where X is no array, ``gather`` brings the rows of these numbers to the device.
+    The last minibatch is smaller, or dropped, where rows are left over; the first ``skip``
+    minibatches are left out. The weight is (N,), or (N, K) for one a member. Where X is no array,
+    ``gather`` brings the rows at these places of the order to the device.
     """
     xp = backend.xp
     n = X.shape[0]
     end = n - n % batch_size if drop_last else n
-    rows = None if order is None else backend.asarray(order)
 
     def some(a: Array, block: slice) -> Array:
-        return a[block, ...] if rows is None else xp.take(a, rows[block], axis=0)
+        return a[block, ...] if order is None else xp.take(a, order[block], axis=0)
 
     for block in islice(blocks(end, batch_size), skip, None):
         w = None if weight is None else some(weight, block)
-        if gather is None:
-            x = some(X, block)
-        else:
-            x = gather(np.arange(block.start, block.stop) if order is None else order[block])
+        x = some(X, block) if gather is None else gather(block)
         yield Minibatch(x, some(y, block), w.mT if w is not None and w.ndim == 2 else w)

@@ -92,7 +92,7 @@ class Checkup:
         positions = place.asarray(self._classes(part), "int32")
         sums: list[Array] = []
         with place.active(), np.errstate(all="ignore"):
-            for block, x in row_blocks(X, place, window):
+            for block, x in row_blocks(X, network, window):
                 s = network.forward(x, xp)[-1].z
                 true = positions[block]
                 each = one_hot(true, n, s.dtype, xp)  # (B, n)

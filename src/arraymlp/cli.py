@@ -16,11 +16,14 @@ def main() -> None:
         import typer
     except ModuleNotFoundError:
         sys.exit(_fail("the command line needs typer and rich: pip install 'arraymlp[cli]'"))
-    from arraymlp.backend import BackendUnavailableError
+    from arraymlp.backend import BackendUnavailableError, DeviceMemoryError
     from arraymlp.datasets import DatasetError
 
     # These say what the user can do about them; anything else is a bug and shows its traceback.
-    ours = (ValueError, OSError, ModuleNotFoundError, BackendUnavailableError, DatasetError)
+    ours = (
+        *(ValueError, OSError, ModuleNotFoundError),
+        *(BackendUnavailableError, DatasetError, DeviceMemoryError),
+    )
     try:
         _app(typer)()
     except ours as error:

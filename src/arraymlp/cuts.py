@@ -8,13 +8,13 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 
 from arraymlp._checks import is_number
 from arraymlp.backend import Backend
 from arraymlp.batching import ROWS_AT_ONCE
+from arraymlp.memory import host_memory
 from arraymlp.optimizers import optimizer
 from arraymlp.population import Solo
 
@@ -53,16 +53,9 @@ def memory_budget(stated: int | str | None, place: Backend) -> int:
 
 
 def _host_memory() -> int:
-    """Bytes of the host's memory that are free, or may be used by this process."""
-    known = []
-    info, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if info.exists():
-        found = re.search(r"MemAvailable:\s+(\d+) kB", info.read_text())
-        known += [int(found[1]) * 1024] if found else []
-    if limit.exists() and (text := limit.read_text().strip()).isdigit():
-        used = Path("/sys/fs/cgroup/memory.current")
-        known.append(int(text) - (int(used.read_text()) if used.exists() else 0))
-    return max(min(known), 0) if known else UNKNOWN
+    """Bytes of the host's memory that this process may still use."""
+    known = host_memory()
+    return UNKNOWN if known is None else known[0]
 
 
 def member_bytes(solo: Solo, sizes: Sequence[int], n_validation: int) -> int:

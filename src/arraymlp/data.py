@@ -6,7 +6,7 @@ windows of rows.
 
 import logging
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,16 +15,8 @@ import numpy as np
 
 from arraymlp._checks import each, is_number, outside
 from arraymlp.backend import Array, Backend, HostArray, is_device_array
-from arraymlp.batching import (
-    ROWS_AT_ONCE,
-    Minibatch,
-    blocks,
-    epoch_order,
-    minibatches,
-    own_order,
-    split,
-)
-from arraymlp.courses import Course, course_minibatches, groups
+from arraymlp.batching import ROWS_AT_ONCE, blocks, split
+from arraymlp.courses import Course, groups
 from arraymlp.datasets import load_mnist
 from arraymlp.inputs import Targets, features, numeric, targets
 from arraymlp.network import MultilayerPerceptron
@@ -40,6 +32,10 @@ from arraymlp.stream import (
 )
 
 log = logging.getLogger("arraymlp")
+
+TOO_LARGE = (
+    "X as a numpy.memmap, or as chunks (X, y), is read by window= rows at a time and need not fit."
+)
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,8 @@ def _rows(
 ) -> Array | Streamed:
     if is_streamed(X) or is_sparse(X):
         return stream(X, settings.dtype, n_features=n_features, what=what)
-    return features(X, place, settings.dtype, n_features=n_features, what=what)
+    with place.within_memory(TOO_LARGE):
+        return features(X, place, settings.dtype, n_features=n_features, what=what)
 
 
 def _weighted(
@@ -399,64 +396,29 @@ def columns(settings: Settings, data: Data) -> list[str]:
     return met + [f"{part}_{kind}" for part in data.part_names(settings) for kind in kinds]
 
 
-def epoch_batches(
-    data: Data, settings: Settings, place: Backend, epoch: int, skip: int = 0
-) -> Generator[Minibatch, None, None]:
-    """The minibatches of an epoch from number ``skip`` on, from memory or window by window."""
-    n, size, window = data.X.shape[0], settings.batch_size, data.window(settings)
-    X, y, weight = data.X, data.y.values, data.y.loss_weight
-    if data.courses is not None:
-        span = None if settings.window is None else window
-        gather = (lambda rows: X.gather(rows, place)) if isinstance(X, Streamed) else None
-        yield from course_minibatches(
-            X, y, weight, data.courses, size, epoch, span, settings.drop_last, place, skip, gather
-        )
-        return
-    order = _order(n, settings, epoch, window)
-    if not isinstance(X, Streamed) or (X.any_order and window >= n):
-        gather = (lambda rows: X.gather(rows, place)) if isinstance(X, Streamed) else None
-        yield from minibatches(X, y, size, order, settings.drop_last, place, skip, weight, gather)
-        return
-    if callable(settings.shuffle):
-        raise ValueError("an order of one's own, shuffle=f, needs X in memory and no window")
-    per_window = -(-window // size)
-    first, skip = divmod(skip, per_window)
-    with closing(X.windows(place, window, first)) as windows:
-        for i, x in enumerate(windows, first):
-            rows = slice(i * window, i * window + x.shape[0])
-            own = None if order is None else order[rows] - rows.start
-            w = None if weight is None else weight[rows, ...]
-            yield from minibatches(
-                x, y[rows, ...], size, own, settings.drop_last, place, skip if i == first else 0, w
-            )
-
-
-def _order(n: int, settings: Settings, epoch: int, window: int) -> HostArray | None:
-    """The numbers of an epoch's rows in their order (n,); None for that of the file."""
-    if not callable(settings.shuffle):
-        return epoch_order(n, settings.order_seed, epoch, window) if settings.shuffle else None
-    return own_order(settings.shuffle, n, epoch)
-
-
 def row_blocks(
-    X: Array | Streamed, place: Backend, window: int | None = None
+    X: Array | Streamed, network: MultilayerPerceptron, window: int | None = None
 ) -> Iterator[tuple[slice, Array]]:
-    """All rows of X by a few at a time, as (where they stand, rows on the device).
+    """All rows of X, as many at a time as go through a network together.
 
     Rows larger than memory are read by ``window``, or by as many as fill 64 MiB.
+
+    Yields:
+        Where they stand, and the rows on the network's device.
     """
+    place, at_once = network.backend, network.rows_at_once
     if not isinstance(X, Streamed):
-        for rows in blocks(X.shape[0], ROWS_AT_ONCE):
+        for rows in blocks(X.shape[0], at_once):
             yield rows, X[rows, :]
         return
     start = 0
     if X.any_order:
-        yield from X.dense_blocks(place)
+        yield from X.dense_blocks(place, at_once)
         return
     size = window_rows(X.shape[1], ROWS_AT_ONCE, "float64", window)
     with closing(X.windows(place, size)) as windows:
         for some in windows:
-            for rows in blocks(some.shape[0], ROWS_AT_ONCE):
+            for rows in blocks(some.shape[0], at_once):
                 yield slice(start + rows.start, start + rows.stop), some[rows, :]
             start += some.shape[0]
 

@@ -58,7 +58,7 @@ def evaluate(
             parts += [_sum(wrong, y.weight, rows, xp), *counts]
         return [*parts, s] if metrics else parts
 
-    blocks = row_blocks(X, backend, window)
+    blocks = row_blocks(X, network, window)
     sums: list[Array] = []
     for parts in in_threads(figures, blocks, 1 if isinstance(X, Streamed) else threads):
         if metrics:

@@ -4,8 +4,6 @@ All of it is known before the epoch starts. So it is computed there, in double p
 once, and read on the device step by step; no step waits for the host.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,8 +11,9 @@ import numpy as np
 from arraymlp._checks import each, values
 from arraymlp.backend import HostArray
 from arraymlp.dropout import Drop
+from arraymlp.epoch import EpochTable
 from arraymlp.network import MultilayerPerceptron
-from arraymlp.optimizers import Hyper, optimizer
+from arraymlp.optimizers import optimizer
 from arraymlp.schedules import Schedule
 from arraymlp.settings import Settings
 from arraymlp.step import SWITCHES
@@ -40,8 +39,8 @@ def epoch_hyper(
     seen: Any,
     epoch: int,
     position: int = 0,
-) -> Iterator[Hyper]:
-    """One ``hyper`` for each step of an epoch, as `arraymlp.step` has it.
+) -> EpochTable:
+    """What each step of an epoch is told; iterated, one ``hyper`` a step for `arraymlp.step`.
 
     Args:
         settings: of the run.
@@ -70,72 +69,27 @@ def epoch_hyper(
     told = rule.hyper(rate, t)
     if taken := SWITCHES & told.keys():
         raise ValueError(f"{rule!r} must not call a constant {taken.pop()}: that is the step's own")
-    steps = _by_step({**told, **table}, len(rate), network)
-    if not (np.any(each(settings.dropout.input)) or np.any(each(settings.dropout.hidden))):
-        return steps
-    drops = _drops(settings, network, epoch, position, position + len(rate))
-    return ({**hyper, "dropout": drop} for hyper, drop in zip(steps, drops, strict=False))
-
-
-def _by_step(
-    table: Mapping[str, Any], steps: int, network: MultilayerPerceptron
-) -> Iterator[Hyper]:
-    """A table of numbers, (K,), (S, 1) and (S, K), as what each step sees of it."""
-    fixed: dict[str, Any] = {}
-    moving: dict[str, Iterator[Any]] = {}
-    for name, value in table.items():
-        v = np.asarray(value)
-        if v.ndim == 2 and (v == v[:1]).all():
-            v = v[0]
-        if v.size == 1:
-            fixed[name] = v.item()
-        elif v.ndim == 1:
-            fixed[name] = _on_device(v, network)
-        elif v.shape[1] == 1:
-            moving[name] = iter(v[:, 0].tolist())
-        else:
-            moving[name] = _rows(_on_device(v, network))
-    if not moving:
-        return repeat(fixed, steps)
-    return (fixed | {name: next(v) for name, v in moving.items()} for _ in range(steps))
-
-
-def _on_device(v: HostArray, network: MultilayerPerceptron, dtype: str | None = None) -> Any:
-    """(..., K) on the host as (..., K, 1, 1) on the device."""
-    return network.backend.asarray(v[..., None, None], dtype or network.dtype)
-
-
-def _rows(array: Any) -> Iterator[Any]:
-    return (array[i, ...] for i in range(array.shape[0]))
+    drops = _drops(settings, len(network.layers), epoch, position, position + len(rate))
+    return EpochTable(len(rate), {**told, **table}, drops, network.backend, network.dtype)
 
 
 def _drops(
-    settings: Settings, network: MultilayerPerceptron, epoch: int, start: int, stop: int
-) -> Iterator[tuple[Drop | None, ...]]:
-    """For each step, what masks each layer's input."""
-    probabilities = [settings.dropout.input] + [settings.dropout.hidden] * (len(network.layers) - 1)
-    columns: list[Iterator[Drop | None]] = []
+    settings: Settings, layers: int, epoch: int, start: int, stop: int
+) -> list[Drop | None] | None:
+    """For each layer what masks its inputs in these steps, on the host; None for no masks."""
+    probabilities = [settings.dropout.input] + [settings.dropout.hidden] * (layers - 1)
+    drops: list[Drop | None] = []
     for layer, probability in enumerate(probabilities):
         p = np.asarray(each(probability))
         if not p.any():
-            columns.append(repeat(None))
+            drops.append(None)
             continue
         # The largest int32 stands for a probability that rounds to 1.
         threshold = np.minimum(np.round(p * 2.0**32) - 2.0**31, 2.0**31 - 1).astype(np.int64)
-        scale = 1 / (1 - p)
         seeds = values("seed", 0 if settings.seed is None else settings.seed)
         keys = np.stack([_keys(s, layer, epoch, stop)[start:] for s in seeds], axis=-1)
-        columns.append(
-            map(
-                Drop,
-                _rows(_on_device(keys, network, "int32"))
-                if len(seeds) > 1
-                else keys[:, 0].tolist(),
-                repeat(_on_device(threshold, network, "int32") if p.ndim else threshold.item()),
-                repeat(_on_device(scale, network) if p.ndim else scale.item()),
-            )
-        )
-    return zip(*columns, strict=False)
+        drops.append(Drop(keys, threshold, 1 / (1 - p)))
+    return drops if any(drop is not None for drop in drops) else None
 
 
 def _keys(seed: int, layer: int, epoch: int, steps: int) -> HostArray:

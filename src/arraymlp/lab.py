@@ -264,6 +264,7 @@ def run_lab(
     epochs: int = LAB.epochs,
     seeds: Sequence[int] = (0,),
     dtype: str = "float32",
+    fast: bool = LAB.fast,
     watch: Callable[[str], Progress] | None = None,
 ) -> LabResult:
     """Train the lab's runs one after another, each with all its seeds as a population.
@@ -277,6 +278,7 @@ def run_lab(
         epochs: 70 in the lab; only runs of 70 are judged.
         seeds: of the initial weights; every run is made with each of them.
         dtype: "float32" or "float64".
+        fast: True for the backend's own fast step in place of the generic one, which is the lab's.
         watch: called with a run's title, gives what shows its progress.
 
     Raises:
@@ -288,7 +290,7 @@ def run_lab(
     started = perf_counter()
     mnist = load_mnist(dtype=dtype)
     result = LabResult([], place, dtype, 0.0, mnist)
-    given = dict.fromkeys(SETTINGS) | {"epochs": epochs, "dtype": dtype}
+    given = dict.fromkeys(SETTINGS) | {"epochs": epochs, "dtype": dtype, "fast": fast}
     trained: dict[str, list[Run]] = {}
     with place.active(), interruptible() as interrupt:
         settings = LAB.updated(given)

@@ -82,7 +82,11 @@ def minimize(
 
     options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
     largest = data.X.shape[0] * max(layer.n_in * layer.n_out for layer in network.layers)
-    with place.active(), blas_threads(place.name, largest), np.errstate(all="ignore"):
+    with (
+        place.within_memory("Narrower hidden layers, or a solver that has minibatches, need less."),
+        blas_threads(place.name, largest),
+        np.errstate(all="ignore"),
+    ):
         found = scipy_minimize(
             objective,
             objective.packed(),
@@ -134,7 +138,7 @@ class _Objective:
             layer.weights = place.asarray(w, network.dtype, copy=True)
             layer.bias = place.asarray(b, network.dtype, copy=True)
         sums: list[Any] = []
-        for rows, x in row_blocks(data.X, place):
+        for rows, x in row_blocks(data.X, network):
             weight = None if data.y.loss_weight is None else data.y.loss_weight[rows, ...]
             batch = Minibatch(x, data.y.values[rows, ...], weight)
             loss, gradients = self._backpropagate(network, batch, {})

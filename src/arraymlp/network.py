@@ -23,7 +23,7 @@ from arraymlp.backend import (
     is_device_array,
     resolve,
 )
-from arraymlp.batching import ROWS_AT_ONCE, blocks
+from arraymlp.batching import BYTES_AT_ONCE, ROWS_AT_ONCE, blocks
 from arraymlp.initializers import Initializer, draw_layers
 from arraymlp.initializers import initializer as find_initializer
 from arraymlp.inputs import class_numbers, features
@@ -103,10 +103,11 @@ class MultilayerPerceptron:
             [find_initializer(f.initializer if given == "auto" else given) for f in functions]
             for given in values("initializer", plain(initializer))
         ]
-        layers = [
-            Layer(place.asarray(w, dtype, copy=True), place.asarray(b, dtype, copy=True), f)
-            for (w, b), f in zip(draw_layers(sizes, rules, seed), functions, strict=True)
-        ]
+        with place.within_memory("Narrower layers, or fewer seeds at a time, need less."):
+            layers = [
+                Layer(place.asarray(w, dtype, copy=True), place.asarray(b, dtype, copy=True), f)
+                for (w, b), f in zip(draw_layers(sizes, rules, seed), functions, strict=True)
+            ]
         if classes is None and chosen.classifies == "one":
             classes = class_numbers(sizes[-1])
         network = cls(layers, chosen, classes)
@@ -148,6 +149,18 @@ class MultilayerPerceptron:
     def dtype(self) -> str:
         """Name of the parameters' dtype: "float32" or "float64"."""
         return str(self.layers[0].weights.dtype).rpartition(".")[2]
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows to run through the network together where no minibatch says it.
+
+        On a CPU as many as leave its cache room, and always the same; on a GPU as many as keep all
+        members' values within a budget: each unit's sum and output, and as much in between.
+        """
+        if not self.backend.is_accelerator:
+            return ROWS_AT_ONCE
+        units = (self.members or 1) * sum(self.sizes[1:])
+        return max(1, BYTES_AT_ONCE // (3 * units * np.dtype(self.dtype).itemsize))
 
     def _with_parameters(self, change: Callable[[Array], Array]) -> Self:
         layers = [Layer(change(a.weights), change(a.bias), a.activation) for a in self.layers]
@@ -327,21 +340,22 @@ class MultilayerPerceptron:
         return columns if self.classes is None else columns[..., 0]
 
     def _apply(self, X: Any, output: Callable[[Array, Any], Array]) -> Array:
-        """Rows in, rows out, a few thousand at a time: the hidden layers' values stay small."""
-        backend = self.backend
+        """Rows in, rows out, some at a time: the hidden layers' values stay small."""
+        backend, at_once = self.backend, self.rows_at_once
         xp = backend.xp
         on_host = not is_device_array(X)
-        if is_sparse(X):
-            sparse = stream(X, self.dtype, n_features=self.sizes[0])
-            inputs = (x for _, x in sparse.dense_blocks(backend))
-        else:
-            x = features(X, backend, self.dtype, n_features=self.sizes[0])
-            inputs = (x[some, :] for some in blocks(x.shape[0], ROWS_AT_ONCE))
-        several = not is_sparse(X) and x.shape[0] > ROWS_AT_ONCE
-        with backend.active(), blas_threads(backend.name, 0) if several else nullcontext(1) as t:
-            parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, t)
-            axis = 0 if self.members is None else 1
-            result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
+        with backend.within_memory("Fewer rows at a time need less."):
+            if is_sparse(X):
+                sparse = stream(X, self.dtype, n_features=self.sizes[0])
+                inputs = (x for _, x in sparse.dense_blocks(backend, at_once))
+            else:
+                x = features(X, backend, self.dtype, n_features=self.sizes[0])
+                inputs = (x[some, :] for some in blocks(x.shape[0], at_once))
+            several = not is_sparse(X) and x.shape[0] > at_once
+            with blas_threads(backend.name, 0) if several else nullcontext(1) as t:
+                parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, t)
+                axis = 0 if self.members is None else 1
+                result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
         if not on_host:
             return result
         found = backend.to_numpy(result)

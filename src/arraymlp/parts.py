@@ -98,6 +98,9 @@ def train_parts(
 
     Returns:
         What became of each solo; None for those that Ctrl-C came before.
+
+    Raises:
+        DeviceMemoryError: a part did not fit the device's memory.
     """
     outcomes: list[Outcome | None] = [None] * len(solos)
 
@@ -126,12 +129,21 @@ def train_parts(
             done = sum(len(outcome.history) for outcome in found)
             on_end(sum(solos[k].settings.epochs for k in numbers) - done)
 
+    most = max((len(part.numbers) for part in parts), default=0)
+    remedy = (
+        f"Up to {most} networks train at once: a smaller memory= of sweep or MLPSearchCV, such as "
+        "'2 GiB', makes that fewer."
+        if most > 1
+        else "A smaller batch_size, or narrower hidden layers, need less."
+    )
     at_once = min(cores(), len(parts)) if place.name == "numpy" else 1
     if at_once == 1 or not any(part.worth_a_thread for part in parts):
-        for part in parts:
-            train(part)
+        with place.within_memory(remedy):
+            for part in parts:
+                train(part)
         return outcomes
     with (
+        place.within_memory(remedy),
         blas_threads(place.name, 0),
         ThreadPoolExecutor(at_once, "arraymlp-population") as pool,
     ):

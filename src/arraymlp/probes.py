@@ -4,6 +4,7 @@ A probe asks a fixed sample of training rows how each layer responds to them, an
 large its gradients and updates are. Nothing is read until the epoch's end.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from math import ceil, log10
 from typing import Any
@@ -12,17 +13,19 @@ from arraymlp._checks import of_member
 from arraymlp.backend import Array, Backend
 from arraymlp.batching import Minibatch, sample_rows
 from arraymlp.data import Data, row_blocks, take_rows
+from arraymlp.epoch import EpochRows, EpochSums, EpochTable
 from arraymlp.gradient import backpropagation
-from arraymlp.layer import Layer
+from arraymlp.layer import Gradients, Layer
 from arraymlp.losses import one_hot
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper
-from arraymlp.step import Step
+from arraymlp.step import Step, StepsTogether
 from arraymlp.stream import Streamed
 from arraymlp.update import Met, State
 
 SAMPLE_ROWS = 1000
 EVERY_STEP_UNTIL = 32
+FEW = 4  # steps to be measured of an epoch whose others are done together
 STEPS_A_DECADE = 12
 OPEN = 1e-3  # |f'(s)| below this lets almost nothing back: the unit is shut for that row
 
@@ -122,34 +125,29 @@ class Probes:
 
     def wrap(self, step: Step, network: MultilayerPerceptron, reduction: str) -> Step:
         """The same step, measured where it is one of the chosen."""
-        backpropagate = backpropagation(network, reduction)
+        return ProbedStep(self, step, network, reduction)
 
-        def probed_step(
-            network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
-        ) -> tuple[State, Met]:
-            self.done += 1
-            if self.done not in self.steps:
-                return step(network, state, batch, hyper)
-            xp = self.backend.xp
-            _, gradients = backpropagate(network, batch, hyper)
-            before = network.copy()
-            state, met = step(network, state, batch, hyper)
-            figures = self._respond(network)
-            figures["gradient_norm"] = [_norm(g.weights, xp) for g in gradients]
-            figures["bias_gradient"] = [_norm(g.bias, xp) for g in gradients]
-            figures["weight_norm"] = [_norm(a.weights, xp) for a in network.layers]
-            figures["update_norm"] = [
-                _norm(a.weights - b.weights, xp)
-                for a, b in zip(network.layers, before.layers, strict=True)
-            ]
-            figures["bias_update"] = [
-                _norm(a.bias - b.bias, xp) / a.n_out**0.5
-                for a, b in zip(network.layers, before.layers, strict=True)
-            ]
-            self.pending.append((self.done, figures))
-            return state, met
-
-        return probed_step
+    def measure(
+        self,
+        network: MultilayerPerceptron,
+        before: MultilayerPerceptron,
+        gradients: list[Gradients],
+    ) -> None:
+        """File what a step did, by the network as it is and as it was before."""
+        xp = self.backend.xp
+        figures = self._respond(network)
+        figures["gradient_norm"] = [_norm(g.weights, xp) for g in gradients]
+        figures["bias_gradient"] = [_norm(g.bias, xp) for g in gradients]
+        figures["weight_norm"] = [_norm(a.weights, xp) for a in network.layers]
+        figures["update_norm"] = [
+            _norm(a.weights - b.weights, xp)
+            for a, b in zip(network.layers, before.layers, strict=True)
+        ]
+        figures["bias_update"] = [
+            _norm(a.bias - b.bias, xp) / a.n_out**0.5
+            for a, b in zip(network.layers, before.layers, strict=True)
+        ]
+        self.pending.append((self.done, figures))
 
     def _respond(self, network: MultilayerPerceptron) -> dict[str, Any]:
         """How the network, as it stands, treats the sample."""
@@ -190,6 +188,76 @@ class Probes:
         return measurements
 
 
+class ProbedStep:
+    """A step that is measured where it is one of those that its probes chose."""
+
+    def __init__(
+        self, probes: Probes, step: Step, network: MultilayerPerceptron, reduction: str
+    ) -> None:
+        self._probes, self._step = probes, step
+        self._backpropagate = backpropagation(network, reduction)
+
+    def __call__(
+        self, network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
+    ) -> tuple[State, Met]:
+        """One minibatch."""
+        self._probes.done += 1
+        if self._probes.done not in self._probes.steps:
+            return self._step(network, state, batch, hyper)
+        _, gradients = self._backpropagate(network, batch, hyper)
+        before = network.copy()
+        state, met = self._step(network, state, batch, hyper)
+        self._probes.measure(network, before, gradients)
+        return state, met
+
+    def epoch(
+        self,
+        network: MultilayerPerceptron,
+        state: State,
+        rows: EpochRows,
+        table: EpochTable,
+        interrupted: Callable[[], bool],
+    ) -> tuple[int, EpochSums] | None:
+        """Steps over all these rows: together, where the step can, but for the few measured ones.
+
+        See `arraymlp.step.StepsTogether`.
+        """
+        together, probes = self._step, self._probes
+        alone = [i for i in range(table.steps) if probes.done + 1 + i in probes.steps]
+        if not isinstance(together, StepsTogether) or len(alone) > FEW:
+            return None
+        sums, done = EpochSums(0.0, 0.0, 0.0), 0
+
+        def one() -> None:
+            nonlocal sums, done
+            batch = rows.minibatch(done, network.backend.xp)
+            (hyper,) = table.part(done, done + 1)
+            _, met = self(network, state, batch, hyper)
+            sums = sums.plus(EpochSums(met.loss, batch.total, met.penalty))
+            done += 1
+
+        for stop in [*alone, table.steps]:
+            if stop > done:
+                some = rows.part(done, stop), table.part(done, stop)
+                found = together.epoch(network, state, *some, interrupted)
+                if found is None:
+                    if done == 0:
+                        return None
+                    while done < stop and not interrupted():
+                        one()
+                else:
+                    probes.done, done, sums = (
+                        probes.done + found[0],
+                        done + found[0],
+                        sums.plus(found[1]),
+                    )
+            if done < stop or interrupted():
+                break
+            if stop < table.steps:
+                one()
+        return done, sums
+
+
 def _flat(value: Any) -> list[Array]:
     if value is None:
         return []
@@ -213,7 +281,7 @@ def shut_units(
     xp = backend.xp
     ever: list[Array] = []
     with backend.active():
-        for _, x in row_blocks(X, backend, window):
+        for _, x in row_blocks(X, network, window):
             passes = network.forward(x, xp)[:-1]
             now = [
                 xp.any(_is_open(layer, s, z, xp), axis=-2)

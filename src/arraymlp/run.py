@@ -9,6 +9,7 @@ from arraymlp.data import Data
 from arraymlp.findings import Finding
 from arraymlp.history import History, Record
 from arraymlp.network import MultilayerPerceptron
+from arraymlp.precision import FULL
 from arraymlp.probes import Measurement
 from arraymlp.profile import Profile
 from arraymlp.schedules import Schedule
@@ -140,7 +141,8 @@ class Run:
 
     def __repr__(self) -> str:
         interrupted = " (interrupted)" if self.interrupted else ""
-        return f"<Run{interrupted} of {self.network!r}, {self.history!r}>"
+        precision = "" if self.settings.precision == FULL else f", {self.settings.precision}"
+        return f"<Run{interrupted} of {self.network!r}{precision}, {self.history!r}>"
 
 
 class NonFiniteLossError(ArithmeticError):

@@ -28,6 +28,7 @@ from arraymlp.losses import Loss, loss
 from arraymlp.metrics import Metric, metric
 from arraymlp.optimizers import AdamW, Optimizer, Values, default_rate, optimizer
 from arraymlp.patience import EarlyStopping, early_stopping
+from arraymlp.precision import FULL, PRECISIONS
 from arraymlp.schedules import Schedule, schedule
 
 ClassWeight = Mapping[int, float] | Literal["balanced"] | None
@@ -80,6 +81,7 @@ class Settings:
     seed: int | Sequence[int] | None = 0
     order_seed: int = 0
     dtype: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     training_error: bool = False
     probes: bool = False
     fast: bool = True
@@ -122,9 +124,17 @@ class Settings:
                 object.__setattr__(self, name, int(getattr(self, name)))
         for seed in () if self.seed is None else values("seed", self.seed):
             _whole("seed", seed, 0)
-        for name, allowed in (("reduction", REDUCTIONS), ("dtype", DTYPES)):
+        for name, allowed in (
+            ("reduction", REDUCTIONS),
+            ("dtype", DTYPES),
+            ("precision", PRECISIONS),
+        ):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in allowed:
                 raise unknown(allowed, getattr(self, name), name)
+        if self.dtype != "float32" and self.precision != FULL:
+            raise ValueError(
+                f"precision={self.precision!r} rounds float32, and the dtype is {self.dtype}"
+            )
         for name in ("shuffle", "drop_last", "training_error", "probes", "fast"):
             if name == "shuffle" and callable(self.shuffle):
                 continue

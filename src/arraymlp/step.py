@@ -27,18 +27,41 @@ Each is a number, or (K, 1, 1): one value for each member of a population.
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from arraymlp.batching import Minibatch
+from arraymlp.epoch import EpochRows, EpochSums, EpochTable
 from arraymlp.gradient import backpropagation
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer
+from arraymlp.precision import FULL, in_precision, require_precision
 from arraymlp.profile import Profile, TimedNamespace
 from arraymlp.update import Met, State, penalty, updated
 
 SWITCHES = {"dropout", "label_smoothing", "gradient_clip", "l2", "alpha", "shrink", "follow"}
 
 Step: TypeAlias = Callable[[MultilayerPerceptron, State, Minibatch, Hyper], tuple[State, Met]]
+
+
+@runtime_checkable
+class StepsTogether(Protocol):
+    """A step that can also do those of a whole epoch at once."""
+
+    def epoch(
+        self,
+        network: MultilayerPerceptron,
+        state: State,
+        rows: EpochRows,
+        table: EpochTable,
+        interrupted: Callable[[], bool],
+    ) -> tuple[int, EpochSums] | None:
+        """Steps over all these rows, as single ones would do them, in place.
+
+        Returns:
+            How many were done until ``interrupted()``, and what they add up to; None where this
+            epoch has to be done step by step.
+        """
+        ...
 
 
 def choose_step(
@@ -48,6 +71,7 @@ def choose_step(
     fast: bool = True,
     threads: int = 1,
     profile: Profile | None = None,
+    precision: str = FULL,
 ) -> Step:
     """The step to train with: the backend's own fast one where there is one, or the generic one.
 
@@ -59,13 +83,16 @@ def choose_step(
         fast: False for the generic step everywhere.
         threads: of the host's processor that a fast step may use.
         profile: counts the time of products and the rest.
+        precision: of the products; see `arraymlp.precision`.
     """
+    require_precision(network.backend, precision, fast)
     kernels = _kernels(network, fast)
     step: Step
     if kernels is None:
         step = generic_step(network, optimizer, reduction, profile)
+        step = in_precision(step, network.backend, precision)
     else:
-        step = kernels.fast_step(network, optimizer, reduction, threads, profile)
+        step = kernels.fast_step(network, optimizer, reduction, threads, profile, precision)
     return step if profile is None else profile.stepping(step)
 
 
@@ -75,12 +102,19 @@ def shares_threads(network: MultilayerPerceptron, fast: bool) -> bool:
     return kernels is not None and bool(kernels.shares_threads())
 
 
+_KERNELS: dict[str, Callable[[], ModuleType]] = {
+    "numpy": lambda: import_module("arraymlp.kernels.numpy"),
+    "cupy": lambda: import_module("arraymlp.kernels.cupy"),
+}
+
+
 def _kernels(network: MultilayerPerceptron, fast: bool) -> ModuleType | None:
     """The module with the fast step of the network's backend."""
-    if not fast or network.backend.name != "numpy":
+    name = network.backend.name
+    if not fast or name not in _KERNELS:
         return None
     try:
-        return import_module("arraymlp.kernels.numpy")
+        return _KERNELS[name]()
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("arraymlp.kernels"):
             raise

@@ -72,10 +72,13 @@ class Streamed:
         dense = self._source.dense(np.asarray(self._rows)[rows])
         return backend.asarray(dense, self._dtype)
 
-    def dense_blocks(self, backend: Backend) -> Iterator[tuple[slice, Array]]:
-        """All rows, where `any_order` allows it, by as many as are small when dense, and where."""
+    def dense_blocks(self, backend: Backend, at_once: int) -> Iterator[tuple[slice, Array]]:
+        """All rows, where `any_order` allows it, as (where they stand, rows on the device).
+
+        There are ``at_once`` in each, or as many as are small when dense.
+        """
         most = window_rows(self.shape[1], 1, "float64", None)
-        for rows in blocks(self.shape[0], min(most, ROWS_AT_ONCE)):
+        for rows in blocks(self.shape[0], min(most, at_once)):
             yield rows, self.gather(np.arange(rows.start, rows.stop), backend)
 
     def take(self, rows: HostArray, backend: Backend) -> Array:

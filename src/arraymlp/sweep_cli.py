@@ -80,6 +80,9 @@ def sweep_command(
         str | None, _option("auto; softmax_cross_entropy, squared_error, huber, ...")
     ] = None,
     dtype: Annotated[str | None, _option("float32,float64")] = None,
+    precision: Annotated[
+        str | None, _option("Of the training's products, on GPUs: float32,tf32,bf16")
+    ] = None,
     metrics: Annotated[
         str | None, _option("Further figures, not swept: accuracy,f1,r2,...", SEARCH)
     ] = None,

@@ -5,7 +5,10 @@ from typing import Any
 from arraymlp.settings import NUMBERS
 
 WHOLE = ("seed", "order_seed", "batch_size", "epochs")
-NAMES = ("activation", "optimizer", "schedule", "initializer", "reduction", "loss", "dtype")
+NAMES = (
+    *("activation", "optimizer", "schedule", "initializer", "reduction", "loss"),
+    *("dtype", "precision"),
+)
 SWEPT = ("learning_rate", "hidden", *NAMES, *WHOLE, *(n for n in NUMBERS), "dropout")
 
 

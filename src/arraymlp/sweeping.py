@@ -21,6 +21,7 @@ from arraymlp.space import shown as shown_as
 from arraymlp.start import settings_for
 from arraymlp.sweep_data import SweepData, seen_by
 from arraymlp.sweep_result import Member, SweepResult, scored
+from arraymlp.training import LESS
 
 log = logging.getLogger("arraymlp")
 
@@ -54,11 +55,11 @@ def sweep(
 
     Networks that share their shape and all settings that are no numbers train as one population,
     as one stacked computation. These settings split populations where they are swept: hidden,
-    activation, batch_size, epochs, shuffle, window, drop_last, reduction, dtype, metrics,
-    training_error, probes; the kind of optimizer and loss (not their constants); early stopping or
-    none, and what it watches; moving averages of weights or none. So do folds that have another
-    number of minibatches. A population is cut into parts that fit the memory, and with NumPy its
-    caches; parts train side by side on its cores. What is going to be trained is logged
+    activation, batch_size, epochs, shuffle, window, drop_last, reduction, dtype, precision,
+    metrics, training_error, probes; the kind of optimizer and loss (not their constants); early
+    stopping or none, and what it watches; moving averages of weights or none. So do folds that have
+    another number of minibatches. A population is cut into parts that fit the memory, and with
+    NumPy its caches; parts train side by side on its cores. What is going to be trained is logged
     beforehand, and kept in ``result.plan``.
 
     All networks see the same minibatches (``order_seed``) unless that is swept too. A network that
@@ -83,7 +84,7 @@ def sweep(
             whose weights it has.
         greater_is_better: of the score; None where the column's name says it.
         memory: what training may take beside the data: "2GB", or bytes. By default half of what is
-            free on the device.
+            free on the device. A GPU takes up to 256 MiB more to evaluate.
         compact: whether networks that are done leave their population between epochs. Those that
             stay may then differ by a rounding (not on NumPy, where products are small).
         draw_seed: of the draws of mode "random".
@@ -102,6 +103,7 @@ def sweep(
     Raises:
         ValueError: data or a setting that cannot be trained with, in any of the networks; folds
             that cannot be made; a budget too small for one network. Nothing is trained then.
+        DeviceMemoryError: the memory did not suffice after all; a smaller ``memory`` helps.
         BackendUnavailableError: see `arraymlp.resolve`.
     """
     started = perf_counter()
@@ -111,7 +113,7 @@ def sweep(
     found, swept = points(settings, mode, n, draw_seed)
     every = [resolved(_settings(point, preset)) for point in found]
     place = resolve(backend, device, like=X)
-    with place.active():
+    with place.within_memory(LESS):
         loaded = SweepData(X, y, sample_weight, validation, cv, every, place)
         solos: list[Solo] = []
         labels: list[tuple[int, int | None]] = []  # of each, its point and its fold

@@ -12,9 +12,10 @@ from arraymlp._checks import each
 from arraymlp.activations import Activation
 from arraymlp.backend import Array, Backend, HostArray, is_device_array, resolve
 from arraymlp.batching import Minibatch
-from arraymlp.data import Data, epoch_batches
+from arraymlp.data import Data
 from arraymlp.diagnosis import diagnose
 from arraymlp.dropout import Dropout
+from arraymlp.epoch import EpochRows, EpochTable
 from arraymlp.evaluation import evaluate
 from arraymlp.heap import keep_freed_memory
 from arraymlp.history import Record
@@ -26,6 +27,7 @@ from arraymlp.metrics import Metric
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer, Values
 from arraymlp.optimizers import optimizer as find_optimizer
+from arraymlp.orders import Orders, epoch_batches
 from arraymlp.patience import EarlyStopping
 from arraymlp.probes import Probes, shut_units
 from arraymlp.profile import Profile
@@ -34,8 +36,11 @@ from arraymlp.run import Callback, EpochEnd, NonFiniteLossError, Run, StepEnd
 from arraymlp.schedules import Schedule
 from arraymlp.settings import ClassWeight, Settings
 from arraymlp.start import data_for, settings_for, start, stopper_for, take_up
-from arraymlp.step import Step, averaging, choose_step, shares_threads
+from arraymlp.step import Step, StepsTogether, averaging, choose_step, shares_threads
+from arraymlp.stream import Streamed
 from arraymlp.threads import blas_threads
+
+LESS = "A smaller batch_size, narrower hidden layers, or fewer seeds at a time need less."
 
 
 def train(
@@ -70,6 +75,7 @@ def train(
     seed: int | Sequence[int] | None = None,
     order_seed: int | None = None,
     dtype: Literal["float32", "float64"] | None = None,
+    precision: Literal["float32", "tf32", "bf16"] | None = None,
     training_error: bool | None = None,
     probes: bool | None = None,
     fast: bool | None = None,
@@ -155,9 +161,12 @@ def train(
             Of a network that is given, or of a run of one that had none, it is dropout's alone.
         order_seed: 0, of minibatch orders and of the split of a validation fraction.
         dtype: "float32"; X is converted to it.
+        precision: "float32"; "tf32" or "bf16" round the factors of the training's matrix products,
+            and nothing else, for speed on GPUs; see `arraymlp.precision` for which backends can. A
+            ValueError where the backend cannot, or with dtype "float64".
         training_error: False; True evaluates all training rows after each epoch.
         probes: False; True measures the insides of the layers for the diagnosis.
-        fast: True trains by the backend's own fast step where there is one (today: NumPy), whose
+        fast: True trains by the backend's own fast step where there is one (NumPy and CuPy), whose
             results are the generic step's to rounding; False by the generic one.
         preset: "default", or "lab" for the settings of the published lab.
         network: a network to go on training (it is copied, the optimiser starts afresh), or a
@@ -179,6 +188,7 @@ def train(
     Raises:
         ValueError: data or a setting that cannot be trained with; the message says which and why.
         NonFiniteLossError: the loss of every member became NaN or infinite.
+        DeviceMemoryError: the data, or a step, does not fit the device's memory.
         BackendUnavailableError: see `arraymlp.resolve`.
     """
     arguments = locals()
@@ -188,7 +198,7 @@ def train(
     settings = settings_for(given, preset, old, before)
     called = _callables(callbacks)
     place = _place(X, old, backend, device)
-    with place.active():
+    with place.within_memory(LESS):
         data = data_for(X, y, sample_weight, validation, settings, old, before, place)
         run = start(data, settings, place, old)
         if before is not None:
@@ -258,6 +268,7 @@ def train_epochs(
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
     with blas_threads(place.name, largest, shares) as threads, np.errstate(all="ignore"):
         step, probes = _step(run, threads, per_epoch)
+        orders = Orders(data, settings, place)
         recorded = _record if profile is None else profile.timed("evaluation", _record)
         for epoch in range(first, first + settings.epochs):
             if stopper is not None and stopper.stopped.all():  # in the step that Ctrl-C ended
@@ -266,14 +277,19 @@ def train_epochs(
             left = per_epoch - run.position
             rate = rates(settings, run.schedule, run.steps_done, left, total)
             hyper = epoch_hyper(settings, run.learner, rate, run.updates, epoch, run.position)
-            batches = epoch_batches(data, settings, place, epoch, run.position)
             told = 0.0 if profile is None else profile.total
-            with closing(batches):
-                taken = batches if profile is None else profile.gathered(batches)
-                steps, rows, stopped = run_epoch(step, run, taken, hyper, interrupt, watching)
+            done = None if watching else run_steps_together(step, run, orders, hyper, interrupt)
+            if done is None:
+                batches = epoch_batches(data, settings, place, epoch, run.position, orders)
+                with closing(batches):
+                    taken = batches if profile is None else profile.gathered(batches)
+                    done = run_epoch(step, run, taken, hyper, interrupt, watching)
+            steps, rows, stopped = done
             run.interrupted = interrupt.requested
             if steps == 0:
                 break
+            if not stopped and epoch + 1 < first + settings.epochs:
+                orders.prepare(epoch + 1)  # while the device is still at work on this one
             run.position = (run.position + steps) % per_epoch
             run.updates = run.updates + steps
             record = recorded(run, epoch, steps, rate[steps - 1], probes, threads)
@@ -301,7 +317,8 @@ def _step(run: Run, threads: int, per_epoch: int) -> tuple[Step, Probes | None]:
     settings = run.settings
     rule = find_optimizer(settings.optimizer)
     reduction, profile = settings.reduction, run.profile
-    step = choose_step(run.learner, rule, reduction, settings.fast, threads, profile)
+    how = (settings.fast, threads, profile, settings.precision)
+    step = choose_step(run.learner, rule, reduction, *how)
     if run.learner is not run.network:
         step = averaging(step, run.network)
     if not settings.probes:
@@ -351,6 +368,37 @@ def _record(
 
 def _is_true(answer: Any) -> bool:
     return isinstance(answer, bool | np.bool) and bool(answer)
+
+
+def run_steps_together(
+    step: Step, run: Run, orders: Orders, table: EpochTable, interrupt: Interrupt
+) -> tuple[int, int, bool] | None:
+    """What `run_epoch` does, by a step that can do all of an epoch's together.
+
+    Args:
+        step: may be such a step.
+        run: as of `run_epoch`.
+        orders: in what order its rows come.
+        table: what the steps are told.
+        interrupt: Ctrl-C.
+
+    Returns:
+        As `run_epoch`; None where the steps have to be done one by one.
+    """
+    data, settings = run.data, run.settings
+    if not isinstance(step, StepsTogether) or data.courses or isinstance(data.X, Streamed):
+        return None
+    n, size = int(data.X.shape[0]), settings.batch_size
+    order = orders.of(run.next_epoch)[1]
+    first, stop = run.position * size, n - n % size if settings.drop_last else n
+    rows = EpochRows(data.X, data.y.values, data.y.loss_weight, order, size, first, stop)
+    done = step.epoch(run.learner, run.state, rows, table, lambda: interrupt.requested)
+    if done is None:
+        return None
+    steps, sums = done
+    loss, weight, penalty = run.met
+    run.met = loss + sums.loss, weight + sums.weight, penalty + sums.penalty
+    return steps, min(stop - first, steps * size), interrupt.requested
 
 
 def run_epoch(

@@ -24,6 +24,7 @@ from arraymlp.layer import Gradients, Layer, of_each_member
 from arraymlp.losses import LOSSES
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import SGD, Adam, AdamW, Hyper, Optimizer, RMSProp
+from arraymlp.precision import FULL
 from arraymlp.profile import Profile
 from arraymlp.update import Met, State, Update, mapped, penalty, penalty_slope, updated
 
@@ -174,6 +175,7 @@ def fast_step(
     reduction: str,
     threads: int = 1,
     profile: Profile | None = None,
+    precision: str = FULL,
 ) -> "FastStep":
     """The step to train this network with. Arguments as of `arraymlp.step.choose_step`."""
 

@@ -1,0 +1,163 @@
+"""CuPy's part in the CUDA kernels: compiles them once, launches them, records them as a graph."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import cupy
+import numpy as np
+
+from arraymlp.backend import Array
+from arraymlp.kernels.cublas import plan
+from arraymlp.kernels.cuda import source
+from arraymlp.kernels.dense import DenseStep
+from arraymlp.kernels.whole_epochs import WholeEpochs
+from arraymlp.network import MultilayerPerceptron
+from arraymlp.optimizers import Optimizer
+from arraymlp.precision import FULL
+from arraymlp.profile import Profile
+
+OPTIONS = ("--std=c++17",)
+NULL = np.uintp(0)  # a null pointer; None is to CuPy an argument that stands nowhere
+
+
+def shares_threads() -> bool:
+    """Whether products are cut into blocks, one for each thread of the host: none is."""
+    return False
+
+
+def fast_step(
+    network: MultilayerPerceptron,
+    optimizer: Optimizer,
+    reduction: str,
+    threads: int = 1,
+    profile: Profile | None = None,
+    precision: str = FULL,
+) -> DenseStep | WholeEpochs:
+    """The step to train this network with. Arguments as of `arraymlp.step.choose_step`."""
+    step = dense_step(network, optimizer, reduction, precision, profile)
+    if profile is not None or precision != FULL:  # step by step, by cuBLAS
+        return step
+    device = kernels("fused.cu", network.backend.device.id)
+    return WholeEpochs(step, network, optimizer, reduction, device, recorded)
+
+
+class Kernels:
+    """The kernels of one source file on one device; `arraymlp.kernels.cuda.Launches`."""
+
+    def __init__(self, name: str, number: int) -> None:
+        attributes = cupy.cuda.Device(number).attributes
+        self.processors = int(attributes["MultiProcessorCount"])
+        self.shared_memory = int(attributes["MaxSharedMemoryPerBlockOptin"])
+        self._module = cupy.RawModule(code=source(name), options=OPTIONS)
+        self._kernels: dict[str, Any] = {}
+
+    def launch(
+        self,
+        name: str,
+        grid: tuple[int, int, int],
+        threads: int,
+        args: Sequence[Any],
+        shared: int = 0,
+    ) -> None:
+        """Queue a kernel on the current stream."""
+        if name not in self._kernels:
+            self._kernels[name] = self._module.get_function(name)
+        kernel = self._kernels[name]
+        if shared > 48 * 1024 and kernel.max_dynamic_shared_size_bytes < shared:
+            kernel.max_dynamic_shared_size_bytes = shared  # more than a block has unasked
+        passed = tuple(NULL if arg is None else arg for arg in args)
+        kernel(grid, (threads,), passed, shared_mem=shared)
+
+    def address(self, array: Array) -> int:
+        """Where the array's numbers stand in the device's memory."""
+        return int(array.data.ptr)
+
+
+def recorded(work: Callable[[], None]) -> Callable[[], None]:
+    """The launches of ``work`` as a CUDA graph: a function that starts them all at once.
+
+    Nothing of it runs now. It must not allocate, copy to or from the host, or call cuBLAS. Another
+    thread may do so meanwhile: the capture is of this thread's stream alone ("relaxed").
+    """
+    aside = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot be captured
+    with aside:
+        aside.begin_capture(cupy.cuda.runtime.streamCaptureModeRelaxed)
+        try:
+            work()
+        finally:
+            graph = aside.end_capture()
+    return lambda: graph.launch()
+
+
+@cache
+def kernels(name: str, number: int) -> Kernels:
+    """The kernels of this source file on the device of this number."""
+    return Kernels(name, number)
+
+
+class Products:
+    """Matrix products by cuBLAS, on the current device and stream, whatever CuPy's settings.
+
+    float64 is computed in float64, bfloat16 (as uint16, its bits) with sums and results in float32.
+
+    Args:
+        tf32: whether factors of float32 are rounded to TF32, which has 10 bits after the point.
+    """
+
+    def __init__(self, tf32: bool = False) -> None:
+        cublas, runtime = cupy.cuda.cublas, cupy.cuda.runtime
+        single = cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if tf32 else cublas.CUBLAS_COMPUTE_32F
+        self._scalars = {np.dtype(kind): np.ones(2, kind) for kind in ("float32", "float64")}
+        f32, f64, bf16 = runtime.CUDA_R_32F, runtime.CUDA_R_64F, runtime.CUDA_R_16BF
+        # Of factors of a dtype: their type, the result's type, and how it is computed.
+        self._kinds = {
+            np.dtype("float32"): (f32, f32, single),
+            np.dtype("float64"): (f64, f64, cublas.CUBLAS_COMPUTE_64F),
+            np.dtype("uint16"): (bf16, f32, cublas.CUBLAS_COMPUTE_32F),
+        }
+
+    def __call__(
+        self, a: Array, b: Array, out: Array, alpha: float = 1.0, beta: float = 0.0
+    ) -> None:
+        """Put alpha A B + beta out into out; `arraymlp.kernels.cublas.Multiplies`."""
+        todo, (kind, result, compute) = plan(a, b, out), self._kinds[a.dtype]
+        cublas, scalars = cupy.cuda.cublas, self._scalars[out.dtype]
+        scalars[0], scalars[1] = alpha, beta  # read before the call returns
+        one = scalars.ctypes.data
+        two = one + scalars.itemsize
+        op_b, op_a = todo.transposed  # CUBLAS_OP_N is 0, CUBLAS_OP_T 1
+        ldb, lda, ldc = todo.leading
+        told = (op_b, op_a, *todo.sizes, one)
+        handle, default = cupy.cuda.device.get_cublas_handle(), cublas.CUBLAS_GEMM_DEFAULT
+        for call in range(todo.calls):
+            pb, pa, pc = (
+                array.data.ptr + call * step * array.itemsize
+                for array, step in zip((b, a, out), todo.steps, strict=True)
+            )
+            if todo.matrices == 1:
+                factors = (pb, kind, ldb, pa, kind, lda)
+                made = (two, pc, result, ldc, compute, default)
+                cublas.gemmEx(handle, *told, *factors, *made)
+            else:
+                apart_b, apart_a, apart_c = todo.apart
+                stacks = (pb, kind, ldb, apart_b, pa, kind, lda, apart_a)
+                stack = (two, pc, result, ldc, apart_c, todo.matrices, compute, default)
+                cublas.gemmStridedBatchedEx(handle, *told, *stacks, *stack)
+
+
+def dense_step(
+    network: MultilayerPerceptron,
+    optimizer: Optimizer,
+    reduction: str,
+    precision: str = FULL,
+    profile: Profile | None = None,
+) -> DenseStep:
+    """The step for networks of any size. Arguments as of `arraymlp.step.choose_step`."""
+    device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
+    product: Any = Products(tf32=precision == "tf32")
+    exact: Any = Products()
+    if profile is not None:
+        product, exact = (profile.timed("products", made) for made in (product, exact))
+    rounds = precision == "bf16"
+    return DenseStep(network, optimizer, reduction, device, product, exact, rounds)

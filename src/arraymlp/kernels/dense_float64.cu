@@ -1,0 +1,3 @@
+// The kernels of dense.cuh in double precision.
+typedef double Real;
+#include "dense.cuh"

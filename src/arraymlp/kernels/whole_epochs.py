@@ -1,0 +1,125 @@
+"""Which networks the fused kernels train, and the step that does whole epochs by them."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from arraymlp.batching import Minibatch
+from arraymlp.epoch import EpochRows, EpochSums, EpochTable
+from arraymlp.kernels.cuda import ACTIVATION_NUMBERS, Launches, rule_number
+from arraymlp.kernels.fused import (
+    LOSS_NUMBERS,
+    MOST_LAYERS,
+    ROWS,
+    SOFTMAX,
+    FusedSteps,
+    shared_bytes,
+)
+from arraymlp.network import MultilayerPerceptron
+from arraymlp.optimizers import Hyper, Optimizer
+from arraymlp.update import Met, State, mapped
+
+log = logging.getLogger("arraymlp")
+
+WIDEST, MOST_ROWS = 512, 1024  # beyond these cuBLAS is better at the products
+Steps = Callable[[MultilayerPerceptron, State, Minibatch, Hyper], tuple[State, Met]]
+
+
+def uncovered(network: MultilayerPerceptron, optimizer: Optimizer, shared_memory: int) -> str:
+    """Why the fused kernels cannot train this network; "" where they can."""
+    widths, name = network.sizes[1:], network.loss.name
+    if network.dtype != "float32":
+        return f"they compute in float32, not in {network.dtype}"
+    if len(widths) > MOST_LAYERS:
+        return f"they have room for {MOST_LAYERS} layers, not for {len(widths)}"
+    if max(widths) > WIDEST:
+        return f"they are for layers of up to {WIDEST} units, not of {max(widths)}"
+    if rule_number(optimizer) is None:
+        return f"they know no {type(optimizer).__name__}"
+    for layer in network.layers:
+        if layer.activation not in ACTIVATION_NUMBERS:
+            return f"they know no activation {layer.activation.name!r}"
+    if name not in LOSS_NUMBERS:
+        return f"they know no loss {name!r}"
+    if shared_bytes(network, min(ROWS)) > shared_memory:
+        return f"a block's {shared_memory} bytes of shared memory are too few for these layers"
+    return ""
+
+
+def uncovered_epoch(network: MultilayerPerceptron, rows: EpochRows, table: EpochTable) -> str:
+    """Why the fused kernels cannot train an epoch of these rows by this table, or ""."""
+    for name in ("gradient_clip", "follow"):
+        if name in table.constants:
+            setting = {"follow": "weight_average"}.get(name, name)
+            return f"they have no {setting}"
+    if rows.batch_size > MOST_ROWS:
+        return f"they are for batch_size up to {MOST_ROWS}, not {rows.batch_size}"
+    if rows.y.ndim == 1 and LOSS_NUMBERS[network.loss.name][0] != SOFTMAX:
+        return f"{network.loss.name} of labels is not theirs"
+    arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
+    if not all(a.flags.c_contiguous for a in (rows.x, rows.y, *arrays)):
+        return "an array's rows do not stand one after the other"
+    return ""
+
+
+class WholeEpochs:
+    """A step that, besides, does whole epochs by the fused kernels, where these cover them.
+
+    Args:
+        step: the one to do single steps with.
+        network: what will be trained.
+        optimizer: the update rule.
+        reduction: "mean" or "sum".
+        device: that launches the kernels of ``fused.cu``.
+        record: makes one function of many launches, a graph.
+    """
+
+    def __init__(
+        self,
+        step: Steps,
+        network: MultilayerPerceptron,
+        optimizer: Optimizer,
+        reduction: str,
+        device: Launches,
+        record: Callable[[Callable[[], None]], Callable[[], None]],
+    ) -> None:
+        self._step, self._optimizer, self._reduction = step, optimizer, reduction
+        self._device, self._record = device, record
+        self._why, self._said = uncovered(network, optimizer, device.shared_memory), ""
+        self._fused: FusedSteps | None = None
+        self._of: tuple[Any, ...] = ()
+
+    def __call__(
+        self, network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
+    ) -> tuple[State, Met]:
+        """One minibatch."""
+        return self._step(network, state, batch, hyper)
+
+    def epoch(
+        self,
+        network: MultilayerPerceptron,
+        state: State,
+        rows: EpochRows,
+        table: EpochTable,
+        interrupted: Callable[[], bool],
+    ) -> tuple[int, EpochSums] | None:
+        """Steps over all these rows, until interrupted: how many were done, and their sums.
+
+        None, and a line in the log, where the fused kernels cannot do it: step by step, then.
+        """
+        if why := self._why or uncovered_epoch(network, rows, table):
+            if why != self._said:
+                log.info("training step by step, not by the fused CUDA kernels: %s", why)
+                self._said = why
+            return None
+        parameters = [a for layer in network.layers for a in (layer.weights, layer.bias)]
+        mapped(parameters.append, state)
+        pointed = [*parameters, rows.x, rows.y, *([] if rows.weight is None else [rows.weight])]
+        of = (*map(self._device.address, pointed), rows.batch_size, table.members)
+        dropped = None if table.drops is None else [drop is not None for drop in table.drops]
+        if (of, dropped) != self._of:
+            make = (network, self._optimizer, state, rows, self._reduction, table)
+            self._fused = FusedSteps(*make, self._device, self._record)
+            self._of = of, dropped
+        assert self._fused is not None
+        return self._fused(rows, table, interrupted)
