@@ -5,7 +5,6 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import bench_population
 import bench_process
 import bench_sklearn
 import bench_train
-from bench_rounds import BARE, OURS, Plan, Result
-from bench_tables import markdown, text
+from bench_rounds import Plan, Result
+from bench_tables import as_json, markdown, text
 from threadpoolctl import threadpool_info
 
 from arraymlp.cuts import cores
@@ -59,22 +58,6 @@ def machine() -> dict[str, Any]:
         f"{i['internal_api']} {i['version']}" for i in threadpool_info() if i["user_api"] == "blas"
     }
     return found | {"blas": ", ".join(sorted(blas))}
-
-
-def as_json(result: Result) -> dict[str, Any]:
-    """A result with its medians and ratios."""
-    figures = {
-        name: {
-            "seconds": result.median(name),
-            "threads": result.threads[name],
-            "over_bare": result.ratio(name, BARE),
-            "over_ours": result.ratio(name, OURS),
-            "reached": result.reached(name),
-        }
-        for name in result.times
-    }
-    goals = {name: str(goal) for name, goal in result.goals.items()}
-    return {**asdict(result), "goals": goals, "figures": figures}
 
 
 def main() -> None:

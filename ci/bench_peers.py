@@ -130,7 +130,7 @@ def torch_eager(task: Task) -> Epoch:
         adam = torch.optim.Adam(parameters, task.rate, fused=True) if task.adam else None
 
         def step(x: Any, y: Any) -> Any:
-            loss = _torch_loss(parameters, x, y, task.dropout)
+            loss = torch_loss(parameters, x, y, task.dropout)
             gradients = torch.autograd.grad(loss, parameters)
             if adam is not None:
                 for p, g in zip(parameters, gradients, strict=True):
@@ -156,7 +156,28 @@ def torch_compiled(task: Task) -> Epoch:
     torch = imported("torch")
 
     def loss(parameters: Any, x: Any, y: Any) -> Any:
-        return _torch_loss(parameters, x, y, task.dropout)
+        return torch_loss(parameters, x, y, task.dropout)
+
+    compiled = torch.compile(torch_step(task, loss), dynamic=False, fullgraph=True)
+
+    def begin() -> Callable[[Any, Any], Any]:
+        state = torch_state(task)
+        return lambda x, y: compiled(*state, x, y)
+
+    try:
+        _torch_epochs(task, begin)(task.batch, False)
+    except Exception as error:  # its own kinds of error are many
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise AbsentError(f"does not compile: {lines[0][:80]}") from None
+    return _torch_epochs(task, begin)
+
+
+def torch_step(task: Task, loss: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
+    """Loss, gradients and update as one function to compile: ``step(*state, x, y)`` is the loss.
+
+    The state, of `torch_state`, changes in place.
+    """
+    import torch
 
     both = torch.func.grad_and_value(loss)
 
@@ -176,22 +197,18 @@ def torch_compiled(task: Task) -> Epoch:
             p.sub_(scale * m / (v.sqrt() / root + EPSILON))
         return value
 
-    compiled = torch.compile(adam if task.adam else sgd, dynamic=False, fullgraph=True)
+    return adam if task.adam else sgd
 
-    def begin() -> Callable[[Any, Any], Any]:
-        parameters = [torch.from_numpy(a) for a in task.parameters]
-        state: list[Any] = [parameters]
-        if task.adam:
-            moments = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
-            state += [*moments, torch.zeros(())]
-        return lambda x, y: compiled(*state, x, y)
 
-    try:
-        _torch_epochs(task, begin)(task.batch, False)
-    except Exception as error:  # its own kinds of error are many
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise AbsentError(f"does not compile: {lines[0][:80]}") from None
-    return _torch_epochs(task, begin)
+def torch_state(task: Task, device: str = "cpu") -> list[Any]:
+    """What a `torch_step` changes: [parameters], or [parameters, first, second moments, t]."""
+    import torch
+
+    parameters = [torch.from_numpy(a).to(device) for a in task.parameters]
+    if not task.adam:
+        return [parameters]
+    moments = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    return [parameters, *moments, torch.zeros((), device=device)]
 
 
 def torch_func(task: Task) -> Epoch:
@@ -199,7 +216,7 @@ def torch_func(task: Task) -> Epoch:
     torch = imported("torch")
 
     def loss(parameters: Any, x: Any, y: Any) -> Any:
-        return _torch_loss(parameters, x, y, 0.0)
+        return torch_loss(parameters, x, y, 0.0)
 
     both = torch.func.vmap(torch.func.grad_and_value(loss), in_dims=(0, None, None))
 
@@ -217,7 +234,7 @@ def torch_func(task: Task) -> Epoch:
     return _torch_epochs(task, begin)
 
 
-def _torch_loss(parameters: Any, x: Any, y: Any, dropout: float) -> Any:
+def torch_loss(parameters: Any, x: Any, y: Any, dropout: float) -> Any:
     """Mean loss of a minibatch in PyTorch."""
     import torch
     from torch.nn import functional
@@ -254,6 +271,50 @@ def _torch_epochs(task: Task, begin: Callable[[], Callable[[Any, Any], Any]]) ->
     return epoch
 
 
+def jax_step(task: Task, cast: Callable[[Any], Any] = lambda a: a) -> Callable[..., Any]:
+    """The step in JAX: parameters, moments, t, x, y, key, rate -> parameters, moments, loss.
+
+    Args:
+        task: what to do, the rate aside.
+        cast: of parameters and x, to the type to compute in; the loss is one of float32.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def loss(parameters: Any, x: Any, y: Any, key: Any) -> Any:
+        parameters, x = [cast(p) for p in parameters], cast(x)
+        for i in range(0, len(parameters), 2):
+            x = x @ parameters[i] + parameters[i + 1]
+            if i < len(parameters) - 2:
+                x = jnp.maximum(x, 0)
+                if task.dropout:
+                    key, own = jax.random.split(key)
+                    kept = jax.random.bernoulli(own, 1 - task.dropout, x.shape)
+                    x = jnp.where(kept, x / (1 - task.dropout), 0)
+        logs = jax.nn.log_softmax(x.astype(jnp.float32))
+        return -jnp.mean(jnp.take_along_axis(logs, y[:, None], axis=1))
+
+    def updated(parameters: Any, gradients: Any, moments: Any, t: Any, rate: Any) -> Any:
+        if not task.adam:
+            pairs = zip(parameters, gradients, strict=True)
+            return [p - rate * g for p, g in pairs], moments
+        scale, root = rate / (1 - BETA1**t), jnp.sqrt(1 - BETA2**t)
+        changed, kept = [], []
+        for p, g, (m, v) in zip(parameters, gradients, moments, strict=True):
+            first, second = BETA1 * m + (1 - BETA1) * g, BETA2 * v + (1 - BETA2) * g * g
+            changed.append(p - scale * first / (jnp.sqrt(second) / root + EPSILON))
+            kept.append((first, second))
+        return changed, kept
+
+    def step(
+        parameters: Any, moments: Any, t: Any, x: Any, y: Any, key: Any, rate: Any
+    ) -> tuple[Any, Any, Any]:
+        value, gradients = jax.value_and_grad(loss)(parameters, x, y, key)
+        return *updated(parameters, gradients, moments, t, rate), value
+
+    return step
+
+
 def jax_scan(task: Task) -> Epoch:
     """JAX: an epoch is one compiled scan over minibatches; of K networks, its vmap.
 
@@ -264,34 +325,13 @@ def jax_scan(task: Task) -> Epoch:
     jax = imported("jax")
     import jax.numpy as jnp
 
-    def loss(parameters: Any, x: Any, y: Any, key: Any) -> Any:
-        for i in range(0, len(parameters), 2):
-            x = x @ parameters[i] + parameters[i + 1]
-            if i < len(parameters) - 2:
-                x = jnp.maximum(x, 0)
-                if task.dropout:
-                    key, own = jax.random.split(key)
-                    kept = jax.random.bernoulli(own, 1 - task.dropout, x.shape)
-                    x = jnp.where(kept, x / (1 - task.dropout), 0)
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(x), y[:, None], axis=1))
-
-    def updated(parameters: Any, gradients: Any, moments: Any, t: Any) -> tuple[Any, Any]:
-        if not task.adam:
-            pairs = zip(parameters, gradients, strict=True)
-            return [p - task.rate * g for p, g in pairs], moments
-        scale, root = task.rate / (1 - BETA1**t), jnp.sqrt(1 - BETA2**t)
-        changed, kept = [], []
-        for p, g, (m, v) in zip(parameters, gradients, moments, strict=True):
-            first, second = BETA1 * m + (1 - BETA1) * g, BETA2 * v + (1 - BETA2) * g * g
-            changed.append(p - scale * first / (jnp.sqrt(second) / root + EPSILON))
-            kept.append((first, second))
-        return changed, kept
+    update = jax_step(task)
 
     def step(carried: Any, batch: Any) -> Any:
         parameters, moments, t, key = carried
         key, own = jax.random.split(key) if task.dropout else (key, key)
-        value, gradients = jax.value_and_grad(loss)(parameters, *batch, own)
-        parameters, moments = updated(parameters, gradients, moments, t + 1)
+        some = parameters, moments, t + 1, *batch, own, task.rate
+        parameters, moments, value = update(*some)
         return (parameters, moments, t + 1, key), value
 
     def scan(parameters: Any, batches: Any, take: Callable[[Any], Any]) -> Any:

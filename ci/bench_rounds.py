@@ -82,11 +82,11 @@ class Candidate(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """At most ``bound`` times the time of the bare products, or at least that of ours.
+    """At most ``bound`` times the time of the bare products, at least that of ours, or so much.
 
     Attributes:
-        of: BARE or OURS.
-        bound: the ratio.
+        of: BARE or OURS; or the unit of the result's figures.
+        bound: the ratio; or the most that the figure may be.
     """
 
     of: str
@@ -95,10 +95,12 @@ class Goal(NamedTuple):
     def __str__(self) -> str:
         if self.of == BARE:
             return f"at most {self.bound:g} times bare"
+        if self.of != OURS:
+            return f"at most {self.bound:g} {self.of}"
         return "slower than ours" if self.bound == 1 else f"at least {self.bound:g} times ours"
 
-    def reached(self, ratio: float) -> bool:
-        return ratio <= self.bound if self.of == BARE else ratio >= self.bound
+    def reached(self, found: float) -> bool:
+        return found >= self.bound if self.of == OURS else found <= self.bound
 
 
 def timed(work: Callable[[], object]) -> Callable[[], float]:
@@ -128,6 +130,9 @@ class Result:
         names: of the candidates, also of those that could not take part.
         absent: these -> why.
         notes: remarks on the figures.
+        per: "step" or "network-step": figures are microseconds of each; "" for plain seconds.
+        steps: of those, how many the seconds go through.
+        errors: what absent candidates broke off with, in full.
     """
 
     case: str
@@ -140,6 +145,9 @@ class Result:
     names: tuple[str, ...] = ()
     absent: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    per: str = ""
+    steps: int = 1
+    errors: dict[str, str] = field(default_factory=dict)
 
     def seconds(self, name: str) -> list[float]:
         """A candidate's, round by round, on the threads it is best with."""
@@ -148,15 +156,24 @@ class Result:
     @property
     def rounds(self) -> int:
         """How many there were."""
-        return len(self.seconds(next(iter(self.times))))
+        return max((len(self.seconds(name)) for name in self.times), default=0)
 
     def median(self, name: str) -> float:
         """A candidate's seconds."""
         return statistics.median(self.seconds(name))
 
+    @property
+    def unit(self) -> str:
+        """Of the figures."""
+        return f"us a {self.per}" if self.per else "s"
+
+    def figure(self, name: str) -> float:
+        """A candidate's median in that unit."""
+        return self.median(name) * (1e6 / self.steps if self.per else 1.0)
+
     def ratio(self, name: str, of: str) -> float | None:
-        """Median of the ratios of two candidates' times in each round; None without the second."""
-        if of not in self.times:
+        """Median of the ratios of two candidates' times in each round; None without either."""
+        if name not in self.times or of not in self.times:
             return None
         pairs = zip(self.seconds(name), self.seconds(of), strict=True)
         return statistics.median(a / b for a, b in pairs)
@@ -164,8 +181,10 @@ class Result:
     def reached(self, name: str) -> bool | None:
         """Whether a candidate's goal is; None where it has none."""
         goal = self.goals.get(name)
-        ratio = None if goal is None or name not in self.times else self.ratio(name, goal.of)
-        return None if goal is None or ratio is None else goal.reached(ratio)
+        if goal is None or name not in self.times:
+            return None
+        found = self.figure(name) if goal.of == self.unit else self.ratio(name, goal.of)
+        return None if found is None else goal.reached(found)
 
 
 def measure(result: Result, candidates: Mapping[str, Candidate | str], plan: Plan) -> Result:

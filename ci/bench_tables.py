@@ -1,21 +1,42 @@
-"""Results as a table each for the terminal, and as a few in Markdown for the README."""
+"""Results as a table each for the terminal, as a few in Markdown for the README, and as JSON."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from bench_rounds import BARE, OURS, Goal, Result
 
-HEADINGS = ("", "seconds", "threads", "rows/s", "/ bare", "/ ours", "goal")
+
+def as_json(result: Result) -> dict[str, Any]:
+    """A result with its medians and ratios."""
+    figures = {
+        name: {
+            "seconds": result.median(name),
+            "figure": result.figure(name),
+            "threads": result.threads[name],
+            "over_bare": result.ratio(name, BARE),
+            "over_ours": result.ratio(name, OURS),
+            "reached": result.reached(name),
+        }
+        for name in result.times
+    }
+    goals = {name: str(goal) for name, goal in result.goals.items()}
+    return {**asdict(result), "unit": result.unit, "goals": goals, "figures": figures}
 
 
 def text(result: Result) -> str:
     """One result: a line for each candidate."""
-    table = [HEADINGS, *(_line(result, name) for name in result.names)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(HEADINGS))]
+    unit, rate = (result.unit, f"{result.per}s/s") if result.per else ("seconds", "rows/s")
+    headings = ("", unit, "threads", rate, "/ bare", "/ ours", "goal")
+    table = [headings, *(_line(result, name) for name in result.names)]
+    if not any(result.threads.values()):
+        table = [(*row[:2], *row[3:]) for row in table]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:-1], widths[1:]), row[-1]])
         for row in table
     ]
-    rounds = f"{result.rounds} round{'s' * (result.rounds > 1)}"
+    rounds = f"{result.rounds} round{'s' * (result.rounds != 1)}"
     title = f"{result.case}  {result.title} (medians of {rounds})"
     return "\n".join([title, *(f"   {line}".rstrip() for line in [*lines, *result.notes])])
 
@@ -24,12 +45,13 @@ def _line(result: Result, name: str) -> tuple[str, ...]:
     if name in result.absent:
         return (name, "", "", "", "", "", result.absent[name])
     reached = result.reached(name)
+    each = result.steps if result.per else result.rows
     goal = "" if reached is None else f"{result.goals[name]}: {'reached' if reached else 'missed'}"
     return (
         name,
-        _seconds(result.median(name)),
+        _seconds(result.figure(name)),
         str(result.threads[name] or "own"),
-        f"{result.rows / result.median(name):,.0f}" if result.rows else "",
+        f"{each / result.median(name):,.0f}" if each else "",
         _ratio(result.ratio(name, BARE)),
         _ratio(result.ratio(name, OURS)),
         goal,
@@ -60,15 +82,16 @@ def _table(names: tuple[str, ...], results: Sequence[Result]) -> str:
 def _cell(result: Result, name: str) -> str:
     if name in result.absent:
         return result.absent[name]
-    seconds = f"{_seconds(result.median(name))} s"
-    return seconds if name in (BARE, OURS) else f"{seconds} ({_ratio(result.ratio(name, OURS))})"
+    seconds = f"{_seconds(result.figure(name))} {result.unit}"
+    ratio = None if name in (BARE, OURS) else result.ratio(name, OURS)
+    return seconds if ratio is None else f"{seconds} ({_ratio(ratio)})"
 
 
 def _goals(result: Result) -> str:
     """All goals of a result, and for whom they are missed."""
     names: dict[Goal, list[str]] = {}
     for name, goal in result.goals.items():
-        if name in result.times:
+        if result.reached(name) is not None:
             names.setdefault(goal, []).append(name)
     found = []
     for goal, some in names.items():

@@ -1,0 +1,64 @@
+"""Compile the CUDA kernels with NVRTC as CuPy does on the user's machine; called by ci/kernels.
+
+NVRTC has no headers and a preprocessor of its own, so a file that nvcc compiles can still fail
+there. It needs no GPU.
+"""
+
+import ctypes
+import sys
+from importlib.metadata import files, version
+from importlib.resources import files as resources
+from time import perf_counter
+
+from arraymlp.kernels.cuda import source
+
+OPTIONS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
+PACKAGE = "nvidia-cuda-nvrtc"
+
+
+def library() -> ctypes.CDLL:
+    """NVRTC, of NVIDIA's wheel."""
+    found = [f for f in files(PACKAGE) or [] if f.name.startswith("libnvrtc.so")]
+    return ctypes.CDLL(str(found[0].locate()))
+
+
+def compiled(nvrtc: ctypes.CDLL, name: str, arch: str) -> str:
+    """What NVRTC has to say of a kernel file that it does not compile; "" where it does."""
+    program = ctypes.c_void_p()
+    text = source(name).encode()
+    if nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, name.encode(), 0, None, None):
+        return "nvrtcCreateProgram failed"
+    options = [option.encode() for option in (*OPTIONS, f"--gpu-architecture={arch}")]
+    array = (ctypes.c_char_p * len(options))(*options)
+    status = nvrtc.nvrtcCompileProgram(program, len(options), array)
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    said = log.value.decode().strip()
+    return said if status == 0 else said or f"status {status}"
+
+
+def main() -> int:
+    """Compile all; a failure, or a warning, is printed and is status 1."""
+    nvrtc, failed = library(), False
+    folder = resources("arraymlp.kernels")
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".cu"))
+    for name in names:
+        for arch in ("sm_80", "sm_90"):
+            started = perf_counter()
+            said = compiled(nvrtc, name, arch)
+            seconds = perf_counter() - started
+            print(f"{name:20} {arch} {'FAILED' if said else f'{seconds:.1f} s'}")
+            if said:
+                print(said, file=sys.stderr)
+                failed = True
+    if not names:
+        print("ci/nvrtc.py: no kernel file found", file=sys.stderr)
+    else:
+        print(f"{len(names)} files compiled by NVRTC {version(PACKAGE)}, which CuPy compiles with")
+    return int(failed or not names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
