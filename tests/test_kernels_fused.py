@@ -6,7 +6,9 @@ their algorithm in NumPy (`fused_in_numpy`), which runs everywhere. On a GPU `te
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -36,21 +38,60 @@ from arraymlp.optimizers import optimizer as find_optimizer
 from arraymlp.settings import Settings
 from arraymlp.step import generic_step
 from arraymlp.update import initial_state
+from conftest import SELECTED, _require
 from cuda_on_host import BACKWARD, HostKernels, unavailable
 from fused_in_numpy import NumpyKernels
 
 needs_compiler = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
-Kernels = Callable[[], Any]
 
 
-@pytest.fixture(params=["source", "numpy"], scope="module")
-def kernels(request: pytest.FixtureRequest) -> Kernels:
-    """The kernels by their source on the host, or by their algorithm in NumPy."""
-    if request.param == "numpy":
-        return NumpyKernels
+class Kernels(NamedTuple):
+    """Where the kernels run, and by what."""
+
+    place: Backend
+    device: Callable[[], Any]
+    record: Callable[[Callable[[], None]], Callable[[], None]]
+
+
+def at_once(work: Callable[[], None]) -> Callable[[], None]:
+    """A graph on the host: the launches again, each time."""
+    return work
+
+
+def _kernels(where: str) -> Kernels:
+    """By their source on the host, by their algorithm in NumPy, or as they are on a GPU."""
+    if where == "numpy":
+        return Kernels(resolve("numpy"), NumpyKernels, at_once)
+    if where == "cupy":
+        place = _require("cupy")
+        cuda = import_module("arraymlp.kernels.cupy")
+        return Kernels(place, lambda: cuda.kernels("fused.cu", place.device.id), cuda.recorded)
     if unavailable():
         pytest.skip(unavailable())
-    return lambda: HostKernels("fused.cu")
+    return Kernels(resolve("numpy"), partial(HostKernels, "fused.cu"), at_once)
+
+
+HOSTS = ["source", "numpy"]
+
+
+@pytest.fixture(params=[*HOSTS, *(["cupy"] if "cupy" in SELECTED else [])], scope="module")
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    """The kernels in every way in which they run here."""
+    return _kernels(request.param)
+
+
+@pytest.fixture(params=HOSTS, scope="module")
+def host_kernels(request: pytest.FixtureRequest) -> Kernels:
+    """The kernels on the host, in both ways."""
+    return _kernels(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest) -> None:
+    """Tell ci/gpu which tests are CuPy's."""
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and callspec.params.get("kernels") == "cupy":
+        request.node.user_properties.append(("backend", "cupy"))
 
 
 LOSSES = sorted(fused.LOSS_NUMBERS)
@@ -63,17 +104,12 @@ RULES = {
 }
 
 
-def at_once(work: Callable[[], None]) -> Callable[[], None]:
-    """A graph on the host: the launches again, each time."""
-    return work
-
-
 def fused_step(
     network: MultilayerPerceptron, rule: Optimizer, reduction: str, kernels: Kernels
 ) -> WholeEpochs:
-    """What `arraymlp.kernels.cupy` makes, with the kernels on the host."""
+    """What `arraymlp.kernels.cupy` makes."""
     step = generic_step(network, rule, reduction)
-    return WholeEpochs(step, network, rule, reduction, kernels(), at_once)
+    return WholeEpochs(step, network, rule, reduction, kernels.device(), kernels.record)
 
 
 class Case:
@@ -148,23 +184,32 @@ class Case:
                 )
         return network, sums
 
-    def rows(self, first: int = 0, stop: int | None = None) -> EpochRows:
+    def rows(
+        self, first: int = 0, stop: int | None = None, place: Backend | None = None
+    ) -> EpochRows:
         """All of them, or some."""
         size, n = self.settings.batch_size, len(self.x)
-        return EpochRows(self.x, self.y, self.weight, self.order, size, first, stop or n)
+        there = [self.x, self.y, self.weight, self.order]
+        if place is not None:
+            there = [None if a is None else place.asarray(a) for a in there]
+        return EpochRows(*there, size, first, stop or n)
 
     def fused(self, kernels: Kernels, epochs: int = 1) -> tuple[MultilayerPerceptron, EpochSums]:
         """The same by the fused kernels."""
-        network = self.networks["float32"].copy()
-        state = initial_state(network, self.rule)
-        step = fused_step(network, self.rule, self.settings.reduction, kernels)
-        for epoch in range(epochs):
-            table = self.table(network, epoch)
-            done = step.epoch(network, state, self.rows(), table, lambda: False)
-            assert done is not None
-            steps, sums = done
-            assert steps == self.steps
-        return network, sums
+        place = kernels.place
+        with place.active():
+            network = self.networks["float32"].to(place)
+            state = initial_state(network, self.rule)
+            step = fused_step(network, self.rule, self.settings.reduction, kernels)
+            rows = self.rows(place=place)
+            for epoch in range(epochs):
+                table = self.table(network, epoch)
+                done = step.epoch(network, state, rows, table, lambda: False)
+                assert done is not None
+                steps, sums = done
+                assert steps == self.steps
+            read = [a if isinstance(a, int | float) else place.to_numpy(a) for a in sums]
+        return network.to("numpy"), EpochSums(*read)
 
 
 def parameters(network: MultilayerPerceptron) -> list[Any]:
@@ -295,18 +340,18 @@ def test_shapes_around_the_edges_of_tiles(
     ],
 )
 def test_more_rows_and_members_take_larger_blocks(
-    kernels: Kernels, sizes: tuple[int, ...], members: int, batch: int, names: set[str]
+    host_kernels: Kernels, sizes: tuple[int, ...], members: int, batch: int, names: set[str]
 ) -> None:
     rows = batch + batch // 2
     told = {"alpha": 0.1, "dropout": Dropout(0.1, 0.1), "optimizer": "momentum"}
     case = Case(sizes=sizes, rows=rows, batch=batch, members=members, **told)
     network = case.networks["float32"].copy()
-    device = kernels()
+    device = host_kernels.device()
     state = initial_state(network, case.rule)
     make = (network, case.rule, state, case.rows(), "mean", case.table(network))
     fused.FusedSteps(*make, device, at_once)
     assert names <= set(device.launched)
-    assert_as_good_as_generic(case, kernels)
+    assert_as_good_as_generic(case, host_kernels)
 
 
 def test_wide_layers_share_no_more_memory_than_there_is() -> None:
@@ -362,7 +407,10 @@ def test_random_networks(
 @pytest.mark.parametrize("order", [BACKWARD, 0, 1])
 def test_no_result_depends_on_which_block_or_thread_is_first(order: int) -> None:
     case = Case(sizes=(70, 40, 35, 6), members=2, optimizer="adam", alpha=0.1, dropout=Dropout(0.3))
-    forward, otherwise = (lambda o=o: HostKernels("fused.cu", o) for o in (None, order))
+    forward, otherwise = (
+        Kernels(resolve("numpy"), partial(HostKernels, "fused.cu", o), at_once)
+        for o in (None, order)
+    )
     (one, sums), (two, others) = case.fused(forward), case.fused(otherwise)
     for a, b in zip(parameters(one), parameters(two), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -370,13 +418,13 @@ def test_no_result_depends_on_which_block_or_thread_is_first(order: int) -> None
         np.testing.assert_array_equal(a, b)
 
 
-def test_rows_in_file_order(kernels: Kernels) -> None:
+def test_rows_in_file_order(host_kernels: Kernels) -> None:
     case = Case()
     case.order = np.arange(len(case.x), dtype=np.int32)
-    expected, _ = case.fused(kernels)
+    expected, _ = case.fused(host_kernels)
     network = case.networks["float32"].copy()
     state = initial_state(network, case.rule)
-    step = fused_step(network, case.rule, "mean", kernels)
+    step = fused_step(network, case.rule, "mean", host_kernels)
     rows = case.rows()._replace(order=None)
     step.epoch(network, state, rows, case.table(network), lambda: False)
     for a, b in zip(parameters(network), parameters(expected), strict=True):
@@ -387,14 +435,14 @@ def test_rows_in_file_order(kernels: Kernels) -> None:
 
 
 @pytest.fixture
-def on_host(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> list[WholeEpochs]:
+def on_host(host_kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> list[WholeEpochs]:
     """Has `train` take the fused step on NumPy; lists those that it took."""
     taken = []
 
     def choose(network: Any, rule: Any, reduction: str, fast: bool, *_: Any) -> Any:
         if not fast:
             return generic_step(network, rule, reduction)
-        taken.append(fused_step(network, rule, reduction, kernels))
+        taken.append(fused_step(network, rule, reduction, host_kernels))
         return taken[-1]
 
     monkeypatch.setattr(training, "choose_step", choose)
@@ -485,13 +533,13 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(on_host: list[WholeEpochs]) -> 
 
 
 def test_an_interrupt_ends_between_two_graphs(
-    kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+    host_kernels: Kernels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fused, "MOST_STEPS", 2)
     case = Case(rows=50, batch=10, weighted="shared")
     network = case.networks["float32"].copy()
     state = initial_state(network, case.rule)
-    step = fused_step(network, case.rule, "mean", kernels)
+    step = fused_step(network, case.rule, "mean", host_kernels)
     answers = iter([False, True])
     done = step.epoch(network, state, case.rows(), case.table(network), lambda: next(answers))
     assert done is not None
@@ -563,28 +611,28 @@ def test_it_says_once_why_it_goes_step_by_step(
     assert_same_runs(one, two)
 
 
-def test_a_large_batch_goes_step_by_step(kernels: Kernels) -> None:
+def test_a_large_batch_goes_step_by_step(host_kernels: Kernels) -> None:
     case = Case(sizes=(2, 2), rows=1100, batch=1025)
     network = case.networks["float32"]
-    step = fused_step(network, case.rule, "mean", kernels)
+    step = fused_step(network, case.rule, "mean", host_kernels)
     state = initial_state(network, case.rule)
     assert step.epoch(network, state, case.rows(), case.table(network), lambda: False) is None
 
 
-def test_columns_in_fortran_order_go_step_by_step(kernels: Kernels) -> None:
+def test_columns_in_fortran_order_go_step_by_step(host_kernels: Kernels) -> None:
     case = Case()
     network = case.networks["float32"]
-    step = fused_step(network, case.rule, "mean", kernels)
+    step = fused_step(network, case.rule, "mean", host_kernels)
     rows = case.rows()._replace(x=np.asfortranarray(case.x))
     state = initial_state(network, case.rule)
     assert step.epoch(network, state, rows, case.table(network), lambda: False) is None
 
 
-def test_new_parameters_are_found(kernels: Kernels, numpy_backend: Backend) -> None:
+def test_new_parameters_are_found(host_kernels: Kernels, numpy_backend: Backend) -> None:
     case = Case(optimizer="momentum")
     network = case.networks["float32"].copy()
     state = initial_state(network, case.rule)
-    step = fused_step(network, case.rule, "mean", kernels)
+    step = fused_step(network, case.rule, "mean", host_kernels)
     step.epoch(network, state, case.rows(), case.table(network), lambda: False)
     old = [a.copy() for a in parameters(network)]
     again = case.networks["float32"].copy()

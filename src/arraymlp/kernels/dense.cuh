@@ -6,8 +6,6 @@
 
 #include "functions.cuh"
 
-constexpr unsigned ALL = 0xFFFFFFFFu;  // lanes of a warp
-
 // A float's upper half, rounded to nearest, ties to even: a bfloat16's bits. NaN stays NaN.
 __device__ inline unsigned short to_bfloat16(float a) {
     const unsigned bits = __float_as_uint(a);
@@ -82,16 +80,6 @@ extern "C" __global__ void slopes(Real *ds, const Real *slope, unsigned short *r
         ds[i] = value;
         if (rounded) rounded[i] = to_bfloat16(float(value));
     }
-}
-
-__device__ inline Real sum_of_warp(Real value) {
-    for (int bit = 16; bit >= 1; bit /= 2) value += __shfl_xor_sync(ALL, value, bit);
-    return value;
-}
-
-__device__ inline Real greatest_of_warp(Real value) {
-    for (int bit = 16; bit >= 1; bit /= 2) value = at_least(__shfl_xor_sync(ALL, value, bit), value);
-    return value;
 }
 
 // Softmax and cross-entropy for labels: from products s (rows, n), without bias, each row's loss, and

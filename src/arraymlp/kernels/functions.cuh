@@ -1,4 +1,4 @@
-// The mathematics of a layer, number by number: what every kernel of this folder shares.
+// The mathematics of a layer, number by number, and sums over a warp: what the kernels share.
 //
 // The names stand for the functions in activations.py, losses.py, optimizers.py and dropout.py, and
 // compute the same to rounding; the numbers that stand for them are those of kernels/cuda.py.
@@ -108,4 +108,19 @@ __device__ T stepped(int rule, T w, T g, T &v1, T &v2, const T *constants) {
         default:
             return w - rate * g;
     }
+}
+
+constexpr unsigned ALL = 0xFFFFFFFFu;  // lanes of a warp
+
+template <typename T> __device__ T sum_of_warp(T value) {
+#pragma unroll
+    for (int bit = 16; bit >= 1; bit /= 2) value += __shfl_xor_sync(ALL, value, bit);
+    return value;
+}
+
+template <typename T> __device__ T greatest_of_warp(T value) {
+#pragma unroll
+    for (int bit = 16; bit >= 1; bit /= 2)
+        value = at_least(__shfl_xor_sync(ALL, value, bit), value);
+    return value;
 }

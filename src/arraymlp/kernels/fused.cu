@@ -19,7 +19,6 @@ constexpr int LAYERS = 8;     // at most
 constexpr int DEPTH = 32;     // of a tile's sums that is in shared memory at a time
 constexpr int THREADS = 128;  // of a block that makes a tile
 constexpr int THREADS_OF_ROWS = 512;  // of a block of rows_R, at most
-constexpr unsigned ALL = 0xFFFFFFFFu;
 
 using Index = long long;
 
@@ -208,20 +207,6 @@ template <int N> __device__ float sum_over_lanes(float (&values)[N]) {
     return sum;
 }
 
-__device__ inline float sum_of_warp(float value) {
-    float values[1] = {value};
-    return sum_over_lanes<1>(values);
-}
-
-__device__ inline float greatest_of_warp(float value) {
-#pragma unroll
-    for (int bit = 16; bit >= 1; bit /= 2) {
-        const float other = __shfl_xor_sync(ALL, value, bit);
-        value = other > value || other != other ? other : value;
-    }
-    return value;
-}
-
 // A layer's sum s for one unit and row becomes its output, for this block and for `gradients`,
 // and its slope, both times the next layer's mask; a logit stays as it is.
 template <int R>
@@ -268,8 +253,7 @@ __device__ float loss_of_row(const Fused &f, const Step &now, int member, int sa
         const float bound = Limits<float>::largest / 4;
         float top = -bound, total = 0.0f;
         for (int j = lane; j < n; j += 32) {
-            const float logit = within(s[j].of[r], bound);
-            top = logit > top || logit != logit ? logit : top;
+            top = at_least(within(s[j].of[r], bound), top);
         }
         top = greatest_of_warp(top);
         for (int j = lane; j < n; j += 32) {
