@@ -1,5 +1,6 @@
 """CuPy's part in the CUDA kernels: compiles them once, launches them, records them as a graph."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -17,7 +18,10 @@ from arraymlp.optimizers import Optimizer
 from arraymlp.precision import FULL
 from arraymlp.profile import Profile
 
+log = logging.getLogger("arraymlp")
+
 OPTIONS = ("--std=c++17",)
+FUSED_FROM = 7.0  # compute capability of Volta, the first that has __grid_constant__ parameters
 NULL = np.uintp(0)  # a null pointer; None is to CuPy an argument that stands nowhere
 
 
@@ -37,6 +41,9 @@ def fast_step(
     """The step to train this network with. Arguments as of `arraymlp.step.choose_step`."""
     step = dense_step(network, optimizer, reduction, precision, profile)
     if profile is not None or precision != FULL:  # step by step, by cuBLAS
+        return step
+    if network.backend.compute_capability() < FUSED_FROM:
+        log.info("training step by step: the fused CUDA kernels need compute capability 7.0")
         return step
     device = kernels("fused.cu", network.backend.device.id)
     return WholeEpochs(step, network, optimizer, reduction, device, recorded)
