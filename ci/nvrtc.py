@@ -13,6 +13,7 @@ from time import perf_counter
 from arraymlp.kernels.cuda import source
 
 OPTIONS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
 PACKAGE = "nvidia-cuda-nvrtc"
 
 
@@ -45,7 +46,7 @@ def main() -> int:
     folder = resources("arraymlp.kernels")
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".cu"))
     for name in names:
-        for arch in ("sm_80", "sm_90"):
+        for arch in ARCHITECTURES:
             started = perf_counter()
             said = compiled(nvrtc, name, arch)
             seconds = perf_counter() - started

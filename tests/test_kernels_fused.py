@@ -32,14 +32,16 @@ from arraymlp.batching import minibatches
 from arraymlp.dropout import Dropout
 from arraymlp.epoch import EpochRows, EpochSums
 from arraymlp.hyper import epoch_hyper
+from arraymlp.kernels.cuda import source
 from arraymlp.kernels.whole_epochs import WholeEpochs, uncovered
+from arraymlp.losses import Loss
 from arraymlp.optimizers import OPTIMIZERS, AdamW, Optimizer, RMSProp
 from arraymlp.optimizers import optimizer as find_optimizer
 from arraymlp.settings import Settings
 from arraymlp.step import generic_step
 from arraymlp.update import initial_state
 from conftest import SELECTED, _require
-from cuda_on_host import BACKWARD, HostKernels, unavailable
+from cuda_on_host import BACKWARD, HostKernels, HostModule, unavailable
 from fused_in_numpy import NumpyKernels
 
 needs_compiler = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
@@ -404,6 +406,15 @@ def test_random_networks(
 
 
 @needs_compiler
+def test_each_kernel_can_be_compiled_by_itself() -> None:
+    text = source("fused.cu")
+    names = HostModule(text).names
+    assert len(names) == 7
+    for name in names:
+        assert HostModule(text, ["-DONLY", f"-DONLY_{name}"]).names == (name,)
+
+
+@needs_compiler
 @pytest.mark.parametrize("order", [BACKWARD, 0, 1])
 def test_no_result_depends_on_which_block_or_thread_is_first(order: int) -> None:
     case = Case(sizes=(70, 40, 35, 6), members=2, optimizer="adam", alpha=0.1, dropout=Dropout(0.3))
@@ -565,6 +576,20 @@ class Own(SGD):
     """A rule of the user's."""
 
 
+class Watching:
+    """A callback that looks at each step."""
+
+    def __call__(self, event: Any) -> None: ...
+
+    def on_step(self, event: Any) -> None: ...
+
+
+class OwnLoss(Loss):
+    """A loss of the user's, by the name of another."""
+
+    name = "squared_error"
+
+
 def network_of(sizes: tuple[int, ...] = (3, 4, 2), **changes: Any) -> MultilayerPerceptron:
     return MultilayerPerceptron.create(sizes, **changes)
 
@@ -581,7 +606,8 @@ def network_of(sizes: tuple[int, ...] = (3, 4, 2), **changes: Any) -> Multilayer
             SGD(),
             "no activation 'mine'",
         ),
-        (network_of(loss="poisson"), SGD(), "no loss 'poisson'"),
+        (network_of(loss="poisson"), SGD(), "do not know the loss 'poisson'"),
+        (network_of(loss=OwnLoss()), SGD(), "do not know the loss 'squared_error'"),
     ],
 )
 def test_what_the_kernels_do_not_cover(
@@ -594,9 +620,11 @@ def test_what_the_kernels_do_not_cover(
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"gradient_clip": 1.0}, "they have no gradient_clip"),
-        ({"optimizer": Own(0.5)}, "they know no Own"),
+        ({"gradient_clip": 1.0}, "the kernels have no gradient_clip"),
+        ({"optimizer": Own(0.5)}, "the kernels know no Own"),
         ({"hidden": (600,)}, "up to 512 units"),
+        ({"weight_average": 0.9}, "weight_average"),
+        ({"callbacks": [Watching()]}, "callbacks look at each step"),
     ],
 )
 def test_it_says_once_why_it_goes_step_by_step(
@@ -609,6 +637,48 @@ def test_it_says_once_why_it_goes_step_by_step(
     assert why in lines[0]
     assert on_host[0]._fused is None
     assert_same_runs(one, two)
+
+
+class Rebinding(SGD):
+    """A rule of the user's whose state is a new array after each step."""
+
+    def initial_state(self, parameter: Any, xp: Any) -> Any:
+        return xp.zeros_like(parameter)
+
+    def update(self, parameter: Any, gradient: Any, state: Any, hyper: Any, xp: Any) -> Any:
+        state = 0.9 * state + gradient
+        parameter -= hyper["learning_rate"] * state
+        return parameter, state
+
+
+def test_probes_keep_the_state_of_a_rule_that_binds_it_anew(on_host: list[WholeEpochs]) -> None:
+    told = {"optimizer": Rebinding(), "probes": True, "batch_size": 20, "epochs": 12}
+    assert_same_runs(trained(True, **told), trained(False, **told))
+    assert len(on_host) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "steps", "graphs"),
+    [(60_000, 100, 600, 1), (60_000, 32, 938, 2), (1025, 1, 513, 2), (10, 20, 1, 1)],
+)
+def test_graphs_of_one_length_cover_an_epoch(
+    rows: int, batch: int, steps: int, graphs: int
+) -> None:
+    case = Case(sizes=(2, 2), rows=3, batch=3)
+    network, state = case.networks["float32"], initial_state(case.networks["float32"], case.rule)
+    x = np.zeros((rows, 2), np.float32)
+    of = EpochRows(x, np.zeros(rows, np.int32), None, None, batch, 0, rows)
+    replays: list[int] = []
+
+    def never(work: Callable[[], None]) -> Callable[[], None]:
+        return lambda: replays.append(1)
+
+    make = (network, case.rule, state, of, "mean")
+    table = epoch_hyper(case.settings, network, np.full((-(-rows // batch), 1), 0.1), 0, 0)
+    many = fused.FusedSteps(*make, table, NumpyKernels(), never)
+    assert many.steps == steps
+    many(of, table)
+    assert len(replays) == graphs
 
 
 def test_a_large_batch_goes_step_by_step(host_kernels: Kernels) -> None:

@@ -7,6 +7,7 @@ the package asks where it runs.
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -209,12 +210,18 @@ class Backend:
                 yield
             return
         torch = import_module("torch")
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
+        with _ROUNDING.lock:  # the setting is the process's, and other threads may train, too
+            if _ROUNDING.inside == 0:
+                _ROUNDING.before = torch.get_float32_matmul_precision()
+                torch.set_float32_matmul_precision("high")
+            _ROUNDING.inside += 1
         try:
             yield
         finally:
-            torch.set_float32_matmul_precision(before)
+            with _ROUNDING.lock:
+                _ROUNDING.inside -= 1
+                if _ROUNDING.inside == 0:
+                    torch.set_float32_matmul_precision(_ROUNDING.before)
 
     def wait(self, result: Any = None) -> None:
         """Wait until the device has done what it was given; with JAX, until the result is there."""
@@ -264,6 +271,18 @@ class Backend:
         if known is not None:
             said += f", {amount(known[0])} of {amount(known[1])} are free"
         return f"{'the host' if elsewhere else self} ran out of memory: {said}"
+
+
+@dataclass
+class _Rounding:
+    """Who rounds with PyTorch now, and how it was set before the first of them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    inside: int = 0
+    before: str = ""
+
+
+_ROUNDING = _Rounding()
 
 
 def _restored(name: str, device: str) -> Backend:

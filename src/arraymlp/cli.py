@@ -21,8 +21,12 @@ def main() -> None:
 
     # These say what the user can do about them; anything else is a bug and shows its traceback.
     ours = (
-        *(ValueError, OSError, ModuleNotFoundError),
-        *(BackendUnavailableError, DatasetError, DeviceMemoryError),
+        ValueError,
+        OSError,
+        ModuleNotFoundError,
+        BackendUnavailableError,
+        DatasetError,
+        DeviceMemoryError,
     )
     try:
         _app(typer)()

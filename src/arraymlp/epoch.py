@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arraymlp.backend import Array, Backend, HostArray
-from arraymlp.batching import Minibatch
+from arraymlp.batching import Minibatch, minibatches
 from arraymlp.dropout import Drop
 from arraymlp.optimizers import Hyper
 
@@ -121,19 +121,11 @@ class EpochRows(NamedTuple):
             first=first, stop=min(self.stop, first + (stop - start) * self.batch_size)
         )
 
-    def minibatch(self, number: int, xp: Any) -> Minibatch:
+    def minibatch(self, number: int, backend: Backend) -> Minibatch:
         """The rows of the step of this number."""
-        _, *_, first, stop = self.part(number, number + 1)
-
-        def some(a: Array) -> Array:
-            if self.order is None:
-                return a[first:stop, ...]
-            return xp.take(a, self.order[first:stop], axis=0)
-
-        weight = None if self.weight is None else some(self.weight)
-        if weight is not None and weight.ndim == 2:
-            weight = weight.mT
-        return Minibatch(some(self.x), some(self.y), weight)
+        size = self.batch_size
+        how = (size, self.order, False, backend, self.first // size + number, self.weight)
+        return next(minibatches(self.x, self.y, *how))
 
 
 class EpochSums(NamedTuple):

@@ -125,7 +125,8 @@ class Probes:
 
     def wrap(self, step: Step, network: MultilayerPerceptron, reduction: str) -> Step:
         """The same step, measured where it is one of the chosen."""
-        return ProbedStep(self, step, network, reduction)
+        kind = ProbedStepsTogether if isinstance(step, StepsTogether) else ProbedStep
+        return kind(self, step, network, reduction)
 
     def measure(
         self,
@@ -210,6 +211,10 @@ class ProbedStep:
         self._probes.measure(network, before, gradients)
         return state, met
 
+
+class ProbedStepsTogether(ProbedStep):
+    """The same of a step that can do those of an epoch together."""
+
     def epoch(
         self,
         network: MultilayerPerceptron,
@@ -224,37 +229,25 @@ class ProbedStep:
         """
         together, probes = self._step, self._probes
         alone = [i for i in range(table.steps) if probes.done + 1 + i in probes.steps]
-        if not isinstance(together, StepsTogether) or len(alone) > FEW:
+        assert isinstance(together, StepsTogether)
+        if len(alone) > FEW or 0 in alone:
             return None
         sums, done = EpochSums(0.0, 0.0, 0.0), 0
-
-        def one() -> None:
-            nonlocal sums, done
-            batch = rows.minibatch(done, network.backend.xp)
-            (hyper,) = table.part(done, done + 1)
-            _, met = self(network, state, batch, hyper)
-            sums = sums.plus(EpochSums(met.loss, batch.total, met.penalty))
-            done += 1
-
         for stop in [*alone, table.steps]:
             if stop > done:
                 some = rows.part(done, stop), table.part(done, stop)
                 found = together.epoch(network, state, *some, interrupted)
-                if found is None:
-                    if done == 0:
-                        return None
-                    while done < stop and not interrupted():
-                        one()
-                else:
-                    probes.done, done, sums = (
-                        probes.done + found[0],
-                        done + found[0],
-                        sums.plus(found[1]),
-                    )
+                if found is None:  # of the first part already: what is covered is one for all
+                    return None
+                steps, more = found
+                probes.done, done, sums = probes.done + steps, done + steps, sums.plus(more)
             if done < stop or interrupted():
                 break
             if stop < table.steps:
-                one()
+                batch = rows.minibatch(stop, network.backend)
+                (hyper,) = table.part(stop, stop + 1)
+                _, met = self(network, state, batch, hyper)  # the state is updated in place
+                sums, done = sums.plus(EpochSums(met.loss, batch.total, met.penalty)), done + 1
         return done, sums
 
 

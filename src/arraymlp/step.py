@@ -109,16 +109,17 @@ _KERNELS: dict[str, Callable[[], ModuleType]] = {
 
 
 def _kernels(network: MultilayerPerceptron, fast: bool) -> ModuleType | None:
-    """The module with the fast step of the network's backend."""
+    """The module with the fast step of the network's backend, if it can train this network."""
     name = network.backend.name
     if not fast or name not in _KERNELS:
         return None
     try:
-        return _KERNELS[name]()
+        kernels = _KERNELS[name]()
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("arraymlp.kernels"):
             raise
-    return None
+        return None
+    return kernels if kernels.trains(network) else None
 
 
 def generic_step(

@@ -6,8 +6,14 @@ from arraymlp.settings import NUMBERS
 
 WHOLE = ("seed", "order_seed", "batch_size", "epochs")
 NAMES = (
-    *("activation", "optimizer", "schedule", "initializer", "reduction", "loss"),
-    *("dtype", "precision"),
+    "activation",
+    "optimizer",
+    "schedule",
+    "initializer",
+    "reduction",
+    "loss",
+    "dtype",
+    "precision",
 )
 SWEPT = ("learning_rate", "hidden", *NAMES, *WHOLE, *(n for n in NUMBERS), "dropout")
 

@@ -1,5 +1,6 @@
 """train(): the one training loop."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import fields
@@ -39,6 +40,8 @@ from arraymlp.start import data_for, settings_for, start, stopper_for, take_up
 from arraymlp.step import Step, StepsTogether, averaging, choose_step, shares_threads
 from arraymlp.stream import Streamed
 from arraymlp.threads import blas_threads
+
+log = logging.getLogger("arraymlp")
 
 LESS = "A smaller batch_size, narrower hidden layers, or fewer seeds at a time need less."
 
@@ -180,7 +183,8 @@ def train(
             `arraymlp.callbacks`.
         progress: True shows a progress bar, or a line an epoch where the output is no terminal.
         profile: True measures where the time goes (products, elementwise, gather, evaluation,
-            host); ``print(run.profile)`` shows it. See `arraymlp.profile`.
+            host); ``print(run.profile)`` shows it. On CuPy that is of single steps, not of an epoch
+            at a time. See `arraymlp.profile`.
 
     Returns:
         A `Run`: network, history, and what else there is to know.
@@ -268,6 +272,7 @@ def train_epochs(
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
     with blas_threads(place.name, largest, shares) as threads, np.errstate(all="ignore"):
         step, probes = _step(run, threads, per_epoch)
+        together = steps_together(step, run, watching)
         orders = Orders(data, settings, place)
         recorded = _record if profile is None else profile.timed("evaluation", _record)
         for epoch in range(first, first + settings.epochs):
@@ -278,7 +283,9 @@ def train_epochs(
             rate = rates(settings, run.schedule, run.steps_done, left, total)
             hyper = epoch_hyper(settings, run.learner, rate, run.updates, epoch, run.position)
             told = 0.0 if profile is None else profile.total
-            done = None if watching else run_steps_together(step, run, orders, hyper, interrupt)
+            done = None
+            if together is not None:
+                done = run_steps_together(together, run, orders, hyper, interrupt)
             if done is None:
                 batches = epoch_batches(data, settings, place, epoch, run.position, orders)
                 with closing(batches):
@@ -320,6 +327,8 @@ def _step(run: Run, threads: int, per_epoch: int) -> tuple[Step, Probes | None]:
     how = (settings.fast, threads, profile, settings.precision)
     step = choose_step(run.learner, rule, reduction, *how)
     if run.learner is not run.network:
+        if isinstance(step, StepsTogether):
+            log.info("training step by step, not an epoch at a time: weight_average")
         step = averaging(step, run.network)
     if not settings.probes:
         return step, None
@@ -370,13 +379,29 @@ def _is_true(answer: Any) -> bool:
     return isinstance(answer, bool | np.bool) and bool(answer)
 
 
+def steps_together(step: Step, run: Run, watching: Sequence[Any]) -> StepsTogether | None:
+    """The step, if it is to do those of an epoch together; else, if it could, the log says why."""
+    if not isinstance(step, StepsTogether):
+        return None
+    reasons = {
+        "callbacks look at each step": watching,
+        "members have rows of their own": run.data.courses,
+        "the data is larger than memory": isinstance(run.data.X, Streamed),
+    }
+    for why, so in reasons.items():
+        if so:
+            log.info("training step by step, not an epoch at a time: %s", why)
+            return None
+    return step
+
+
 def run_steps_together(
-    step: Step, run: Run, orders: Orders, table: EpochTable, interrupt: Interrupt
+    step: StepsTogether, run: Run, orders: Orders, table: EpochTable, interrupt: Interrupt
 ) -> tuple[int, int, bool] | None:
     """What `run_epoch` does, by a step that can do all of an epoch's together.
 
     Args:
-        step: may be such a step.
+        step: such a step.
         run: as of `run_epoch`.
         orders: in what order its rows come.
         table: what the steps are told.
@@ -386,8 +411,6 @@ def run_steps_together(
         As `run_epoch`; None where the steps have to be done one by one.
     """
     data, settings = run.data, run.settings
-    if not isinstance(step, StepsTogether) or data.courses or isinstance(data.X, Streamed):
-        return None
     n, size = int(data.X.shape[0]), settings.batch_size
     order = orders.of(run.next_epoch)[1]
     first, stop = run.position * size, n - n % size if settings.drop_last else n

@@ -47,6 +47,13 @@ def mapped(change: Callable[..., Array], *states: Any) -> Any:
     return None if states[0] is None else change(*states)
 
 
+def arrays_of(state: Any) -> tuple[Array, ...]:
+    """The arrays of one parameter's state: none, one, or several."""
+    if state is None:
+        return ()
+    return state if isinstance(state, tuple) else (state,)
+
+
 def updated(
     network: MultilayerPerceptron,
     state: State,

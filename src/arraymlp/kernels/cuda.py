@@ -69,6 +69,11 @@ def source(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def blocks_of(n: int, size: int) -> int:
+    """How many blocks of a size cover n."""
+    return -(-n // size)
+
+
 def rule_number(optimizer: Optimizer) -> int | None:
     """Which of the kernels' rules an optimiser is; None where it is none of them."""
     kind = type(optimizer)

@@ -21,8 +21,14 @@ from arraymlp.profile import Profile
 log = logging.getLogger("arraymlp")
 
 OPTIONS = ("--std=c++17",)
+MOST_MEMBERS = 65_535  # blocks along y or z
 FUSED_FROM = 7.0  # compute capability of Volta, the first that has __grid_constant__ parameters
 NULL = np.uintp(0)  # a null pointer; None is to CuPy an argument that stands nowhere
+
+
+def trains(network: MultilayerPerceptron) -> bool:
+    """Whether the fast step can train this network: CUDA counts so many members, not more."""
+    return (network.members or 1) <= MOST_MEMBERS
 
 
 def shares_threads() -> bool:
@@ -38,9 +44,12 @@ def fast_step(
     profile: Profile | None = None,
     precision: str = FULL,
 ) -> DenseStep | WholeEpochs:
-    """The step to train this network with. Arguments as of `arraymlp.step.choose_step`."""
+    """The step to train this network with. Arguments as of `arraymlp.step.choose_step`.
+
+    With a profile, or a precision other than the full one, it is the one by cuBLAS.
+    """
     step = dense_step(network, optimizer, reduction, precision, profile)
-    if profile is not None or precision != FULL:  # step by step, by cuBLAS
+    if profile is not None or precision != FULL:
         return step
     if network.backend.compute_capability() < FUSED_FROM:
         log.info("training step by step: the fused CUDA kernels need compute capability 7.0")
@@ -50,13 +59,18 @@ def fast_step(
 
 
 class Kernels:
-    """The kernels of one source file on one device; `arraymlp.kernels.cuda.Launches`."""
+    """The kernels of one source file on one device; `arraymlp.kernels.cuda.Launches`.
+
+    They are compiled when the first is launched, or, where the file can be compiled for ONLY one of
+    them, each when it is, unless CuPy's cache on the disk has them.
+    """
 
     def __init__(self, name: str, number: int) -> None:
         attributes = cupy.cuda.Device(number).attributes
         self.processors = int(attributes["MultiProcessorCount"])
         self.shared_memory = int(attributes["MaxSharedMemoryPerBlockOptin"])
-        self._module = cupy.RawModule(code=source(name), options=OPTIONS)
+        self._source = source(name)
+        self._modules: dict[tuple[str, ...], Any] = {}
         self._kernels: dict[str, Any] = {}
 
     def launch(
@@ -68,13 +82,20 @@ class Kernels:
         shared: int = 0,
     ) -> None:
         """Queue a kernel on the current stream."""
-        if name not in self._kernels:
-            self._kernels[name] = self._module.get_function(name)
-        kernel = self._kernels[name]
-        if shared > 48 * 1024 and kernel.max_dynamic_shared_size_bytes < shared:
-            kernel.max_dynamic_shared_size_bytes = shared  # more than a block has unasked
+        kernel = self._kernels.get(name)
+        if kernel is None:
+            kernel = self._kernels[name] = self._compiled(name)
         passed = tuple(NULL if arg is None else arg for arg in args)
         kernel(grid, (threads,), passed, shared_mem=shared)
+
+    def _compiled(self, name: str) -> Any:
+        one = ("-DONLY", f"-DONLY_{name}") if "defined(ONLY)" in self._source else ()
+        options = (*OPTIONS, *one)
+        if options not in self._modules:
+            self._modules[options] = cupy.RawModule(code=self._source, options=options)
+        kernel = self._modules[options].get_function(name)
+        kernel.max_dynamic_shared_size_bytes = self.shared_memory  # unasked, 48 KiB
+        return kernel
 
     def address(self, array: Array) -> int:
         """Where the array's numbers stand in the device's memory."""

@@ -32,6 +32,7 @@ from arraymlp.kernels.cuda import (
     MOMENTUM,
     PLAIN_SGD,
     Launches,
+    blocks_of,
     constants,
     rule_number,
 )
@@ -39,11 +40,12 @@ from arraymlp.layer import Gradients, Layer
 from arraymlp.losses import LOSSES
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer
-from arraymlp.update import Met, State, mapped, penalty, penalty_slope, updated
+from arraymlp.update import Met, State, arrays_of, mapped, penalty, penalty_slope, updated
 
 THREADS = 256  # of a block
 BLOCKS = 8  # of such for each multiprocessor, at most: their threads take several numbers each
 IDENTITY = ACTIVATION_NUMBERS[ACTIVATIONS["identity"]]
+MOST = 2**31  # numbers of one member's minibatch, in any layer
 TOLD = CONSTANTS.index("l2") + 1  # as many constants has an update
 
 
@@ -166,6 +168,13 @@ class DenseStep:
             LayerWork(layer, rows, i == last, self.rounds, self.xp)
             for i, layer in enumerate(network.layers)
         ]
+        # Where memory is short, that has been said before.
+        widest = max(network.sizes)
+        if rows * widest >= MOST:
+            raise ValueError(
+                f"a minibatch of {rows} rows and {widest} numbers each is more than the kernels "
+                "can count: give a smaller batch_size, or fast=False"
+            )
         known: State = state if self.rule is None else mapped(_by_rows, state)
         return known
 
@@ -183,7 +192,7 @@ class DenseStep:
     def _launch(self, name: str, size: int, members: int, args: tuple[Any, ...]) -> None:
         """Launch an elementwise kernel for so many numbers of each member."""
         most = max(1, BLOCKS * self.device.processors // members)
-        grid = (min(-(-size // THREADS), most), members, 1)
+        grid = (min(blocks_of(size, THREADS), most), members, 1)
         self.device.launch(name, grid, THREADS, args)
 
     # Forward
@@ -284,7 +293,7 @@ class DenseStep:
         factor = self.number(1 / rows if self.reduction == "mean" else 1.0)
         sizes = (np.uint32(rows), np.uint32(layer.n_out), np.uint32(sharing))
         args = (work.s, layer.bias, y, work.ds, each, *sizes, factor)
-        grid = (-(-rows // (THREADS // 32)), self.members, 1)
+        grid = (blocks_of(rows, THREADS // 32), self.members, 1)
         self.device.launch("softmax", grid, THREADS, args)
         self.exact(self._ones(rows), each, total)
         return total[..., 0, 0]
@@ -334,7 +343,7 @@ class DenseStep:
         """An optimiser's step by the kernel."""
         arrays: list[Any] = []
         for parameter, slope, own in zip((layer.weights, layer.bias), gradient, state, strict=True):
-            parts = () if own is None else own if isinstance(own, tuple) else (own,)
+            parts = arrays_of(own)
             arrays += [parameter, slope, *parts, *(None,) * (2 - len(parts))]
         sizes = layer.n_in * layer.n_out, layer.n_out
         args = (*arrays, *map(np.int64, sizes), np.int32(rule), *told)

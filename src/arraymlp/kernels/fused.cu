@@ -93,26 +93,30 @@ template <int T> struct Tile {
 
     float sums[ROWS][COLUMNS] = {};
 
-    __device__ static int row() { return threadIdx.x / 8 * ROWS; }
-    __device__ static int column() { return threadIdx.x % 8 * COLUMNS; }
+    // Where the thread's numbers stand in the tile; its columns four by four, 32 apart.
+    __device__ static int row(int i) { return threadIdx.x / 8 * ROWS + i; }
+    __device__ static int column(int j) { return threadIdx.x % 8 * 4 + j / 4 * 32 + j % 4; }
 
     // Which numbers of a chunk a thread brings: T next to each other, of DEPTH; or the other way.
     __device__ static int along(int q) { return threadIdx.x % 32 + q % (T / 32) * 32; }
     __device__ static int deep(int q) { return threadIdx.x / 32 + q / (T / 32) * 4; }
 
-    __device__ void add(const Chunk &chunk) {
+    // The product of a chunk with so many terms; further ones, up to the next eighth, are 0.
+    __device__ void add(const Chunk &chunk, int terms) {
         struct alignas(4 * ROWS) Rows { float of[ROWS]; };
         struct alignas(16) Four { float of[4]; };
-#pragma unroll 8
-        for (int k = 0; k < DEPTH; ++k) {
-            const Rows u = *(const Rows *)&chunk.a[k][row()];
+        for (int eight = 0; eight < terms; eight += 8) {
 #pragma unroll
-            for (int part = 0; part < COLUMNS / 4; ++part) {
-                const Four v = *(const Four *)&chunk.b[k][column() + 4 * part];
+            for (int k = eight; k < eight + 8; ++k) {
+                const Rows u = *(const Rows *)&chunk.a[k][row(0)];
 #pragma unroll
-                for (int i = 0; i < ROWS; ++i) {
+                for (int part = 0; part < COLUMNS; part += 4) {
+                    const Four v = *(const Four *)&chunk.b[k][column(part)];
 #pragma unroll
-                    for (int j = 0; j < 4; ++j) sums[i][4 * part + j] += u.of[i] * v.of[j];
+                    for (int i = 0; i < ROWS; ++i) {
+#pragma unroll
+                        for (int j = 0; j < 4; ++j) sums[i][part + j] += u.of[i] * v.of[j];
+                    }
                 }
             }
         }
@@ -147,9 +151,12 @@ template <int T> __device__ void multiply_rows(const Fused &f, int step) {
         for (int q = 0; q < Own::LOADS; ++q) {
             const int k = k0 + lane, i = k0 + Own::deep(q), j = left + Own::along(q);
             a[q] = x[q] != nullptr && k < stop ? x[q][k] : 0.0f;
-            if (layer.dropped && k < stop) a[q] *= now.mask(layer, 0, top + line + 4 * q, k);
             b[q] = i < stop && j < n_out ? weights[(Index)i * n_out + j] : 0.0f;
         }
+        if (!layer.dropped) return;
+#pragma unroll
+        for (int q = 0; q < Own::LOADS; ++q)
+            a[q] *= now.mask(layer, 0, top + line + 4 * q, k0 + lane);
     };
     load(start);
     for (int k0 = start; k0 < stop; k0 += DEPTH) {
@@ -160,51 +167,43 @@ template <int T> __device__ void multiply_rows(const Fused &f, int step) {
         }
         __syncthreads();
         if (k0 + DEPTH < stop) load(k0 + DEPTH);  // on its way while this chunk is multiplied
-        tile.add(chunk);
+        tile.add(chunk, min(DEPTH, stop - k0));
         __syncthreads();
     }
     float *part = f.parts + ((Index)blockIdx.y * f.members + member) * f.batch * n_out;
-    const int row = top + Own::row(), column = left + Own::column();
 #pragma unroll
     for (int i = 0; i < Own::ROWS; ++i) {
 #pragma unroll
         for (int j = 0; j < Own::COLUMNS; ++j) {
-            if (row + i < now.rows && column + j < n_out)
-                part[(Index)(row + i) * n_out + column + j] = tile.sums[i][j];
+            const int row = top + Own::row(i), column = left + Own::column(j);
+            if (row < now.rows && column < n_out)
+                part[(Index)row * n_out + column] = tile.sums[i][j];
         }
     }
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-first_layer_32(const __grid_constant__ Fused f, int step) {
-    multiply_rows<32>(f, step);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS)
-first_layer_64(const __grid_constant__ Fused f, int step) {
-    multiply_rows<64>(f, step);
 }
 
 // One unit's numbers in the R rows of a block.
 template <int R> struct alignas(4 * R) Unit { float of[R]; };
 
-// N sums over the 32 lanes of a warp at once: lane l returns that of number l / (32 / N).
-template <int N> __device__ float sum_over_lanes(float (&values)[N]) {
-    int bit = 16;
+// N sums over the 32 lanes of a warp at once: lane l returns that of number l / (32 / N). Of N
+// numbers a lane sends half to the one whose index differs in BIT, and keeps the other half's sums.
+template <int N, int BIT = 16> __device__ float sum_over_lanes(const float (&values)[N]) {
+    if constexpr (N == 1) {
+        float sum = values[0];
 #pragma unroll
-    for (int half = N / 2; half >= 1; half /= 2, bit /= 2) {
-        const bool upper = threadIdx.x & bit;
+        for (int bit = BIT; bit >= 1; bit /= 2) sum += __shfl_xor_sync(ALL, sum, bit);
+        return sum;
+    } else {
+        const bool upper = threadIdx.x & BIT;
+        float sums[N / 2];
 #pragma unroll
-        for (int i = 0; i < half; ++i) {
-            const float sent = upper ? values[i] : values[i + half];
-            const float here = upper ? values[i + half] : values[i];
-            values[i] = here + __shfl_xor_sync(ALL, sent, bit);
+        for (int i = 0; i < N / 2; ++i) {
+            const float sent = upper ? values[i] : values[i + N / 2];
+            const float kept = upper ? values[i + N / 2] : values[i];
+            sums[i] = kept + __shfl_xor_sync(ALL, sent, BIT);
         }
+        return sum_over_lanes<N / 2, BIT / 2>(sums);
     }
-    float sum = values[0];
-#pragma unroll
-    for (int rest = 16 / N; rest >= 1; rest /= 2) sum += __shfl_xor_sync(ALL, sum, rest);
-    return sum;
 }
 
 // A layer's sum s for one unit and row becomes its output, for this block and for `gradients`,
@@ -305,7 +304,14 @@ template <int R> __device__ void through(const Fused &f, int step) {
             float s = layer.bias[(Index)member * n + j];
             if (first + r < now.rows) {
                 const float *part = f.parts + ((Index)member * f.batch + first + r) * n + j;
-                for (int p = 0; p < f.parts_of; ++p) s += part[p * apart];
+                for (int eight = 0; eight < f.parts_of; eight += 8) {
+                    float own[8];  // all on their way before the first is added
+#pragma unroll
+                    for (int p = 0; p < 8; ++p)
+                        own[p] = eight + p < f.parts_of ? part[(eight + p) * apart] : 0.0f;
+#pragma unroll
+                    for (int p = 0; p < 8; ++p) s += own[p];
+                }
             }
             keep<R>(f, now, 0, member, units, j, r, s);
         }
@@ -325,12 +331,18 @@ template <int R> __device__ void through(const Fused &f, int step) {
             const int j = left + threadIdx.x % width;
             Unit<R> sums = {};
             if (j < n) {
-#pragma unroll 8
-                for (int i = start; i < stop; ++i) {
-                    const float w = weights[(Index)i * n + j];
-                    const Unit<R> x = inputs[i];
+                for (int eight = start; eight < stop; eight += 8) {
+                    float w[8];
 #pragma unroll
-                    for (int r = 0; r < R; ++r) sums.of[r] += x.of[r] * w;
+                    for (int u = 0; u < 8; ++u)
+                        w[u] = eight + u < stop ? weights[(Index)(eight + u) * n + j] : 0.0f;
+#pragma unroll
+                    for (int u = 0; u < 8; ++u) {
+                        if (eight + u >= stop) break;
+                        const Unit<R> x = inputs[eight + u];
+#pragma unroll
+                        for (int r = 0; r < R; ++r) sums.of[r] += x.of[r] * w[u];
+                    }
                 }
             }
             scratch[threadIdx.x] = sums;
@@ -381,11 +393,13 @@ template <int R> __device__ void through(const Fused &f, int step) {
         Unit<R> *ds = units + below.unit + n_in;  // holds the slopes
         for (int i0 = warp * U; i0 < n_in; i0 += warps * U) {
             float sums[U * R] = {};
+            const float *some = weights + (Index)i0 * n;
+            const int left = n_in - i0;
             for (int j = lane; j < n; j += 32) {
                 const Unit<R> d = delta[j];
 #pragma unroll
                 for (int u = 0; u < U; ++u) {
-                    const float w = i0 + u < n_in ? weights[(Index)(i0 + u) * n + j] : 0.0f;
+                    const float w = u < left ? some[u * n + j] : 0.0f;
 #pragma unroll
                     for (int r = 0; r < R; ++r) sums[u * R + r] += d.of[r] * w;
                 }
@@ -400,21 +414,6 @@ template <int R> __device__ void through(const Fused &f, int step) {
         }
         __syncthreads();
     }
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 1)
-rows_2(const __grid_constant__ Fused f, int step) {
-    through<2>(f, step);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 1)
-rows_4(const __grid_constant__ Fused f, int step) {
-    through<4>(f, step);
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 1)
-rows_8(const __grid_constant__ Fused f, int step) {
-    through<8>(f, step);
 }
 
 // W <- the rule's step by X^T dS, and b by the column sums of dS: the bias is the weight of one
@@ -439,15 +438,24 @@ template <int T> __device__ void update_by_gradients(const Fused &f, int step) {
     Own tile;
     float a[Own::LOADS], b[Own::LOADS];
     const auto load = [&](int first) {
+        int from[Own::LOADS];  // the row of the inputs; all loads are on their way before one waits
 #pragma unroll
         for (int q = 0; q < Own::LOADS; ++q) {
-            const int row = first + Own::deep(q), i = top + Own::along(q), j = left + Own::along(q);
-            a[q] = b[q] = 0.0f;
-            if (row >= now.rows) continue;
-            if (i < n_in) a[q] = inputs[(Index)(number == 0 ? order[row] : row) * n_in + i];
-            if (i == n_in) a[q] = 1.0f;
-            if (number == 0 && layer.dropped && i < n_in) a[q] *= now.mask(layer, 0, row, i);
-            if (j < n_out) b[q] = deltas[(Index)row * n_out + j];
+            const int row = first + Own::deep(q), j = left + Own::along(q);
+            from[q] = row >= now.rows ? -1 : number == 0 ? order[row] : row;
+            b[q] = row < now.rows && j < n_out ? deltas[(Index)row * n_out + j] : 0.0f;
+        }
+#pragma unroll
+        for (int q = 0; q < Own::LOADS; ++q) {
+            const int i = top + Own::along(q);
+            a[q] = from[q] >= 0 && i < n_in ? inputs[(Index)from[q] * n_in + i] : 0.0f;
+            if (from[q] >= 0 && i == n_in) a[q] = 1.0f;
+        }
+        if (number > 0 || !layer.dropped) return;
+#pragma unroll
+        for (int q = 0; q < Own::LOADS; ++q) {
+            const int i = top + Own::along(q);
+            if (i < n_in) a[q] *= now.mask(layer, 0, first + Own::deep(q), i);
         }
     };
     load(0);
@@ -459,7 +467,7 @@ template <int T> __device__ void update_by_gradients(const Fused &f, int step) {
         }
         __syncthreads();
         if (first + DEPTH < now.rows) load(first + DEPTH);
-        tile.add(chunk);
+        tile.add(chunk, min(DEPTH, now.rows - first));
         __syncthreads();
     }
 
@@ -470,25 +478,38 @@ template <int T> __device__ void update_by_gradients(const Fused &f, int step) {
     float squares = 0.0f;
 #pragma unroll
     for (int u = 0; u < Own::ROWS; ++u) {
+        const int i = top + Own::row(u);
+        if (i > n_in) break;
+        const bool bias = i == n_in;
+        const Index first = bias ? (Index)member * n_out : ((Index)member * n_in + i) * n_out;
+        float *parameter = (bias ? layer.bias : layer.weights) + first;
+        float *state_1 = (bias ? layer.bias_1 : layer.weights_1) + first;
+        float *state_2 = (bias ? layer.bias_2 : layer.weights_2) + first;
+        float w[Own::COLUMNS], v1[Own::COLUMNS], v2[Own::COLUMNS];
+#pragma unroll
+        for (int v = 0; v < Own::COLUMNS; ++v) {  // all loads before the first store
+            const int j = left + Own::column(v);
+            w[v] = j < n_out ? parameter[j] : 0.0f;
+            v1[v] = j < n_out && f.rule != SGD ? state_1[j] : 0.0f;
+            v2[v] = j < n_out && f.rule == ADAM ? state_2[j] : 0.0f;
+        }
 #pragma unroll
         for (int v = 0; v < Own::COLUMNS; ++v) {
-            const int i = top + Own::row() + u, j = left + Own::column() + v;
-            if (i > n_in || j >= n_out) continue;
-            const bool bias = i == n_in;
-            const Index at = bias ? (Index)member * n_out + j : ((Index)member * n_in + i) * n_out + j;
-            float *parameter = (bias ? layer.bias : layer.weights) + at;
-            float *first_state = (bias ? layer.bias_1 : layer.weights_1) + at;
-            float *second_state = (bias ? layer.bias_2 : layer.weights_2) + at;
-            float w = *parameter, g = tile.sums[u][v];
+            float g = tile.sums[u][v];
             if (!bias) {
-                squares += w * w;
-                g += pull * w;
-                w *= constants[SHRINK];
+                squares += w[v] * w[v];
+                g += pull * w[v];
+                w[v] *= constants[SHRINK];
             }
-            float v1 = f.rule != SGD ? *first_state : 0.0f, v2 = f.rule == ADAM ? *second_state : 0.0f;
-            *parameter = stepped(f.rule, w, g, v1, v2, constants);
-            if (f.rule != SGD) *first_state = v1;
-            if (f.rule == ADAM) *second_state = v2;
+            w[v] = stepped(f.rule, w[v], g, v1[v], v2[v], constants);
+        }
+#pragma unroll
+        for (int v = 0; v < Own::COLUMNS; ++v) {
+            const int j = left + Own::column(v);
+            if (j >= n_out) continue;
+            parameter[j] = w[v];
+            if (f.rule != SGD) state_1[j] = v1[v];
+            if (f.rule == ADAM) state_2[j] = v2[v];
         }
     }
     if (constants[ALPHA] == 0.0f) return;
@@ -502,12 +523,53 @@ template <int T> __device__ void update_by_gradients(const Fused &f, int step) {
     }
 }
 
+// The kernels. With -DONLY there is one, of which -DONLY_name tells the name: to compile all takes
+// three times as long as the three that one network needs.
+#if !defined(ONLY) || defined(ONLY_first_layer_32)
+extern "C" __global__ void __launch_bounds__(THREADS)
+first_layer_32(const __grid_constant__ Fused f, int step) {
+    multiply_rows<32>(f, step);
+}
+#endif
+
+#if !defined(ONLY) || defined(ONLY_first_layer_64)
+extern "C" __global__ void __launch_bounds__(THREADS)
+first_layer_64(const __grid_constant__ Fused f, int step) {
+    multiply_rows<64>(f, step);
+}
+#endif
+
+#if !defined(ONLY) || defined(ONLY_rows_2)
+extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
+rows_2(const __grid_constant__ Fused f, int step) {
+    through<2>(f, step);
+}
+#endif
+
+#if !defined(ONLY) || defined(ONLY_rows_4)
+extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
+rows_4(const __grid_constant__ Fused f, int step) {
+    through<4>(f, step);
+}
+#endif
+
+#if !defined(ONLY) || defined(ONLY_rows_8)
+extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
+rows_8(const __grid_constant__ Fused f, int step) {
+    through<8>(f, step);
+}
+#endif
+
+#if !defined(ONLY) || defined(ONLY_gradients_32)
 extern "C" __global__ void __launch_bounds__(THREADS)
 gradients_32(const __grid_constant__ Fused f, int step) {
     update_by_gradients<32>(f, step);
 }
+#endif
 
+#if !defined(ONLY) || defined(ONLY_gradients_64)
 extern "C" __global__ void __launch_bounds__(THREADS)
 gradients_64(const __grid_constant__ Fused f, int step) {
     update_by_gradients<64>(f, step);
 }
+#endif

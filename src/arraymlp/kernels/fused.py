@@ -18,12 +18,13 @@ from arraymlp.kernels.cuda import (
     ACTIVATION_NUMBERS,
     CONSTANTS,
     Launches,
+    blocks_of,
     constants,
     rule_number,
 )
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Optimizer
-from arraymlp.update import State
+from arraymlp.update import State, arrays_of
 
 # As fused.cu has them.
 MOST_LAYERS, TILES, DEPTH, THREADS = 8, (32, 64), 32, 128
@@ -52,11 +53,6 @@ LOSS_NUMBERS = {
 }
 ROWS, THREADS_OF_ROWS = (2, 4, 8), 512
 MOST_STEPS = 1024  # of a graph
-
-
-def blocks_of(n: int, size: int) -> int:
-    """How many blocks of a size cover n."""
-    return -(-n // size)
 
 
 def _units(network: MultilayerPerceptron) -> int:
@@ -98,7 +94,8 @@ class FusedSteps:
         self.device, self.optimizer, self.reduction = device, optimizer, reduction
         self.members, self.alone = network.members or 1, network.members is None
         self.layers, self.batch = len(network.layers), rows.batch_size
-        self.steps = min(MOST_STEPS, blocks_of(rows.x.shape[0], rows.batch_size))
+        steps = blocks_of(rows.x.shape[0], rows.batch_size)
+        self.steps = blocks_of(steps, blocks_of(steps, MOST_STEPS))  # of graphs of one length
         self.told: dict[str, HostArray] = {}
         self.held: list[Any] = []  # what the graph points to
         self.in_file_order: Array | None = None
@@ -142,8 +139,7 @@ class FusedSteps:
             n_in, n_out = layer.n_in, layer.n_out
             one["weights"], one["bias"] = self._at(layer.weights), self._at(layer.bias)
             for name, own in zip(("weights", "bias"), of_layer, strict=True):
-                parts = () if own is None else own if isinstance(own, tuple) else (own,)
-                for number, part in enumerate(parts, 1):
+                for number, part in enumerate(arrays_of(own), 1):
                     one[f"{name}_{number}"] = self._at(part)
             one["ds"] = self._at(self._new((self.members, self.batch, n_out)))
             if i + 1 < len(network.layers):
@@ -251,6 +247,8 @@ class FusedSteps:
             self.tables["order"][: numbers.shape[0]] = numbers
             self.replay()
             done = min(steps, done + self.steps)
+        if done == 0:
+            self.told.clear()  # what was uploaded does not stand in the graph's tables
         weight: Any = min(n, done * batch)
         if totals is not None:
             weight = xp.sum(totals[:done, ...], axis=0)

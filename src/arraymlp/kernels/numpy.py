@@ -164,6 +164,11 @@ class Softmax:
         return np.add.reduce(np.log(total, out=total), axis=(-2, -1)) - picked
 
 
+def trains(network: MultilayerPerceptron) -> bool:
+    """Whether the fast step can train this network: it can train every one."""
+    return True
+
+
 def shares_threads() -> bool:
     """Whether products are cut into blocks, one for each thread."""
     return numpy_blas() is not None

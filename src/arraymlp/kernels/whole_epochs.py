@@ -15,9 +15,10 @@ from arraymlp.kernels.fused import (
     FusedSteps,
     shared_bytes,
 )
+from arraymlp.losses import LOSSES
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer
-from arraymlp.update import Met, State, mapped
+from arraymlp.update import Met, State, arrays_of
 
 log = logging.getLogger("arraymlp")
 
@@ -29,18 +30,18 @@ def uncovered(network: MultilayerPerceptron, optimizer: Optimizer, shared_memory
     """Why the fused kernels cannot train this network; "" where they can."""
     widths, name = network.sizes[1:], network.loss.name
     if network.dtype != "float32":
-        return f"they compute in float32, not in {network.dtype}"
+        return f"the kernels compute in float32, not in {network.dtype}"
     if len(widths) > MOST_LAYERS:
-        return f"they have room for {MOST_LAYERS} layers, not for {len(widths)}"
+        return f"the kernels have room for {MOST_LAYERS} layers, not for {len(widths)}"
     if max(widths) > WIDEST:
-        return f"they are for layers of up to {WIDEST} units, not of {max(widths)}"
+        return f"the kernels are for layers of up to {WIDEST} units, not of {max(widths)}"
     if rule_number(optimizer) is None:
-        return f"they know no {type(optimizer).__name__}"
+        return f"the kernels know no {type(optimizer).__name__}"
     for layer in network.layers:
         if layer.activation not in ACTIVATION_NUMBERS:
-            return f"they know no activation {layer.activation.name!r}"
-    if name not in LOSS_NUMBERS:
-        return f"they know no loss {name!r}"
+            return f"the kernels know no activation {layer.activation.name!r}"
+    if name not in LOSS_NUMBERS or network.loss != LOSSES[name]:  # one of the user's own?
+        return f"the kernels do not know the loss {name!r}"
     if shared_bytes(network, min(ROWS)) > shared_memory:
         return f"a block's {shared_memory} bytes of shared memory are too few for these layers"
     return ""
@@ -48,17 +49,12 @@ def uncovered(network: MultilayerPerceptron, optimizer: Optimizer, shared_memory
 
 def uncovered_epoch(network: MultilayerPerceptron, rows: EpochRows, table: EpochTable) -> str:
     """Why the fused kernels cannot train an epoch of these rows by this table, or ""."""
-    for name in ("gradient_clip", "follow"):
-        if name in table.constants:
-            setting = {"follow": "weight_average"}.get(name, name)
-            return f"they have no {setting}"
+    if "gradient_clip" in table.constants:
+        return "the kernels have no gradient_clip"
     if rows.batch_size > MOST_ROWS:
-        return f"they are for batch_size up to {MOST_ROWS}, not {rows.batch_size}"
+        return f"the kernels are for batch_size up to {MOST_ROWS}, not {rows.batch_size}"
     if rows.y.ndim == 1 and LOSS_NUMBERS[network.loss.name][0] != SOFTMAX:
-        return f"{network.loss.name} of labels is not theirs"
-    arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
-    if not all(a.flags.c_contiguous for a in (rows.x, rows.y, *arrays)):
-        return "an array's rows do not stand one after the other"
+        return f"the kernels do not know {network.loss.name} of labels"
     return ""
 
 
@@ -87,7 +83,7 @@ class WholeEpochs:
         self._device, self._record = device, record
         self._why, self._said = uncovered(network, optimizer, device.shared_memory), ""
         self._fused: FusedSteps | None = None
-        self._of: tuple[Any, ...] = ()
+        self._key: tuple[Any, ...] = ()
 
     def __call__(
         self, network: MultilayerPerceptron, state: State, batch: Minibatch, hyper: Hyper
@@ -107,19 +103,24 @@ class WholeEpochs:
 
         None, and a line in the log, where the fused kernels cannot do it: step by step, then.
         """
-        if why := self._why or uncovered_epoch(network, rows, table):
+        pointed = [a for layer in network.layers for a in (layer.weights, layer.bias)]
+        pointed += [a for of_layer in state for of_one in of_layer for a in arrays_of(of_one)]
+        pointed += [rows.x, rows.y, *([] if rows.weight is None else [rows.weight])]
+        why = self._why or uncovered_epoch(network, rows, table)
+        if not why and not all(a.flags.c_contiguous for a in pointed):
+            why = "the rows of an array do not stand one after the other"
+        if why:
             if why != self._said:
-                log.info("training step by step, not by the fused CUDA kernels: %s", why)
+                log.info("training step by step, not an epoch at a time: %s", why)
                 self._said = why
             return None
-        parameters = [a for layer in network.layers for a in (layer.weights, layer.bias)]
-        mapped(parameters.append, state)
-        pointed = [*parameters, rows.x, rows.y, *([] if rows.weight is None else [rows.weight])]
-        of = (*map(self._device.address, pointed), rows.batch_size, table.members)
-        dropped = None if table.drops is None else [drop is not None for drop in table.drops]
-        if (of, dropped) != self._of:
+        # What a graph was recorded for. It holds its arrays, so that no other has their addresses.
+        masked = tuple(drop is not None for drop in table.drops or ())
+        sizes = rows.batch_size, table.members, masked
+        key = (*map(self._device.address, pointed), *sizes)
+        if key != self._key:
             make = (network, self._optimizer, state, rows, self._reduction, table)
             self._fused = FusedSteps(*make, self._device, self._record)
-            self._of = of, dropped
+            self._key = key
         assert self._fused is not None
         return self._fused(rows, table, interrupted)
