@@ -37,6 +37,19 @@ def test_lab_prints_the_labs_own_lines_and_a_table(capsys, monkeypatch):
     assert "seed 0" in out
 
 
+@pytest.mark.parametrize(("option", "fast"), [((), False), (("--fast",), True)])
+def test_lab_takes_the_fast_step_if_asked(capsys, monkeypatch, option, fast):
+    asked = []
+
+    def lab(*args, **given):
+        asked.append(given["fast"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr("arraymlp.lab.run_lab", lab)
+    run(capsys, monkeypatch, *LAB, *option)
+    assert asked == [fast]
+
+
 def test_lab_ends_with_1_where_a_run_is_out_of_band(capsys, monkeypatch):
     bad = EXPERIMENTS["relu-0.05"]
     monkeypatch.setattr("arraymlp.lab.Outcome.verdict", Verdict(False, "not as published"))

@@ -81,6 +81,9 @@ def _app(typer: Any) -> Any:
         ] = 0,
         seeds: Annotated[int, typer.Option(help="How many seeds to make every run with.")] = 1,
         dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+        fast: Annotated[
+            bool, typer.Option("--fast", help="By the backend's own fast step; bands may differ.")
+        ] = False,
         report: Annotated[
             Path | None, typer.Option(help="Folder for report.html, PNGs and findings.json.")
         ] = None,
@@ -90,7 +93,7 @@ def _app(typer: Any) -> Any:
         Exit status: 0 if every judged run is in its band, 1 if one is not, 2 for an error, 130
         after Ctrl-C.
         """
-        raise typer.Exit(_lab(backend, device, runs, epochs, seed, seeds, dtype, report))
+        raise typer.Exit(_lab(backend, device, runs, epochs, seed, seeds, dtype, fast, report))
 
     app.command("sweep")(sweep_command)
     app.command("backends")(backends_command)
@@ -105,6 +108,7 @@ def _lab(
     seed: int,
     seeds: int,
     dtype: str,
+    fast: bool,
     report: Path | None,
 ) -> int:
     from arraymlp.backend import resolve, why_not
@@ -141,6 +145,7 @@ def _lab(
         epochs=epochs,
         seeds=range(seed, seed + seeds),
         dtype=dtype,
+        fast=fast,
         watch=watch,
     )
     _show(result)
