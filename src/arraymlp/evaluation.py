@@ -9,6 +9,7 @@ from arraymlp.inputs import Targets
 from arraymlp.losses import one_hot
 from arraymlp.metrics import Metric, Predictions
 from arraymlp.network import MultilayerPerceptron
+from arraymlp.step import choose_judge
 from arraymlp.stream import Streamed
 from arraymlp.threads import in_threads
 
@@ -38,19 +39,24 @@ def evaluate(
     metrics: Sequence[Metric] = (),
     window: int | None = None,
     threads: int = 1,
+    fast: bool = False,
 ) -> Evaluation:
     """Run all rows of X (N, n_in) through the network; those larger than memory by ``window`` rows.
 
     Metrics need all logits at once: (..., N, n_outputs) numbers besides. Rows in memory are shared
-    out among so many threads.
+    out among so many threads. ``fast`` takes the backend's own way where there is one.
     """
     xp = backend.xp
     logits: list[Array] = []
+    judge = None if metrics else choose_judge(network, fast)
 
     def figures(block: tuple[slice, Array]) -> list[Array]:
         rows, x = block
-        s = network.forward(x, xp)[-1].z
         target = y.values[rows, ...]
+        if judge is not None and (judged := judge(x, target)) is not None:
+            value, wrong, chosen = judged
+            return [_sum(value, y.loss_weight, rows, xp), _sum(wrong, y.weight, rows, xp), chosen]
+        s = network.forward(x, xp)[-1].z
         value, _ = network.loss.value_and_delta(s, target, xp)
         parts = [_sum(value, y.loss_weight, rows, xp)]
         if network.loss.classifies != "no":

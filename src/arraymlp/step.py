@@ -29,6 +29,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+from arraymlp.backend import Array
 from arraymlp.batching import Minibatch
 from arraymlp.epoch import EpochRows, EpochSums, EpochTable
 from arraymlp.gradient import backpropagation
@@ -41,6 +42,7 @@ from arraymlp.update import Met, State, penalty, updated
 SWITCHES = {"dropout", "label_smoothing", "gradient_clip", "l2", "alpha", "shrink", "follow"}
 
 Step: TypeAlias = Callable[[MultilayerPerceptron, State, Minibatch, Hyper], tuple[State, Met]]
+Judge: TypeAlias = Callable[[Array, Array], tuple[Array, Array, Array] | None]
 
 
 @runtime_checkable
@@ -100,6 +102,16 @@ def shares_threads(network: MultilayerPerceptron, fast: bool) -> bool:
     """Whether the step that `choose_step` gives shares its products out among threads itself."""
     kernels = _kernels(network, fast)
     return kernels is not None and bool(kernels.shares_threads())
+
+
+def choose_judge(network: MultilayerPerceptron, fast: bool) -> Judge | None:
+    """The backend's own way to evaluate a network on rows with labels, where there is one.
+
+    It gives each row's loss and whether its decision is wrong, (..., B), and how often each class
+    is chosen, (..., n); or None for rows that it cannot read.
+    """
+    kernels = _kernels(network, fast)
+    return None if kernels is None else kernels.judge(network)
 
 
 _KERNELS: dict[str, Callable[[], ModuleType]] = {

@@ -491,7 +491,8 @@ def _evaluated(
 ) -> dict[str, Array]:
     figures: dict[str, Array | None] = {}
     for part, X, y in data.parts(settings):
-        found = evaluate(network, X, y, place, settings.metrics, settings.window, threads)
+        how = (settings.metrics, settings.window, threads, settings.fast)
+        found = evaluate(network, X, y, place, *how)
         figures[f"{part}_loss"], figures[f"{part}_error"] = found.loss, found.error
         figures |= {f"{part}_{name}": value for name, value in found.metrics.items()}
         if part == "validation" and settings.probes:

@@ -12,6 +12,7 @@ from arraymlp.backend import Array
 from arraymlp.kernels.cublas import plan
 from arraymlp.kernels.cuda import source
 from arraymlp.kernels.dense import DenseStep
+from arraymlp.kernels.judge import Judge, judges
 from arraymlp.kernels.whole_epochs import WholeEpochs
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Optimizer
@@ -56,6 +57,14 @@ def fast_step(
         return step
     device = kernels("fused.cu", network.backend.device.id)
     return WholeEpochs(step, network, optimizer, reduction, device, recorded)
+
+
+def judge(network: MultilayerPerceptron) -> Judge | None:
+    """What evaluates this network, if the kernels can."""
+    if not judges(network):
+        return None
+    device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
+    return Judge(network, device, Products())
 
 
 class Kernels:

@@ -111,6 +111,54 @@ extern "C" __global__ void softmax(const Real *s, const Real *bias, const int *l
     if (lane == 0) loss[place] = log(total) - picked;
 }
 
+// How good logits are for labels: from products s (rows, n), without bias, each row's loss, whether
+// its greatest logit (of equals the first; NaN is greatest) is not the label's, and in counts (n)
+// how often each is the greatest. A warp a row; `sharing` members in a row have the same labels.
+extern "C" __global__ void judge(const Real *s, const Real *bias, const int *labels, Real *loss,
+                                 Real *wrong, Real *counts, unsigned rows, unsigned n,
+                                 unsigned sharing, int capped, Real least, Real most) {
+    const unsigned row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= rows) return;
+    const long long place = (long long)blockIdx.y * rows + row;
+    const unsigned label = labels[(long long)(blockIdx.y / sharing) * rows + row];
+    s += place * n;
+    bias += (long long)blockIdx.y * n;
+    const Real bound = Limits<Real>::largest / 4;
+    Real top = -bound, total = 0, picked = 0, best = 0;
+    unsigned chosen = n;  // none yet
+    for (unsigned j = lane; j < n; j += 32) {
+        const Real logit = s[j] + bias[j];
+        top = at_least(within(logit, bound), top);
+        if (chosen == n || logit > best || (logit != logit && best == best)) {
+            best = logit;
+            chosen = j;
+        }
+    }
+    top = greatest_of_warp(top);
+    for (int bit = 16; bit >= 1; bit /= 2) {
+        const Real other = __shfl_xor_sync(ALL, best, bit);
+        const unsigned its = __shfl_xor_sync(ALL, chosen, bit);
+        const bool alike = other == best || (other != other && best != best);
+        const bool better = other > best || (other != other && best == best);
+        if (its < n && (chosen == n || better || (alike && its < chosen))) {
+            best = other;
+            chosen = its;
+        }
+    }
+    for (unsigned j = lane; j < n; j += 32) {
+        const Real t = within(s[j] + bias[j], bound) - top;
+        total += exp(t);
+        if (j == label) picked = t;
+    }
+    total = sum_of_warp(total);
+    picked = sum_of_warp(picked);
+    if (lane > 0) return;
+    const Real value = log(total) - picked;
+    loss[place] = capped ? at_most(at_least(value, least), most) : value;
+    wrong[place] = chosen == label ? Real(0) : Real(1);
+    atomicAdd(&counts[(long long)blockIdx.y * n + chosen], Real(1));  // whole numbers: any order
+}
+
 // One parameter's step; the state may be null.
 __device__ inline void step_one(Real *w, const Real *g, Real *v1, Real *v2, long long i, int rule,
                                 const Real *constants, Real pull, Real shrink) {

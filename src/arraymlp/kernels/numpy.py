@@ -169,6 +169,10 @@ def trains(network: MultilayerPerceptron) -> bool:
     return True
 
 
+def judge(network: MultilayerPerceptron) -> None:
+    """What evaluates this network: nothing better than the generic way."""
+
+
 def shares_threads() -> bool:
     """Whether products are cut into blocks, one for each thread."""
     return numpy_blas() is not None

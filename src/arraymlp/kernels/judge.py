@@ -1,0 +1,91 @@
+"""How good a network is, on CUDA: its products by cuBLAS, and two kernels of our own.
+
+In the generic way an evaluation is some 35 launches, of 25 kernels that CuPy has to compile before
+the first. This way it is two or three for each layer.
+"""
+
+from math import log, log1p
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backend import Array
+from arraymlp.kernels.cublas import Multiplies
+from arraymlp.kernels.cuda import ACTIVATION_NUMBERS, Launches, blocks_of
+from arraymlp.losses import LOSSES
+from arraymlp.network import MultilayerPerceptron
+
+THREADS = 256  # of a block
+BLOCKS = 8  # of such for each multiprocessor, at most
+NO_MASK = (np.int32(0), np.int32(0), np.int32(0))
+JUDGED = ("softmax_cross_entropy", "capped_softmax_cross_entropy")
+
+
+def judges(network: MultilayerPerceptron) -> bool:
+    """Whether the kernels can evaluate this network."""
+    name = network.loss.name
+    arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
+    return (
+        name in JUDGED
+        and network.loss == LOSSES[name]
+        and all(layer.activation in ACTIVATION_NUMBERS for layer in network.layers)
+        and all(a.flags.c_contiguous for a in arrays)
+    )
+
+
+class Judge:
+    """Evaluates rows with labels.
+
+    Args:
+        network: one that ``judges`` says yes to.
+        device: launches the kernels of ``dense_float32.cu`` or ``dense_float64.cu``.
+        product: multiplies matrices, in full precision.
+    """
+
+    def __init__(
+        self, network: MultilayerPerceptron, device: Launches, product: Multiplies
+    ) -> None:
+        self._network, self._device, self._product = network, device, product
+        self._members = network.members or 1
+        self._number = np.dtype(network.dtype).type
+
+    def __call__(self, x: Array, labels: Array) -> tuple[Array, Array, Array] | None:
+        """Each row's loss and wrong decision (..., B), and how often each class is chosen (..., n).
+
+        None where x (B, n_in), or labels (B,), is not what the kernels read.
+        """
+        network, members = self._network, self._members
+        known = x.dtype == network.layers[0].weights.dtype and labels.dtype == np.int32
+        if not (known and labels.ndim == 1 and x.flags.c_contiguous and labels.flags.c_contiguous):
+            return None
+        leading = () if network.members is None else (members,)
+        xp, rows = network.backend.xp, int(x.shape[0])
+        if members * rows * max(network.sizes) >= 2**31:
+            return None
+        z = x
+        for layer in network.layers:
+            s = xp.empty((*leading, rows, layer.n_out), dtype=x.dtype)
+            self._product(z, layer.weights, s)
+            if layer is not network.layers[-1]:
+                self._activate(s, layer.bias, layer.n_out, ACTIVATION_NUMBERS[layer.activation])
+            z = s
+        n = network.sizes[-1]
+        loss, wrong = (xp.empty((*leading, rows), dtype=x.dtype) for _ in range(2))
+        counts = xp.zeros((*leading, n), dtype=x.dtype)
+        eps = float(np.finfo(network.dtype).eps)
+        capped = np.int32(network.loss.name.startswith("capped"))
+        bounds = self._number(-log1p(-eps)), self._number(-log(eps))
+        sizes = np.uint32(rows), np.uint32(n), np.uint32(members)
+        arrays = (z, network.layers[-1].bias, labels, loss, wrong, counts)
+        grid = (blocks_of(rows, THREADS // 32), members, 1)
+        self._device.launch("judge", grid, THREADS, (*arrays, *sizes, capped, *bounds))
+        return loss, wrong, counts
+
+    def _activate(self, s: Array, bias: Array, n: int, kind: int) -> None:
+        """From products to outputs, in place."""
+        size = s.size // self._members
+        most = max(1, BLOCKS * self._device.processors // self._members)
+        grid = (min(blocks_of(size, THREADS), most), self._members, 1)
+        numbers: tuple[Any, ...] = (np.uint32(size), np.uint32(n), np.int32(kind), np.int32(0))
+        args = (s, bias, s, None, *numbers, *NO_MASK, self._number(0), None, None, None)
+        self._device.launch("activate", grid, THREADS, args)
