@@ -363,7 +363,7 @@ def test_wide_layers_share_no_more_memory_than_there_is() -> None:
     assert "shared memory" in uncovered(network, SGD(), 48 * 1024)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     sizes=st.lists(st.integers(1, 70), min_size=2, max_size=5),
     members=st.sampled_from([None, 1, 2, 5]),
@@ -399,7 +399,7 @@ def test_random_networks(
         loss=loss,
         dropout=Dropout(dropout),
         alpha=alpha,
-        learning_rate=0.0003 if loss == "squared_error" else 0.01,  # where training is stable
+        learning_rate=0.01 if "softmax" in loss else 0.0003,  # where training is stable
         seed=seed,
     )
     assert_as_good_as_generic(case, kernels)
