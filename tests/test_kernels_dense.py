@@ -24,6 +24,7 @@ from arraymlp.optimizers import Optimizer
 from arraymlp.step import Step, generic_step
 from arraymlp.update import initial_state, mapped
 from cuda_on_host import BACKWARD, HostKernels, unavailable
+from fast_and_generic import assert_alike, assert_same_parameters, both, problem
 
 needs_host = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
 HostArray = np.ndarray[Any, Any]
@@ -186,15 +187,6 @@ def dense(
     return DenseStep(network, rule, reduction, device, HostProducts(), HostProducts(), rounds)
 
 
-def problem(rng: np.random.Generator, loss: str, n: int, n_in: int, n_out: int) -> Any:
-    X = rng.normal(size=(n, n_in))
-    if loss == "softmax_cross_entropy":
-        return X, np.concatenate([np.arange(n_out), rng.integers(0, n_out, n - n_out)])
-    if loss == "binary_cross_entropy":
-        return X, (rng.normal(size=(n, n_out)) > 0).astype(np.int64)
-    return X, rng.normal(size=(n, n_out))
-
-
 def some_settings(seed: int) -> tuple[Any, Any, dict[str, Any]]:
     """Data and settings drawn at random."""
     rng = np.random.default_rng(seed)
@@ -255,28 +247,6 @@ def by_dense(monkeypatch: pytest.MonkeyPatch) -> list[DenseStep]:
 
     monkeypatch.setattr(training, "choose_step", choose)
     return made
-
-
-def both(X: Any, y: Any, dtype: str, **settings: Any) -> tuple[Any, Any]:
-    fast, generic = (
-        arraymlp.train(X, y, dtype=dtype, backend="numpy", fast=fast, **settings)
-        for fast in (True, False)
-    )
-    return fast, generic
-
-
-def assert_alike(fast: Any, generic: Any, rtol: float) -> None:
-    for name in ("loss", "penalty"):
-        if name in generic.history.columns:
-            np.testing.assert_allclose(fast.history[name], generic.history[name], rtol=rtol)
-    assert_same_parameters(fast.network, generic.network, rtol)
-
-
-def assert_same_parameters(fast: Any, generic: Any, rtol: float) -> None:
-    for a, b in zip(fast.layers, generic.layers, strict=True):
-        scale = float(np.max(np.abs(b.weights)))
-        np.testing.assert_allclose(a.weights, b.weights, rtol=0, atol=rtol * scale)
-        np.testing.assert_allclose(a.bias, b.bias, rtol=0, atol=rtol * max(scale, 1.0))
 
 
 @needs_host

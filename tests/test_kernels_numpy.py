@@ -19,6 +19,7 @@ from arraymlp.kernels import blas
 from arraymlp.kernels.numpy import PIECE, FastStep, in_pieces
 from arraymlp.optimizers import Adam
 from arraymlp.threads import thread_pools
+from fast_and_generic import assert_alike, both, problem
 
 HostArray = np.ndarray[Any, Any]
 
@@ -127,15 +128,6 @@ OPTIMIZERS: list[Any] = [
 ]
 
 
-def problem(rng: np.random.Generator, loss: str, n: int, n_in: int, n_out: int) -> Any:
-    X = rng.normal(size=(n, n_in))
-    if loss == "softmax_cross_entropy":
-        return X, np.concatenate([np.arange(n_out), rng.integers(0, n_out, n - n_out)])
-    if loss == "binary_cross_entropy":
-        return X, (rng.normal(size=(n, n_out)) > 0).astype(np.int64)
-    return X, rng.normal(size=(n, n_out))
-
-
 def some_settings(seed: int, large: bool) -> tuple[Any, Any, dict[str, Any]]:
     """Data and settings drawn at random; large ones for which products go to BLAS."""
     rng = np.random.default_rng(seed)
@@ -180,24 +172,6 @@ def some_settings(seed: int, large: bool) -> tuple[Any, Any, dict[str, Any]]:
     if rng.random() < 0.3:
         settings["sample_weight"] = rng.random(n)
     return X, y, settings
-
-
-def both(X: Any, y: Any, dtype: str, **settings: Any) -> tuple[Any, Any]:
-    fast, generic = (
-        arraymlp.train(X, y, dtype=dtype, backend="numpy", fast=fast, **settings)
-        for fast in (True, False)
-    )
-    return fast, generic
-
-
-def assert_alike(fast: Any, generic: Any, rtol: float) -> None:
-    for name in ("loss", "penalty"):
-        if name in generic.history.columns:
-            np.testing.assert_allclose(fast.history[name], generic.history[name], rtol=rtol)
-    for a, b in zip(fast.network.layers, generic.network.layers, strict=True):
-        scale = float(np.max(np.abs(b.weights)))
-        np.testing.assert_allclose(a.weights, b.weights, rtol=0, atol=rtol * scale)
-        np.testing.assert_allclose(a.bias, b.bias, rtol=0, atol=rtol * max(scale, 1.0))
 
 
 @pytest.mark.parametrize("seed", range(80))

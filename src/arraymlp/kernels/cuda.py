@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from arraymlp.activations import ACTIVATIONS, Activation
 from arraymlp.backend import Array
+from arraymlp.losses import LOSSES, Loss
 from arraymlp.optimizers import SGD, Adam, AdamW, Hyper, Optimizer, RMSProp
 
 # As the enumerations in functions.cuh.
@@ -72,6 +73,11 @@ def source(name: str) -> str:
 def blocks_of(n: int, size: int) -> int:
     """How many blocks of a size cover n."""
     return -(-n // size)
+
+
+def loss_name(loss: Loss) -> str:
+    """The name of one of the package's losses; "" for one of the user's, whatever its name."""
+    return loss.name if LOSSES.get(loss.name) == loss else ""
 
 
 def rule_number(optimizer: Optimizer) -> int | None:

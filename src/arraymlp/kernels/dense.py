@@ -190,10 +190,7 @@ class DenseStep:
         return self.buffers["ones", rows]
 
     def _launch(self, name: str, size: int, members: int, args: tuple[Any, ...]) -> None:
-        """Launch an elementwise kernel for so many numbers of each member."""
-        most = max(1, BLOCKS * self.device.processors // members)
-        grid = (min(blocks_of(size, THREADS), most), members, 1)
-        self.device.launch(name, grid, THREADS, args)
+        elementwise(self.device, name, size, members, args)
 
     # Forward
 
@@ -223,18 +220,9 @@ class DenseStep:
         size = x.shape[-2] * x.shape[-1]
         groups = x.size // size
         sizes = np.uint32(size), np.uint32(self.members // groups)
-        self._launch("masked", size, self.members, (x, out, rounded, *sizes, *self._told(drop)))
-
-    def _told(self, drop: Drop | None) -> tuple[Any, ...]:
-        """What the kernels are told of a mask."""
-        if drop is None:
-            return (np.int32(0), np.int32(0), np.int32(0), self.number(0), None, None, None)
-        alike = [isinstance(value, int | float) for value in drop]
-        key, threshold, scale = (
-            value if same else 0 for value, same in zip(drop, alike, strict=True)
+        self._launch(
+            "masked", size, self.members, (x, out, rounded, *sizes, *mask_of(drop, self.number))
         )
-        each = (None if same else value for value, same in zip(drop, alike, strict=True))
-        return (np.int32(1), np.int32(key), np.int32(threshold), self.number(scale), *each)
 
     def _activate(self, layer: Layer, work: LayerWork, drop: Drop | None) -> None:
         """From a hidden layer's products to its outputs, and slopes in place of the products."""
@@ -260,7 +248,7 @@ class DenseStep:
         """Add the bias and apply one of the kernels' activations."""
         arrays = (work.s, layer.bias, work.z, work.rounded_z)
         numbers = (np.uint32(work.size), np.uint32(layer.n_out), np.int32(kind), np.int32(slopes))
-        args = (*arrays, *numbers, *self._told(drop))
+        args = (*arrays, *numbers, *mask_of(drop, self.number))
         self._launch("activate", work.size, self.members, args)
 
     def _loss_and_delta(
@@ -367,6 +355,25 @@ class DenseStep:
                 table[:, column] = value
             self.tabled[column] = value if same else None
         return (table, *(self.number(0),) * TOLD)
+
+
+def elementwise(
+    device: Launches, name: str, size: int, members: int, args: tuple[Any, ...]
+) -> None:
+    """Launch an elementwise kernel for so many numbers of each member."""
+    most = max(1, BLOCKS * device.processors // members)
+    grid = (min(blocks_of(size, THREADS), most), members, 1)
+    device.launch(name, grid, THREADS, args)
+
+
+def mask_of(drop: Drop | None, number: Any) -> tuple[Any, ...]:
+    """What the kernels are told of a mask; ``number`` makes the network's numbers."""
+    if drop is None:
+        return (np.int32(0), np.int32(0), np.int32(0), number(0), None, None, None)
+    alike = [isinstance(value, int | float) for value in drop]
+    key, threshold, scale = (value if same else 0 for value, same in zip(drop, alike, strict=True))
+    each = (None if same else value for value, same in zip(drop, alike, strict=True))
+    return (np.int32(1), np.int32(key), np.int32(threshold), number(scale), *each)
 
 
 def _by_rows(a: Array) -> Array:

@@ -5,29 +5,23 @@ the first. This way it is two or three for each layer.
 """
 
 from math import log, log1p
-from typing import Any
 
 import numpy as np
 
 from arraymlp.backend import Array
 from arraymlp.kernels.cublas import Multiplies
-from arraymlp.kernels.cuda import ACTIVATION_NUMBERS, Launches, blocks_of
-from arraymlp.losses import LOSSES
+from arraymlp.kernels.cuda import ACTIVATION_NUMBERS, Launches, blocks_of, loss_name
+from arraymlp.kernels.dense import THREADS, elementwise, mask_of
 from arraymlp.network import MultilayerPerceptron
 
-THREADS = 256  # of a block
-BLOCKS = 8  # of such for each multiprocessor, at most
-NO_MASK = (np.int32(0), np.int32(0), np.int32(0))
 JUDGED = ("softmax_cross_entropy", "capped_softmax_cross_entropy")
 
 
 def judges(network: MultilayerPerceptron) -> bool:
     """Whether the kernels can evaluate this network."""
-    name = network.loss.name
     arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
     return (
-        name in JUDGED
-        and network.loss == LOSSES[name]
+        loss_name(network.loss) in JUDGED
         and all(layer.activation in ACTIVATION_NUMBERS for layer in network.layers)
         and all(a.flags.c_contiguous for a in arrays)
     )
@@ -84,8 +78,6 @@ class Judge:
     def _activate(self, s: Array, bias: Array, n: int, kind: int) -> None:
         """From products to outputs, in place."""
         size = s.size // self._members
-        most = max(1, BLOCKS * self._device.processors // self._members)
-        grid = (min(blocks_of(size, THREADS), most), self._members, 1)
-        numbers: tuple[Any, ...] = (np.uint32(size), np.uint32(n), np.int32(kind), np.int32(0))
-        args = (s, bias, s, None, *numbers, *NO_MASK, self._number(0), None, None, None)
-        self._device.launch("activate", grid, THREADS, args)
+        numbers = np.uint32(size), np.uint32(n), np.int32(kind), np.int32(0)  # without slopes
+        args = (s, bias, s, None, *numbers, *mask_of(None, self._number))
+        elementwise(self._device, "activate", size, self._members, args)

@@ -6,7 +6,7 @@ from typing import Any
 
 from arraymlp.batching import Minibatch
 from arraymlp.epoch import EpochRows, EpochSums, EpochTable
-from arraymlp.kernels.cuda import ACTIVATION_NUMBERS, Launches, rule_number
+from arraymlp.kernels.cuda import ACTIVATION_NUMBERS, Launches, loss_name, rule_number
 from arraymlp.kernels.fused import (
     LOSS_NUMBERS,
     MOST_LAYERS,
@@ -15,7 +15,6 @@ from arraymlp.kernels.fused import (
     FusedSteps,
     shared_bytes,
 )
-from arraymlp.losses import LOSSES
 from arraymlp.network import MultilayerPerceptron
 from arraymlp.optimizers import Hyper, Optimizer
 from arraymlp.update import Met, State, arrays_of
@@ -28,7 +27,7 @@ Steps = Callable[[MultilayerPerceptron, State, Minibatch, Hyper], tuple[State, M
 
 def uncovered(network: MultilayerPerceptron, optimizer: Optimizer, shared_memory: int) -> str:
     """Why the fused kernels cannot train this network; "" where they can."""
-    widths, name = network.sizes[1:], network.loss.name
+    widths = network.sizes[1:]
     if network.dtype != "float32":
         return f"the kernels compute in float32, not in {network.dtype}"
     if len(widths) > MOST_LAYERS:
@@ -40,8 +39,8 @@ def uncovered(network: MultilayerPerceptron, optimizer: Optimizer, shared_memory
     for layer in network.layers:
         if layer.activation not in ACTIVATION_NUMBERS:
             return f"the kernels know no activation {layer.activation.name!r}"
-    if name not in LOSS_NUMBERS or network.loss != LOSSES[name]:  # one of the user's own?
-        return f"the kernels do not know the loss {name!r}"
+    if loss_name(network.loss) not in LOSS_NUMBERS:
+        return f"the kernels do not know the loss {network.loss.name!r}"
     if shared_bytes(network, min(ROWS)) > shared_memory:
         return f"a block's {shared_memory} bytes of shared memory are too few for these layers"
     return ""
