@@ -18,7 +18,7 @@ from bench_rounds import Plan, Result
 from bench_tables import as_json, markdown, text
 from threadpoolctl import threadpool_info
 
-from arraymlp.cuts import cores
+from arraymlp.backends.host import cores
 
 CASES: dict[str, Callable[[Plan], list[Result]]] = {
     "a": bench_train.case_a,

@@ -151,20 +151,20 @@ def case_e(plan: GpuPlan) -> Measured:
 
 def lab_run(plan: GpuPlan, epochs: int, probes: bool) -> Callable[[], float]:
     """One run of the lab by the fast step, data on the device before; the first is in its band."""
-    place = arraymlp.resolve(BACKENDS[plan.device], fallback=False)
-    mnist = arraymlp.load_mnist(dtype="float32")
+    backend = arraymlp.resolve(BACKENDS[plan.device], fallback=False)
+    mnist = arraymlp.datasets.load_mnist(dtype="float32")
     X, y, X_test, y_test = (
-        place.asarray(a) for a in (mnist.X_train, mnist.y_train, mnist.X_test, mnist.y_test)
+        backend.asarray(a) for a in (mnist.X_train, mnist.y_train, mnist.X_test, mnist.y_test)
     )
 
     def run() -> tuple[float, float]:
-        place.wait()
+        backend.wait()
         started = perf_counter()
         found = arraymlp.train(
             X, y, validation=(X_test, y_test), preset="lab", activation="sigmoid",
-            learning_rate=0.05, epochs=epochs, fast=True, probes=probes, backend=place,
+            learning_rate=0.05, epochs=epochs, engine="auto", probes=probes, backend=backend,
         )  # fmt: skip
-        place.wait()
+        backend.wait()
         return perf_counter() - started, 100 * (1 - found.history["validation_error"][-1])
 
     _, accuracy = run()

@@ -18,7 +18,8 @@ import numpy as np
 from bench_peers import Task, imported, jax_step, torch_loss, torch_state, torch_step
 
 import arraymlp
-from arraymlp.backend import Backend, HostArray
+from arraymlp.backends.array import HostArray
+from arraymlp.backends.backend import Backend
 
 # (epochs, shuffled) -> seconds an epoch, mean loss of the first one; of K networks (K,); or None
 Epochs: TypeAlias = Callable[[int, bool], tuple[float, Any]]
@@ -72,8 +73,8 @@ def ours(task: GpuTask, fast: bool = True) -> Epochs:
 
     An epoch ends when a callback is told its loss, which was read from the device.
     """
-    place = task.backend
-    X, y = place.asarray(task.X), place.asarray(task.y)
+    backend = task.backend
+    X, y = backend.asarray(task.X), backend.asarray(task.y)
 
     def epochs(n: int, shuffled: bool) -> tuple[float, Any]:
         ends: list[float] = []
@@ -81,7 +82,7 @@ def ours(task: GpuTask, fast: bool = True) -> Epochs:
             X, y, network=task.network, epochs=n + 1, shuffle=shuffled, fast=fast,
             callbacks=[lambda _: ends.append(perf_counter())], **task.settings,
         )  # fmt: skip
-        place.wait()
+        backend.wait()
         return (ends[-1] - ends[0]) / n, run.history["loss"][0]
 
     return epochs
@@ -89,7 +90,7 @@ def ours(task: GpuTask, fast: bool = True) -> Epochs:
 
 def generic(task: GpuTask) -> Epochs:
     """`arraymlp.train` by the generic step."""
-    return ours(task, fast=False)
+    return ours(task, engine="array")
 
 
 def bare(task: GpuTask) -> Epochs:
@@ -128,16 +129,16 @@ def bare_cupy(task: GpuTask) -> Epochs:
     CuPy cannot capture cuBLAS in a CUDA graph.
     """
     xp = imported(BACKENDS[task.device])
-    place = task.backend
-    work = _products(task, place.asarray(task.X), xp.matmul, place.asarray)
+    backend = task.backend
+    work = _products(task, backend.asarray(task.X), xp.matmul, backend.asarray)
 
     def epochs(n: int, shuffled: bool) -> tuple[float, Any]:
-        place.wait()
+        backend.wait()
         started = perf_counter()
         for _ in range(n):
             for i in range(task.steps):
                 work(i)
-        place.wait()
+        backend.wait()
         return (perf_counter() - started) / n, None
 
     return epochs

@@ -21,7 +21,7 @@ from bench_train import mnist, task
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from arraymlp.backend import HostArray
+from arraymlp.backends.array import HostArray
 
 Predict = Callable[[], HostArray]
 CHUNK = 1000

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 import arraymlp
-from arraymlp.backend import HostArray
+from arraymlp.backends.array import HostArray
 
 # (rows, shuffled) -> seconds, mean loss as the minibatches met it; of K networks (K,)
 Epoch: TypeAlias = Callable[[int, bool], tuple[float, Any]]

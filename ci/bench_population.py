@@ -27,7 +27,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neural_network import MLPClassifier as SklearnClassifier
 
 import arraymlp
-from arraymlp.cuts import cores
+from arraymlp.backends.host import cores
 
 ROWS = {1: 12_000, 4: 12_000, 16: 12_000, 64: 3000}
 BATCH, EPOCHS = 100, 2

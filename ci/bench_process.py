@@ -56,8 +56,8 @@ print([peak() - imported, X.nbytes])
 """
 LAB = """
 import tempfile
-from arraymlp.lab import run_lab
-from arraymlp.report import write_report
+from arraymlp.app.lab.experiments import run_lab
+from arraymlp.app.lab.report import write_report
 write_report(run_lab(backend="numpy", epochs=1), Path(tempfile.mkdtemp()))
 print([peak()])
 """

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from threadpoolctl import threadpool_limits
 
-from arraymlp.cuts import cores
+from arraymlp.backends.host import cores
 
-BARE, OURS, GENERIC = "bare products", "arraymlp", "arraymlp, fast=False"
+BARE, OURS, GENERIC = "bare products", "arraymlp", "arraymlp, engine="array""
 # OpenBLAS's threads go on spinning for 0.1 s after their last product, PyTorch's for 0.01 s.
 PAUSE = 0.15
 MOST_ROUNDS = 25

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as Theirs
 
 from arraymlp import MLPClassifier
-from arraymlp.backend import HostArray
+from arraymlp.backends.array import HostArray
 
 SIZES, ROWS, BATCH, EPOCHS, GOAL = (784, 100, 100, 10), 30_000, 200, 2, 2.0
 

@@ -31,7 +31,7 @@ from bench_rounds import (
 from products import bare_epoch
 
 import arraymlp
-from arraymlp.backend import HostArray
+from arraymlp.backends.array import HostArray
 
 PEERS: dict[str, Callable[[Task], Epoch]] = {
     "PyTorch": torch_eager,
@@ -47,7 +47,7 @@ TOLERANCE = 1e-4  # of a mean loss after an epoch in float32
 @cache
 def mnist() -> tuple[HostArray, HostArray]:
     """The 60,000 training images as float32, and their digits."""
-    data = arraymlp.load_mnist(dtype="float32")
+    data = arraymlp.datasets.load_mnist(dtype="float32")
     return data.X_train, data.y_train.astype(np.int64)
 
 

@@ -7,7 +7,8 @@ validation error after 20 epochs is printed, the median over seeds. About five m
 import argparse
 from statistics import median
 
-from arraymlp import load_mnist, train
+from arraymlp import train
+from arraymlp.datasets import load_mnist
 
 GRID = [
     *(("sgd", rate) for rate in (0.05, 0.1, 0.2, 0.4)),

@@ -145,7 +145,7 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> dict[str, Any]:
 
 def lab(fast: bool) -> tuple[dict[str, Any], bool]:
     """The lab's five runs on CuPy, by the generic step or the fast one, with their times."""
-    from arraymlp.lab import run_lab
+    from arraymlp.app.lab.experiments import run_lab
 
     result = run_lab(backend="cupy", fast=fast)
     rows = result.rows()
@@ -184,13 +184,13 @@ def main() -> int:
     from arraymlp import BackendUnavailableError, resolve
 
     try:
-        place = resolve("cupy", fallback=False)
+        backend = resolve("cupy", fallback=False)
     except BackendUnavailableError as error:
         print(f"ci/gpu: {error}", file=sys.stderr)
         return 2
     summary: dict[str, Any] = {
         "commit": commit(),
-        "backend": str(place),
+        "backend": str(backend),
         "device": device(),
         "versions": versions(),
     }
@@ -204,7 +204,7 @@ def main() -> int:
         "tests": lambda: tests(options.tests)
     }
     if not options.no_lab:
-        parts |= {"lab_fast": lambda: lab(fast=True), "lab": lambda: lab(fast=False)}
+        parts |= {"lab_fast": lambda: lab(engine="auto"), "lab": lambda: lab(engine="array")}
     good: dict[str, bool] = {}
     for part, do in parts.items():  # the file tells what there is, should the rest be broken off
         try:

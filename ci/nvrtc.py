@@ -10,7 +10,7 @@ from importlib.metadata import files, version
 from importlib.resources import files as resources
 from time import perf_counter
 
-from arraymlp.kernels.cuda import source
+from arraymlp.engines.cuda.source import source
 
 OPTIONS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
@@ -43,7 +43,7 @@ def compiled(nvrtc: ctypes.CDLL, name: str, arch: str) -> str:
 def main() -> int:
     """Compile all; a failure, or a warning, is printed and is status 1."""
     nvrtc, failed = library(), False
-    folder = resources("arraymlp.kernels")
+    folder = resources("arraymlp.engines")
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".cu"))
     for name in names:
         for arch in ARCHITECTURES:

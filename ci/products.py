@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from arraymlp.backend import HostArray
+from arraymlp.backends.array import HostArray
 
 
 def bare_epoch(X: HostArray, sizes: Sequence[int], batch: int) -> Callable[[], None]:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from arraymlp import MultilayerPerceptron, load_mnist, resolve
+from arraymlp import MultilayerPerceptron, resolve
+from arraymlp.datasets import load_mnist
 
 mnist = load_mnist()
 X, y = mnist.X_train[:1000], mnist.y_train[:1000]

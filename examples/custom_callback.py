@@ -16,11 +16,11 @@ class StepLosses:
         self.pending: list[Any] = []
         self.losses: list[float] = []
 
-    def on_step(self, event: arraymlp.StepEnd) -> None:
+    def on_step(self, event: arraymlp.callbacks.StepEnd) -> None:
         """Called after each step."""
         self.pending.append(event.loss)
 
-    def __call__(self, event: arraymlp.EpochEnd) -> bool:
+    def __call__(self, event: arraymlp.callbacks.EpochEnd) -> bool:
         """Called after each epoch; True stops."""
         self.losses += [float(loss) for loss in event.network.backend.fetch(self.pending)]
         self.pending = []
@@ -28,7 +28,7 @@ class StepLosses:
 
 
 watch = StepLosses(target=0.1)
-run = arraymlp.train(epochs=10, callbacks=[watch, arraymlp.StopAt("validation_error", below=0.01)])
+run = arraymlp.train(epochs=10, callbacks=[watch, arraymlp.callbacks.StopAt("validation_error", below=0.01)])
 print(
     f"{len(watch.losses)} steps in {len(run.history)} epochs, loss {watch.losses[0]:.2f} at first"
 )

@@ -17,7 +17,7 @@ X, y = draw(6000)
 run = arraymlp.train(
     X / 10,
     y,
-    loss=arraymlp.Quantile((0.1, 0.5, 0.9)),
+    loss=arraymlp.losses.Quantile((0.1, 0.5, 0.9)),
     optimizer="adam",
     learning_rate=0.01,
     schedule="cosine",

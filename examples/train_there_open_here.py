@@ -8,7 +8,7 @@ import numpy as np
 
 import arraymlp
 
-mnist = arraymlp.load_mnist()
+mnist = arraymlp.datasets.load_mnist()
 with warnings.catch_warnings():
     # Without a GPU this falls back to NumPy and says so, once.
     warnings.simplefilter("ignore", arraymlp.BackendFallbackWarning)

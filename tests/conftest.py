@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from arraymlp import Backend, BackendUnavailableError, resolve
-from arraymlp.backend import backend_of
+from arraymlp.backends.registry import backend_of
 
 # array_api_strict runs on a device that is not its default: whoever forgets `device=` fails.
 DEVICES = {

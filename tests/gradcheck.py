@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp import MultilayerPerceptron
-from arraymlp.backend import Array
+from arraymlp.backends.array import Array
 
 HostArray = np.ndarray[Any, Any]
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)

@@ -9,33 +9,12 @@ from pathlib import Path
 import pytest
 
 import arraymlp
+from processes import OPTIONAL, modules_after
 
 ROOT = Path(arraymlp.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 LIGHT = "import numpy, array_api_compat.numpy"
-OPTIONAL = {
-    "cupy",
-    "torch",
-    "jax",
-    "sklearn",
-    "matplotlib",
-    "rich",
-    "typer",
-    "safetensors",
-    "scipy",
-    "pandas",
-    "tensorboard",
-    "h5py",
-    "array_api_strict",
-}
 HEAVY = {"asyncio", "multiprocessing", "unittest", "http", "sqlite3", "xml", "ssl", "tkinter"}
-
-
-def modules_after(statement: str) -> set[str]:
-    """The top-level modules that a fresh interpreter has imported after a statement."""
-    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
 
 
 @pytest.fixture(scope="module")

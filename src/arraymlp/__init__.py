@@ -1,147 +1,125 @@
 """Multilayer perceptrons on any array backend: one readable backpropagation for NumPy and CUDA.
 
-``train`` trains, ``sweep`` trains many networks at once, ``load_mnist`` has the data of the
-published lab, ``save`` and ``load`` keep a network in a file, ``resolve`` and
-``available_backends`` say where it can run.
+``train`` trains a network, ``sweep`` many at once, ``save`` and ``load`` keep one in a file, and
+``resolve`` and ``available_backends`` say where it can run. The rest is in namespaces: `activations`,
+`callbacks`, `datasets`, `initializers`, `losses`, `metrics`, `optimizers`, `schedules`.
+
+What is read and what runs: `Layer`, the losses and the optimisers, composed by
+`arraymlp.steps.step`, are the definition, and ``train(engine="array")`` runs exactly these lines. An
+engine (`arraymlp.engines`) does the same steps faster, and is tested against the definition.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from arraymlp.backend import (
-    Backend,
+from arraymlp import (
+    activations,
+    callbacks,
+    datasets,
+    initializers,
+    losses,
+    metrics,
+    optimizers,
+    schedules,
+)
+from arraymlp.backends.backend import Backend
+from arraymlp.backends.memory import DeviceMemoryError
+from arraymlp.backends.registry import (
     BackendFallbackWarning,
     BackendStatus,
     BackendUnavailableError,
-    DeviceMemoryError,
     available_backends,
     resolve,
 )
-from arraymlp.callbacks import CSVLog, StopAt, TensorBoardLog
-from arraymlp.datasets import load_mnist, published_curves, read_idx
-from arraymlp.diagnosis import diagnose
-from arraymlp.dropout import Dropout
-from arraymlp.findings import Finding
-from arraymlp.history import History
-from arraymlp.initializers import Initializer, normal
-from arraymlp.layer import Layer
-from arraymlp.losses import Huber, Loss, Quantile
-from arraymlp.metrics import Metric
-from arraymlp.network import MultilayerPerceptron
-from arraymlp.optimizers import SGD, Adam, AdamW, RMSProp
-from arraymlp.patience import EarlyStopping
-from arraymlp.persistence import ModelFileError, load, save
-from arraymlp.run import EpochEnd, NonFiniteLossError, Run, StepEnd
-from arraymlp.schedules import (
-    Adaptive,
-    Cosine,
-    ExponentialDecay,
-    InverseScaling,
-    Schedule,
-    StepDecay,
-)
-from arraymlp.settings import Settings
-from arraymlp.training import train
+from arraymlp.nn.dropout import Dropout
+from arraymlp.nn.layer import Layer
+from arraymlp.training.early_stopping import EarlyStopping
+from arraymlp.training.files import ModelFileError, load, save
+from arraymlp.training.history import History
+from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.run import NonFiniteLossError, Run
+from arraymlp.training.settings import Settings
+from arraymlp.training.train_function import train
 
 if TYPE_CHECKING:
-    from arraymlp.backend_speed import BackendSpeed, backend_speeds
-    from arraymlp.ensemble import Ensemble
-    from arraymlp.ensemble_estimators import MLPEnsembleClassifier as MLPEnsembleClassifier
-    from arraymlp.ensemble_estimators import MLPEnsembleRegressor as MLPEnsembleRegressor
-    from arraymlp.estimators import MLPClassifier as MLPClassifier
-    from arraymlp.estimators import MLPRegressor as MLPRegressor
-    from arraymlp.search import MLPSearchCV as MLPSearchCV
-    from arraymlp.sweep_result import SweepResult
-    from arraymlp.sweeping import sweep
+    from arraymlp.app.speed import BackendSpeed, backend_speeds
+    from arraymlp.diagnosis.detectors import diagnose
+    from arraymlp.diagnosis.findings import Finding
+    from arraymlp.estimators.classifier import MLPClassifier
+    from arraymlp.estimators.ensembles import MLPEnsembleClassifier, MLPEnsembleRegressor
+    from arraymlp.estimators.regressor import MLPRegressor
+    from arraymlp.estimators.search import MLPSearchCV
+    from arraymlp.sweeps.ensemble import Ensemble
+    from arraymlp.sweeps.result import SweepResult
+    from arraymlp.sweeps.sweep_function import sweep
 
 __version__ = "0.1.0"
 
+# Loaded where they are asked for: what `train` can do without. The estimators import scikit-learn.
+_LAZY = {
+    "BackendSpeed": "app.speed",
+    "backend_speeds": "app.speed",
+    "diagnose": "diagnosis.detectors",
+    "Finding": "diagnosis.findings",
+    "Ensemble": "sweeps.ensemble",
+    "SweepResult": "sweeps.result",
+    "sweep": "sweeps.sweep_function",
+    "MLPClassifier": "estimators.classifier",
+    "MLPEnsembleClassifier": "estimators.ensembles",
+    "MLPEnsembleRegressor": "estimators.ensembles",
+    "MLPRegressor": "estimators.regressor",
+    "MLPSearchCV": "estimators.search",
+}
+
 __all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "Adaptive",
     "Backend",
     "BackendFallbackWarning",
     "BackendSpeed",
     "BackendStatus",
     "BackendUnavailableError",
-    "CSVLog",
-    "Cosine",
     "DeviceMemoryError",
     "Dropout",
     "EarlyStopping",
     "Ensemble",
-    "EpochEnd",
-    "ExponentialDecay",
     "Finding",
     "History",
-    "Huber",
-    "Initializer",
-    "InverseScaling",
     "Layer",
-    "Loss",
-    "Metric",
-    "ModelFileError",
-    "MultilayerPerceptron",
-    "NonFiniteLossError",
-    "Quantile",
-    "RMSProp",
-    "Run",
-    "Schedule",
-    "Settings",
-    "StepDecay",
-    "StepEnd",
-    "StopAt",
-    "SweepResult",
-    "TensorBoardLog",
-    "available_backends",
-    "backend_speeds",
-    "diagnose",
-    "load",
-    "load_mnist",
-    "normal",
-    "published_curves",
-    "read_idx",
-    "resolve",
-    "save",
-    "sweep",
-    "train",
-]
-
-# Loaded where they are asked for: what `train` can do without.
-_LATER = ("BackendSpeed", "Ensemble", "SweepResult", "backend_speeds", "sweep")
-# These import scikit-learn; "import *" does without.
-_SKLEARN = (
     "MLPClassifier",
     "MLPEnsembleClassifier",
     "MLPEnsembleRegressor",
     "MLPRegressor",
     "MLPSearchCV",
-)
+    "ModelFileError",
+    "MultilayerPerceptron",
+    "NonFiniteLossError",
+    "Run",
+    "Settings",
+    "SweepResult",
+    "activations",
+    "available_backends",
+    "backend_speeds",
+    "callbacks",
+    "datasets",
+    "diagnose",
+    "initializers",
+    "load",
+    "losses",
+    "metrics",
+    "optimizers",
+    "resolve",
+    "save",
+    "schedules",
+    "sweep",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        from arraymlp import backend_speed, ensemble, sweep_result, sweeping
-
-        found = {
-            "BackendSpeed": backend_speed.BackendSpeed,
-            "Ensemble": ensemble.Ensemble,
-            "SweepResult": sweep_result.SweepResult,
-            "backend_speeds": backend_speed.backend_speeds,
-            "sweep": sweeping.sweep,
-        }
-        return found[name]
-    if name not in _SKLEARN:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from arraymlp import estimators  # which says how to install scikit-learn
-
-    if hasattr(estimators, name):
-        return getattr(estimators, name)
-    from arraymlp import ensemble_estimators, search
-
-    return getattr(search if name == "MLPSearchCV" else ensemble_estimators, name)
+    found = globals()[name] = getattr(import_module(f"arraymlp.{_LAZY[name]}"), name)
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER, *_SKLEARN])
+    return sorted([*globals(), *_LAZY])

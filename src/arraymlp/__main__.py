@@ -1,5 +1,5 @@
 """``python -m arraymlp``: the command line."""
 
-from arraymlp.cli import main
+from arraymlp.app.main import main
 
 main()

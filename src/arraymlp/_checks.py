@@ -39,7 +39,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def plain(value: Any) -> Any:
+def to_python(value: Any) -> Any:
     """A sequence or array of values as a tuple of Python's numbers; anything else as it is."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
@@ -48,14 +48,14 @@ def plain(value: Any) -> Any:
     return tuple(v.item() if isinstance(v, np.generic) else v for v in value)
 
 
-def values(name: str, value: Any) -> tuple[Any, ...]:
+def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
     """The values of a setting that has one, or one a member."""
     if value == ():
         raise ValueError(f"{name} is empty: give one value for each member")
     return value if isinstance(value, tuple) else (value,)
 
 
-def each(value: Any) -> Any:
+def as_floats(value: Any) -> Any:
     """A setting's one value as a float, or its K values as a host array (K,) of float64."""
     return np.asarray(value, dtype=float) if isinstance(value, tuple) else float(value)
 
@@ -65,18 +65,18 @@ def of_member(value: Any, k: int | None) -> Any:
     return value[k] if k is not None and isinstance(value, list | tuple) else value
 
 
-def joined(given: Sequence[T]) -> T:
+def merge(given: Sequence[T]) -> T:
     """K values as one setting: the one that all share, or a tuple; dataclasses field by field."""
     first = given[0]
     if all(v == first for v in given):
         return first
     if not is_dataclass(first) or isinstance(first, type):
         return cast(T, tuple(given))
-    own = {f.name: joined([getattr(v, f.name) for v in given]) for f in fields(first)}
+    own = {f.name: merge([getattr(v, f.name) for v in given]) for f in fields(first)}
     return replace(first, **own)
 
 
-def in_words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An exception as a reason in a table: its class and the first line of its message."""
     first_line = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {first_line}"
@@ -95,8 +95,8 @@ PROBABILITY = Rule("from 0 up to but not 1", lambda v: 0 <= v < 1)
 
 
 def require_numbers(name: str, value: Any, rule: Rule) -> None:
-    """A ValueError unless a setting's one value, or each of K, as `plain` leaves it, obeys."""
-    for v in values(name, value):
+    """A ValueError unless a setting's one value, or each of K, as `to_python` leaves it, obeys."""
+    for v in as_tuple(name, value):
         if not is_number(v) or not rule.allows(v):
             raise ValueError(f"{name} must be {rule.what}, not {v!r}")
 
@@ -104,7 +104,7 @@ def require_numbers(name: str, value: Any, rule: Rule) -> None:
 def keep_numbers(instance: Any, **rules: Rule) -> None:
     """Store attributes of a frozen dataclass as Python's numbers, K in a tuple, and check them."""
     for name, rule in rules.items():
-        value = plain(getattr(instance, name))
+        value = to_python(getattr(instance, name))
         object.__setattr__(instance, name, value)
         require_numbers(name, value, rule)
 
@@ -125,7 +125,7 @@ def require_width(n: int, expected: int | None, what: str) -> None:
         raise ValueError(f"{what} has {n} features, but {expected} are expected")
 
 
-def outside() -> int:
+def caller_level() -> int:
     """The stacklevel, for a warning by our caller, of the first frame outside this package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):

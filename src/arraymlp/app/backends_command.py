@@ -1,0 +1,150 @@
+"""The command ``arraymlp backends``: what works here, and with ``--bench`` how fast it trains."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from arraymlp.app.speed import BROKEN_OFF, FEWEST, BackendSpeed, backend_speeds
+from arraymlp.app.terminal import INTERRUPTED, console
+from arraymlp.backends.registry import available_backends, resolve
+
+DEFAULTS = {
+    "sizes": "784-100-100-10",
+    "batch_size": 100,
+    "dtype": "float32",
+    "optimizer": "momentum",
+    "seconds": 10.0,
+}
+ALIKE = 1.1  # times as long as the fastest, up to which another is named beside it
+FIRST = f"first epoch ({FEWEST} steps)"
+PANEL = "Of --bench"
+
+
+def _option(help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=PANEL, show_default=False)
+
+
+def backends_command(
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Train a network on each, and say which is fastest.")
+    ] = False,
+    sizes: Annotated[
+        str | None, _option("Widths from inputs to outputs. Default: 784-100-100-10.")
+    ] = None,
+    batch_size: Annotated[int | None, _option("Rows a step. Default: 100.")] = None,
+    dtype: Annotated[str | None, _option("float32 (the default) or float64.")] = None,
+    optimizer: Annotated[
+        str | None, _option("momentum (the default), sgd, nesterov, adam, adamw or rmsprop.")
+    ] = None,
+    seconds: Annotated[
+        float | None, _option("For all together, imports not counted. Default: 10.")
+    ] = None,
+) -> None:
+    """Show which backends work here, and why the others do not; with --bench, how fast they are.
+
+    arraymlp backends --bench --sizes 784-100-100-10 --batch-size 100
+
+    Exit status: 0; 1 if --bench measured nothing; 2 for an error; 130 after Ctrl-C.
+    """
+    settings = {name: value for name, value in locals().items() if name in DEFAULTS}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if bench:
+        raise typer.Exit(_bench(**{**DEFAULTS, **given}))
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"{flags} can be given with --bench alone")
+    _available()
+
+
+def _available() -> None:
+    from rich.table import Table
+
+    table = Table()
+    for column in ("backend", "works here", "version", "device", "reason, and how to install"):
+        table.add_column(column)
+    for status in available_backends():
+        works = "yes" if status.available else "no"
+        why = _joined(status.reason, status.install)
+        table.add_row(status.name, works, status.version, status.device, why)
+    console().print(table)
+    print(f'"auto" means {resolve("auto")}')
+
+
+def _bench(sizes: str, batch_size: int, dtype: Any, optimizer: str, seconds: float) -> int:
+    """Time them, print figures and reasons, and return the exit status."""
+    widths = _widths(sizes)
+    print(
+        f"training {sizes} in minibatches of {batch_size}, {dtype}, {optimizer}: "
+        f"about {seconds:g} s, and the imports",
+        flush=True,
+    )
+    rows = backend_speeds(
+        widths, batch_size=batch_size, dtype=dtype, optimizer=optimizer, seconds=seconds
+    )
+    if timed := [row for row in rows if row.first_epoch_s is not None]:
+        _show(timed)
+    for row in rows:
+        if row.reason:
+            print(f"{_where(row)}: {_joined(row.reason, row.install)}")
+    print(_fastest(rows), flush=True)
+    if any(row.reason == BROKEN_OFF for row in rows):
+        return INTERRUPTED
+    return 1 if rows[0].us_per_step is None else 0
+
+
+def _show(rows: Sequence[BackendSpeed]) -> None:
+    """Print what has figures."""
+    from rich.table import Table
+
+    numpy = next((row.us_per_step for row in rows if row.name == "numpy"), None)
+    table = Table()
+    for column in ("backend", "device"):
+        table.add_column(column)
+    for column in ("µs a step", "samples a second", "times as fast as NumPy", FIRST):
+        table.add_column(column, justify="right")
+    for row in rows:
+        us, rate, first = row.us_per_step, row.samples_per_s, row.first_epoch_s
+        table.add_row(
+            row.name,
+            row.device,
+            "" if us is None else f"{us:,.0f}",
+            "" if rate is None else f"{rate:,.0f}",
+            "" if us is None or numpy is None else f"{numpy / us:.2f}",
+            "" if first is None else f"{first:.3f} s",
+        )
+    console().print(table)
+
+
+def _where(row: BackendSpeed) -> str:
+    return f"{row.name} on {row.device}" if row.device else row.name
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def _widths(text: str) -> list[int]:
+    """``784-100-10`` as numbers, two or more.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    parts = [part.strip() for part in text.split("-")]
+    if len(parts) < 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise ValueError(
+            f"--sizes {text}: give the widths from inputs to outputs, such as 784-100-10"
+        )
+    return [int(part) for part in parts]
+
+
+def _fastest(rows: Sequence[BackendSpeed]) -> str:
+    """What to train with, and what is about as fast."""
+    timed = [(row, row.us_per_step) for row in rows if row.us_per_step is not None]
+    if not timed:
+        return "nothing was measured"
+    (best, least), *others = timed
+    text = f"fastest here: {_where(best)}; to train with it: {best.call}"
+    if alike := [_where(row) for row, us in others if us <= ALIKE * least]:
+        text += f" (within a tenth of it: {', '.join(alike)})"
+    return text

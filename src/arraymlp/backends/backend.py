@@ -1,0 +1,230 @@
+"""`Backend`: an array library on one device, and all that the package asks of it.
+
+The class itself is what most libraries need; a library's module overrides what it does otherwise.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraymlp._checks import error_text
+from arraymlp.backends.array import Array, HostArray, Namespace, is_device_array
+from arraymlp.backends.memory import DeviceMemoryError, amount, asked_for, host_memory, ran_out
+
+
+class NoSuchDeviceError(ValueError):
+    """The caller's device is a mistake, not a machine's lack: never answered by a fallback."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array namespace on one device.
+
+    Attributes:
+        name: "numpy", "cupy", "torch", "jax" or "array_api_strict".
+        xp: the namespace, conforming to the Array API standard (through array-api-compat).
+        device: the namespace's own device object ("cpu" for NumPy).
+        version: the version of the library behind the namespace.
+    """
+
+    name: str
+    xp: Namespace
+    device: Any
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} on {self.device_name}"
+
+    def __reduce__(self) -> Any:
+        from arraymlp.backends.registry import loaded
+
+        return loaded, (self.name, self.device_name)
+
+    # What a library's module overrides
+
+    @property
+    def device_name(self) -> str:
+        """The device as the user would write it: "cpu", "cuda:0", "device1"."""
+        return str(self.device)
+
+    @property
+    def device_model(self) -> str:
+        """The device's make where the library knows it, else ""."""
+        return ""
+
+    @property
+    def is_accelerator(self) -> bool:
+        """Whether it is a GPU or the like, where every launch of a kernel takes its time."""
+        return False
+
+    @property
+    def compute_capability(self) -> float:
+        """The CUDA device's, such as 9.0; 0 where it is none."""
+        return 0.0
+
+    @property
+    def rounded_precisions(self) -> tuple[str, ...]:
+        """The precisions below float32 that `rounding` offers; see `arraymlp.backends.precision`."""
+        return ()
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Context in which this device is the current one, and products are in full precision.
+
+        CuPy and torch use TF32 only where their own settings turn it on.
+        """
+        return nullcontext()
+
+    def rounding(self) -> AbstractContextManager[Any]:
+        """Context in which the factors of matrix products are rounded to TF32.
+
+        Raises:
+            NotImplementedError: the library has no such setting.
+        """
+        raise NotImplementedError(f"{self} has no setting that rounds the factors of products")
+
+    def memory(self) -> tuple[int, int] | None:
+        """Bytes of the device's memory: free, and all; None where it is the host's, or unknown."""
+        return None
+
+    def wait(self, result: Any = None) -> None:
+        """Wait until the device has done what it was given; with JAX, until the result is there."""
+
+    def uploader(self) -> Callable[[HostArray], Any]:
+        """A function for a helper thread, which begins what ``asarray`` ends in this one.
+
+        What it is given nobody may write to from then on.
+        """
+        return lambda host: self.asarray(host, host.dtype.name)
+
+    def _values(self, array: Array) -> Any:
+        """The array as something that `numpy.asarray` takes."""
+        return array
+
+    def _own(self, array: Array) -> Array:
+        """An array of this library as the package computes with it."""
+        return array
+
+    def _uploadable(self, host: HostArray) -> HostArray:
+        """Host data as the library takes it."""
+        return host
+
+    # What all share
+
+    def asarray(self, values: Any, dtype: str | None = None, *, copy: bool | None = None) -> Array:
+        """Bring host data, or an array already on this device, in as an array of this backend.
+
+        Args:
+            values: anything `numpy.asarray` takes, or an array of this backend.
+            dtype: name of the dtype to convert to; None keeps it.
+            copy: True always copies; None shares memory where that is possible.
+
+        Raises:
+            ValueError: the device has no such dtype, or the array is on another device.
+        """
+        kind = None if dtype is None else self.dtype(dtype)
+        if is_device_array(values):
+            self.require(values)
+            values = self._own(values)
+            with self.active():  # or CuPy would move a copy to the current device
+                return self.xp.asarray(values, dtype=kind, copy=copy)
+        host = np.asarray(values, dtype=dtype)  # converts before the upload, never after
+        host = self._uploadable(host)
+        with self.active():
+            return self.xp.asarray(host, dtype=kind, device=self.device, copy=copy)
+
+    def to_numpy(self, array: Array) -> HostArray:
+        """Return the array's values on the host (shares memory where host and device are one)."""
+        return np.asarray(self._values(array))
+
+    def fetch(self, arrays: Sequence[Array]) -> list[HostArray]:
+        """Read many small floating-point arrays of one dtype in one transfer, shapes kept."""
+        if not arrays:
+            return []
+        flat = self.xp.concat([self.xp.reshape(a, (-1,)) for a in arrays])
+        ends = np.cumsum([int(np.prod(a.shape, dtype=int)) for a in arrays])
+        parts = np.split(self.to_numpy(flat), ends[:-1])
+        return [p.reshape(a.shape) for p, a in zip(parts, arrays, strict=True)]
+
+    def dtype(self, name: str) -> Any:
+        """The namespace's dtype of that name; a ValueError where the device has none."""
+        if not self.has(name):
+            raise ValueError(f"{self} has no {name}: {self._lacks_dtype}")
+        return getattr(self.xp, name)
+
+    _lacks_dtype = "use 32 bits or another device"  # not annotated, and so no field
+
+    def has(self, dtype: str) -> bool:
+        """Whether the device has a dtype of that name."""
+        kinds = ("bool", "integral", "real floating")
+        return dtype in self.xp.__array_namespace_info__().dtypes(device=self.device, kind=kinds)
+
+    def require(self, array: Array, what: str = "the array") -> None:
+        """Raise a ValueError naming both places if the array is not on this backend and device."""
+        from arraymlp.backends.registry import backend_of
+
+        there = backend_of(array)
+        if (there.name, there.device) != (self.name, self.device):
+            raise ValueError(
+                f"{what} is on {there.name}, device {there.device_name}, but "
+                f"{self.name}, device {self.device_name} was expected: pass host (NumPy) "
+                "data, or move it first"
+            )
+
+    def require_working(self) -> None:
+        """Run elementwise operations and a matrix product: what is imported need not work.
+
+        Raises:
+            RuntimeError: it computes wrong results; or whatever the library raises.
+        """
+        xp = self.xp
+        x = self.asarray(np.ones((2, 2)), "float32")
+        if float(xp.sum(x * 2 + 1)) != 12 or self.to_numpy(xp.matmul(x, x)).sum() != 8:
+            raise RuntimeError(f"{self} computes wrong results")
+
+    def free_memory(self) -> int | None:
+        """Bytes of the device's memory that are free; None where that is the host's, or unknown."""
+        known = self.memory()
+        return None if known is None else known[0]
+
+    @contextmanager
+    def within_memory(self, remedy: str) -> Iterator[None]:
+        """`active`, and a lack of memory on the way is told in words.
+
+        Args:
+            remedy: what needs less memory, in a sentence.
+
+        Raises:
+            DeviceMemoryError: NumPy, CuPy, torch or JAX found no memory.
+        """
+        try:
+            with self.active():
+                yield
+        except Exception as error:
+            if not ran_out(error):
+                raise
+            raise DeviceMemoryError(f"{self._lack(error)}. {remedy}") from error
+
+    def _lack(self, error: Exception) -> str:
+        """What was asked for, of whom, and what there is."""
+        # NumPy's own, as of initial values, which are drawn on the host
+        host = isinstance(error, MemoryError) and not type(error).__module__.startswith("cupy")
+        elsewhere = host and self.is_accelerator
+        known = self.memory() if self.is_accelerator and not host else host_memory()
+        asked = asked_for(error)
+        said = f"{asked} were asked for" if asked else error_text(error)
+        if known is not None:
+            said += f", {amount(known[0])} of {amount(known[1])} are free"
+        return f"{'the host' if elsewhere else self} ran out of memory: {said}"
+
+
+def device_number(device: Any, prefixes: tuple[str, ...], who: str) -> int:
+    """0 from None, 1 from 1, "1", "cuda:1"; 0 from a bare prefix."""
+    prefix, _, number = str(0 if device is None else device).rpartition(":")
+    if prefix in ("", *prefixes) and number.isdecimal():
+        return int(number)
+    if number in prefixes:
+        return 0
+    raise NoSuchDeviceError(f"{who} knows no device {device!r}; give a number from 0, or 'cuda:1'")

@@ -1,0 +1,111 @@
+"""CuPy: a CUDA GPU. Imported only where CuPy is asked for; CuPy itself only when it is loaded."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.backend import Backend, device_number
+
+
+@dataclass(frozen=True)
+class CupyBackend(Backend):
+    """CuPy on one CUDA device."""
+
+    @property
+    def device_name(self) -> str:
+        """Such as "cuda:0"."""
+        return f"cuda:{self.device.id}"
+
+    @property
+    def device_model(self) -> str:
+        """As the driver calls it."""
+        runtime = import_module("cupy").cuda.runtime
+        return str(runtime.getDeviceProperties(self.device.id)["name"].decode())
+
+    @property
+    def is_accelerator(self) -> bool:
+        """It is one."""
+        return True
+
+    @property
+    def compute_capability(self) -> float:
+        """The device's, such as 9.0."""
+        return int(self.device.compute_capability) / 10
+
+    def active(self) -> AbstractContextManager[Any]:
+        """Context in which the device is CuPy's current one."""
+        device: AbstractContextManager[Any] = import_module("cupy").cuda.Device(self.device.id)
+        return device
+
+    def memory(self) -> tuple[int, int]:
+        """Free bytes, those that CuPy's pool holds included, and all."""
+        with self.active():
+            cupy = import_module("cupy")
+            free, total = cupy.cuda.runtime.memGetInfo()
+            return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
+
+    def wait(self, result: Any = None) -> None:
+        """Wait for the current stream."""
+        import_module("cupy").cuda.get_current_stream().synchronize()
+
+    def uploader(self) -> Callable[[HostArray], Array]:
+        """Copies beside the work that is queued on this thread's stream."""
+        with self.active():
+            queue = import_module("cupy").cuda.get_current_stream()
+
+        def upload(host: HostArray) -> Array:
+            with self.active():
+                return _copied_beside(host, queue)
+
+        return upload
+
+    def _values(self, array: Any) -> Any:
+        return array.get()
+
+
+def load(device: Any) -> Backend:
+    """CuPy on a CUDA device: None, a number, "cuda:1", or CuPy's own object."""
+    number = getattr(device, "id", None)  # of a cupy.cuda.Device
+    if number is None:  # a mistake is a mistake without CuPy, too
+        number = device_number(device, ("cuda", "gpu"), "CuPy")
+    cupy = import_module("cupy")
+    count = cupy.cuda.runtime.getDeviceCount()
+    if number >= count:
+        raise RuntimeError(f"there is no CUDA device {number}: {count} found")
+    require_working(number)
+    xp = import_module("array_api_compat.cupy")
+    return CupyBackend("cupy", xp, cupy.cuda.Device(number), cupy.__version__)
+
+
+@cache
+def require_working(number: int) -> None:
+    """Compile a kernel and multiply matrices: a counted device can still lack NVRTC or cuBLAS."""
+    cupy = import_module("cupy")
+    with cupy.cuda.Device(number):
+        x = cupy.ones((2, 2), dtype=cupy.float32)
+        if float((x * 2 + 1).sum()) != 12 or (x @ x).get().sum() != 8:
+            raise RuntimeError(f"CUDA device {number} computes wrong results")
+
+
+def _copied_beside(host: HostArray, queue: Any) -> Array:
+    """Copy host data to CuPy's current device on a stream of its own, and wait for that stream.
+
+    The copy is as fast as the bus from page-locked memory alone. Work on the stream that computes,
+    ``queue``, may still use the memory that the pool hands out for it again, and so the copy waits
+    for that work, while what is queued from then on runs beside it.
+    """
+    cupy = import_module("cupy")
+    with queue:
+        array = cupy.empty(host.shape, host.dtype)
+        unused = queue.record()
+    locked = import_module("cupyx").empty_pinned(host.shape, host.dtype)
+    locked[...] = host
+    beside = cupy.cuda.Stream(non_blocking=True)
+    beside.wait_event(unused)
+    array.set(locked, stream=beside)
+    beside.synchronize()  # before another array gets the page-locked memory
+    return array

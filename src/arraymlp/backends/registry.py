@@ -1,0 +1,191 @@
+"""Which backends there are, and `resolve`, which turns a name into one that works."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+
+from arraymlp._checks import caller_level, error_text, unknown
+from arraymlp.backends import cupy, jax, numpy, strict, torch
+from arraymlp.backends.array import Array, array_namespace, is_device_array
+from arraymlp.backends.backend import Backend, NoSuchDeviceError
+
+log = logging.getLogger("arraymlp")
+
+# Each takes a device, None for the default, and gives a backend or an exception saying why not.
+# A new library is a module with such a function, a row here and one in `backend_of`.
+LOADERS: dict[str, Callable[[Any], Backend]] = {
+    "numpy": numpy.load,
+    "cupy": cupy.load,
+    "torch": torch.load,
+    "jax": jax.load,
+    "array_api_strict": strict.load,
+}
+
+INSTALL = {
+    "cupy": "pip install 'arraymlp[cuda13]' (or 'arraymlp[cuda12]' with a CUDA 12 driver)",
+    "torch": "pip install 'arraymlp[torch]'",
+    "jax": "pip install 'arraymlp[jax]'",
+    "array_api_strict": "pip install 'arraymlp[test]'",
+}
+
+
+class BackendUnavailableError(RuntimeError):
+    """A backend was asked for by name and cannot run here; the message gives cause and remedy."""
+
+
+class BackendFallbackWarning(UserWarning):
+    """A backend was asked for by name and cannot run here; NumPy does the work instead."""
+
+
+def loaded(name: str, device: Any) -> Backend:
+    """The backend of that name on that device, as of a pickle; errors are the library's."""
+    return LOADERS[name](device)
+
+
+def backend_of(array: Array) -> Backend:
+    """The backend an array belongs to."""
+    if array_api_compat.is_numpy_array(array):
+        return numpy.load(None)
+    for name, test in (
+        ("cupy", array_api_compat.is_cupy_array),
+        ("torch", array_api_compat.is_torch_array),
+        ("jax", array_api_compat.is_jax_array),
+    ):
+        if test(array):
+            return LOADERS[name](array_api_compat.device(array))
+    xp = array_namespace(array)
+    if array_api_compat.is_array_api_strict_namespace(xp):
+        return strict.load(array_api_compat.device(array))
+    raise ValueError(f"arrays of {xp.__name__} are not supported; there is {', '.join(LOADERS)}")
+
+
+def _try(name: str, device: Any) -> Backend | str:
+    """The backend, or in words why it cannot run here."""
+    try:
+        backend = LOADERS[name](device)
+        seen = (backend.name, backend.device_name)
+        if name != "cupy" and seen not in _SEEN_WORKING:  # CuPy's loader has seen it work
+            backend.require_working()
+            _SEEN_WORKING.add(seen)
+        return backend
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed"
+    except NoSuchDeviceError:
+        raise
+    except Exception as error:  # a GPU stack fails in many classes; each is a reason, none a crash
+        return error_text(error)
+
+
+_SEEN_WORKING: set[tuple[str, str]] = set()
+
+
+def why_not(name: str) -> str:
+    """Why a backend cannot run here on its default device; "" where it can."""
+    found = _try(name, None)
+    return "" if isinstance(found, Backend) else found
+
+
+def resolve(
+    name: str | Backend = "auto",
+    device: Any = None,
+    *,
+    like: object = None,
+    fallback: bool = True,
+) -> Backend:
+    """Turn a backend's name into a `Backend` that has been seen to work.
+
+    Args:
+        name: "numpy", "cupy", "torch", "jax", "array_api_strict" or "auto". "auto" is the backend
+            of ``like`` where that is a device array, else CuPy where a CUDA device really works,
+            else NumPy. A `Backend` is returned as it is.
+        device: None for the backend's default, or its own device object or name: a number or
+            "cuda:1" for CuPy; "cpu", "cuda", "mps" for torch; "cpu", "gpu:1" for JAX; "device1"
+            for array_api_strict.
+        like: the data, for "auto".
+        fallback: where a named backend cannot run here, True gives NumPy and one
+            `BackendFallbackWarning`; False raises. The environment variable
+            ``ARRAYMLP_FALLBACK=error`` means False everywhere.
+
+    Raises:
+        BackendUnavailableError: the backend cannot run and no fallback was wanted.
+        ValueError: no such backend, or no such kind of device.
+    """
+    if isinstance(name, Backend):
+        if device is not None:
+            raise ValueError(f"device={device!r} was given together with a Backend, which has one")
+        return name
+    if name == "auto" and is_device_array(like):
+        found = backend_of(like)
+        wanted = found if device is None else _try(found.name, device)
+        if not isinstance(wanted, Backend) or wanted.device != found.device:
+            raise ValueError(f"the data is on {found.device_name}, but device={device!r} was given")
+        return _logged(found)
+    if name == "auto" and device in (None, "cpu"):
+        cupy = _try("cupy", None) if device is None else "device='cpu'"
+        if isinstance(cupy, Backend):
+            return _logged(cupy)
+        log.debug("no CuPy: %s", cupy)
+        return _logged(numpy.load(None))
+    name = "cupy" if name == "auto" else name  # the one backend that "auto" has a device for
+    if not isinstance(name, str) or name not in LOADERS:
+        raise unknown(["auto", *LOADERS], name, "backend")
+    found_or_reason = _try(name, device)
+    if isinstance(found_or_reason, Backend):
+        return _logged(found_or_reason)
+    message = f"the {name} backend cannot run here ({found_or_reason})"
+    if name in INSTALL and (name == "cupy" or found_or_reason.endswith("is not installed")):
+        message += f"; to install it: {INSTALL[name]}"
+    if not fallback or os.environ.get("ARRAYMLP_FALLBACK") == "error":
+        raise BackendUnavailableError(message)
+    warnings.warn(
+        f"{message}. NumPy is used instead.", BackendFallbackWarning, stacklevel=caller_level()
+    )
+    return numpy.load(None)
+
+
+def _logged(backend: Backend) -> Backend:
+    log.info("backend: %s", backend)
+    return backend
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What `available_backends` found out about one backend.
+
+    Attributes:
+        name: the backend's name.
+        available: whether it ran a kernel and a matrix product here.
+        version: its library's version, "" where it is absent.
+        device: its default device, "" where it is absent.
+        reason: why it is not available, "" where it is.
+        install: the command that installs it, "" where it is available.
+    """
+
+    name: str
+    available: bool
+    version: str = ""
+    device: str = ""
+    reason: str = ""
+    install: str = ""
+
+
+def available_backends() -> list[BackendStatus]:
+    """Every backend this package knows, with version and device, or the reason it cannot run."""
+    rows = []
+    for name in LOADERS:
+        found = _try(name, None)
+        if isinstance(found, Backend):
+            rows.append(BackendStatus(name, True, found.version, _describe_device(found)))
+        else:
+            rows.append(BackendStatus(name, False, reason=found, install=INSTALL.get(name, "")))
+    return rows
+
+
+def _describe_device(backend: Backend) -> str:
+    model = backend.device_model
+    return f"{backend.device_name} ({model})" if model else backend.device_name

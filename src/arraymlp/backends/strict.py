@@ -1,0 +1,34 @@
+"""array_api_strict: the standard and nothing else, for tests. Its devices stand in for a GPU."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import array_api_compat
+
+from arraymlp.backends.array import Array
+from arraymlp.backends.backend import Backend, NoSuchDeviceError
+
+
+@dataclass(frozen=True)
+class StrictBackend(Backend):
+    """array_api_strict on one of its devices."""
+
+    @property
+    def device_name(self) -> str:
+        """Such as "device1"; the object's own str is its repr."""
+        return str(getattr(self.device, "_device", self.device))
+
+    def _values(self, array: Array) -> Any:
+        return array_api_compat.to_device(array, self.xp.Device("CPU_DEVICE"))
+
+
+def load(device: Any) -> Backend:
+    """array_api_strict on a device: None for "CPU_DEVICE", "device1", or its own object."""
+    xp = import_module("array_api_strict")
+    if not isinstance(device, xp.Device):
+        try:
+            device = xp.Device(device or "CPU_DEVICE")
+        except ValueError as error:
+            raise NoSuchDeviceError(f"array_api_strict: {error}") from error
+    return StrictBackend("array_api_strict", xp, device, xp.__version__)

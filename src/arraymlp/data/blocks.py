@@ -1,0 +1,28 @@
+"""Blocks of rows: how many go through a network together where no minibatch says it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from arraymlp.nn.network import Network
+
+ROWS_AT_ONCE = 1000  # a hidden layer's values for so many rows stay in the processor's cache
+BYTES_AT_ONCE = 256 * 2**20  # of all layers' values on a GPU, which is to have few launches
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Slices of ``size`` rows that cover n; the last is smaller where it must be."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))  # the standard has no slices past the end
+
+
+def rows_at_once(network: Network) -> int:
+    """The number of rows of a block.
+
+    On a CPU as many as leave its cache room, and always the same; on a GPU as many as keep all
+    members' values within a budget: each unit's sum and output, and as much in between.
+    """
+    if not network.backend.is_accelerator:
+        return ROWS_AT_ONCE
+    units = (network.members or 1) * sum(network.sizes[1:])
+    return max(1, BYTES_AT_ONCE // (3 * units * np.dtype(network.dtype).itemsize))

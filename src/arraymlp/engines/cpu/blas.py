@@ -1,0 +1,234 @@
+"""Matrix products by NumPy's own BLAS, in two ways that `numpy.matmul` lacks.
+
+- Added to what is there, C <- A B + beta C: a gradient goes straight into the weights or into their
+  velocity, and one pass over memory after the product is saved.
+- Cut into blocks of C's rows, one for each thread, that need nothing of one another. OpenBLAS's own
+  threads share a product more closely and wait for each other several times in it; at the sizes of
+  small networks, and the more on a busy machine, that costs much of what the second thread brings.
+
+The BLAS is called by its C name ``cblas_?gemm_batch``, where it is an OpenBLAS that has it: NumPy's
+wheels do on Linux and Windows. Elsewhere `Product` multiplies by `numpy.matmul` and adds after it.
+SciPy offers gemm with beta in Python, but of a second OpenBLAS with threads of its own, and the
+waiting threads of two pools fight for the cores (a step was seen to take 29 times as long).
+"""
+
+import ctypes
+from functools import cache
+from math import prod
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+from arraymlp.backends.host import thread_pools
+
+OLDEST = (0, 3, 29)  # that the tests have seen
+# Built for many processors, gemm_batch crashes on products of up to 100^3 multiply-adds, for which
+# it looks up a kernel in the wrong table (OpenBLAS's pull request 5980 of August 2026).
+SMALL = 100**3
+WORTH_A_BLOCK = 2_000_000  # multiply-adds; a thread that does less is hardly worth waking
+# On a busy machine a product by several threads waits for the one that has no core, and can take
+# ten times as long as by one. So each is timed, and the other way is tried now and then, for some
+# calls, as the first of them wakes the threads. The blocks, and the bits, are the same either way.
+PERIOD, TRIES = 1024, 16
+
+_ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # of cblas.h
+
+
+class Blas(NamedTuple):
+    """What is called of a BLAS.
+
+    Attributes:
+        gemm: by dtype, "float32" and "float64".
+        integer: dtype of its integers.
+        set_threads: of its pool.
+        get_threads: likewise.
+    """
+
+    gemm: dict[str, Any]
+    integer: Any
+    set_threads: Any
+    get_threads: Any
+
+
+@cache
+def numpy_blas() -> Blas | None:
+    """The OpenBLAS that NumPy multiplies with; None where it has another BLAS, or an old one."""
+    pools = [pool for pool in thread_pools() if pool["internal_api"] == "openblas"]
+    own = [pool for pool in pools if "numpy" in pool["filepath"].replace("\\", "/").split("/")[-2]]
+    for pool in own or pools:
+        numbers = tuple(int(n) for n in pool["version"].split(".")[:3] if n.isdecimal())
+        if numbers < OLDEST:
+            continue
+        library = ctypes.CDLL(pool["filepath"])
+        for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")):
+            names = [f"{prefix}cblas_{kind}gemm_batch{suffix}" for kind in "sd"]
+            names += [f"{prefix}openblas_{what}{suffix}" for what in _ABOUT]
+            if all(hasattr(library, name) for name in names):
+                return _declared(*(getattr(library, name) for name in names))
+    return None
+
+
+_ABOUT = ("set_num_threads", "get_num_threads", "get_config")
+
+
+def _declared(single: Any, double: Any, set_threads: Any, get_threads: Any, config: Any) -> Blas:
+    config.restype = ctypes.c_char_p
+    wide = b"USE64BITINT" in config()
+    integer = ctypes.c_int64 if wide else ctypes.c_int32
+    for gemm in (single, double):
+        # order, 13 arrays with an entry a group, how many groups, the products of each
+        gemm.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 13, integer, ctypes.c_void_p]
+        gemm.restype = None
+    set_threads.argtypes, set_threads.restype = [ctypes.c_int], None
+    return Blas(
+        {"float32": single, "float64": double},
+        np.int64 if wide else np.int32,
+        set_threads,
+        get_threads,
+    )
+
+
+class Product:
+    """C <- A B + beta C, with A (..., m, k), B (..., k, n) and C (..., m, n) of one dtype.
+
+    Made once for sizes, and called for many arrays of them. A leading axis is of members; A's may
+    be shorter: each matrix is then that of K / G neighbouring members.
+
+    Args:
+        m: rows of C.
+        k: columns of A.
+        n: columns of C.
+        members: K, or None.
+        dtype: "float32" or "float64".
+        threads: how many may work at it.
+    """
+
+    def __init__(self, m: int, k: int, n: int, members: int | None, dtype: str, threads: int):
+        self.members = members or 1
+        self.scratch: HostArray | None = None
+        self.seen: list[Any] = [None, None, None]
+        self.blas = numpy_blas() if m * k * n > SMALL else None
+        if self.blas is None:
+            return
+        blocks = max(1, min(threads // self.members, m, m * k * n // WORTH_A_BLOCK))
+        ends = np.arange(blocks + 1) * m // blocks
+        entries = self.members * blocks
+        self.threads = min(threads, entries)
+        self.pool = self.blas.get_threads()
+        self.calls = 0
+        self.seconds = [0.0, 0.0]  # of a call by one thread and by several: running means
+        self.member = np.repeat(np.arange(self.members), blocks)
+        self.start = np.tile(ends[:-1], self.members)
+
+        integer = self.blas.integer
+
+        def whole(values: Any) -> HostArray:
+            return np.resize(np.asarray(values, integer), entries)
+
+        self.transposed = [np.full(entries, _PLAIN, np.int32) for _ in "ab"]
+        self.pointers = [np.zeros(entries, np.uintp) for _ in "abc"]
+        self.offsets = [np.zeros(entries, np.uintp) for _ in "abc"]
+        self.leading = [whole(0) for _ in "abc"]
+        self.beta = np.zeros(entries, dtype)
+        self.sizes = [whole(np.diff(ends)), whole(n), whole(k)]
+        self.alpha, self.one = np.ones(entries, dtype), whole(1)
+        (a, b, c), (lda, ldb, ldc) = self.pointers, self.leading
+        arrays = [*self.transposed, *self.sizes, self.alpha, a, lda, b, ldb, self.beta, c, ldc]
+        addresses = [array.ctypes.data for array in arrays]
+        self.gemm = self.blas.gemm[dtype]
+        self.call = (_ROW_MAJOR, *addresses, entries, self.one.ctypes.data)
+        self.shapes = ((m, k), (k, n), (m, n))
+        self.layouts: list[Any] = [None, None, None]
+        self.kind = np.dtype(dtype)
+
+    @property
+    def adds(self) -> bool:
+        """Whether adding to C costs nothing besides."""
+        return self.blas is not None
+
+    def __call__(self, a: HostArray, b: HostArray, c: HostArray, beta: Any = 0.0) -> None:
+        """Multiply.
+
+        Args:
+            a: (..., m, k), or (G, m, k).
+            b: (..., k, n).
+            c: (..., m, n), overwritten.
+            beta: a number, or (K, 1, 1).
+        """
+        seen = self.seen
+        if (
+            self.blas is None
+            or not (a is seen[0] or self._set(0, a))
+            or not (b is seen[1] or self._set(1, b))
+            or not (c is seen[2] or self._set(2, c))
+        ):
+            self._by_matmul(a, b, c, beta)
+            return
+        self.beta[:] = beta if isinstance(beta, float) else beta[self.member, 0, 0]
+        if self.threads == 1:
+            self.gemm(*self.call)
+            return
+        trying = self.calls % PERIOD < TRIES
+        several = (self.seconds[1] <= self.seconds[0]) != trying
+        self.calls += 1
+        started = perf_counter()
+        if several:
+            self.blas.set_threads(self.threads)
+        self.gemm(*self.call)
+        if several:
+            self.blas.set_threads(self.pool)
+        took, other = perf_counter() - started, self.seconds[not several]
+        took = min(took, 3 * other) if other else took  # one interruption is no verdict
+        self.seconds[several] += (took - self.seconds[several]) / 8
+
+    def _set(self, i: int, array: HostArray) -> bool:
+        """Point at operand i; False where its layout is none that BLAS knows."""
+        layout = array.shape, array.strides, array.dtype
+        if layout != self.layouts[i] and not self._laid_out(i, array):
+            return False
+        np.add(self.offsets[i], np.uintp(array.ctypes.data), out=self.pointers[i])
+        self.layouts[i], self.seen[i] = layout, array
+        return True
+
+    def _laid_out(self, i: int, array: HostArray) -> bool:
+        """Work out where the blocks of operand i start, and how far apart its rows are."""
+        self.seen[i] = self.layouts[i] = None
+        rows, columns = self.shapes[i]
+        if array.dtype != self.kind or array.shape[-2:] != (rows, columns):
+            return False
+        groups = prod(array.shape[:-2])
+        item = self.kind.itemsize
+        down, across = (stride // item for stride in array.strides[-2:])
+        row_major = (across == 1 or columns == 1) and (down >= columns or rows == 1)
+        column_major = (down == 1 or rows == 1) and (across >= rows or columns == 1)
+        if not (row_major or (column_major and i < 2)) or self.members % groups:
+            return False
+        if any(stride % item or stride < 0 for stride in array.strides):
+            return False
+        if i < 2:
+            self.transposed[i][:] = _PLAIN if row_major else _TRANSPOSED
+        self.leading[i][:] = max(down, columns) if row_major else max(across, rows)
+        apart = array.strides[0] if array.ndim > 2 else 0
+        self.offsets[i][:] = self.member * groups // self.members * apart
+        if i != 1:  # of B all blocks take the whole
+            self.offsets[i] += (self.start * array.strides[-2]).astype(np.uintp)
+        return True
+
+    def _by_matmul(self, a: HostArray, b: HostArray, c: HostArray, beta: Any) -> None:
+        out = c
+        if not isinstance(beta, float) or beta:
+            if self.scratch is None:
+                self.scratch = np.empty_like(c)
+            out = self.scratch
+        if a.ndim < 3 or a.shape[0] in (1, self.members):
+            np.matmul(a, b, out=out)
+        else:
+            groups = a.shape[0], self.members // a.shape[0]
+            product = out.reshape(*groups, *out.shape[1:])
+            np.matmul(a[:, None], b.reshape(*groups, *b.shape[1:]), out=product)
+        if out is not c:
+            if not isinstance(beta, float) or beta != 1:
+                c *= beta
+            c += out

@@ -1,0 +1,1 @@
+"""CuPy's engine: CUDA kernels (``fused.cu``, ``dense.cuh``), launched, and replayed as graphs."""

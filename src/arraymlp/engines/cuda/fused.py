@@ -1,0 +1,302 @@
+"""Whole epochs of small and medium perceptrons on CUDA: three kernels a step, replayed as a graph.
+
+A step of the lab's network is some 40 million operations, which a GPU does in a microsecond; to
+start one kernel takes it about as long, and the host longer. So a step is three kernels of our own
+(``fused.cu``), and the steps of an epoch are recorded once as a CUDA graph, which the host then
+starts with one call. What differs from step to step (which rows, rates, keys of dropout) stands in
+tables on the device, filled before the epoch starts.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.backend import Backend
+from arraymlp.engines.cuda.source import (
+    ACTIVATION_NUMBERS,
+    CONSTANTS,
+    Launches,
+    blocks_of,
+    kernel_constants,
+    rule_number,
+)
+from arraymlp.nn.network import Network
+from arraymlp.steps.epoch import EpochRows, LossSums
+from arraymlp.steps.hyper import HyperTable
+from arraymlp.steps.optimizers import Optimizer
+from arraymlp.steps.update import States, arrays_of
+
+# As fused.cu has them.
+MOST_LAYERS, TILES, DEPTH, THREADS = 8, (32, 64), 32, 128
+LAYER = np.dtype(
+    [(name, "u8") for name in ("weights", "bias", "weights_1", "weights_2", "bias_1", "bias_2")]
+    + [(name, "u8") for name in ("z", "ds")]
+    + [(name, "i4") for name in ("n_in", "n_out", "activation", "tile", "unit", "dropped")],
+    align=True,
+)
+FUSED = np.dtype(
+    [("layers", LAYER, (MOST_LAYERS,))]
+    + [(name, "u8") for name in ("x", "labels", "targets", "weight", "order", "rows", "scale")]
+    + [(name, "u8") for name in ("constants", "drop_scale", "drops", "parts", "loss", "squares")]
+    + [(name, "i4") for name in ("n_layers", "members", "batch", "parts_of", "part")]
+    + [(name, "i4") for name in ("weights_of", "constants_of", "loss_kind", "capped", "rule")]
+    + [(name, "i4") for name in ("tiles", "units")],
+    align=True,
+)
+SOFTMAX, BINARY, SQUARED = range(3)
+LOSS_NUMBERS = {
+    "softmax_cross_entropy": (SOFTMAX, False),
+    "capped_softmax_cross_entropy": (SOFTMAX, True),
+    "binary_cross_entropy": (BINARY, False),
+    "capped_binary_cross_entropy": (BINARY, True),
+    "squared_error": (SQUARED, False),
+}
+ROWS, THREADS_OF_ROWS = (2, 4, 8), 512
+MOST_STEPS = 1024  # of a graph
+
+
+def _units(network: Network) -> int:
+    *hidden, last = network.sizes[1:]
+    return 2 * sum(hidden) + last
+
+
+def shared_bytes(network: Network, rows: int) -> int:
+    """What a block needs of shared memory to take so many rows through the network."""
+    return (_units(network) + THREADS_OF_ROWS) * rows * 4
+
+
+class FusedSteps:
+    """Steps of one network, its optimiser and the rows it is trained on.
+
+    Args:
+        network: whose parameters the kernels write; see `arraymlp.engines.cuda.epochs`.
+        optimizer: the update rule.
+        states: the optimiser's, which they write too.
+        rows: what is trained on; later calls may differ in order, first and stop.
+        reduction: "mean" or "sum".
+        table: what the steps are told.
+        device: that launches the kernels.
+        record: makes one function of many launches, a graph.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: Optimizer,
+        states: States,
+        rows: EpochRows,
+        reduction: str,
+        table: HyperTable,
+        device: Launches,
+        record: Callable[[Callable[[], None]], Callable[[], None]],
+    ) -> None:
+        self.backend: Backend = network.backend
+        self.device, self.optimizer, self.reduction = device, optimizer, reduction
+        self.members, self.alone = network.members or 1, network.members is None
+        self.layers, self.batch = len(network.layers), rows.batch_size
+        steps = blocks_of(rows.x.shape[0], rows.batch_size)
+        self.steps = blocks_of(steps, blocks_of(steps, MOST_STEPS))  # of graphs of one length
+        self.told: dict[str, HostArray] = {}
+        self.held: list[Any] = []  # what the graph points to
+        self.in_file_order: Array | None = None
+        self.plan = np.zeros(1, FUSED)
+        # Large tiles where even they give each multiprocessor one.
+        small, large = TILES
+        enough = self._tiles(network, large) * self.members >= device.processors
+        self.tile = large if enough else small
+        self._layers(network, optimizer, states, table)
+        self._tables(rows, table)
+        self._launch_sizes(network)
+        self._step(0)  # nothing is done yet, no rows: it loads the kernels, which a graph cannot
+        self.replay = record(self._all_steps)
+
+    # What the kernels are told once.
+
+    def _new(self, shape: tuple[int, ...], dtype: str = "float32") -> Array:
+        array = self.backend.xp.zeros(
+            shape, dtype=self.backend.dtype(dtype), device=self.backend.device
+        )
+        self.held.append(array)
+        return array
+
+    def _at(self, array: Array | None) -> int:
+        if array is None:
+            return 0
+        self.held.append(array)
+        return self.device.address(array)
+
+    def _tiles(self, network: Network, size: int) -> int:
+        """How many of that size the first layer's sums of a minibatch are."""
+        return blocks_of(self.batch, size) * blocks_of(network.layers[0].n_out, size)
+
+    def _layers(self, network: Network, rule: Optimizer, states: States, table: HyperTable) -> None:
+        plan = self.plan[0]
+        tile = unit = 0
+        for i, (layer, of_layer) in enumerate(zip(network.layers, states, strict=True)):
+            one = plan["layers"][i]
+            n_in, n_out = layer.n_in, layer.n_out
+            one["weights"], one["bias"] = self._at(layer.weights), self._at(layer.bias)
+            for name, own in zip(("weights", "bias"), of_layer, strict=True):
+                for number, part in enumerate(arrays_of(own), 1):
+                    one[f"{name}_{number}"] = self._at(part)
+            one["ds"] = self._at(self._new((self.members, self.batch, n_out)))
+            if i + 1 < len(network.layers):
+                one["z"] = self._at(self._new((self.members, self.batch, n_out)))
+            one["n_in"], one["n_out"] = n_in, n_out
+            one["activation"] = ACTIVATION_NUMBERS[layer.activation]
+            one["tile"], one["unit"] = tile, unit
+            one["dropped"] = table.hyper.dropout is not None and table.hyper.dropout[i] is not None
+            tile += blocks_of(n_in + 1, self.tile) * blocks_of(n_out, self.tile)
+            unit += 2 * n_out
+        plan["tiles"], plan["units"] = tile, _units(network)
+        plan["n_layers"], plan["members"] = len(network.layers), self.members
+        plan["batch"], plan["rule"] = self.batch, rule_number(rule)
+        plan["loss_kind"], plan["capped"] = LOSS_NUMBERS[network.loss.name]
+        self.squares = self._new((self.members, tile), "float64")
+        plan["squares"] = self._at(self.squares)
+
+    def _tables(self, rows: EpochRows, table: HyperTable) -> None:
+        plan, layers = self.plan[0], self.layers
+        plan["x"] = self._at(rows.x)
+        plan["labels" if rows.y.ndim == 1 else "targets"] = self._at(rows.y)
+        plan["weight"] = self._at(rows.weight)
+        self.own_weights = rows.weight is not None and rows.weight.ndim == 2
+        plan["weights_of"] = self.weights_of = self.members if self.own_weights else 1
+        of = table.members
+        plan["constants_of"] = of
+        self.tables = {
+            "order": self._new((self.steps * self.batch,), "int32"),
+            "rows": self._new((self.steps,), "int32"),
+            "scale": self._new((self.steps, self.weights_of)),
+            "constants": self._new((self.steps, of, len(CONSTANTS))),
+        }
+        if table.hyper.dropout is not None:
+            self.tables["drop_scale"] = self._new((self.steps, of, layers))
+            self.tables["drops"] = self._new((self.steps, of, layers, 2), "int32")
+        for name, array in self.tables.items():
+            plan[name] = self._at(array)
+
+    def _launch_sizes(self, network: Network) -> None:
+        plan, k, (n_in, n_out) = self.plan[0], self.members, network.sizes[:2]
+        tiles = self._tiles(network, self.tile)
+        wanted = 2 * self.device.processors
+        parts = max(1, min(blocks_of(n_in, DEPTH), wanted // (tiles * k)))
+        plan["part"] = part = blocks_of(blocks_of(n_in, parts), DEPTH) * DEPTH
+        plan["parts_of"] = parts = blocks_of(n_in, part)
+        plan["parts"] = self._at(self._new((parts, k, self.batch, n_out)))
+        # As few rows a block as give each multiprocessor a block or two; more of them share the
+        # weights that are read.
+        fits = [r for r in ROWS if shared_bytes(network, r) <= self.device.shared_memory]
+        enough = [r for r in fits if blocks_of(self.batch, r) * k <= wanted]
+        rows = enough[0] if enough else fits[-1]
+        blocks = blocks_of(self.batch, rows)
+        self.loss = self._new((k, blocks), "float64")
+        plan["loss"] = self._at(self.loss)
+        chunk = 4 * DEPTH * (self.tile + self.tile // 16 + self.tile + 4)  # bytes
+        self.launches = (
+            (f"first_layer_{self.tile}", (tiles, parts, k), THREADS, chunk),
+            (f"rows_{rows}", (blocks, k, 1), THREADS_OF_ROWS, shared_bytes(network, rows)),
+            (f"gradients_{self.tile}", (int(plan["tiles"]), k, 1), THREADS, chunk),
+        )
+
+    def _all_steps(self) -> None:
+        for number in range(self.steps):
+            self._step(number)
+
+    def _step(self, number: int) -> None:
+        args = self.plan, np.int32(number)
+        for name, grid, threads, shared in self.launches:
+            self.device.launch(name, grid, threads, args, shared)
+
+    # What they are told of an epoch.
+
+    def __call__(
+        self, rows: EpochRows, table: HyperTable, interrupted: Callable[[], bool] = lambda: False
+    ) -> tuple[int, LossSums]:
+        """Train for the steps of the table, or until interrupted; how many, and their sums."""
+        xp, batch = self.backend.xp, self.batch
+        n = rows.stop - rows.first
+        steps = blocks_of(n, batch)
+        whole = blocks_of(steps, self.steps) * self.steps  # of the graph's runs
+        order = self._every_row(rows) if rows.order is None else rows.order
+        sizes = np.zeros(whole, np.int32)
+        sizes[:steps] = batch
+        sizes[steps - 1] = n - (steps - 1) * batch
+        told = {"rows": sizes, **self._constants(table, whole)}
+        totals = None if rows.weight is None else self._weights(rows, rows.weight, order, whole)
+        scale = None
+        if totals is not None and self.reduction == "mean":
+            some = xp.where(totals > 0, totals, 1.0)
+            scale = xp.where(totals > 0, 1 / some, 0.0)  # a minibatch without weight says nothing
+        else:
+            each = 1 / np.maximum(sizes, 1) if self.reduction == "mean" else np.ones(whole)
+            told["scale"] = np.repeat(each.astype(np.float32)[:, None], self.weights_of, axis=1)
+        uploaded = {name: self._uploaded(name, host) for name, host in told.items()}
+        uploaded["scale"] = scale if scale is not None else uploaded["scale"]
+        self.loss[...] = 0.0
+        self.squares[...] = 0.0
+        done = 0
+        while done < steps and not interrupted():
+            for name, array in uploaded.items():
+                if array is not None:
+                    self.tables[name][...] = array[done : done + self.steps, ...]
+            first = rows.first + done * batch
+            numbers = order[first : min(first + self.steps * batch, rows.stop)]
+            self.tables["order"][: numbers.shape[0]] = numbers
+            self.replay()
+            done = min(steps, done + self.steps)
+        if done == 0:
+            self.told.clear()  # what was uploaded does not stand in the graph's tables
+        weight: Any = min(n, done * batch)
+        if totals is not None:
+            weight = xp.sum(totals[:done, ...], axis=0)
+            weight = weight if self.own_weights else weight[0]
+        dtype = self.backend.dtype("float32")
+        loss, penalty = (xp.astype(xp.sum(a, axis=-1), dtype) for a in (self.loss, self.squares))
+        if self.alone:
+            loss, penalty = loss[0], penalty[0]
+        return done, LossSums(loss, weight, penalty if table.hyper.alpha is not None else 0.0)
+
+    def _every_row(self, rows: EpochRows) -> Array:
+        if self.in_file_order is None:
+            numbers = np.arange(rows.x.shape[0], dtype=np.int32)
+            self.in_file_order = self.backend.asarray(numbers)
+        return self.in_file_order
+
+    def _weights(self, rows: EpochRows, weight: Array, order: Array, steps: int) -> Array:
+        """The sum of the weights of each step's samples, (S, W)."""
+        xp = self.backend.xp
+        taken = xp.take(weight, order[rows.first : rows.stop], axis=0)
+        taken = xp.reshape(taken, (taken.shape[0], self.weights_of))
+        filled = xp.zeros(
+            (steps * self.batch, self.weights_of), dtype=taken.dtype, device=self.backend.device
+        )
+        filled[: taken.shape[0], :] = taken
+        return xp.sum(xp.reshape(filled, (steps, self.batch, self.weights_of)), axis=1)
+
+    def _constants(self, table: HyperTable, steps: int) -> dict[str, HostArray]:
+        """The tables of rates and constants, and of dropout, for so many steps."""
+        of, constants = table.members, kernel_constants(table.hyper)
+        found = np.zeros((steps, of, len(CONSTANTS)), np.float32)
+        for i, value in enumerate(constants):
+            found[: table.steps, :, i] = value
+        if table.hyper.dropout is None:
+            return {"constants": found}
+        keys = np.zeros((steps, of, len(table.hyper.dropout), 2), np.int32)
+        scale = np.zeros((steps, of, len(table.hyper.dropout)), np.float32)
+        for i, drop in enumerate(table.hyper.dropout):
+            if drop is not None:
+                keys[: table.steps, :, i, 0] = drop.key
+                keys[: table.steps, :, i, 1] = drop.threshold
+                scale[: table.steps, :, i] = drop.scale
+        return {"constants": found, "drops": keys, "drop_scale": scale}
+
+    def _uploaded(self, name: str, host: HostArray) -> Array | None:
+        """A table on the device; None where it stands in the graph's own already."""
+        known = self.told.get(name)
+        self.told[name] = host
+        if known is not None and len(host) == self.steps and np.array_equal(known, host):
+            return None
+        return self.backend.asarray(host)

@@ -1,0 +1,184 @@
+"""scikit-learn's rules at an epoch's end: what is reported, when to stop, which rate comes next.
+
+They are those of its MLPClassifier and MLPRegressor, message by message. They differ from
+`arraymlp.steps.patience` in that a figure that only equals the best is an improvement where tol is 0, and
+NaN always is.
+"""
+
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+from arraymlp.backends.backend import Backend
+from arraymlp.steps.schedules import Schedule
+from arraymlp.sweeps.population import StepLosses
+from arraymlp.training.callbacks import EpochEnd, StepEnd
+from arraymlp.training.history import Record
+
+CURVES = (  # what it keeps of all calls of one network, besides n_iter_, t_ and loss_
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "validation_loss_curve_",
+    "best_validation_score_",
+    "_no_improvement_count",
+)
+
+
+class Convergence(Schedule):
+    """The schedule of an estimator's training, and a callback of it; it reports to the estimator.
+
+    The loss of an epoch, as scikit-learn has it, is the mean over its minibatches, each counted by
+    its rows, of
+
+        sum_i w_i L_i / sum_i w_i  +  alpha / 2 |W|^2 / sum_i w_i
+
+    with the squared error of several columns averaged over them.
+
+    Args:
+        estimator: whose attributes are kept up to date.
+        rows: that an epoch trains on.
+        steps: of an epoch.
+        done: steps done before.
+        columns: what the loss is divided by.
+        monitor: the validation score's column in the history; None where there is no validation.
+        weighted: whether samples have weights.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        rows: int,
+        steps: int,
+        done: int,
+        columns: int,
+        monitor: str | None,
+        weighted: bool,
+    ) -> None:
+        self._estimator, self._rows, self._steps, self._done = estimator, rows, steps, done
+        self._columns, self._monitor = columns, monitor
+        self._losses = StepLosses(columns) if weighted else None
+        self.on_step = None if self._losses is None else self._losses.on_step
+        self.stopped = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """The records that a fit of other parameters has not begun."""
+        est = self._estimator
+        if getattr(est, "loss_curve_", None) is None:
+            est.loss_curve_, est._no_improvement_count = [], 0
+            est.best_loss_ = est.best_validation_score_ = None
+            est.validation_scores_ = est.validation_loss_curve_ = None
+        if est.early_stopping and est.best_validation_score_ is None:
+            est.best_validation_score_ = -inf
+        if not est.early_stopping and est.best_loss_ is None:
+            est.best_loss_ = inf
+        if self._monitor is not None and est.validation_scores_ is None:
+            est.validation_scores_, est.validation_loss_curve_ = [], []
+
+    def factors(self, steps: HostArray, n_steps: int) -> HostArray:
+        """The current rate over the first one."""
+        return np.full(steps.shape, self._estimator._rate / self._estimator.learning_rate_init)
+
+    def __call__(self, event: EpochEnd) -> bool:
+        """Take note of an epoch; True ends the training."""
+        record = event.record
+        steps, self._done = record["step"] - self._done, record["step"]
+        if steps < self._steps:  # broken off: no iteration of scikit-learn's
+            return False
+        return self.epoch(record, None if self._losses is None else self._losses.take()[0])
+
+    def epoch(self, record: Record, loss: float | None = None) -> bool:
+        """Take note of a whole epoch's record; True ends the training.
+
+        Args:
+            record: of one network.
+            loss: the mean over its minibatches, where samples have weights.
+        """
+        est = self._estimator
+        if loss is None:
+            loss = record["loss"] / self._columns + record.get("penalty", 0.0)
+        est.n_iter_ += 1
+        est.t_ += self._rows
+        est.loss_ = loss
+        est.loss_curve_.append(loss)
+        self._say(f"Iteration {est.n_iter_}, loss = {loss:.8f}")
+        if self._monitor is not None:
+            est.validation_scores_.append(record[self._monitor])
+            est.validation_loss_curve_.append(record["validation_loss"] / self._columns)
+            self._say(f"Validation score: {record[self._monitor]:f}")
+        self._count()
+        if est.solver == "sgd" and est.learning_rate == "invscaling":
+            est._rate = est.learning_rate_init / (est.t_ + 1) ** est.power_t
+        if est._no_improvement_count > est.n_iter_no_change:
+            self._lower_or_stop()
+        return self.stopped
+
+    def _count(self) -> None:
+        """Whether this epoch was better than the best one, by tol, and what is best now."""
+        est = self._estimator
+        if est.early_stopping:
+            score, best = est.validation_scores_[-1], est.best_validation_score_
+            worse = score < best + est.tol
+            est.best_validation_score_ = score if score > best else best
+        else:
+            loss, best = est.loss_curve_[-1], est.best_loss_
+            worse = loss > best - est.tol
+            est.best_loss_ = loss if loss < best else best
+        est._no_improvement_count = est._no_improvement_count + 1 if worse else 0
+
+    def _lower_or_stop(self) -> None:
+        est = self._estimator
+        figure = (
+            "Validation score did not improve"
+            if est.early_stopping
+            else "Training loss did not improve"
+        )
+        message = (
+            f"{figure} more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
+        )
+        if est.solver != "sgd" or est.learning_rate != "adaptive":
+            self.stopped, after = True, "Stopping."
+        elif est._rate <= 1e-6:
+            self.stopped, after = True, "Learning rate too small. Stopping."
+        else:
+            est._rate /= 5.0
+            est._no_improvement_count = 0
+            after = f"Setting learning rate to {est._rate:f}"
+        self._say(f"{message} {after}")
+
+    def _say(self, line: str) -> None:
+        if self._estimator.verbose:
+            print(line)
+
+
+class WeightedLosses(StepLosses):
+    """Adds up, step by step, what scikit-learn calls the loss where samples have weights.
+
+    Args:
+        columns: what the loss is divided by.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._sum: Any = 0.0  # on the device, () or (K,)
+        self._rows: Any = 0
+        self._backend: Backend | None = None
+
+    def on_step(self, event: StepEnd) -> None:
+        """Add a minibatch's mean loss and penalty, times its rows."""
+        rows = event.rows
+        self._backend = event.network.backend
+        if isinstance(rows, np.ndarray):
+            rows = self._backend.asarray(rows.astype(event.network.dtype))
+        self._sum = self._sum + rows * (event.loss / self._columns + event.penalty)
+        self._rows = self._rows + event.rows
+
+    def take(self) -> list[float]:
+        """The mean since the last call, of each network."""
+        assert self._backend is not None
+        found = np.ravel(self._backend.to_numpy(self._sum)) / self._rows
+        self._sum, self._rows = 0.0, 0
+        return [float(v) for v in found]

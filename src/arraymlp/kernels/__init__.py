@@ -1,1 +1,0 @@
-"""Fast training steps, one file a backend; without them the generic step does all of it."""

@@ -1,0 +1,85 @@
+"""Dropout: masks that are a function of counters, so that every backend draws the same bits.
+
+In training each unit's output is set to 0 with probability p and otherwise divided by 1 - p, anew
+for every row of every minibatch; in prediction nothing is dropped (Srivastava et al. 2014, in the
+inverted form). Whether a unit is dropped is read off an integer hash of (seed, layer, step, row of
+the minibatch, unit): nothing is stored, next to nothing is transferred (a key for each layer and
+step, with the epoch's rates), and a run can go on in its middle.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from arraymlp._checks import PROBABILITY, require_numbers, to_python
+from arraymlp.backends.array import Array, Namespace
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """How much of each layer's input is dropped in training (Srivastava et al. 2014).
+
+    An input is multiplied by 0 with probability p, and else by 1 / (1 - p).
+
+    Attributes:
+        hidden: probability that a hidden unit's output is dropped, from 0 up to but not 1; or K
+            values, one a member.
+        input: probability that a feature is dropped; or K values.
+    """
+
+    hidden: float | Sequence[float] = 0.0
+    input: float | Sequence[float] = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "input"):
+            rate = to_python(getattr(self, name))
+            object.__setattr__(self, name, rate)
+            what = "dropout" if name == "hidden" else "input dropout"
+            require_numbers(what, rate, PROBABILITY)
+
+
+def get_dropout(value: "float | Sequence[float] | Dropout") -> Dropout:
+    """A `Dropout` from one, or from the probability for the hidden units."""
+    return value if isinstance(value, Dropout) else Dropout(value)
+
+
+class DropoutKey(NamedTuple):
+    """What a step needs to mask one layer's input: numbers, or (K, 1, 1) arrays on the device.
+
+    Attributes:
+        key: the step's own, out of the stream of seed, layer and epoch; int32.
+        threshold: hashes below it are dropped: 2^32 p - 2^31; int32.
+        scale: 1 / (1 - p).
+    """
+
+    key: Any
+    threshold: Any
+    scale: Any
+
+
+def mask_maker(dtype: Any, xp: Namespace, device: Any) -> Callable[[DropoutKey, int, int], Array]:
+    """A function that makes masks; it keeps the hashed counters of the shapes it has met."""
+    counters: dict[tuple[int, int], Array] = {}
+
+    def mask(drop: DropoutKey, rows: int, units: int) -> Array:
+        """Factors (..., rows, units) for a layer's input: 0, or 1 / (1 - p)."""
+        if (rows, units) not in counters:
+            count = xp.arange(rows * units, dtype=xp.int32, device=device)
+            counters[rows, units] = hash32(xp.reshape(count, (rows, units)))
+        kept = hash32(counters[rows, units] ^ drop.key) >= drop.threshold
+        return xp.astype(kept, dtype) * drop.scale
+
+    return mask
+
+
+def hash32(x: Array) -> Array:
+    """A 32-bit integer hash in which every bit depends on every bit (Wellons's lowbias32).
+
+    On int32, whose products wrap around; its right shift keeps the sign, which the ands undo.
+    """
+    x = x ^ ((x >> 16) & 0xFFFF)  # an array of our own, which the next lines overwrite
+    x *= 0x7FEB352D
+    x ^= (x >> 15) & 0x1FFFF
+    x *= 0x846CA68B - (1 << 32)
+    x ^= (x >> 16) & 0xFFFF
+    return x

@@ -1,0 +1,112 @@
+"""Initial weights, drawn on the host in float64 so that one seed means one network everywhere."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import sqrt
+
+import numpy as np
+
+from arraymlp._checks import is_number, lookup
+from arraymlp.backends.array import HostArray
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """How the weights and bias of a layer are drawn.
+
+    Attributes:
+        name: the name it is looked up by.
+        draw: ``(rng, n_in, n_out) -> weights (n_in, n_out), bias (1, n_out)``, float64.
+    """
+
+    name: str
+    draw: Callable[[np.random.Generator, int, int], tuple[HostArray, HostArray]]
+
+
+def _with_zero_bias(
+    name: str, weights: Callable[[np.random.Generator, int, int], HostArray]
+) -> Initializer:
+    return Initializer(
+        name, lambda rng, n_in, n_out: (weights(rng, n_in, n_out), np.zeros((1, n_out)))
+    )
+
+
+def normal(std: float) -> Initializer:
+    """Weights *and biases* from N(0, std^2): the lab draws both alike, with std = 1e-4."""
+    if not is_number(std) or not 0 < std < np.inf:
+        raise ValueError(f"std must be a positive number, not {std!r}")
+
+    return Initializer(f"normal({std!r})", partial(_draw_alike, std))
+
+
+def _draw_alike(
+    std: float, rng: np.random.Generator, n_in: int, n_out: int
+) -> tuple[HostArray, HostArray]:
+    drawn = rng.normal(0.0, std, (n_in + 1, n_out))  # the bias is the last row, as in the lab
+    return drawn[:-1], drawn[-1:]
+
+
+def _uniform(bound: Callable[[int, int], float]) -> Callable[..., HostArray]:
+    return lambda rng, n_in, n_out: rng.uniform(
+        -bound(n_in, n_out), bound(n_in, n_out), (n_in, n_out)
+    )
+
+
+def _normal(std: Callable[[int, int], float]) -> Callable[..., HostArray]:
+    return lambda rng, n_in, n_out: rng.normal(0.0, std(n_in, n_out), (n_in, n_out))
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    i.name: i
+    for i in (
+        _with_zero_bias("he_normal", _normal(lambda n_in, n_out: sqrt(2 / n_in))),
+        _with_zero_bias("he_uniform", _uniform(lambda n_in, n_out: sqrt(6 / n_in))),
+        _with_zero_bias("glorot_normal", _normal(lambda n_in, n_out: sqrt(2 / (n_in + n_out)))),
+        _with_zero_bias("glorot_uniform", _uniform(lambda n_in, n_out: sqrt(6 / (n_in + n_out)))),
+    )
+}
+
+
+def get_initializer(name: str | Initializer) -> Initializer:
+    """The initialiser of that name; an unknown name is a ValueError with the nearest match.
+
+    ============== =================================== ===========================
+    name           weights (biases are 0)              source
+    ============== =================================== ===========================
+    he_normal      N(0, 2 / n_in)                      He et al. 2015
+    he_uniform     U(-b, b), b^2 = 6 / n_in            He et al. 2015
+    glorot_normal  N(0, 2 / (n_in + n_out))            Glorot, Bengio 2010
+    glorot_uniform U(-b, b), b^2 = 6 / (n_in + n_out)  Glorot, Bengio 2010
+    ============== =================================== ===========================
+
+    `normal` makes the lab's: one standard deviation for weights and biases alike.
+    """
+    return name if isinstance(name, Initializer) else lookup(INITIALIZERS, name, "initializer")
+
+
+def draw_layers(
+    sizes: Sequence[int],
+    rules: Sequence[Sequence[Initializer]],
+    seed: int | Sequence[int],
+) -> list[tuple[HostArray, HostArray]]:
+    """Weights (..., n_in, n_out) and bias (..., 1, n_out) of each layer, float64.
+
+    Each layer's stream is a function of its seed and its place alone.
+
+    Args:
+        sizes: widths from inputs to outputs.
+        rules: the initialiser of each layer; of each member, or once for all.
+        seed: one, or K for a leading axis of K members.
+    """
+
+    def draw(seed: int, i: int, each: Sequence[Initializer]) -> tuple[HostArray, HostArray]:
+        stream = np.random.SeedSequence(seed, spawn_key=(0, i))
+        return each[i].draw(np.random.default_rng(stream), sizes[i], sizes[i + 1])
+
+    layers = range(len(sizes) - 1)
+    if not isinstance(seed, Sequence):
+        return [draw(int(seed), i, rules[0]) for i in layers]
+    own = rules if len(rules) > 1 else [*rules] * len(seed)
+    drawn = [[draw(int(s), i, r) for s, r in zip(seed, own, strict=True)] for i in layers]
+    return [(np.stack([w for w, _ in d]), np.stack([b for _, b in d])) for d in drawn]

@@ -1,0 +1,400 @@
+"""Losses, each with its output function, because the two together have a simple derivative.
+
+A loss takes the network's *logits* s, the weighted sums of the last layer, and not the outputs
+made from them. So it can compute its value without overflow, and its derivative with respect to s
+is a plain difference: output minus target (Bishop 2006, section 5.2 and eq. 4.108), or a bounded
+function of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from math import inf, log, log1p
+from typing import Any, ClassVar
+
+import array_api_compat
+
+from arraymlp._checks import POSITIVE, is_number, keep_numbers, lookup, to_python
+from arraymlp.backends.array import Array, Namespace, array_namespace
+from arraymlp.nn.activations import ACTIVATIONS
+from arraymlp.nn.linalg import max_columns, sum_columns
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a network's last layer means, and how wrong it is.
+
+    A loss of your own is a subclass with a name and a ``value_and_delta``; `save` refuses it, since
+    `load` could not find it again. Losses are equal where class and parameters are.
+
+    Attributes:
+        name: the name it is looked up and saved by.
+        classifies: "one" class a sample, "each" column on its own, or "no" (regression).
+        least_target: the smallest target it allows.
+    """
+
+    name: ClassVar[str]
+    classifies: ClassVar[str] = "no"
+    least_target: ClassVar[float] = -inf
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What it was made with, in plain values."""
+        return asdict(self)
+
+    @property
+    def members(self) -> int | None:
+        """K where its parameters have a value for each of K members, else None."""
+        return None
+
+    @property
+    def outputs_per_target(self) -> int:
+        """How many outputs the network has for each column of y, one after another."""
+        return 1
+
+    def member(self, k: int) -> "Loss":
+        """The loss of one network out of a population."""
+        if self.members is None:
+            return self
+        return replace(self, **{name: values[k] for name, values in self.parameters.items()})
+
+    def some(self, members: Sequence[int]) -> "Loss":
+        """The loss of a population of these members."""
+        if self.members is None:
+            return self
+        own = {name: tuple(v[k] for k in members) for name, v in self.parameters.items()}
+        return replace(self, **own)
+
+    def require_fit(self, n_outputs: int, members: int | None) -> None:
+        """A ValueError unless it can be the loss of a network with so many outputs and members."""
+        each = self.outputs_per_target
+        if n_outputs % each:
+            raise ValueError(f"{self} has {each} outputs a target, but there are {n_outputs}")
+        if self.members not in (None, members):
+            there = f"there are {members} members" if members else "one network: give as many seeds"
+            raise ValueError(f"{self} has {self.members} values, but {there}")
+
+    def require_sound(self) -> None:
+        """A ValueError where a loss of the user's own lacks a name."""
+        if not isinstance(getattr(self, "name", None), str):
+            raise ValueError(f"{type(self).__name__} needs a name, a string, as a class attribute")
+
+    def output(self, s: Array, xp: Namespace) -> Array:
+        """Return y_hat for logits s, both (..., B, n): probabilities, or numbers as here."""
+        return s
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        """Return each sample's L and dL/ds, (..., B) and (..., B, n); arguments as in a call."""
+        raise NotImplementedError
+
+    def __call__(self, s: Array, y: Array) -> tuple[Array, Array]:
+        """Return each sample's loss (..., B) and its derivative dL/ds (..., B, n).
+
+        Args:
+            s: logits (..., B, n).
+            y: targets (..., B, n / outputs_per_target), or for softmax_cross_entropy also labels
+                (..., B), integers from 0 to n - 1.
+        """
+        return self.value_and_delta(s, y, array_namespace(s))
+
+
+def one_hot(labels: Array, n: int, dtype: Any, xp: Namespace) -> Array:
+    """Labels (..., B) as rows of zeros with a one: (..., B, n)."""
+    device = array_api_compat.device(labels)
+    return xp.astype(labels[..., None] == xp.arange(n, dtype=labels.dtype, device=device), dtype)
+
+
+def smoothed(y: Array, n: int, amount: Any, loss: Loss, xp: Namespace, dtype: Any) -> Array:
+    """Targets for training a classifier that shall not be too sure: (1 - a) y + a u, (..., B, n).
+
+    Here u is 1/n of each class for softmax_cross_entropy (Szegedy et al. 2016, section 7; PyTorch),
+    and 1/2 in each column for binary_cross_entropy (Keras).
+
+    Args:
+        y: targets (..., B, n), or labels (..., B).
+        n: number of outputs.
+        amount: a, from 0 to 1; or (K, 1, 1), one a member.
+        loss: which of the two.
+        xp: the arrays' namespace.
+        dtype: of rows made from labels.
+    """
+    if loss.classifies == "one" and xp.isdtype(y.dtype, "integral"):
+        y = one_hot(y, n, dtype, xp)
+    return (1 - amount) * y + amount / (n if loss.classifies == "one" else 2)
+
+
+def _within(a: Array, bound: Any, xp: Namespace) -> Array:
+    return xp.minimum(xp.maximum(a, -bound), bound)
+
+
+def _sign(a: Array, xp: Namespace) -> Array:
+    # array-api-compat's sign assigns by a mask, for which CuPy waits for the device.
+    return xp.where(a > 0, 1.0, xp.where(a < 0, -1.0, a))
+
+
+def _limit(s: Array, xp: Namespace) -> float:
+    # Numbers up to this in each column have a sum that is finite.
+    return float(xp.finfo(s.dtype).max) / (4 * int(s.shape[-1]))
+
+
+class SoftmaxCrossEntropy(Loss):
+    """Softmax and cross-entropy, for one class a sample (Bridle 1990).
+
+    L = -sum_j y_j log p_j with p = softmax(s), and dL/ds = p - y. y: labels (..., B), or
+    probabilities (..., B, n).
+    """
+
+    name = "softmax_cross_entropy"
+    classifies = "one"
+
+    def output(self, s: Array, xp: Namespace) -> Array:
+        e = xp.exp(_shifted(s, xp))
+        return e / xp.sum(e, axis=-1, keepdims=True)
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        # L = -sum_j y_j log p_j = log sum_j e^{t_j} - sum_j y_j t_j, with t = s - max s, sum y = 1
+        if xp.isdtype(y.dtype, "integral"):
+            y = one_hot(y, s.shape[-1], s.dtype, xp)
+        t = _shifted(s, xp)
+        e = xp.exp(t)
+        total = sum_columns(e, xp)
+        value = (xp.log(total) - sum_columns(y * t, xp))[..., 0]
+        return value, e / total - y
+
+
+def _shifted(s: Array, xp: Namespace) -> Array:
+    # s - max(s) is at most 0, so its exp is at most 1. Bounding s first keeps the difference of two
+    # huge logits finite; no logit below max/4 changes.
+    s = _within(s, float(xp.finfo(s.dtype).max) / 4, xp)
+    return s - max_columns(s, xp)
+
+
+class BinaryCrossEntropy(Loss):
+    """Sigmoid and cross-entropy, column by column, for several labels a sample.
+
+    L = -sum_j (y_j log p_j + (1 - y_j) log(1 - p_j)) with p = sigmoid(s), and dL/ds = p - y.
+    """
+
+    name = "binary_cross_entropy"
+    classifies = "each"
+
+    def output(self, s: Array, xp: Namespace) -> Array:
+        return ACTIVATIONS["sigmoid"].function(s, xp)
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        return xp.sum(self._by_column(s, y, xp), axis=-1), self.output(s, xp) - y
+
+    def _by_column(self, s: Array, y: Array, xp: Namespace) -> Array:
+        # L = sum_j -y_j log p_j - (1 - y_j) log(1 - p_j)
+        #   = sum_j max(s_j, 0) - y_j s_j + log(1 + e^-|s_j|)
+        # The last form keeps what softplus would cancel.
+        b = _within(s, _limit(s, xp), xp)
+        return xp.maximum(b, 0.0) - y * b + xp.log1p(xp.exp(-xp.abs(b)))
+
+
+class CappedSoftmaxCrossEntropy(SoftmaxCrossEntropy):
+    """`SoftmaxCrossEntropy` whose value, not its gradient, is capped as scikit-learn's."""
+
+    name = "capped_softmax_cross_entropy"
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        value, delta = super().value_and_delta(s, y, xp)
+        return _capped(value, xp), delta
+
+
+class CappedBinaryCrossEntropy(BinaryCrossEntropy):
+    """`BinaryCrossEntropy` whose value, not its gradient, is capped as scikit-learn's."""
+
+    name = "capped_binary_cross_entropy"
+
+    def _by_column(self, s: Array, y: Array, xp: Namespace) -> Array:
+        return _capped(super()._by_column(s, y, xp), xp)
+
+
+def _capped(value: Array, xp: Namespace) -> Array:
+    """The value -log p of a label as it is with p kept within [eps, 1 - eps]."""
+    eps = float(xp.finfo(value.dtype).eps)
+    return xp.minimum(xp.maximum(value, -log1p(-eps)), -log(eps))
+
+
+class SquaredError(Loss):
+    """Half the squared error: L = 1/2 sum_j (s_j - y_j)^2, and dL/ds = s - y."""
+
+    name = "squared_error"
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        # L = 1/2 sum_j (s_j - y_j)^2
+        delta = s - y
+        return xp.sum(delta * delta, axis=-1) / 2, delta
+
+
+class AbsoluteError(Loss):
+    """The absolute error: L = sum_j |s_j - y_j|, and dL/ds = sign(s - y), 0 at 0."""
+
+    name = "absolute_error"
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        # L = sum_j |s_j - y_j|, with slope 0 at 0
+        e = _within(s, _limit(s, xp), xp) - y
+        return xp.sum(xp.abs(e), axis=-1), _sign(e, xp)
+
+
+class Poisson(Loss):
+    """Half the Poisson deviance, for counts and rates (McCullagh, Nelder 1989, section 2.3).
+
+    L = sum_j (y_j log(y_j / r_j) - y_j + r_j) with rates r = e^s, and dL/ds = r - y.
+    """
+
+    name = "poisson"
+    least_target = 0.0
+
+    def output(self, s: Array, xp: Namespace) -> Array:
+        return xp.exp(xp.minimum(s, log(_limit(s, xp))))
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        # L = sum_j (y_j log(y_j / r_j) - y_j + r_j), with r = e^s and 0 log 0 = 0
+        rate, limit = self.output(s, xp), _limit(s, xp)
+        log_y = xp.log(xp.maximum(y, float(xp.finfo(s.dtype).smallest_normal)))
+        log_rate = xp.minimum(xp.maximum(s, -limit / xp.maximum(y, 1.0)), log(limit))
+        return xp.sum(y * (log_y - log_rate) - y + rate, axis=-1), rate - y
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """Squared error for small errors, absolute error for large ones (Huber 1964).
+
+    With e = s_j - y_j, sum_j e^2/2 where |e| <= d, d (|e| - d/2) elsewhere: as PyTorch's HuberLoss.
+
+    Attributes:
+        threshold: d, positive; or K values, one a member.
+    """
+
+    threshold: float | Sequence[float] = 1.0
+    name = "huber"
+
+    def __post_init__(self) -> None:
+        keep_numbers(self, threshold=POSITIVE)
+
+    @property
+    def members(self) -> int | None:
+        """K where there is a threshold for each of K members, else None."""
+        return len(self.threshold) if isinstance(self.threshold, Sequence) else None
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        """Return each sample's L and dL/ds, which is e within -d and d."""
+        d: Any = self.threshold
+        if self.members is not None:
+            d = _constants(d, s, xp)[:, None, None]
+        e = _within(s, _limit(s, xp), xp) - y
+        delta = _within(e, d, xp)
+        return xp.sum(delta * (e - delta / 2), axis=-1), delta
+
+
+def _constants(values: Any, s: Array, xp: Namespace) -> Array:
+    """The values as an array on the device of s, of its dtype."""
+    return xp.asarray(values, dtype=s.dtype, device=array_api_compat.device(s))
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """Quantiles of the targets, several at once, by the pinball loss (Koenker, Bassett 1978).
+
+    For each column of y there is an output for each level t: (n_columns * n_levels) outputs, the
+    levels of the first column first. With
+    e = s - y, the loss is the sum over columns and levels of (1 - t) e where e > 0, of -t e where
+    e < 0. The outputs are in ascending order, so that they never cross (Chernozhukov,
+    Fernandez-Val, Galichon 2010); the loss is of the logits as they are.
+
+    Attributes:
+        levels: between 0 and 1, ascending; or K sequences of them, all of one length, one a member.
+    """
+
+    levels: Sequence[Any] = (0.1, 0.5, 0.9)
+    name = "quantile"
+
+    def __post_init__(self) -> None:
+        levels = to_python(self.levels)
+        levels = tuple(map(to_python, levels)) if isinstance(levels, tuple) else (levels,)
+        rows = levels if any(isinstance(t, tuple) for t in levels) else (levels,)
+        if not all(map(_is_row, rows)) or len({len(row) for row in rows}) > 1:
+            raise ValueError(
+                "levels must be numbers between 0 and 1, ascending (or as many of them for each "
+                f"member), not {self.levels!r}"
+            )
+        object.__setattr__(self, "levels", levels)
+
+    @property
+    def members(self) -> int | None:
+        """K where there are levels for each of K members, else None."""
+        return len(self.levels) if isinstance(self.levels[0], tuple) else None
+
+    @property
+    def outputs_per_target(self) -> int:
+        """The number of levels."""
+        return len(self.levels[0] if self.members is not None else self.levels)
+
+    def output(self, s: Array, xp: Namespace) -> Array:
+        """Return the quantiles of each target, ascending, for logits s; both (..., B, n)."""
+        return xp.reshape(xp.sort(self._by_target(s, xp), axis=-1), s.shape)
+
+    def _by_target(self, s: Array, xp: Namespace) -> Array:
+        return xp.reshape(s, (*s.shape[:-1], -1, self.outputs_per_target))
+
+    def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        """Return each sample's L and dL/ds, which is 1 - t, -t, or 1/2 - t at 0."""
+        levels = _constants(self.levels, s, xp)
+        if self.members is not None:
+            levels = levels[:, None, None, :]
+        e = self._by_target(_within(s, _limit(s, xp), xp), xp) - y[..., None]
+        delta = (1 + _sign(e, xp)) / 2 - levels
+        return xp.sum(e * delta, axis=(-2, -1)), xp.reshape(delta, s.shape)
+
+
+def _is_row(levels: Any) -> bool:
+    """Whether it is one network's levels: a tuple of ascending numbers between 0 and 1."""
+    if not isinstance(levels, tuple) or not all(is_number(t) for t in levels):
+        return False
+    return bool(levels) and all(a < b for a, b in pairwise((0, *levels, 1)))
+
+
+LOSSES: dict[str, Loss] = {
+    loss.name: loss
+    for loss in (
+        SoftmaxCrossEntropy(),
+        BinaryCrossEntropy(),
+        CappedSoftmaxCrossEntropy(),
+        CappedBinaryCrossEntropy(),
+        SquaredError(),
+        AbsoluteError(),
+        Huber(),
+        Poisson(),
+        Quantile(),
+    )
+}
+
+
+def get_loss(name: str | Loss) -> Loss:
+    """The loss of that name; an unknown name is a ValueError with the nearest match.
+
+    ===================== ============= ======================================= ================
+    name                  y_hat         L of one sample                         target y
+    ===================== ============= ======================================= ================
+    softmax_cross_entropy softmax(s)    -sum_j y_j log y_hat_j                  label or one-hot
+    binary_cross_entropy  sigmoid(s)    -sum_j (y_j log y_hat_j                 0 or 1 a column
+                                        + (1 - y_j) log(1 - y_hat_j))
+    squared_error         s             1/2 sum_j (s_j - y_j)^2                 numbers
+    absolute_error        s             sum_j |s_j - y_j|                       numbers
+    huber                 s             see `Huber`; threshold 1                numbers
+    poisson               e^s           sum_j (y_j log(y_j / y_hat_j)           numbers from 0,
+                                        - y_j + y_hat_j), half the deviance     such as counts
+    quantile              s, ascending  see `Quantile`; levels 0.1, 0.5, 0.9    numbers
+    ===================== ============= ======================================= ================
+
+    The first three and poisson have dL/ds = y_hat - y.
+
+    Of the first two there are capped forms, capped_softmax_cross_entropy and
+    capped_binary_cross_entropy, for labels: what they report of a label is at most -log(eps), 36.0
+    in float64 and 15.9 in float32. That is the loss of scikit-learn's MLPClassifier, which keeps
+    probabilities within [eps, 1 - eps] in its value and not in its gradient.
+    """
+    return name if isinstance(name, Loss) else lookup(LOSSES, name, "loss")

@@ -1,0 +1,302 @@
+"""Metrics: how good predictions are, in the figures that people report, computed on the device.
+
+Unlike a loss, most metrics are no mean over samples: they need the logits of all rows at once. No
+metric looks at a value, so none makes the device wait; each gives a number for every member.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import nan
+from typing import Any, NamedTuple
+
+import array_api_compat
+
+from arraymlp._checks import lookup
+from arraymlp.backends.array import Array, Namespace
+from arraymlp.nn.losses import LOSSES, Loss
+
+TWO, MANY, LABELS = "two classes", "three or more classes", "several labels a sample"
+NUMBERS, OUTPUTS = "numbers", "several outputs for each number"
+PROBLEMS = (TWO, MANY, LABELS, NUMBERS, OUTPUTS)
+
+
+def problem(loss: Loss, n_outputs: int) -> str:
+    """Which of `PROBLEMS` a network with this loss solves: what its outputs mean, in words."""
+    if loss.classifies == "one":
+        return TWO if n_outputs == 2 else MANY
+    if loss.classifies == "each":
+        return TWO if n_outputs == 1 else LABELS
+    return NUMBERS if loss.outputs_per_target == 1 else OUTPUTS
+
+
+class Predictions(NamedTuple):
+    """What a metric is computed from, on the device.
+
+    Attributes:
+        y: targets as `Targets.values` has them: (N,) class positions, or (N, n_columns) numbers.
+        s: logits (..., N, n_outputs); a leading axis is members.
+        weight: of the samples, (N,) or (..., N), from 0; None where all count alike.
+        loss: says what the logits mean.
+    """
+
+    y: Array
+    s: Array
+    weight: Array | None
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit, a column of the history.
+
+    Attributes:
+        name: of the column, after "training_" or "validation_".
+        function: ``(predictions, xp) -> m``, (...,) on the device, of the dtype of the logits.
+        greater_is_better: None where that is not known.
+        suits: which of `PROBLEMS` it can be computed for.
+    """
+
+    name: str
+    function: Callable[[Predictions, Any], Array]
+    greater_is_better: bool | None = None
+    suits: tuple[str, ...] = PROBLEMS
+
+    def __post_init__(self) -> None:
+        if not str(self.name).isidentifier() or self.name in ("loss", "error"):
+            raise ValueError(
+                "a metric's name must be an identifier, and not loss or error, which are columns "
+                f"of their own; {self.name!r} is not: give a function defined with def, or a "
+                "Metric with a name and a function (predictions, xp)"
+            )
+
+
+def _weights(p: Predictions, xp: Namespace) -> Array:
+    # (N, 1) or (..., N, 1) in float64 where the device has it: what is multiplied with them and
+    # added up is then float64 too.
+    device = array_api_compat.device(p.s)
+    known = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
+    dtype = known.get("float64", p.s.dtype)
+    if p.weight is None:
+        return xp.ones((p.s.shape[-2], 1), dtype=dtype, device=device)
+    return xp.astype(p.weight, dtype)[..., None]
+
+
+def _ratio(a: Array, b: Array, xp: Namespace, otherwise: float = nan) -> Array:
+    """Return a / b for b >= 0, and ``otherwise`` where b is 0."""
+    some = b > 0
+    return xp.where(some, a / xp.where(some, b, 1.0), otherwise)
+
+
+def _mean(values: Array, w: Array, xp: Namespace) -> Array:
+    """Weighted mean over the samples: (..., N, n) to (..., n)."""
+    return _ratio(xp.sum(w * values, axis=-2), xp.sum(w, axis=-2), xp)
+
+
+def _over_columns(figures: Array, p: Predictions, xp: Namespace) -> Array:
+    """Mean of (..., n), of the dtype of the logits."""
+    return xp.astype(xp.mean(figures, axis=-1), p.s.dtype)
+
+
+def _decisions(p: Predictions, xp: Namespace) -> tuple[Array, Array]:
+    """True and chosen: a column of class positions, or for "each" the columns, yes or no."""
+    if p.loss.classifies == "each":
+        return p.y > 0.5, p.s > 0
+    one_hot = not xp.isdtype(p.y.dtype, "integral")
+    true = xp.argmax(p.y, axis=-1, keepdims=True) if one_hot else p.y[..., None]
+    return true, xp.argmax(p.s, axis=-1, keepdims=True)
+
+
+def _indicators(p: Predictions, dtype: Any, xp: Namespace) -> tuple[Array, Array]:
+    """True and chosen as 0 and 1 in a column a class (two for a single output), or a label."""
+    true, chosen = _decisions(p, xp)
+    if p.loss.classifies == "one":
+        device = array_api_compat.device(p.s)
+        classes = xp.arange(p.s.shape[-1], dtype=chosen.dtype, device=device)
+        true, chosen = true == classes, chosen == classes
+    elif problem(p.loss, p.s.shape[-1]) == TWO:
+        true, chosen = xp.concat([~true, true], axis=-1), xp.concat([~chosen, chosen], axis=-1)
+    return xp.astype(true, dtype), xp.astype(chosen, dtype)
+
+
+def _accuracy(p: Predictions, xp: Namespace) -> Array:
+    w = _weights(p, xp)
+    true, chosen = _decisions(p, xp)
+    right = xp.all(true == chosen, axis=-1, keepdims=True)
+    return _over_columns(_mean(xp.astype(right, w.dtype), w, xp), p, xp)
+
+
+def _balanced_accuracy(p: Predictions, xp: Namespace) -> Array:
+    w = _weights(p, xp)
+    true, chosen = _indicators(p, w.dtype, xp)
+    there = xp.sum(w * true, axis=-2)
+    recall = _ratio(xp.sum(w * true * chosen, axis=-2), there, xp, otherwise=0.0)
+    occur = xp.sum(xp.astype(there > 0, w.dtype), axis=-1, keepdims=True)
+    return _over_columns(_ratio(xp.sum(recall, axis=-1, keepdims=True), occur, xp), p, xp)
+
+
+def _log_loss(p: Predictions, xp: Namespace) -> Array:
+    one = p.loss.classifies == "one"
+    plain = LOSSES["softmax_cross_entropy" if one else "binary_cross_entropy"]
+    w = _weights(p, xp)
+    value, _ = plain.value_and_delta(xp.astype(p.s, w.dtype), p.y, xp)
+    return _over_columns(_mean(value[..., None], w, xp), p, xp)
+
+
+def _f1(p: Predictions, xp: Namespace) -> Array:
+    # 2 TP / (2 TP + FP + FN), whose denominator counts the true and the chosen.
+    w = _weights(p, xp)
+    true, chosen = _indicators(p, w.dtype, xp)
+    both, either = (xp.sum(w * a, axis=-2) for a in (true * chosen, true + chosen))
+    f1 = _ratio(2 * both, either, xp, otherwise=0.0)
+    return _over_columns(f1[..., -1:] if problem(p.loss, p.s.shape[-1]) == TWO else f1, p, xp)
+
+
+def _roc_auc(p: Predictions, xp: Namespace) -> Array:
+    # The part of the pairs, one sample of each class, whose scores are in the right order. A stable
+    # sort that meets the first class first counts a tie as right, one that meets it last as wrong:
+    # the mean of the two counts it half, as the area under the curve does.
+    w = _weights(p, xp)
+    true, _ = _indicators(p, w.dtype, xp)
+    score = p.s[..., -1] - p.s[..., 0] if p.s.shape[-1] == 2 else p.s[..., 0]
+    first, second = (xp.broadcast_to((w * true)[..., c], score.shape) for c in (0, 1))
+    by_class = xp.argsort(true[:, 1], stable=True)
+    right = xp.zeros_like(score[..., 0], dtype=w.dtype)
+    for rows in (by_class, xp.flip(by_class)):
+        order = xp.argsort(xp.take(score, rows, axis=-1), axis=-1, stable=True)
+        a, b = (
+            xp.take_along_axis(xp.take(each, rows, axis=-1), order, axis=-1)
+            for each in (first, second)
+        )
+        right = right + xp.sum(xp.cumulative_sum(a, axis=-1) * b, axis=-1) / 2
+    area = _ratio(right, xp.sum(first, axis=-1) * xp.sum(second, axis=-1), xp)
+    area = xp.where(xp.any(xp.isnan(score), axis=-1), nan, area)  # a NaN has no place in an order
+    return xp.astype(area, p.s.dtype)
+
+
+def _numbers(p: Predictions, xp: Namespace) -> tuple[Array, Array, Array]:
+    """Weights, targets and outputs, in the dtype of the weights."""
+    w = _weights(p, xp)
+    return w, xp.astype(p.y, w.dtype), xp.astype(p.loss.output(p.s, xp), w.dtype)
+
+
+def _r2(p: Predictions, xp: Namespace) -> Array:
+    w, y, output = _numbers(p, xp)
+    moved = y - y[:1, :]  # exactly 0 where y is constant, which a rounded mean would not give
+    unexplained = xp.sum(w * (y - output) ** 2, axis=-2)
+    mean = _mean(moved, w, xp)[..., None, :]
+    spread = xp.sum(w * (moved - mean) ** 2, axis=-2)
+    constant = xp.where(unexplained > 0, 0.0, 1.0 - unexplained)  # 1.0 for 0, and NaN for NaN
+    return _over_columns(xp.where(spread > 0, 1 - _ratio(unexplained, spread, xp), constant), p, xp)
+
+
+def _mae(p: Predictions, xp: Namespace) -> Array:
+    w, y, output = _numbers(p, xp)
+    return _over_columns(_mean(xp.abs(y - output), w, xp), p, xp)
+
+
+def _rmse(p: Predictions, xp: Namespace) -> Array:
+    w, y, output = _numbers(p, xp)
+    return _over_columns(xp.sqrt(_mean((y - output) ** 2, w, xp)), p, xp)
+
+
+METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (
+        Metric("accuracy", _accuracy, True, (TWO, MANY, LABELS)),
+        Metric("balanced_accuracy", _balanced_accuracy, True, (TWO, MANY)),
+        Metric("log_loss", _log_loss, False, (TWO, MANY)),
+        Metric("f1", _f1, True, (TWO, MANY, LABELS)),
+        Metric("roc_auc", _roc_auc, True, (TWO,)),
+        Metric("r2", _r2, True, (NUMBERS,)),
+        Metric("mae", _mae, False, (NUMBERS,)),
+        Metric("rmse", _rmse, False, (NUMBERS,)),
+    )
+}
+
+
+def get_metric(name: str | Callable[..., Any] | Metric) -> Metric:
+    """The metric of that name, or of a function ``f(y, output, weight)`` of the user's own.
+
+    Each equals scikit-learn's function, sample weights w included; sums run over samples i, and
+    the mean of several columns counts each alike.
+
+    ================= ============================================== ======= =======================
+    name              formula                                        for     scikit-learn
+    ================= ============================================== ======= =======================
+    accuracy          sum w_i [all decisions on i right] / sum w_i   C 2 L   accuracy_score
+    balanced_accuracy mean of the recalls of the classes in y        C 2     balanced_accuracy_score
+    log_loss          -sum w_i log p_i(y_i) / sum w_i                C 2     log_loss
+    f1                2 TP / (2 TP + FP + FN), 0 for 0 / 0: of the   C 2 L   f1_score
+                      second of two classes, else the mean of all
+                      classes or labels                                      (average="macro")
+    roc_auc           part of the pairs of the two classes in the    2       roc_auc_score
+                      right order, weights multiplied, ties half
+    r2                1 - sum w_i (y_i - o_i)^2                      N       r2_score
+                      / sum w_i (y_i - mean y)^2; a column
+                      with no spread: 1 if o = y, else 0
+    mae               sum w_i |y_i - o_i| / sum w_i                  N       mean_absolute_error
+    rmse              sqrt(sum w_i (y_i - o_i)^2 / sum w_i)          N       root_mean_squared_error
+    ================= ============================================== ======= =======================
+
+    C: three or more classes; 2: two, as two outputs of softmax_cross_entropy or the single one of
+    binary_cross_entropy; L: several labels a sample; N: numbers, with o = ``loss.output(s)``.
+
+    A target that is a probability counts as its row's largest, or as 1 above 0.5; log_loss takes it
+    as it is. log_loss is computed from the logits and can exceed scikit-learn's, which clips the
+    probabilities. roc_auc orders by the logits, which still differ where probabilities have rounded
+    to 1; it is NaN where only one class occurs with a weight, or a logit is NaN. Where no sample
+    has weight, f1 is 0, r2 is 1 and all others are NaN.
+
+    A function of the user's own is called with ``y`` as `Targets.values` has it, ``output =
+    loss.output(s)`` and ``weight`` (None, (N,) or one row a member), on the device, and returns one
+    number; for a population, whose output is (K, N, n_outputs), one for each member, (K,).
+
+    Raises:
+        ValueError: an unknown name (with the nearest match), or a function without a name.
+    """
+    if isinstance(name, Metric):
+        return name
+    if not callable(name):
+        return lookup(METRICS, name, "metric")
+    return Metric(getattr(name, "__name__", repr(name)), _Own(name))
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A function of the user's own as a `Metric.function`; a class, so that it pickles."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, p: Predictions, xp: Namespace) -> Array:
+        found = self.function(p.y, p.loss.output(p.s, xp), p.weight)
+        found = xp.asarray(found, dtype=p.s.dtype, device=array_api_compat.device(p.s))
+        if found.shape != p.s.shape[:-2]:
+            raise ValueError(
+                f"the metric {self.function.__name__} must return shape {tuple(p.s.shape[:-2])}, a "
+                f"number for each member, not {tuple(found.shape)}"
+            )
+        return found
+
+
+def require_suits(metric: Metric, loss: Loss, n_outputs: int) -> None:
+    """Raise a ValueError, naming those that can, if the metric cannot be computed for the loss."""
+    solved = problem(loss, n_outputs)
+    if solved not in metric.suits:
+        others = ", ".join(m.name for m in METRICS.values() if solved in m.suits)
+        raise ValueError(
+            f"the metric {metric.name} is for {' or '.join(metric.suits)}, but {loss.name} with "
+            f"{n_outputs} {'output' if n_outputs == 1 else 'outputs'} predicts {solved}, for which "
+            f"there is {others or 'none but a function of your own'}"
+        )
+
+
+def greater_is_better(column: str, metrics: Iterable[Metric]) -> bool | None:
+    """Whether more of a history's column is better; None where that is not known.
+
+    Args:
+        column: "loss", "training_error", "validation_f1", and so on.
+        metrics: those that the history has columns of.
+    """
+    stage, _, name = column.partition("_")
+    known = {m.name: m.greater_is_better for m in metrics} | {"loss": False, "error": False}
+    return known.get(name if stage in ("training", "validation") else column)

@@ -1,0 +1,265 @@
+"""A network: layers in order, and a loss that says what the last one means.
+
+It computes outputs and gradients on arrays, and knows nothing about data or training.
+`arraymlp.MultilayerPerceptron` (in `arraymlp.training.model`) is a network that takes the user's
+data, too.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from arraymlp._checks import as_tuple, merge, to_python
+from arraymlp.backends.array import Array, HostArray, Namespace, array_namespace, dtype_name
+from arraymlp.backends.backend import Backend
+from arraymlp.backends.registry import backend_of, resolve
+from arraymlp.nn.activations import Activation, get_activation
+from arraymlp.nn.initializers import Initializer, draw_layers, get_initializer
+from arraymlp.nn.layer import Gradients, Layer
+from arraymlp.nn.linalg import repeat_groups
+from arraymlp.nn.losses import Loss, get_loss
+
+
+class LayerCache(NamedTuple):
+    """What one layer saw on the way forward, kept for the way back.
+
+    Attributes:
+        x: its inputs (..., B, n_in), as the mask left them.
+        s: its weighted sums (..., B, n_out).
+        z: its outputs f(s), the next layer's x before its mask.
+        mask: the factors on its inputs, of the shape of x; None for none.
+    """
+
+    x: Array
+    s: Array
+    z: Array
+    mask: Array | None = None
+
+
+@dataclass
+class Network:
+    """Layers in order and a loss; with leading axes in the parameters, many networks at once.
+
+    Attributes:
+        layers: first to last. The last one's activation is the identity: its outputs are logits.
+        loss: the loss, and with it the meaning of the logits.
+        classes: the label that each output stands for, ascending (the two labels of a single
+            output); None for regression and multi-label.
+    """
+
+    layers: list[Layer]
+    loss: Loss
+    classes: HostArray | None = None
+
+    @classmethod
+    def create(
+        cls,
+        sizes: Sequence[int],
+        *,
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        loss: str | Loss = "softmax_cross_entropy",
+        initializer: str | Initializer | Sequence[str | Initializer] = "auto",
+        seed: int | Sequence[int] = 0,
+        classes: HostArray | None = None,
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+    ) -> Self:
+        """Draw a new network: widths n_0, n_1, ..., n_L from inputs to outputs.
+
+        Args:
+            sizes: the widths, all positive; at least two.
+            activation: of the hidden layers; or a sequence, one for each of them.
+            loss: the loss on the logits; K members may have K values of its parameters.
+            initializer: of every layer; "auto" is He's for relu and its relatives, Glorot's
+                for the others and for the last layer. K members may have one each.
+            seed: of the initial values; K seeds make a population of K members.
+            classes: the labels of the outputs; None for regression, or for labels 0, 1, ...
+            backend: where the parameters live, as for `resolve`.
+            dtype: "float32" or "float64".
+        """
+        for size in sizes:
+            if not isinstance(size, Integral) or size < 1:
+                raise ValueError(f"layer sizes must be positive integers, not {size!r}")
+        if len(sizes) < 2:
+            raise ValueError(f"a network needs inputs and outputs, but sizes are {list(sizes)}")
+        target = resolve(backend)
+        functions = [*_hidden(activation, len(sizes) - 2), get_activation("identity")]
+        chosen = get_loss(loss)
+        rules = [
+            [get_initializer(f.initializer if given == "auto" else given) for f in functions]
+            for given in as_tuple("initializer", to_python(initializer))
+        ]
+        with target.within_memory("Narrower layers, or fewer seeds at a time, need less."):
+            layers = [
+                Layer(target.asarray(w, dtype, copy=True), target.asarray(b, dtype, copy=True), f)
+                for (w, b), f in zip(draw_layers(sizes, rules, seed), functions, strict=True)
+            ]
+        if classes is None and chosen.classifies == "one":
+            classes = np.arange(sizes[-1])
+        network = cls(layers, chosen, classes)
+        chosen.require_fit(sizes[-1], network.members)
+        return network
+
+    def __repr__(self) -> str:
+        members = f"{self.members} x " if self.members is not None else ""
+        sizes = "-".join(str(n) for n in self.sizes)
+        names = [layer.activation.name for layer in self.layers[:-1]] or ["linear"]
+        shown = ", ".join(names if len(set(names)) > 1 else names[:1])
+        return (
+            f"<{type(self).__name__} {members}{sizes} {shown}, {self.loss.name}, "
+            f"{self.dtype}, {self.backend}>"
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from inputs to outputs."""
+        return (self.layers[0].n_in, *(layer.n_out for layer in self.layers))
+
+    @property
+    def members(self) -> int | None:
+        """K for a population, None for one network."""
+        leading = self.layers[0].weights.shape[:-2]
+        return int(leading[0]) if leading else None
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of weights and biases of one member."""
+        return sum((layer.n_in + 1) * layer.n_out for layer in self.layers)
+
+    @property
+    def backend(self) -> Backend:
+        """Where the parameters live."""
+        return backend_of(self.layers[0].weights)
+
+    @property
+    def dtype(self) -> str:
+        """Name of the parameters' dtype: "float32" or "float64"."""
+        return dtype_name(self.layers[0].weights)
+
+    def _with_parameters(self, change: Callable[[Array], Array]) -> Self:
+        layers = [a.with_parameters(change(a.weights), change(a.bias)) for a in self.layers]
+        return replace(self, layers=layers)
+
+    def copy(self) -> Self:
+        """A network with copied parameters on the same device."""
+        backend = self.backend
+        return self._with_parameters(lambda a: backend.asarray(a, copy=True))
+
+    def to(self, backend: str | Backend, device: Any = None) -> Self:
+        """A copy of the network on another backend, named as for `resolve`.
+
+        Raises:
+            ValueError: that backend has not the parameters' dtype.
+        """
+        here, there = self.backend, resolve(backend, device)
+        there.dtype(self.dtype)  # JAX without 64 bits would cut float64 short
+        if here == there:
+            return self.copy()
+        return self._with_parameters(lambda a: there.asarray(here.to_numpy(a), copy=True))
+
+    def some(self, members: Sequence[int]) -> Self:
+        """A population of these members, copied."""
+        xp, backend = self.backend.xp, self.backend
+        numbers = backend.asarray(np.asarray(members))
+        chosen = self._with_parameters(lambda a: xp.take(a, numbers, axis=0))
+        return replace(chosen, loss=self.loss.some(members))
+
+    def between(self, start: int, stop: int) -> Self:
+        """A population of neighbouring members, whose parameters are views of these."""
+        chosen = self._with_parameters(lambda a: a[start:stop, ...])
+        return replace(chosen, loss=self.loss.some(range(start, stop)))
+
+    @classmethod
+    def stacked(cls, networks: Sequence["Network"]) -> Self:
+        """A population of networks alike in sizes, activations, dtype, device and kind of loss.
+
+        Its parameters are copies, with a leading axis. The first network's classes are all's.
+        """
+        first, xp = networks[0], networks[0].backend.xp
+
+        def together(arrays: Iterable[Array]) -> Array:
+            return xp.stack(list(arrays))
+
+        layers = [
+            f.with_parameters(together(a.weights for a in each), together(a.bias for a in each))
+            for f, *each in zip(first.layers, *(n.layers for n in networks), strict=True)
+        ]
+        return cls(layers, merge([n.loss for n in networks]), first.classes)
+
+    def member(self, k: int) -> Self:
+        """A copy of one network out of a population."""
+        if self.members is None or not -self.members <= k < self.members:
+            raise IndexError(f"no member {k} in {self!r}")
+        k %= self.members
+        backend = self.backend
+        alone = self._with_parameters(lambda a: backend.asarray(a[k, ...], copy=True))
+        return replace(alone, loss=self.loss.member(k))
+
+    def forward(
+        self, x: Array, xp: Namespace | None = None, masks: Sequence[Array | None] | None = None
+    ) -> list[LayerCache]:
+        """Run a minibatch through all layers; the last cache's ``z`` are the logits.
+
+        Args:
+            x: inputs (..., B, n_inputs) on the network's device; or (G, B, n_inputs), each of them
+                for K / G neighbouring members.
+            xp: their namespace, where the caller has it at hand.
+            masks: for each layer the factors on its inputs (dropout), or None.
+        """
+        xp = xp or array_namespace(x)
+        caches = []
+        if masks is not None and masks[0] is not None and x.ndim > 2:
+            x = repeat_groups(x, int(masks[0].shape[0]), xp)
+        for layer, mask in zip(self.layers, masks or [None] * len(self.layers), strict=True):
+            if mask is not None:
+                x = x * mask
+            s, z = layer.forward(x, xp)
+            caches.append(LayerCache(x, s, z, mask))
+            x = z
+        return caches
+
+    def backward(
+        self, caches: list[LayerCache], delta: Array, xp: Namespace | None = None
+    ) -> list[Gradients]:
+        """Send dL/dlogits (..., B, n_outputs) back through all layers: backpropagation.
+
+        Returns:
+            Each layer's gradients, first to last, summed over the minibatch.
+        """
+        xp = xp or array_namespace(delta)
+        gradients = []
+        dz = delta
+        for i in reversed(range(len(self.layers))):
+            layer, (x, s, z, mask) = self.layers[i], caches[i]
+            ds = layer.backward_activation(s, z, dz, xp)
+            gradients.append(layer.backward_parameters(x, ds, xp))
+            if i > 0:  # nobody asks for the gradient of the data, and it is the widest product
+                dz = layer.backward_input(ds, xp)
+                if mask is not None:
+                    dz *= mask
+        return gradients[::-1]
+
+    def choices(self, s: Array, xp: Namespace) -> Array:
+        """Logits as decisions, int32: positions in ``classes`` (..., N), or columns of 0 and 1."""
+        if self.loss.classifies == "one":
+            return xp.astype(xp.argmax(s, axis=-1), xp.int32)
+        columns = xp.astype(s > 0, xp.int32)
+        return columns if self.classes is None else columns[..., 0]
+
+    def numbers(self, s: Array, xp: Namespace) -> Array:
+        """What logits (..., n_outputs) of regression stand for, without axes of length 1."""
+        y, each = self.loss.output(s, xp), self.loss.outputs_per_target
+        shape = [n for n in (s.shape[-1] // each, each) if n > 1]
+        return xp.reshape(y, (*s.shape[:-1], *shape))
+
+
+def _hidden(given: Any, n: int) -> list[Activation]:
+    """The activation of each of n hidden layers."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return [get_activation(given)] * n
+    if len(given) != n:
+        raise ValueError(f"activation has {len(given)} values, but there are {n} hidden layers")
+    return [get_activation(a) for a in given]

@@ -1,0 +1,131 @@
+"""Ensembles: what several networks predict together, and how far they disagree.
+
+A deep ensemble (Lakshminarayanan, Pritzel, Blundell 2017) is networks that differ in their initial
+weights and minibatches. Its prediction is their mean; the spread over them tells how sure it is.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import Array, is_device_array
+from arraymlp.backends.backend import Backend
+from arraymlp.backends.registry import backend_of
+from arraymlp.nn.losses import Loss
+from arraymlp.training.model import MultilayerPerceptron
+
+
+class Ensemble:
+    """The mean of several networks' predictions, each counting alike.
+
+    Networks alike in sizes, activations and dtype are stacked, and run as one.
+
+    Args:
+        networks: each a network or a population, trained for the same targets, on one device.
+
+    Raises:
+        ValueError: there are none, or they predict different things.
+    """
+
+    def __init__(self, networks: Sequence[MultilayerPerceptron]) -> None:
+        alone: list[MultilayerPerceptron] = []
+        for network in networks:
+            k = network.members
+            alone += [network] if k is None else [network.member(i) for i in range(k)]
+        if not alone:
+            raise ValueError("an ensemble needs networks")
+        first = alone[0]
+        for network in alone[1:]:
+            for what, a, b in (
+                ("classes", first.classes, network.classes),
+                ("kind of loss", first.loss.classifies, network.loss.classifies),
+                ("outputs a target", *_per_target(first.loss, network.loss)),
+                ("number of inputs", first.sizes[0], network.sizes[0]),
+                ("number of outputs", first.sizes[-1], network.sizes[-1]),
+                ("device", first.backend, network.backend),
+            ):
+                if not np.array_equal(a, b) if what == "classes" else a != b:  # type: ignore[arg-type]
+                    raise ValueError(f"the networks of an ensemble differ in {what}: {a}, {b}")
+        self._classifies, self._classes = first.loss.classifies, first.classes
+        kinds: dict[Any, list[MultilayerPerceptron]] = {}
+        for network in alone:
+            names = tuple(layer.activation for layer in network.layers)
+            kinds.setdefault((network.sizes, names, type(network.loss), network.dtype), []).append(
+                network
+            )
+        self.networks = [MultilayerPerceptron.stacked(same) for same in kinds.values()]
+
+    def __len__(self) -> int:
+        return sum(network.members or 1 for network in self.networks)
+
+    def __repr__(self) -> str:
+        return f"<Ensemble of {len(self)} in {len(self.networks)} stacks: {self.networks}>"
+
+    @property
+    def backend(self) -> Backend:
+        """Where the networks live."""
+        return self.networks[0].backend
+
+    def member_probabilities(self, X: Any) -> Array:
+        """Every member's `predict_proba`, (K, N, n_classes), stack by stack."""
+        return self._each([network.predict_proba(X) for network in self.networks])
+
+    def member_predictions(self, X: Any) -> Array:
+        """Every member's `predict`, stack by stack: (K, N), or (K, N, ...) with several targets."""
+        return self._each([network.predict(X) for network in self.networks])
+
+    def predict_proba(self, X: Any, *, return_std: bool = False) -> Any:
+        """Mean probability of each class over the members, (N, n_classes).
+
+        Args:
+            X: (N, n_features), on the host or on the networks' device.
+            return_std: also return the standard deviation over the members, of the same shape.
+
+        Raises:
+            ValueError: the networks were trained for regression, or as in `predict` of a network.
+        """
+        return _mean_and_std(self.member_probabilities(X), return_std)
+
+    def predict(self, X: Any, *, return_std: bool = False) -> Any:
+        """Labels of the largest mean probability, (N,) (columns of 0 and 1 for multi-label).
+
+        For regression the mean over the members, (N,) or (N, n_targets).
+
+        Args:
+            X: (N, n_features), on the host or on the networks' device.
+            return_std: for regression, also return the standard deviation over the members.
+
+        Raises:
+            ValueError: as of `predict` of a network; ``return_std`` of a classifier.
+        """
+        if self._classifies == "no":
+            return _mean_and_std(self.member_predictions(X), return_std)
+        if return_std:
+            raise ValueError("labels have no spread: predict_proba(X, return_std=True) has one")
+        p = self.predict_proba(X)
+        xp = np if not is_device_array(p) else self.backend.xp
+        if self._classes is None:
+            return xp.astype(p > 0.5, xp.int32)
+        chosen = xp.argmax(p, axis=-1)
+        if xp is np:
+            return self._classes[chosen]
+        with self.backend.active():
+            return xp.take(self.networks[0].device_classes(), chosen, axis=0)
+
+    def _each(self, found: list[Array]) -> Array:
+        return found[0] if len(found) == 1 else _namespace(found[0]).concat(found, axis=0)
+
+
+def _namespace(array: Array) -> Any:
+    return backend_of(array).xp
+
+
+def _mean_and_std(each: Array, return_std: bool) -> Any:
+    xp = _namespace(each)
+    mean = xp.mean(each, axis=0)
+    return (mean, xp.std(each, axis=0)) if return_std else mean
+
+
+def _per_target(*losses: Loss) -> list[int]:
+    return [loss.outputs_per_target for loss in losses]

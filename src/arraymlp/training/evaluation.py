@@ -1,0 +1,114 @@
+"""How good a network is on given data: loss, error, metrics, added up on the device."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from arraymlp.backends.array import Array, Namespace
+from arraymlp.backends.backend import Backend
+from arraymlp.backends.host import in_threads
+from arraymlp.data.data import row_blocks
+from arraymlp.data.inputs import Targets
+from arraymlp.data.stream import Streamed
+from arraymlp.nn.losses import one_hot
+from arraymlp.nn.metrics import Metric, Predictions
+from arraymlp.nn.network import Network
+from arraymlp.steps.step import Evaluator
+
+
+class Evaluation(NamedTuple):
+    """Figures on the device, of the network's dtype; leading axes are members.
+
+    Attributes:
+        loss: mean loss of a sample (...,), weighted where samples or classes are.
+        error: fraction of wrong decisions (...,), weighted where samples are; None for regression.
+        predicted: how often each class was predicted (..., n_classes); None where a sample does
+            not have one class.
+        metrics: each metric's value (...,), by name.
+    """
+
+    loss: Array
+    error: Array | None
+    predicted: Array | None
+    metrics: dict[str, Array]
+
+
+def evaluate(
+    network: Network,
+    X: Array | Streamed,
+    y: Targets,
+    backend: Backend,
+    metrics: Sequence[Metric] = (),
+    window: int | None = None,
+    threads: int = 1,
+    evaluator: Evaluator | None = None,
+) -> Evaluation:
+    """Run all rows of X (N, n_in) through the network; those larger than memory by ``window`` rows.
+
+    Metrics need all logits at once: (..., N, n_outputs) numbers besides. Rows in memory are shared
+    out among so many threads. ``evaluator`` is an engine's own way.
+    """
+    xp = backend.xp
+    logits: list[Array] = []
+    own_way = None if metrics else evaluator
+
+    def figures(block: tuple[slice, Array]) -> list[Array]:
+        rows, x = block
+        target = y.values[rows, ...]
+        if own_way is not None and (figures_ := own_way(x, target)) is not None:
+            value, wrong, chosen = figures_
+            return [_sum(value, y.loss_weight, rows, xp), _sum(wrong, y.weight, rows, xp), chosen]
+        s = network.forward(x, xp)[-1].z
+        value, _ = network.loss.value_and_delta(s, target, xp)
+        parts = [_sum(value, y.loss_weight, rows, xp)]
+        if network.loss.classifies != "no":
+            wrong, counts = _decisions(network, s, target, backend)
+            parts += [_sum(wrong, y.weight, rows, xp), *counts]
+        return [*parts, s] if metrics else parts
+
+    blocks = row_blocks(X, network, window)
+    sums: list[Array] = []
+    for parts in in_threads(figures, blocks, 1 if isinstance(X, Streamed) else threads):
+        if metrics:
+            logits.append(parts.pop())
+        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
+    found: dict[str, Array] = {}
+    if metrics:
+        weight = y.weight.mT if y.weight is not None and y.weight.ndim == 2 else y.weight
+        p = Predictions(y.values, xp.concat(logits, axis=-2), weight, network.loss)
+        found = {m.name: m.function(p, xp) for m in metrics}
+    error = sums[1] / _total(y.weight, y, xp) if len(sums) > 1 else None
+    predicted = sums[2] if len(sums) > 2 else None
+    return Evaluation(sums[0] / _total(y.loss_weight, y, xp), error, predicted, found)
+
+
+def _sum(value: Array, weight: Array | None, rows: slice, xp: Namespace) -> Array:
+    """Sum over samples (...,) of value (..., B), weighted by weight (N,) or (N, K)."""
+    if weight is not None:
+        some = weight[rows, ...]
+        value = value * (some.mT if some.ndim == 2 else some)
+    return xp.sum(value, axis=-1)
+
+
+def _total(weight: Array | None, y: Targets, xp: Namespace) -> Any:
+    """The sum of the weights of all samples: N, or on the device () or (K,)."""
+    return y.values.shape[0] if weight is None else xp.sum(weight, axis=0)
+
+
+def _decisions(network: Network, s: Array, y: Array, backend: Backend) -> tuple[Array, list[Array]]:
+    """Each sample's wrong decisions (..., B), and [how often each class was predicted]."""
+    xp = backend.xp
+    chosen = network.choices(s, xp)
+    if network.loss.classifies == "each":  # of several decisions the fraction that is wrong
+        wrong = xp.mean(xp.astype((s > 0) != (y > 0.5), s.dtype), axis=-1)
+        if network.classes is None:
+            return wrong, []
+        return wrong, [xp.sum(one_hot(chosen, 2, s.dtype, xp), axis=-2)]
+    true = y if xp.isdtype(y.dtype, "integral") else xp.argmax(y, axis=-1)
+    wrong = xp.astype(chosen != xp.astype(true, chosen.dtype), s.dtype)
+    return wrong, [xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)]
+
+
+def only_class(counts: Sequence[float]) -> int | None:
+    """Of counts of predicted classes, the position of the only one; None where there are more."""
+    top = max(range(len(counts)), key=counts.__getitem__)
+    return top if counts[top] == sum(counts) else None

@@ -1,0 +1,368 @@
+"""The training loop: epochs of steps, a record and callbacks after each."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from arraymlp._checks import as_floats
+from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.host import Interrupt, blas_threads, keep_freed_memory
+from arraymlp.data.data import Data
+from arraymlp.data.minibatches import Minibatch
+from arraymlp.data.orders import Orders, epoch_batches
+from arraymlp.nn.network import Network
+from arraymlp.steps.epoch import EpochRows
+from arraymlp.steps.hyper import Hyper, HyperTable, hyper_table, learning_rates
+from arraymlp.steps.step import EpochStep, Step
+from arraymlp.training.callbacks import (
+    AnyCallback,
+    EpochEnd,
+    StepEnd,
+    says_stop,
+    step_watchers,
+)
+from arraymlp.training.engine import EngineChoice, Steps, choose_engine, choose_steps
+from arraymlp.training.evaluation import evaluate
+from arraymlp.training.history import Record
+from arraymlp.training.progress import Progress
+from arraymlp.training.run import PartialEpoch, Run
+from arraymlp.training.setup import stopper_for
+
+
+@dataclass
+class Position:
+    """Where in its run the next step is; all numbers count from 0.
+
+    Attributes:
+        epoch: the epoch that it belongs to.
+        step: its number in that epoch.
+        steps_before: steps of the run before that epoch.
+        steps_per_epoch: of this epoch and those to come.
+        first_epoch: the first epoch of this call.
+        end_epoch: the one past its last.
+        total_steps: of the run, when this call is done.
+    """
+
+    epoch: int
+    step: int
+    steps_before: int
+    steps_per_epoch: int
+    first_epoch: int
+    end_epoch: int
+    total_steps: int
+
+    @classmethod
+    def of(cls, run: Run, rows: int) -> "Position":
+        """Where a run is that trains on so many rows an epoch."""
+        settings, done = run.settings, run.partial_epoch.steps
+        size = settings.batch_size
+        steps_per_epoch = rows // size if settings.drop_last else -(-rows // size)
+        before = run.steps_done - done  # steps of whole epochs
+        first, epochs = run.next_epoch, settings.epochs
+        total = before + epochs * steps_per_epoch
+        return cls(first, done, before, steps_per_epoch, first, first + epochs, total)
+
+    @property
+    def run_step(self) -> int:
+        """The next step's number in the run."""
+        return self.steps_before + self.step
+
+    @property
+    def steps_left(self) -> int:
+        """Steps of the epoch that are not done."""
+        return self.steps_per_epoch - self.step
+
+    @property
+    def is_last_epoch(self) -> bool:
+        """Whether this call has no epoch after this one."""
+        return self.epoch + 1 == self.end_epoch
+
+    def advance(self, steps: int) -> bool:
+        """Go on by so many steps of the epoch; True where that ends it."""
+        self.step += steps
+        if self.step < self.steps_per_epoch:
+            return False
+        self.epoch, self.step = self.epoch + 1, 0
+        self.steps_before += self.steps_per_epoch
+        return True
+
+
+class Done(NamedTuple):
+    """What was done of an epoch.
+
+    Attributes:
+        steps: how many.
+        rows: of their minibatches.
+        stopped: whether a callback, or Ctrl-C, asked to stop.
+    """
+
+    steps: int
+    rows: int
+    stopped: bool
+
+
+def train_epochs(
+    run: Run,
+    callbacks: Sequence[AnyCallback],
+    interrupt: Interrupt,
+    progress: Progress | None = None,
+) -> int:
+    """Train a run for as many epochs as its settings say.
+
+    Args:
+        run: what is trained; early stopping has restored nothing yet when this returns.
+        callbacks: as of `arraymlp.train`.
+        interrupt: Ctrl-C.
+        progress: shows each epoch before the callbacks see it.
+
+    Returns:
+        0, or where it ended since no loss is finite any more, the steps of that epoch.
+    """
+    choice = choose_engine(run.raw_network, run.settings.engine)
+    run.engine, run.engine_reason = choice.name, choice.reason
+    run.stopper = stopper_for(run)
+    on_numpy = run.backend.name == "numpy"
+    if on_numpy:
+        keep_freed_memory()
+    products = [layer.n_in * layer.n_out for layer in run.network.layers]
+    largest = run.settings.batch_size * max(products)
+    # A diverging network overflows; that is found and reported at the epoch's end, in our words.
+    with (
+        blas_threads(run.backend.name, largest, choice.shares_threads) as threads,
+        np.errstate(all="ignore"),
+    ):
+        epochs = _Epochs(run, callbacks, interrupt, progress, choice, threads)
+        while epochs.more():
+            if epochs.train_one():
+                break
+        return epochs.failed_steps
+
+
+class _Epochs:
+    """The epochs of one call: what they share."""
+
+    def __init__(
+        self,
+        run: Run,
+        callbacks: Sequence[AnyCallback],
+        interrupt: Interrupt,
+        progress: Progress | None,
+        choice: EngineChoice,
+        threads: int,
+    ) -> None:
+        self.run, self.interrupt, self.choice, self.threads = run, interrupt, choice, threads
+        self.data: Data = run.required_data()
+        self.position = Position.of(run, self.data.rows)
+        self.watchers = step_watchers(callbacks)
+        self.callbacks = [*([] if progress is None else [progress.update]), *callbacks]
+        self.steps: Steps = choose_steps(
+            run, choice, self.watchers, threads, self.position.steps_per_epoch
+        )
+        self.orders = Orders(self.data, run.settings, run.backend)
+        self.failed_steps = 0
+
+    def more(self) -> bool:
+        """Whether there is an epoch to train, or the rest of one."""
+        stopper = self.run.stopper
+        # All members can have stopped in the step that Ctrl-C ended.
+        all_stopped = stopper is not None and bool(stopper.stopped.all())
+        return self.position.epoch < self.position.end_epoch and not all_stopped
+
+    def train_one(self) -> bool:
+        """Train an epoch, or the rest of one, record it and call back; True to end the run."""
+        run, settings, position, profile = (
+            self.run,
+            self.run.settings,
+            self.position,
+            self.run.profile,
+        )
+        started, epoch = perf_counter(), position.epoch
+        profiled = 0.0 if profile is None else profile.total
+        rate = learning_rates(
+            settings, run.schedule, position.run_step, position.steps_left, position.total_steps
+        )
+        table = hyper_table(settings, run.raw_network, rate, run.updates, epoch, position.step)
+        done = self._do_steps(table)
+        run.interrupted = self.interrupt.requested
+        if done.steps == 0:
+            return True
+        if not done.stopped and not position.is_last_epoch:
+            self.orders.prepare(epoch + 1)  # while the device is still at work on this one
+        last_step = position.run_step + done.steps
+        whole = position.advance(done.steps)
+        run.partial_epoch = run.partial_epoch._replace(steps=position.step)
+        run.updates = run.updates + done.steps
+        record = self._record(epoch, last_step, rate[done.steps - 1])
+        record["seconds"] = perf_counter() - started
+        if profile is not None:
+            profile.ended(record["seconds"], profiled)
+        record["samples_per_s"] = done.rows / record["seconds"]
+        run.history.records.append(record)
+        stopped = self._epoch_is_whole(record) if whole else False
+        stopped = self._call_back(record, epoch) or stopped or done.stopped
+        if whole and not np.isfinite(record["loss"]).any():
+            self.failed_steps = done.steps
+            return True
+        return stopped or self.interrupt.requested
+
+    def _do_steps(self, table: HyperTable) -> Done:
+        """The steps of the epoch: together, where that can be done, or one by one."""
+        run, position, profile = self.run, self.position, self.run.profile
+        if self.steps.epoch is not None:
+            done = run_epoch_fused(self.steps.epoch, run, self.orders, table, self.interrupt)
+            if done is not None:
+                return done
+        batches = epoch_batches(
+            self.data, run.settings, run.backend, position.epoch, position.step, self.orders
+        )
+        with closing(batches):
+            taken = batches if profile is None else profile.gathered(batches)
+            return run_epoch(self.steps.step, run, taken, table, self.interrupt, self.watchers)
+
+    def _record(self, epoch: int, last_step: int, rate: HostArray) -> Record:
+        """The epoch's record, and with it the epoch's one transfer from the device."""
+        run, profile = self.run, self.run.profile
+        read = self._figures if profile is None else profile.timed("evaluation", self._figures)
+        rates = np.resize(rate, run.shape).tolist()
+        return {"epoch": epoch, "step": last_step, "learning_rate": rates, **read()}
+
+    def _figures(self) -> Record:
+        """The epoch's figures, read from the device together with what the probes measured."""
+        run, probes = self.run, self.steps.probes
+        sums = run.partial_epoch.sums
+        figures = {"loss": sums.loss / sums.weight}
+        if np.any(as_floats(run.settings.alpha)):
+            figures["penalty"] = sums.penalty / sums.weight
+        figures |= evaluations(run, self.choice, self.threads)
+        pending = probes.take_pending() if probes else []
+        values = [value.tolist() for value in run.backend.fetch([*figures.values(), *pending])]
+        if probes:
+            run.measurements += probes.filed(values[len(figures) :])
+        return dict(zip(figures, values, strict=False))
+
+    def _epoch_is_whole(self, record: Record) -> bool:
+        """Tell schedule and early stopping of an epoch that is whole; True to stop."""
+        run, stopper = self.run, self.run.stopper
+        run.partial_epoch = PartialEpoch()
+        run.schedule.observe(record)
+        if stopper is None:
+            return False
+        return stopper.observe(record, run.networks, run.states, run.updates)
+
+    def _call_back(self, record: Record, epoch: int) -> bool:
+        """Call each callback with the epoch's end; True where one says stop."""
+        run, first = self.run, self.position.first_epoch
+        event = EpochEnd(record, epoch - first + 1, run.settings.epochs, run.network, run.history)
+        return says_stop([callback(event) for callback in self.callbacks])
+
+
+def run_epoch_fused(
+    step: EpochStep, run: Run, orders: Orders, table: HyperTable, interrupt: Interrupt
+) -> Done | None:
+    """What `run_epoch` does, by a step that can do all of an epoch's together.
+
+    Args:
+        step: such a step.
+        run: as of `run_epoch`.
+        orders: in what order its rows come.
+        table: what the steps are told.
+        interrupt: Ctrl-C.
+
+    Returns:
+        None where the steps have to be done one by one.
+    """
+    data, settings, partial = run.required_data(), run.settings, run.partial_epoch
+    n, size = int(data.X.shape[0]), settings.batch_size
+    order = orders.of(run.next_epoch)[1]
+    first, stop = partial.steps * size, n - n % size if settings.drop_last else n
+    rows = EpochRows(data.X, data.y.values, data.y.loss_weight, order, size, first, stop)
+    done = step.epoch(run.raw_network, run.states, rows, table, lambda: interrupt.requested)
+    if done is None:
+        return None
+    steps, sums = done
+    run.partial_epoch = partial._replace(sums=partial.sums.plus(sums))
+    return Done(steps, min(stop - first, steps * size), interrupt.requested)
+
+
+def run_epoch(
+    step: Step,
+    run: Run,
+    batches: Iterable[Minibatch],
+    hypers: Iterable[Hyper],
+    interrupt: Interrupt,
+    watchers: Sequence[Callable[[StepEnd], bool | None]] = (),
+) -> Done:
+    """Step through the minibatches, looking at nothing on the device.
+
+    Args:
+        step: does one.
+        run: whose raw network and states it updates; the losses add up in its partial epoch.
+        batches: the minibatches.
+        hypers: for each, what the step is told.
+        interrupt: Ctrl-C.
+        watchers: called after each step; the answer True stops.
+    """
+    sums = run.partial_epoch.sums
+    steps = rows = 0
+    stopped = False
+    for batch, hyper in zip(batches, hypers, strict=False):
+        if stopped or interrupt.requested:
+            break
+        run.states, loss = step(run.raw_network, run.states, batch, hyper)
+        sums = sums.plus(loss)
+        steps += 1
+        rows += batch.rows if batch.own_samples is None else int(batch.own_samples.max())
+        if watchers:
+            event = StepEnd(
+                run.steps_done + steps,
+                run.next_epoch,
+                batch.samples,
+                loss.loss / batch.divisor,
+                loss.penalty / batch.divisor,
+                run.raw_network,
+            )
+            stopped = says_stop([watcher(event) for watcher in watchers])
+    run.partial_epoch = run.partial_epoch._replace(sums=sums)
+    return Done(steps, rows, stopped or interrupt.requested)
+
+
+def evaluations(run: Run, choice: EngineChoice, threads: int) -> dict[str, Array]:
+    """The figures asked for at an epoch's end, on the device."""
+    data, settings, backend = run.required_data(), run.settings, run.backend
+    if data.row_plans is None:
+        return _evaluated(run.network, data, run, choice, threads)
+    if not data.part_names(settings):
+        return {}
+    parts = [
+        _evaluated(run.network.between(start, stop), own, run, choice, threads)
+        for start, stop, own in data.by_row_plan(settings, backend)
+    ]
+    return {name: backend.xp.concat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _evaluated(
+    network: Network, data: Data, run: Run, choice: EngineChoice, threads: int
+) -> dict[str, Array]:
+    settings, figures = run.settings, dict[str, Array | None]()
+    for part, X, y in data.parts(settings):
+        how = (settings.metrics, settings.window, threads, choice.evaluator(network))
+        result = evaluate(network, X, y, run.backend, *how)
+        figures[f"{part}_loss"], figures[f"{part}_error"] = result.loss, result.error
+        figures |= {f"{part}_{name}": value for name, value in result.metrics.items()}
+        if part == "validation" and settings.probes:
+            figures["predicted"] = result.predicted
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def not_finite_layers(network: Network) -> list[str]:
+    """The numbers, from 1, of the layers whose weights are not all finite."""
+    to_numpy = network.backend.to_numpy
+    return [
+        str(i)
+        for i, layer in enumerate(network.layers, 1)
+        if not np.isfinite(to_numpy(layer.weights)).all()
+    ]

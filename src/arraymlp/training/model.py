@@ -1,0 +1,112 @@
+"""`MultilayerPerceptron`: a network that takes the user's data and gives predictions."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from arraymlp.backends.array import Array, Namespace, is_device_array
+from arraymlp.backends.host import blas_threads, in_threads
+from arraymlp.data.blocks import blocks, rows_at_once
+from arraymlp.data.inputs import features
+from arraymlp.data.stream import is_sparse, stream
+from arraymlp.nn.network import Network
+
+
+@dataclass(repr=False)
+class MultilayerPerceptron(Network):
+    """A `Network` that predicts from the user's data, on the host or on its device.
+
+    ``forward`` and ``backward`` are `Network`'s, and so are its attributes:
+
+    Attributes:
+        layers: first to last. The last one's activation is the identity: its outputs are logits.
+        loss: the loss, and with it the meaning of the logits.
+        classes: the label that each output stands for, ascending (the two labels of a single
+            output); None for regression and multi-label.
+    """
+
+    def logits(self, X: Any) -> Array:
+        """The last layer's weighted sums (..., N, n_outputs) for X (N, n_inputs).
+
+        Host data goes to the network's device and the result comes back; a device array must be
+        on the network's device, and the result stays there.
+
+        Raises:
+            ValueError: X is not 2-D, numeric, finite, of the right width, or on another device.
+        """
+        return self._apply(X, lambda s, xp: s)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probability of each class (..., N, n_classes); of each column for multi-label.
+
+        Raises:
+            ValueError: the network was trained for regression, or as in `logits`.
+        """
+        if self.loss.classifies == "no":
+            raise ValueError(f"a network trained on {self.loss.name} predicts no probabilities")
+
+        def probabilities(s: Array, xp: Namespace) -> Array:
+            p = self.loss.output(s, xp)
+            if self.classes is not None and p.shape[-1] == 1:
+                p = xp.concat([1 - p, p], axis=-1)
+            return p
+
+        return self._apply(X, probabilities)
+
+    def predict(self, X: Any) -> Array:
+        """The most probable label of each sample (..., N); columns of 0 and 1 for multi-label.
+
+        For regression the outputs themselves, (..., N), or (..., N, T) for T > 1 targets: with
+        poisson the rates e^s, with several quantiles an ascending last axis more, (..., N, Q) or
+        (..., N, T, Q).
+
+        Raises:
+            ValueError: as in `logits`.
+        """
+        if self.loss.classifies == "no":
+            return self._apply(X, self.numbers)
+        chosen = self._apply(X, self.choices)
+        if self.classes is None:
+            return chosen
+        if not is_device_array(chosen):
+            return self.classes[chosen]
+        backend = self.backend
+        with backend.active():
+            labels = self.device_classes()
+            flat = backend.xp.take(labels, backend.xp.reshape(chosen, (-1,)), axis=0)
+            return backend.xp.reshape(flat, chosen.shape)
+
+    def device_classes(self) -> Array:
+        """The classes on the device, in its widest integers: JAX without x64 has int32 alone."""
+        backend, classes = self.backend, self.classes
+        assert classes is not None
+        wide = backend.has("int64")
+        if not wide and classes[-1] >= 2**31:
+            raise ValueError(
+                f"labels such as {classes[-1]} do not fit the integers of {backend}: pass host "
+                "(NumPy) data to get them on the host"
+            )
+        return backend.asarray(classes.astype("int64" if wide else "int32"))
+
+    def _apply(self, X: Any, output: Callable[[Array, Namespace], Array]) -> Array:
+        """Rows in, rows out, some at a time: the hidden layers' values stay small."""
+        backend, at_once = self.backend, rows_at_once(self)
+        xp = backend.xp
+        on_host = not is_device_array(X)
+        with backend.within_memory("Fewer rows at a time need less."):
+            if is_sparse(X):
+                sparse = stream(X, self.dtype, n_features=self.sizes[0])
+                inputs = (x for _, x in sparse.dense_blocks(backend, at_once))
+            else:
+                x = features(X, backend, self.dtype, n_features=self.sizes[0])
+                inputs = (x[some, :] for some in blocks(x.shape[0], at_once))
+            several = not is_sparse(X) and x.shape[0] > at_once
+            with blas_threads(backend.name, 0) if several else nullcontext(1) as t:
+                parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, t)
+                axis = 0 if self.members is None else 1
+                result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
+        if not on_host:
+            return result
+        found = backend.to_numpy(result)
+        return found if found.flags.writeable else found.copy()  # JAX's are read-only

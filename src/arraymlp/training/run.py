@@ -1,0 +1,208 @@
+"""What `train` returns."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from arraymlp.backends.array import Array
+from arraymlp.backends.backend import Backend
+from arraymlp.backends.precision import FULL
+from arraymlp.backends.registry import resolve
+from arraymlp.data.data import Data
+from arraymlp.nn.network import Network
+from arraymlp.steps.epoch import LossSums
+from arraymlp.steps.probes import Measurement
+from arraymlp.steps.profile import Profile
+from arraymlp.steps.schedules import Constant, Schedule
+from arraymlp.steps.update import States, tree_map
+from arraymlp.training.early_stopping import Stopper
+from arraymlp.training.history import History
+from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.settings import Settings
+
+if TYPE_CHECKING:
+    from arraymlp.diagnosis.findings import Finding
+
+
+class PartialEpoch(NamedTuple):
+    """What is done of an epoch that Ctrl-C, or a callback's ``on_step``, broke off.
+
+    Attributes:
+        steps: how many of its minibatches; 0 between epochs.
+        sums: their losses.
+    """
+
+    steps: int = 0
+    sums: LossSums = LossSums()
+
+
+@dataclass
+class Run:
+    """What `train` returns; ``network, history = run`` unpacks it.
+
+    Attributes:
+        network: the trained network, on the backend that trained it.
+        history: a record for each epoch.
+        backend: where it was trained.
+        settings: what it was trained with, every default filled in.
+        data: the data it was trained on, which going on uses again; None where it was left out.
+        states: the optimiser's state of each layer, with which ``train(network=run)`` goes on.
+        raw_network: the network whose weights the steps change: ``network`` itself, unless that one
+            holds their moving average.
+        schedule: the learning rate's, as it stands.
+        measurements: what the probes measured, where they were on.
+        dead_units: with probes, for each hidden layer how many units have |f'(s)| <= 0.001 for
+            every training row.
+        interrupted: True where Ctrl-C ended the run early.
+        comparable_from: position in the history of the first epoch with this data, validation and
+            meaning of the loss; the diagnosis looks at no earlier one.
+        partial_epoch: what is done of an epoch that was broken off. The epoch's rest is the first
+            thing that ``train(network=run)`` does, with a record of its own, whose loss is the
+            whole epoch's.
+        updates: how many steps the optimiser's state has seen; (K,) where members stopped early.
+        best_epoch: with early stopping, the epoch whose weights the network has (one a member).
+        stopper: what early stopping has seen and keeps.
+        profile: where the time of the call of `train` went, where that was asked for.
+        engine: what did the steps: "cpu", "cuda", or "array" for the array code.
+        engine_reason: why it was the array code; "" where an engine did them.
+    """
+
+    network: MultilayerPerceptron
+    history: History
+    backend: Backend
+    settings: Settings
+    data: Data | None = field(repr=False)
+    states: States = field(repr=False)
+    raw_network: MultilayerPerceptron = field(repr=False)
+    schedule: Schedule = field(default_factory=Constant, repr=False)
+    measurements: list[Measurement] = field(default_factory=list, repr=False)
+    dead_units: list[Any] = field(default_factory=list)
+    interrupted: bool = False
+    comparable_from: int = 0
+    partial_epoch: PartialEpoch = field(default=PartialEpoch(), repr=False)
+    updates: Any = 0
+    best_epoch: Any = None
+    stopper: Stopper | None = field(default=None, repr=False)
+    profile: Profile | None = None
+    engine: str = "array"
+    engine_reason: str = ""
+    _findings: "list[Finding] | None" = field(default=None, init=False, repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.network, self.history))
+
+    @property
+    def findings(self) -> "list[Finding]":
+        """What the diagnosis finds (see `arraymlp.diagnose`), computed when first read."""
+        if self._findings is None:
+            from arraymlp.diagnosis.detectors import diagnose
+
+            self._findings = diagnose(self)
+        return self._findings
+
+    @property
+    def networks(self) -> Sequence[Network]:
+        """The networks whose weights a step updates."""
+        if self.raw_network is self.network:
+            return [self.network]
+        return [self.network, self.raw_network]
+
+    def required_data(self) -> Data:
+        """The data; a ValueError where it was left out."""
+        if self.data is None:
+            raise ValueError("the run was kept without its data: give X and y to go on")
+        return self.data
+
+    def restore_best(self) -> None:
+        """With early stopping, give each member the weights that were kept of it."""
+        if self.stopper is not None:
+            last = self.history[-1]["epoch"]
+            self.states, self.updates, self.best_epoch = self.stopper.restore(
+                self.networks, self.states, self.updates, last
+            )
+
+    def without_data(self) -> "Run":
+        """What ``train(X, y, network=run)`` needs of a run to go on with other data.
+
+        It is small: it has no data, of the history only the last epoch, and nothing of the user's
+        that was called in the run.
+        """
+        return replace(
+            self,
+            data=None,
+            stopper=None,
+            profile=None,
+            measurements=[],
+            comparable_from=0,
+            history=History(self.history.records[-1:]),
+            schedule=Constant(),
+            settings=replace(self.settings, schedule=Constant(), shuffle=True),
+        )
+
+    def to(self, backend: str | Backend, device: Any = None) -> "Run":
+        """A copy on another backend, named as for `resolve`, as `without_data` leaves it."""
+        there = resolve(backend, device)
+        moved = self.mover(there)
+        network = self.network.to(there)
+        averaged = self.raw_network is not self.network
+        return replace(
+            self.without_data(),
+            network=network,
+            raw_network=self.raw_network.to(there) if averaged else network,
+            backend=there,
+            states=tree_map(moved, self.states),
+            partial_epoch=tree_map(moved, self.partial_epoch),
+        )
+
+    def mover(self, there: Backend) -> Callable[[Any], Any]:
+        """A function that copies an array of this run to another backend; numbers stay."""
+        here = self.backend
+
+        def moved(array: Array | float) -> Any:
+            if isinstance(array, int | float):
+                return array
+            return there.asarray(array if here == there else here.to_numpy(array), copy=True)
+
+        return moved
+
+    @property
+    def device(self) -> Any:
+        """The device it was trained on."""
+        return self.backend.device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a figure that each member has one of: (K,), or () for one network."""
+        return () if self.network.members is None else (self.network.members,)
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the epoch that comes next; one broken off comes again, for its rest."""
+        if not len(self.history):
+            return 0
+        return int(self.history[-1]["epoch"]) + (self.partial_epoch.steps == 0)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps trained so far."""
+        return int(self.history[-1]["step"]) if len(self.history) else 0
+
+    def __repr__(self) -> str:
+        interrupted = " (interrupted)" if self.interrupted else ""
+        precision = "" if self.settings.precision == FULL else f", {self.settings.precision}"
+        engine = f", engine {self.engine}"
+        return f"<Run{interrupted} of {self.network!r}{precision}{engine}, {self.history!r}>"
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss became NaN or infinite. ``run`` holds the network and history as they are.
+
+    With early stopping the network has the best weights again, where they are to be restored.
+    """
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message)
+        self.run = run
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.run)

@@ -1,0 +1,284 @@
+"""train(): settings, data, the loop and the end of a run, put together."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray, is_device_array
+from arraymlp.backends.backend import Backend
+from arraymlp.backends.host import interruptible
+from arraymlp.backends.registry import resolve
+from arraymlp.data.data import ClassWeight
+from arraymlp.nn.activations import Activation
+from arraymlp.nn.dropout import Dropout
+from arraymlp.nn.initializers import Initializer
+from arraymlp.nn.losses import Loss
+from arraymlp.nn.metrics import Metric
+from arraymlp.steps.optimizers import Optimizer, PerMember
+from arraymlp.steps.probes import count_dead_units
+from arraymlp.steps.profile import Profile
+from arraymlp.steps.schedules import Schedule
+from arraymlp.training.callbacks import AnyCallback, callback_list
+from arraymlp.training.early_stopping import EarlyStopping
+from arraymlp.training.loop import not_finite_layers, train_epochs
+from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.progress import Progress, progress_for
+from arraymlp.training.run import NonFiniteLossError, Run
+from arraymlp.training.setup import merge_settings, new_run, prepare_data, resume_from
+
+LESS_MEMORY = "A smaller batch_size, narrower hidden layers, or fewer seeds at a time need less."
+
+
+def train(
+    X: Any = None,
+    y: Any = None,
+    *,
+    hidden: Sequence[int] | None = None,
+    activation: str | Activation | Sequence[str | Activation] | None = None,
+    loss: str | Loss | None = None,
+    optimizer: str | Optimizer | None = None,
+    learning_rate: PerMember | None = None,
+    schedule: str | Schedule | None = None,
+    weight_decay: PerMember | None = None,
+    l2: PerMember | None = None,
+    alpha: PerMember | None = None,
+    gradient_clip: PerMember | None = None,
+    weight_average: PerMember | None = None,
+    dropout: PerMember | Dropout | None = None,
+    label_smoothing: PerMember | None = None,
+    sample_weight: Any = None,
+    class_weight: ClassWeight | Sequence[ClassWeight] = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    validation: float | tuple[Any, ...] | None = None,
+    early_stopping: bool | str | EarlyStopping | None = None,
+    metrics: Sequence[str | Metric | Callable[..., Any]] | None = None,
+    initializer: str | Initializer | Sequence[str | Initializer] | None = None,
+    reduction: Literal["mean", "sum"] | None = None,
+    shuffle: bool | Callable[[int, int], HostArray] | None = None,
+    window: int | None = None,
+    drop_last: bool | None = None,
+    seed: int | Sequence[int] | None = None,
+    order_seed: int | None = None,
+    dtype: Literal["float32", "float64"] | None = None,
+    precision: Literal["float32", "tf32", "bf16"] | None = None,
+    training_error: bool | None = None,
+    probes: bool | None = None,
+    engine: Literal["auto", "array"] | None = None,
+    preset: str = "default",
+    network: MultilayerPerceptron | Run | None = None,
+    backend: str | Backend = "auto",
+    device: Any = None,
+    callbacks: AnyCallback | Iterable[AnyCallback] = (),
+    progress: bool | Progress | None = None,
+    profile: bool = False,
+) -> Run:
+    """Train a multilayer perceptron; with no data, on the bundled MNIST digits.
+
+    A setting that is None has the preset's value, or, with ``network=run``, that run's. The values
+    given below are those of the default preset.
+
+    A number marked K may also be K numbers, one for each member of a population.
+
+    Args:
+        X: (n_samples, n_features) numbers, on the host or on a device. Never written. Larger than
+            memory: a `numpy.memmap`, an HDF5- or Zarr-like array, or an iterable of chunks (X, y)
+            that can be iterated anew (then y is None); see `arraymlp.data.stream`.
+        y: (n_samples,) integer labels, (n_samples, n_columns) integers 0 and 1 for multi-label, or
+            floating-point numbers, 1-D or 2-D, for regression.
+        hidden: widths of the hidden layers, (100, 100); () for none.
+        activation: of the hidden layers, "relu", or one for each; see
+            `arraymlp.nn.activations.activation`.
+        loss: "auto" chooses by y's dtype and shape (see `arraymlp.data.inputs.targets`) and logs it;
+            for the others see `arraymlp.nn.losses.loss`.
+        optimizer: "momentum" (SGD with momentum 0.9), "sgd", "nesterov", "adam", "adamw",
+            "rmsprop", or an `SGD`, `Adam`, `AdamW` or `RMSProp` with constants of its own.
+        learning_rate: 0.05 for SGD, 0.001 for the others (K).
+        schedule: its factor step by step: "constant", "step", "exponential", "cosine" (with
+            warm-up), "inverse_scaling", "adaptive"; see `arraymlp.steps.schedules.schedule`. Its
+            fractions are of the whole run, earlier calls included: a finished run that goes on is a
+            longer one, in which the rate rises again; one that was broken off is to be given the
+            epochs that are left.
+        weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: 0,
+            or what "adamw" has (K).
+        l2: lambda of the penalty lambda/2 |W|^2, whose gradient lambda W is added to the
+            minibatch's, 0 (K). The loss is reported without it.
+        alpha: scikit-learn's form of the same, 0 (K): the penalty alpha/2 |W|^2 belongs to the
+            minibatch's summed loss, so that ``reduction="mean"`` divides it too, and lambda is
+            alpha / batch_size, or alpha over the sum of the samples' weights. The history has it,
+            divided like the loss, as ``penalty``.
+        gradient_clip: bound on the Euclidean norm of the gradients of all layers together, before
+            L2 is added, none (K).
+        weight_average: d of the moving average a <- d a + (1 - d) w over steps, which then is what
+            is evaluated and returned; 0 for none (K). In step t d is at most (t - 1) / (t + 8).
+            It begins anew with another optimizer.
+        dropout: probability that a hidden unit's output is dropped, 0 (K), or a `Dropout`, which
+            also has that of the features.
+        label_smoothing: a in (1 - a) y + a/n, with n classes (a/2 for columns of 0 and 1), 0 (K);
+            in training, not in validation.
+        sample_weight: (n_samples,) or (K, n_samples), not negative. The mean loss, errors and
+            metrics are weighted means.
+        class_weight: {label: weight} (1 where not named), or "balanced"; or K such. It weighs
+            losses, of training and validation, and not errors and metrics; with label smoothing
+            the whole of a sample's loss, which PyTorch weighs class by class.
+        epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
+            off counts as one; so does that of one that a callback's ``on_step`` broke off.
+        batch_size: rows a step, 100.
+        validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or
+            (X, y, sample_weight); evaluated every epoch. The bundled MNIST comes with its test set.
+            Nothing is chosen by it unless early stopping or a schedule watches it.
+        early_stopping: False; True stops 10 epochs after the best validation_loss and goes back to
+            the weights of that epoch; the name of another figure; or an `EarlyStopping`. Of a
+            population each member stops on its own. A run that is broken off keeps the weights it
+            has, and goes on as if nothing had happened.
+        metrics: names, such as "f1" (see `arraymlp.nn.metrics.metric`), or functions
+            ``f(y, output, weight)`` on the device, which must not write to these and take functions
+            from their namespace to run on every backend; of the validation rows, and of the
+            training rows with ``training_error``.
+        initializer: "auto", He for relu and its relatives, Glorot otherwise; or K, one a member.
+        reduction: "mean": the gradient is the minibatch's mean; "sum": its sum.
+        shuffle: True: a new order of the rows each epoch; or a function ``f(n, epoch)`` that gives
+            the numbers of n rows to train on in that epoch, on the host.
+        window: None; rows change places only within so many consecutive ones, rounded down to
+            whole minibatches, to one at least. Of data larger than memory a window is also what is
+            read at once, by default 64 MiB.
+        drop_last: False; True leaves out the rows that do not fill the last minibatch.
+        seed: 0, of initial weights and dropout. K seeds train a population of K networks at once.
+            Of a network that is given, or of a run of one that had none, it is dropout's alone.
+        order_seed: 0, of minibatch orders and of the split of a validation fraction.
+        dtype: "float32"; X is converted to it.
+        precision: "float32"; "tf32" or "bf16" round the factors of the training's matrix products,
+            and nothing else, for speed on GPUs; see `arraymlp.backends.precision` for which backends can. A
+            ValueError where the backend cannot, or with dtype "float64".
+        training_error: False; True evaluates all training rows after each epoch.
+        probes: False; True measures the insides of the layers for the diagnosis.
+        engine: "auto": an engine of the backend does the steps where there is one that covers the
+            network (NumPy, CuPy), with the results of the array code to rounding; "array": the
+            array code does, which is the definition: `arraymlp.nn.layer.Layer`, the losses and
+            optimisers. ``run.engine`` and the log say which did, and why.
+        preset: "default", or "lab" for the settings of the published lab.
+        network: a network to go on training (it is copied, the optimiser starts afresh), or a
+            `Run` to go on with exactly where it stopped, with its settings, and on its data
+            unless X and y are given. (Data that needed no conversion is the caller's own memory:
+            what changes there changes for the run.)
+        backend: "auto", "numpy", "cupy", "torch", "jax"; see `arraymlp.resolve`.
+        device: the backend's device; None for its default.
+        callbacks: one or several. Each is called with an `EpochEnd` after each epoch, and one that
+            has a method ``on_step`` with a `StepEnd` after each step. Return True to stop. See
+            `arraymlp.training.callbacks`.
+        progress: True shows a progress bar, or a line an epoch where the output is no terminal.
+        profile: True measures where the time goes (products, elementwise, gather, evaluation,
+            host); ``print(run.profile)`` shows it. On CuPy that is of single steps, not of an epoch
+            at a time. See `arraymlp.steps.profile`.
+
+    Returns:
+        A `Run`: network, history, and what else there is to know.
+
+    Raises:
+        ValueError: data or a setting that cannot be trained with; the message says which and why.
+        NonFiniteLossError: the loss of every member became NaN or infinite.
+        DeviceMemoryError: the data, or a step, does not fit the device's memory.
+        BackendUnavailableError: see `arraymlp.resolve`.
+    """
+    given = {
+        "hidden": hidden,
+        "activation": activation,
+        "loss": loss,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "weight_decay": weight_decay,
+        "l2": l2,
+        "alpha": alpha,
+        "gradient_clip": gradient_clip,
+        "weight_average": weight_average,
+        "dropout": dropout,
+        "label_smoothing": label_smoothing,
+        "class_weight": class_weight,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "early_stopping": early_stopping,
+        "metrics": metrics,
+        "initializer": initializer,
+        "reduction": reduction,
+        "shuffle": shuffle,
+        "window": window,
+        "drop_last": drop_last,
+        "seed": seed,
+        "order_seed": order_seed,
+        "dtype": dtype,
+        "precision": precision,
+        "training_error": training_error,
+        "probes": probes,
+        "engine": engine,
+    }
+    before = network if isinstance(network, Run) else None
+    old = network.network if isinstance(network, Run) else network
+    settings = merge_settings(given, preset, old, before)
+    listed = callback_list(callbacks)
+    target = _resolve(X, old, backend, device)
+    with target.within_memory(LESS_MEMORY):
+        data = prepare_data(X, y, sample_weight, validation, settings, old, before, target)
+        run = new_run(data, settings, target, old)
+        if before is not None:
+            same_data = X is None and validation is None
+            resume_from(run, before, same_rows=X is None, same_data=same_data)
+        epochs_before = len(run.history)
+        bar = (
+            progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
+        )
+        with interruptible() as interrupt, bar:
+            if profile:
+                run.profile = Profile(target)
+            failed_steps = train_epochs(run, listed, interrupt, bar)
+            layers = not_finite_layers(run.raw_network) if failed_steps else []
+        _end(run, epochs_before, interrupt.requested, failed_steps > 0)
+    if failed_steps:
+        raise NonFiniteLossError(_not_finite(run, failed_steps, layers), run)
+    return run
+
+
+def _resolve(
+    X: Any, old: MultilayerPerceptron | None, backend: str | Backend, device: Any
+) -> Backend:
+    """Where to train: where the network is that goes on, unless data or arguments say otherwise."""
+    if backend == "auto" and device is None and old is not None and not is_device_array(X):
+        return old.backend
+    return resolve(backend, device, like=X)
+
+
+def _end(run: Run, epochs_before: int, interrupted: bool, failed: bool) -> None:
+    """What becomes of a run when its training ends: the best weights, and the last probes.
+
+    Args:
+        run: that ended.
+        epochs_before: how long its history was before this call.
+        interrupted: by Ctrl-C.
+        failed: whether it ended since no loss is finite.
+    """
+    stopper = run.stopper
+    all_stopped = stopper is not None and bool(stopper.stopped.all())
+    if len(run.history) > epochs_before or all_stopped or interrupted:
+        run.interrupted, run.best_epoch = interrupted, None
+        if failed or (not interrupted and run.partial_epoch.steps == 0):
+            run.restore_best()
+    if run.settings.probes and not failed:
+        X, window = run.required_data().X, run.settings.window
+        with np.errstate(all="ignore"):
+            run.dead_units = count_dead_units(run.network, X, run.backend, window)
+
+
+def _not_finite(run: Run, steps: int, layers: list[str]) -> str:
+    """What to say where the loss of every member is no longer finite, after an epoch's steps."""
+    record = run.history[-1]
+    where = f"no longer finite: the weights of layers {', '.join(layers)}"
+    weights = where if layers else "all weights are still finite"
+    members = f" in all {run.network.members} members" if run.network.members else ""
+    last = record["step"]
+    return (
+        f"the loss became {np.ravel(record['loss'])[0]}{members} in epoch {record['epoch']} "
+        f"(steps {last - steps + 1} to {last}); {weights}. "
+        f"A smaller learning_rate than {run.settings.learning_rate} usually helps"
+        f"{', and less dropout' if run.settings.dropout != Dropout() else ''}."
+    )

@@ -1,0 +1,200 @@
+"""Orders of epochs: the same whether they were prepared or not, and never of an epoch in vain."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import arraymlp
+import problems
+from arraymlp import Backend
+from arraymlp.callbacks import StepEnd
+from arraymlp.data.data import Data, orders
+from arraymlp.data.loading import load_data
+from arraymlp.data.minibatches import epoch_order
+from arraymlp.data.orders import Orders
+from arraymlp.training import loop
+from arraymlp.training.settings import Settings
+from conftest import assert_same, on_host
+
+HostArray = np.ndarray[Any, Any]
+
+
+def loaded(backend: Backend, settings: Settings, X: Any = None) -> Data:
+    rows, y = problems.labels()
+    return load_data(rows if X is None else X, y, None, settings, None, backend)
+
+
+def orders_of(backend: Backend, X: Any = None, **given: Any) -> Orders:
+    settings = Settings(batch_size=problems.BATCH, **given)
+    return Orders(loaded(backend, settings, X), settings, backend)
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_an_order_is_the_seeds_on_the_host_and_on_the_device(
+    backend: Backend, prepared: bool
+) -> None:
+    found = orders_of(backend, order_seed=4)
+    for epoch in range(3):
+        host, device = found.of(epoch)
+        if prepared:
+            found.prepare(epoch + 1)
+        expected = epoch_order(problems.N, 4, epoch)
+        np.testing.assert_array_equal(host, expected)
+        assert_same(device, backend.asarray(expected))
+
+
+def test_an_order_within_windows_is_so_when_prepared(backend: Backend) -> None:
+    found = orders_of(backend, window=12)
+    found.prepare(1)
+    expected = epoch_order(problems.N, 0, 1, problems.BATCH)  # 12 rounded to whole minibatches
+    np.testing.assert_array_equal(on_host(found.of(1)[1]), expected)
+
+
+def test_an_order_prepared_for_an_epoch_that_never_comes_is_forgotten(backend: Backend) -> None:
+    found = orders_of(backend)
+    found.prepare(7)
+    for epoch in (2, 7):
+        np.testing.assert_array_equal(on_host(found.of(epoch)[1]), epoch_order(24, 0, epoch))
+    assert list(found._known) == [7]
+
+
+def test_the_order_of_the_file_is_none(backend: Backend) -> None:
+    found = orders_of(backend, shuffle=False)
+    found.prepare(0)
+    assert found.of(0) == (None, None)
+
+
+def test_rows_read_by_windows_have_an_order_on_the_host_alone(
+    backend: Backend, tmp_path: Any
+) -> None:
+    X = np.memmap(tmp_path / "X", "float32", "w+", shape=(problems.N, problems.FEATURES))
+    found = orders_of(backend, X, window=problems.BATCH)
+    found.prepare(1)
+    host, device = found.of(1)
+    np.testing.assert_array_equal(host, epoch_order(problems.N, 0, 1, problems.BATCH))
+    assert device is None
+
+
+def test_sparse_rows_have_an_order_on_the_device(backend: Backend) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    found = orders_of(backend, sparse.csr_matrix(problems.labels()[0]))
+    found.prepare(1)
+    np.testing.assert_array_equal(on_host(found.of(1)[1]), epoch_order(problems.N, 0, 1))
+
+
+class OwnOrder:
+    """An order of the user's that changes with each call, and keeps what it was called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+
+    def __call__(self, n: int, epoch: int) -> HostArray:
+        self.calls.append((n, epoch))
+        return np.roll(np.arange(n), len(self.calls))
+
+
+def test_a_function_is_never_called_ahead(backend: Backend) -> None:
+    own = OwnOrder()
+    found = orders_of(backend, shuffle=own)
+    found.prepare(0)
+    assert own.calls == []
+    for _ in range(2):  # asked twice, it is called once
+        np.testing.assert_array_equal(on_host(found.of(0)[1]), np.roll(np.arange(24), 1))
+    assert own.calls == [(problems.N, 0)]
+
+
+# In training
+
+
+class StopAfter:
+    """A callback that stops after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def __call__(self, event: Any) -> None: ...
+
+    def on_step(self, event: StepEnd) -> bool:
+        return event.step == self.steps
+
+
+def train(backend: Backend, **given: Any) -> arraymlp.Run:
+    X, y = problems.labels()
+    return arraymlp.train(
+        X,
+        y,
+        backend=backend,
+        **{"hidden": problems.HIDDEN, "batch_size": problems.BATCH, "epochs": 3, **given},
+    )
+
+
+def test_training_calls_a_function_once_an_epoch_and_in_order(backend: Backend) -> None:
+    own = OwnOrder()
+    train(backend, shuffle=own)
+    assert own.calls == [(problems.N, epoch) for epoch in range(3)]
+
+
+def test_training_calls_a_function_for_no_epoch_that_does_not_come(backend: Backend) -> None:
+    own = OwnOrder()
+    train(backend, shuffle=own, callbacks=[lambda event: event.number == 2])
+    assert own.calls == [(problems.N, 0), (problems.N, 1)]
+
+
+def test_the_first_call_of_a_function_is_in_the_run_that_goes_on(backend: Backend) -> None:
+    own = OwnOrder()
+    broken = train(backend, shuffle=own, callbacks=[StopAfter(4)])
+    assert own.calls == [(problems.N, 0), (problems.N, 1)]
+    arraymlp.train(network=broken, epochs=2)
+    assert own.calls[2:] == [(problems.N, 1), (problems.N, 2)]
+
+
+def test_a_run_broken_off_in_an_epoch_goes_on_as_if_it_had_not_been(backend: Backend) -> None:
+    whole = train(backend)
+    broken = train(backend, callbacks=[StopAfter(4)])
+    run = arraymlp.train(network=broken, epochs=2)
+    assert run.history["step"] == [3, 4, 6, 9]
+    for ours, theirs in zip(run.network.layers, whole.network.layers, strict=True):
+        assert_same(ours.weights, theirs.weights)
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What happens in training, in order: orders drawn, and records read from the device."""
+    events: list[str] = []
+    draw, read = orders.epoch_order, loop._read
+
+    def drawing(n: int, seed: int, epoch: int, window: int | None = None) -> HostArray:
+        events.append(f"draw {epoch}")
+        return draw(n, seed, epoch, window)
+
+    def reading(*args: Any) -> Any:
+        events.append("read")
+        return read(*args)
+
+    monkeypatch.setattr(orders, "epoch_order", drawing)
+    monkeypatch.setattr(loop, "_read", reading)
+    return events
+
+
+def test_the_next_order_is_drawn_before_the_device_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, strict_backend: Backend
+) -> None:
+    events = noted(monkeypatch)
+    train(strict_backend)
+    assert events == ["draw 0", "draw 1", "read", "draw 2", "read", "read"]
+
+
+def test_on_numpy_nothing_is_drawn_ahead(
+    monkeypatch: pytest.MonkeyPatch, numpy_backend: Backend
+) -> None:
+    events = noted(monkeypatch)
+    train(numpy_backend)
+    assert events == ["draw 0", "read", "draw 1", "read", "draw 2", "read"]
+
+
+def test_nothing_is_drawn_ahead_of_a_stop(
+    monkeypatch: pytest.MonkeyPatch, strict_backend: Backend
+) -> None:
+    events = noted(monkeypatch)
+    train(strict_backend, callbacks=[StopAfter(4)])
+    assert events == ["draw 0", "draw 1", "read", "read"]

@@ -1,0 +1,194 @@
+"""Data files become numbers and a target, or an error that says what is wrong with them."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arraymlp.data.tables import PARQUET, Table, read_table
+
+ROWS = [[0.5, 1, 2], [1.5, 3, 4], [2.5, 5, 6]]
+
+
+def write(tmp_path: Path, text: str, name: str = "data.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# CSV
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("a,b,y\n0.5,1,2\n1.5,3,4\n2.5,5,6\n", "y"),
+        ("0.5,1,2\n1.5,3,4\n2.5,5,6\n", "2"),
+        ("a;b;y\n0.5;1;2\n1.5;3;4\n2.5;5;6", "y"),
+        ("a\tb\ty\r\n0.5\t1\t2\r\n1.5\t3\t4\r\n2.5\t5\t6\r\n", "y"),
+        ('\ufeff"a, in cm",b, y\n0.5,1,2\n1.5,3,4\n2.5,5,6\n', "y"),
+    ],
+    ids=["commas", "no header", "semicolons", "tabs", "quoted, with a byte-order mark"],
+)
+def test_the_last_column_is_the_target(tmp_path: Path, text: str, target: str) -> None:
+    table = read_table(write(tmp_path, text))
+    np.testing.assert_array_equal(table.X, [row[:2] for row in ROWS])
+    np.testing.assert_array_equal(table.y, [2, 4, 6])
+    assert (table.target, table.names) == (target, None)
+
+
+@pytest.mark.parametrize(("header", "target"), [("a,b,c\n", "b"), ("", "1")])
+def test_another_column_is_the_target(tmp_path: Path, header: str, target: str) -> None:
+    path = write(tmp_path, header + "".join(f"{a},{b},{c}\n" for a, b, c in ROWS))
+    table = read_table(path, target)
+    np.testing.assert_array_equal(table.X, [[0.5, 2], [1.5, 4], [2.5, 6]])
+    np.testing.assert_array_equal(table.y, [1, 3, 5])
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "values"),
+    [
+        (["3", "1", "-2"], "i", [3, 1, -2]),
+        (["3.0", "1", "2"], "f", [3, 1, 2]),
+        (["1e3", "1", "2"], "f", [1000, 1, 2]),
+        (["dog", "cat", "dog"], "i", [1, 0, 1]),
+        (["1", "cat", "1"], "i", [0, 1, 0]),
+    ],
+)
+def test_how_a_target_is_written_says_what_it_is(tmp_path, cells, kind, values) -> None:
+    table = read_table(write(tmp_path, "a,y\n" + "".join(f"{0.5},{v}\n" for v in cells)))
+    assert table.y.dtype.kind == kind
+    assert table.y.tolist() == values
+    words = kind == "i" and not all(v.lstrip("-").isdecimal() for v in cells)
+    assert table.names == (sorted(set(cells)) if words else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "message"),
+    [
+        ("a,b,y\n1,2,3\n", "z", r"there is no column 'z'.*There is a, b, y"),
+        ("width,b,y\n1,2,3\n", "widht", "did you mean 'width'"),
+        ("a,b,y\n1,red,3\n", None, "features must be numbers.*'red'"),
+        ("a,b,y\n1,,3\n", None, "features must be numbers"),
+        ("a,b,y\n1,2,3\n1,2\n", None, "features must be numbers|usecols|columns"),
+        ("a,y\n1,\n", None, "a target must be a number or a string, but row 0 has ''"),
+        (",a,y\n0,1,2\n", None, "a column has no name: if it numbers the rows, leave it out"),
+        ("a,y\n", None, "no rows"),
+        ("a,y\n0,1,2\n", None, "first line has 2 columns, its second 3"),
+        ("a\n1\n", None, "needs columns"),
+        ("", None, "needs columns"),
+    ],
+)
+def test_a_csv_file_that_cannot_be_used_is_named(tmp_path, text, target, message) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        read_table(write(tmp_path, text), target)
+    assert "data.csv: " in str(error.value)
+
+
+# .npz
+
+
+def test_npz_has_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez(path, X=np.array(ROWS), y=np.array(["b", "a", "b"]), price=np.array([1.5, 2, 3]))
+    table = read_table(path)
+    assert (table.y.tolist(), table.names) == ([1, 0, 1], ["a", "b"])
+    table = read_table(path, "price")
+    assert (table.y.tolist(), table.target, table.names) == ([1.5, 2, 3], "price", None)
+    with pytest.raises(ValueError, match=r"data\.npz: it has no array 'z', but X, y, price"):
+        read_table(path, "z")
+
+
+@pytest.mark.parametrize(
+    ("y", "values", "names"),
+    [
+        ([True, False, True], [1, 0, 1], ["False", "True"]),
+        ([b"b", b"a", b"b"], [1, 0, 1], ["a", "b"]),
+        ([[1, 0], [0, 0], [1, 1]], [[1, 0], [0, 0], [1, 1]], None),
+    ],
+)
+def test_what_else_a_target_may_be(tmp_path, y, values, names) -> None:
+    np.savez(tmp_path / "data.npz", X=np.array(ROWS), y=np.array(y))
+    table = read_table(tmp_path / "data.npz")
+    assert (table.y.tolist(), table.names) == (values, names)
+
+
+def test_npz_runs_nothing_and_has_rows_of_features(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", X=np.array(ROWS), y=np.array([{}, 1, 2], dtype=object))
+    with pytest.raises(ValueError, match=r"a\.npz: .*allow_pickle"):
+        read_table(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", X=np.ones((3, 2, 2)), y=np.ones(3))
+    with pytest.raises(ValueError, match=r"b\.npz: X must be 2-D"):
+        read_table(tmp_path / "b.npz")
+    (tmp_path / "c.npz").write_bytes(b"what")
+    with pytest.raises(ValueError, match=r"c\.npz: no \.npz file"):
+        read_table(tmp_path / "c.npz")
+
+
+# Parquet
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path_factory.mktemp("tables") / "data.parquet"
+    columns = {"a": [0.5, 1.5], "flag": [True, False], "kind": ["dog", "cat"], "n": [3, 4]}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("library", PARQUET)
+def test_each_library_reads_parquet(parquet: Path, library: str, monkeypatch) -> None:
+    pytest.importorskip(library)
+    monkeypatch.setattr("arraymlp.data.tables.PARQUET", {library: PARQUET[library]})
+    table = read_table(parquet, "kind")
+    np.testing.assert_array_equal(table.X, [[0.5, 1, 3], [1.5, 0, 4]])
+    assert (table.y.tolist(), table.names) == ([1, 0], ["cat", "dog"])
+    with pytest.raises(ValueError, match=r"data\.parquet: feature 'kind' must be numbers"):
+        read_table(parquet)
+    with pytest.raises(ValueError, match=r"no column 'kin'; did you mean 'kind'"):
+        read_table(parquet, "kin")
+    other = parquet.with_name("other.parquet")
+    other.write_bytes(b"what")
+    with pytest.raises((ValueError, OSError)):
+        read_table(other)
+
+
+def test_without_any_the_install_line_is_named(parquet: Path, monkeypatch) -> None:
+    for name in ("polars", "pyarrow", "pyarrow.parquet", "pandas"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match="pip install pyarrow"):
+        read_table(parquet)
+
+
+# All
+
+
+def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.xlsx: a data file is \.npz, \.csv or \.parquet"):
+        read_table(tmp_path / "data.xlsx")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npz", "a.parquet"])
+def test_a_file_that_is_absent_is_an_os_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=name):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("y", "names", "words"),
+    [
+        (np.array([0, 1, 0]), ["cat", "dog"], "2 classes, 0 = cat, 1 = dog"),
+        (np.array([3, 5, 5]), None, "2 classes"),
+        (np.array([0.5, 1, 2]), None, "numbers, for regression"),
+        (np.array([[0, 1]] * 3), None, "2 columns of integers"),
+        (np.arange(25), None, "25 classes (for regression on these integers: --loss squared"),
+        (np.arange(25), [str(i) for i in range(25)], "19 = 19, ..."),
+    ],
+)
+def test_it_says_what_the_target_was_taken_for(y, names, words) -> None:
+    text = Table(np.ones((len(y), 2)), y, "t", names).describe()
+    assert text.startswith(f"{len(y)} rows, 2 features; target t: ")
+    assert words in text

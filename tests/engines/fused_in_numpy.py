@@ -1,0 +1,255 @@
+"""The algorithm of ``kernels/fused.cu`` in NumPy, block by block: what to read before the kernels.
+
+It is launched with the same arguments, and reads and writes the arrays by their addresses. Threads
+and shared memory are NumPy's affair here; how a step is cut into blocks, in which order a block
+adds up, what it masks, scales, updates and leaves to the next kernel is as on a GPU.
+"""
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from arraymlp.engines.cuda.fused import BINARY, DEPTH, LOSS_NUMBERS, SOFTMAX
+from arraymlp.engines.cuda.source import (
+    ACTIVATION_NUMBERS,
+    ADAM,
+    CONSTANTS,
+    MOMENTUM,
+    NESTEROV,
+    PLAIN_SGD,
+    RMSPROP,
+)
+from arraymlp.nn.activations import ACTIVATIONS
+from arraymlp.nn.dropout import hash32
+from arraymlp.nn.losses import LOSSES, one_hot
+
+FUNCTIONS = {number: activation for activation, number in ACTIVATION_NUMBERS.items()}
+NAMES = {numbers: name for name, numbers in LOSS_NUMBERS.items()}
+Block = tuple[int, int, int]
+
+
+class NumpyKernels:
+    """`arraymlp.engines.cuda.source.Launches`, in NumPy."""
+
+    processors, shared_memory = 132, 227 * 1024
+
+    def __init__(self) -> None:
+        self.launched: list[str] = []
+
+    def launch(
+        self, name: str, grid: Block, threads: int, args: Sequence[Any], shared: int = 0
+    ) -> None:
+        """Run all blocks, one after the other."""
+        self.launched.append(name)
+        kernel, _, size = name.rpartition("_")
+        blocks = {"first_layer": first_layer, "rows": rows, "gradients": gradients}[kernel]
+        plan, step = Plan(args[0][0]), int(args[1])
+        for z, y, x in np.ndindex(grid[::-1]):
+            blocks(plan, step, (x, y, z), grid, int(size))
+
+    def address(self, array: Any) -> int:
+        """Where the array's numbers stand."""
+        assert array.flags.c_contiguous
+        return int(array.ctypes.data)
+
+
+def at(address: int, shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
+    """The array of this shape at an address."""
+    n = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = (ctypes.c_char * n).from_address(int(address))
+    return np.frombuffer(memory, dtype).reshape(shape)
+
+
+class Layer:
+    """One of the plan's layers, its arrays by name: (K, n_in, n_out), (K, B, n_out) and so on."""
+
+    def __init__(self, struct: Any, k: int, b: int) -> None:
+        self.n_in, self.n_out = int(struct["n_in"]), int(struct["n_out"])
+        self.tile, self.dropped = int(struct["tile"]), bool(struct["dropped"])
+        self.activation = FUNCTIONS[int(struct["activation"])]
+        whole, one = (k, self.n_in, self.n_out), (k, self.n_out)
+        names = {"weights": whole, "weights_1": whole, "weights_2": whole, "bias": one}
+        names |= {"bias_1": one, "bias_2": one, "z": (k, b, self.n_out), "ds": (k, b, self.n_out)}
+        self.of = {n: at(struct[n], shape) for n, shape in names.items() if struct[n]}
+
+
+class Plan:
+    """The struct that the kernels are given, as arrays."""
+
+    def __init__(self, struct: Any) -> None:
+        self.s = struct
+        self.k, self.b = int(struct["members"]), int(struct["batch"])
+        self.layers = [
+            Layer(one, self.k, self.b) for one in struct["layers"][: int(struct["n_layers"])]
+        ]
+
+    def table(self, name: str, step: int, member: int, shape: tuple[int, ...], of: int) -> Any:
+        """A step's row of a table, a member's where each has its own."""
+        row = step * of + (member if of > 1 else 0)
+        dtype = np.int32 if name in ("rows", "drops", "order") else np.float32
+        size = int(np.prod(shape)) * 4
+        return at(int(self.s[name]) + row * size, shape, dtype)
+
+    def told(self, step: int, member: int) -> tuple[int, Any, dict[str, Any]]:
+        """How many rows the step has, what its gradients are multiplied by, and its constants."""
+        n = int(self.table("rows", step, 0, (1,), 1)[0])
+        scale = self.table("scale", step, member, (1,), int(self.s["weights_of"]))[0]
+        of = int(self.s["constants_of"])
+        constants = self.table("constants", step, member, (len(CONSTANTS),), of)
+        return n, scale, dict(zip(CONSTANTS, constants, strict=True))
+
+    def samples(self, step: int, n: int) -> Any:
+        """The numbers of the step's samples."""
+        return self.table("order", step, 0, (self.b,), 1)[:n]
+
+    def x(self, samples: Any) -> Any:
+        """Their features."""
+        n_in = self.layers[0].n_in
+        return np.stack([at(int(self.s["x"]) + int(i) * n_in * 4, (n_in,)) for i in samples])
+
+    def mask(self, number: int, step: int, member: int, first: int, n: int) -> Any:
+        """The factors on the inputs of a layer in rows ``first`` to ``first + n``."""
+        layer, of = self.layers[number], int(self.s["constants_of"])
+        if not layer.dropped:
+            return np.float32(1)
+        layers = len(self.layers)
+        key, threshold = self.table("drops", step, member, (layers, 2), of)[number]
+        scale = self.table("drop_scale", step, member, (layers,), of)[number]
+        rows, units = np.ogrid[first : first + n, : layer.n_in]
+        count = (rows * layer.n_in + units).astype(np.int32)
+        return np.where(hash32(hash32(count) ^ key) >= threshold, scale, np.float32(0))
+
+
+def chunks(start: int, stop: int) -> Iterator[slice]:
+    """A sum's terms, as many at a time as are in shared memory."""
+    for first in range(start, stop, DEPTH):
+        yield slice(first, min(first + DEPTH, stop))
+
+
+def first_layer(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
+    """A tile of one part of X W."""
+    layer, (tile, part, member) = plan.layers[0], block
+    n, _, _ = plan.told(step, member)
+    across = -(-layer.n_out // size)
+    top, left = tile // across * size, tile % across * size
+    if top >= n:
+        return
+    rows, columns = slice(top, min(top + size, n)), slice(left, left + size)
+    x = plan.x(plan.samples(step, n)[rows]) * plan.mask(0, step, member, top, rows.stop - top)
+    start = part * int(plan.s["part"])
+    weights = layer.of["weights"][member, :, columns]
+    sums = np.zeros((len(x), weights.shape[1]), np.float32)
+    for some in chunks(start, min(layer.n_in, start + int(plan.s["part"]))):
+        sums += x[:, some] @ weights[some]
+    shape = (int(plan.s["parts_of"]), plan.k, plan.b, layer.n_out)
+    at(plan.s["parts"], shape)[part, member, rows, columns] = sums
+
+
+def rows(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
+    """A few rows from the parts of the first sums to all deltas."""
+    number, member, _ = block
+    first, layers = number * size, plan.layers
+    n, scale, constants = plan.told(step, member)
+    if first >= n:
+        return
+    some = slice(first, min(first + size, n))
+    shape = (int(plan.s["parts_of"]), plan.k, plan.b, layers[0].n_out)
+    slopes: list[Any] = []
+    z = s = np.float32(0)
+    for i, layer in enumerate(layers):
+        if i == 0:
+            s = at(plan.s["parts"], shape)[:, member, some].sum(axis=0, dtype=np.float32)
+        else:
+            s = z @ layer.of["weights"][member]
+        s = s + layer.of["bias"][member]
+        if i + 1 < len(layers):
+            mask = plan.mask(i + 1, step, member, first, some.stop - first)
+            output = layer.activation.function(s, np)
+            slopes.append(layer.activation.derivative(s, output, np) * mask)
+            layer.of["z"][member, some] = z = output * mask
+
+    samples = plan.samples(step, n)[some]
+    value, delta = loss(plan, s, samples, constants)
+    if plan.s["weight"]:
+        of = int(plan.s["weights_of"])
+        own = [plan.table("weight", int(i), member, (1,), of)[0] for i in samples]
+        weight = np.asarray(own, np.float32)
+        value, delta = value * weight, delta * weight[:, None]
+    at(plan.s["loss"], grid[:2][::-1], np.float64)[member, number] += value.sum(dtype=np.float64)
+    ds = delta * scale
+    layers[-1].of["ds"][member, some] = ds
+    for i in reversed(range(1, len(layers))):
+        ds = ds @ layers[i].of["weights"][member].T * slopes[i - 1]
+        layers[i - 1].of["ds"][member, some] = ds
+
+
+def loss(plan: Plan, s: Any, samples: Any, constants: dict[str, Any]) -> tuple[Any, Any]:
+    """The loss of rows of logits, and its derivative."""
+    kind, n = int(plan.s["loss_kind"]), s.shape[1]
+    if plan.s["labels"]:
+        all_labels = [at(int(plan.s["labels"]) + int(i) * 4, (1,), np.int32)[0] for i in samples]
+        y = one_hot(np.asarray(all_labels), n, np.float32, np)
+    else:
+        y = np.stack([at(int(plan.s["targets"]) + int(i) * n * 4, (n,)) for i in samples])
+    if kind in (SOFTMAX, BINARY):
+        smoothing = constants["label_smoothing"]
+        y = (1 - smoothing) * y + smoothing / np.float32(n if kind == SOFTMAX else 2)
+    return LOSSES[NAMES[kind, bool(plan.s["capped"])]].value_and_delta(s, y, np)
+
+
+def gradients(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
+    """A tile of one layer's weights, and of its bias: their gradient, and their update by it."""
+    tile, member, _ = block
+    number = max(i for i, layer in enumerate(plan.layers) if layer.tile <= tile)
+    layer = plan.layers[number]
+    n, scale, constants = plan.told(step, member)
+    if n == 0:
+        return
+    across = -(-layer.n_out // size)
+    top, left = divmod(tile - layer.tile, across)
+    rows, columns = slice(top * size, (top + 1) * size), slice(left * size, (left + 1) * size)
+    if number == 0:
+        x = plan.x(plan.samples(step, n)) * plan.mask(0, step, member, 0, n)
+    else:
+        x = plan.layers[number - 1].of["z"][member, :n]
+    x = np.concatenate([x, np.ones((n, 1), np.float32)], axis=1)[:, rows]  # a 1 for the bias
+    ds = layer.of["ds"][member, :n, columns]
+    g = np.zeros((x.shape[1], ds.shape[1]), np.float32)
+    for some in chunks(0, n):
+        g += x[some].T @ ds[some]
+
+    inputs = min(rows.stop, layer.n_in) - rows.start  # what is left is the bias
+    pull = constants["l2"] + constants["alpha"] * scale
+    for name, own, here in (("weights", g[:inputs], (member, rows, columns)),) + (
+        (("bias", g[inputs], (member, columns)),) if rows.stop > layer.n_in else ()
+    ):
+        w = layer.of[name][here].copy()
+        if name == "weights":
+            squares = at(plan.s["squares"], (plan.k, int(plan.s["tiles"])), np.float64)
+            squares[member, tile] += np.float64(np.sum(w * w)) * constants["alpha"] / 2
+            own = own + pull * w
+            w *= constants["shrink"]
+        v = [layer.of[f"{name}_{i}"][here] for i in (1, 2) if f"{name}_{i}" in layer.of]
+        layer.of[name][here] = stepped(int(plan.s["rule"]), w, own, v, constants)
+
+
+def stepped(rule: int, w: Any, g: Any, v: list[Any], constants: dict[str, Any]) -> Any:
+    """The parameter after a step of the rule; its state is updated in place."""
+    change = constants["rate"] * g
+    if rule == PLAIN_SGD:
+        return w - change
+    if rule in (MOMENTUM, NESTEROV):
+        v[0][...] = constants["decay 1"] * v[0] - change
+        return w + (constants["decay 1"] * v[0] - change if rule == NESTEROV else v[0])
+    if rule == RMSPROP:
+        v[0][...] = constants["decay 1"] * v[0] + constants["gain 1"] * g * g
+        return w - change / (np.sqrt(v[0]) + constants["epsilon"])
+    assert rule == ADAM
+    v[0][...] = constants["decay 1"] * v[0] + constants["gain 1"] * g
+    v[1][...] = constants["decay 2"] * v[1] + constants["gain 2"] * g * g
+    return w - constants["rate"] * (v[0] / (np.sqrt(v[1]) + constants["epsilon"]))
+
+
+assert set(FUNCTIONS.values()) == set(ACTIVATIONS.values())

@@ -1,0 +1,349 @@
+"""NumPy's fast step against the generic one, and its products against matmul.
+
+These are the tests of ``arraymlp/kernels``; without it they go too, and all others pass.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from fast_and_generic import assert_alike, both, problem
+from threadpoolctl import threadpool_limits
+
+import arraymlp
+from arraymlp.backends.host import thread_pools
+from arraymlp.engines.cpu import blas
+from arraymlp.engines.cpu.step import PIECE, FastStep, in_pieces
+from arraymlp.steps import step
+from arraymlp.steps.optimizers import Adam
+
+HostArray = np.ndarray[Any, Any]
+
+SHAPES = [(7, 5, 3), (1, 1, 1), (100, 200, 60), (101, 77, 133), (1, 1300, 900), (260, 3, 2000)]
+
+
+def laid_out(a: HostArray, how: str) -> HostArray:
+    """The same numbers, in memory by rows, by columns, as rows of a wider matrix, or backwards."""
+    if how == "columns":
+        return np.ascontiguousarray(a.mT).mT
+    if how == "wider":
+        wide = np.zeros((*a.shape[:-1], a.shape[-1] + 3), a.dtype)
+        wide[..., : a.shape[-1]] = a
+        return wide[..., : a.shape[-1]]
+    if how == "backwards":
+        return np.ascontiguousarray(a[..., ::-1])[..., ::-1]
+    return a
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("how", ["rows", "columns", "wider", "backwards"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_product_is_matmuls(
+    shape: tuple[int, int, int], dtype: str, how: str, threads: int
+) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(m + k + n)
+    a = laid_out(rng.normal(size=(m, k)).astype(dtype), how)
+    b = laid_out(rng.normal(size=(k, n)).astype(dtype), how)
+    product = blas.Product(m, k, n, None, dtype, threads)
+    tolerance = np.finfo(dtype).eps * k
+    exact = a.astype("float64") @ b.astype("float64")
+    c = np.full((m, n), np.nan, dtype)
+    product(a, b, c)  # what was there before does not count, even NaN
+    np.testing.assert_allclose(c, exact, rtol=0, atol=4 * tolerance)
+    product(a, b, c, 1.0)
+    np.testing.assert_allclose(c, 2 * exact, rtol=0, atol=8 * tolerance)
+    product(2 * a, b, c, -0.5)
+    np.testing.assert_allclose(c, exact, rtol=0, atol=16 * tolerance)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+@pytest.mark.parametrize("groups", [0, 1, 2, 6])
+@pytest.mark.parametrize("shape", [(4, 3, 5), (120, 110, 100)])
+def test_members_share_their_groups_matrix(
+    shape: tuple[int, int, int], groups: int, threads: int
+) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(groups)
+    a = rng.normal(size=(groups, m, k) if groups else (m, k))
+    b, c = rng.normal(size=(6, k, n)), rng.normal(size=(6, m, n))
+    beta = rng.normal(size=(6, 1, 1))
+    each = np.repeat(a, 6 // groups, axis=0) if groups else a
+    expected = beta * c + each @ b
+    blas.Product(m, k, n, 6, "float64", threads)(a, b, c, beta)
+    np.testing.assert_allclose(c, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_pools_size_is_as_before() -> None:
+    before = [pool["num_threads"] for pool in thread_pools()]
+    a = np.ones((300, 300))
+    blas.Product(300, 300, 300, None, "float64", 2)(a, a, np.empty_like(a))
+    assert [pool["num_threads"] for pool in thread_pools()] == before
+
+
+def test_without_such_a_blas_matmul_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blas, "numpy_blas", lambda: None)
+    a, c = np.full((200, 200), 2.0), np.ones((200, 200))
+    product = blas.Product(200, 200, 200, None, "float64", 2)
+    assert not product.adds
+    product(a, a, c, 3.0)
+    np.testing.assert_array_equal(c, 803.0)
+
+
+def test_small_products_are_kept_from_blas() -> None:
+    # Older OpenBLAS crashes on them: see the module.
+    assert blas.SMALL >= 100**3
+    assert not blas.Product(100, 100, 100, None, "float32", 8).adds
+    if blas.numpy_blas() is not None:
+        for m in (1, 3, 101, 4000):
+            product = blas.Product(m, 1001, 1000, None, "float32", 64)
+            assert min(product.sizes[0]) * 1001 * 1000 > blas.SMALL
+
+
+def test_numpys_wheels_have_the_blas() -> None:
+    build = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index,call-overload]
+    if "openblas" not in build["name"]:
+        pytest.skip(f"NumPy is built with {build['name']}")
+    numbers = [int(n) for n in build["version"].split(".")[:3]]
+    assert (blas.numpy_blas() is not None) == (tuple(numbers) >= blas.OLDEST)
+
+
+# The fast step against the generic one
+
+ACTIVATIONS = list(arraymlp.nn.activations.ACTIVATIONS)
+OPTIMIZERS: list[Any] = [
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adam",
+    "adamw",
+    "rmsprop",
+    arraymlp.optimizers.SGD(momentum=0.5),
+    arraymlp.optimizers.Adam(0.8, 0.99, 1e-3, epsilon_hat=True),
+]
+
+
+def some_settings(seed: int, large: bool) -> tuple[Any, Any, dict[str, Any]]:
+    """Data and settings drawn at random; large ones for which products go to BLAS."""
+    rng = np.random.default_rng(seed)
+
+    def one_of(*values: Any) -> Any:
+        return values[rng.integers(len(values))]
+
+    low, high = (90, 260) if large else (1, 12)
+    members = one_of(None, None, 1, 3)
+    n = int(rng.integers(150, 400) if large else rng.integers(12, 60))
+    sizes = rng.integers(low, high, 4)
+    loss = one_of("softmax_cross_entropy", "softmax_cross_entropy", "binary_cross_entropy", "huber")
+    X, y = problem(rng, loss, n, int(sizes[0]), int(rng.integers(2, 12)))
+    layers = int(rng.integers(1, 4))
+
+    def own(*values: Any) -> Any:
+        """A value, or one for each member."""
+        several = members is not None and rng.random() < 0.5
+        return [one_of(*values) for _ in range(members)] if several else one_of(*values)
+
+    smoothing = own(0.0, 0.1) if loss != "huber" else 0.0
+    settings: dict[str, Any] = {
+        "hidden": tuple(int(s) for s in sizes[1 : 1 + layers]),
+        "activation": [one_of(*ACTIVATIONS) for _ in range(layers)],
+        "loss": loss,
+        "optimizer": one_of(*OPTIMIZERS),
+        "learning_rate": own(1e-3, 1e-2),
+        "schedule": one_of("constant", "cosine", "exponential"),
+        "weight_decay": own(0.0, 0.1),
+        "l2": own(0.0, 0.01),
+        "alpha": own(0.0, 0.01),
+        "gradient_clip": one_of(np.inf, np.inf, 0.5),
+        "weight_average": one_of(0.0, 0.9),
+        "dropout": one_of(0.0, 0.0, 0.3, arraymlp.Dropout(0.2, 0.1)),
+        "label_smoothing": one_of(0.0, smoothing),
+        "batch_size": int(rng.integers(60, 150) if large else rng.integers(1, 12)),
+        "reduction": one_of("mean", "mean", "sum"),
+        "shuffle": one_of(True, False),
+        "seed": 5 if members is None else list(range(members)),
+        "epochs": 2,
+    }
+    if rng.random() < 0.3:
+        settings["sample_weight"] = rng.random(n)
+    return X, y, settings
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_fast_and_generic_agree(seed: int) -> None:
+    X, y, settings = some_settings(seed, large=False)
+    assert_alike(*both(X, y, "float64", **settings), rtol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_fast_and_generic_agree_where_blas_multiplies(seed: int) -> None:
+    X, y, settings = some_settings(seed, large=True)
+    assert_alike(*both(X, y, "float64", **settings), rtol=1e-8)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_they_agree_in_single_precision(activation: str, optimizer: str) -> None:
+    X, y, settings = some_settings(100, large=True)
+    settings = {"hidden": (120, 110), "optimizer": optimizer, "activation": activation, "epochs": 1}
+    X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
+    settings |= {"learning_rate": 1e-3, "batch_size": 90}
+    assert_alike(*both(X, y, "float32", **settings), rtol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_changes_nothing_but_rounding(threads: int) -> None:
+    X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
+    with threadpool_limits(threads, user_api="blas"):
+        assert_alike(*both(X, y, "float64", hidden=(120, 110), batch_size=90), rtol=1e-9)
+
+
+def test_columns_of_a_table_are_as_good_as_rows() -> None:
+    X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
+    settings: dict[str, Any] = {"hidden": (120,), "shuffle": False, "epochs": 1}
+    assert_alike(*both(np.asfortranarray(X), y, "float64", **settings), rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_features", [4, 130])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_folds_agree(optimizer: str, n_features: int) -> None:
+    X, y = problem(np.random.default_rng(1), "softmax_cross_entropy", 301, n_features, 3)
+    found = [
+        arraymlp.sweep(
+            X,
+            y,
+            hidden=(110,),
+            seed=range(2),
+            cv=3,
+            epochs=2,
+            batch_size=80,
+            backend="numpy",
+            optimizer=optimizer,
+            dtype="float64",
+            fast=fast,
+            order_seed=1,
+        )
+        for fast in (True, False)
+    ]
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.history["loss"], b.history["loss"], rtol=1e-9)
+        np.testing.assert_allclose(
+            a.history["validation_loss"], b.history["validation_loss"], rtol=1e-9
+        )
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_diverging_run_ends_alike(fast: bool) -> None:
+    X, y = problem(np.random.default_rng(1), "squared_error", 60, 5, 1)
+    with pytest.raises(arraymlp.NonFiniteLossError, match="in epoch"):
+        arraymlp.train(X, y, learning_rate=1e6, batch_size=9, fast=fast, backend="numpy")
+
+
+def test_huge_logits_cost_what_the_generic_step_says() -> None:
+    X = np.asarray([[1e30], [-1e30], [3e35]])
+    settings: dict[str, Any] = {"hidden": (), "epochs": 1, "batch_size": 3, "learning_rate": 1e-30}
+    fast, generic = both(X, [0, 1, 2], "float32", **settings)
+    np.testing.assert_allclose(fast.history["loss"], generic.history["loss"], rtol=1e-6)
+
+
+# Which is taken
+
+
+def test_fast_is_the_default_and_false_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    whole = FastStep.__call__
+    monkeypatch.setattr(FastStep, "__call__", lambda *a: called.append(1) or whole(*a))
+    X, y = problem(np.random.default_rng(0), "huber", 20, 3, 1)
+    arraymlp.train(X, y, epochs=1, batch_size=10, backend="numpy", engine="array")
+    assert called == []
+    arraymlp.train(X, y, epochs=1, batch_size=10, backend="numpy")
+    assert len(called) == 2
+
+
+def test_the_data_may_be_read_only() -> None:
+    X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
+    X = X.astype(np.float32)
+    X.flags.writeable = False
+    arraymlp.train(X, y, epochs=1, backend="numpy", shuffle=False)
+
+
+class Normed(arraymlp.optimizers.SGD):
+    """An optimiser of the user's own, which needs to see a whole gradient at once."""
+
+    def update(
+        self, parameter: Any, gradient: Any, state: Any, hyper: Mapping[str, Any], xp: Any
+    ) -> tuple[Any, Any]:
+        gradient = gradient / (1 + xp.sqrt(xp.sum(gradient**2)))
+        return super().update(parameter, gradient, state, hyper, xp)
+
+
+def test_an_optimizer_of_ones_own_sees_whole_gradients() -> None:
+    X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 200, 300, 4)
+    settings: dict[str, Any] = {"hidden": (200,), "optimizer": Normed(), "epochs": 1}
+    assert_alike(*both(X, y, "float64", **settings), rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(PIECE // 100, 200), (3, PIECE // 50, 130), (1, 7)])
+def test_an_update_in_pieces_is_the_same_to_the_bit(shape: tuple[int, ...]) -> None:
+    rng, rule = np.random.default_rng(0), Adam()
+    w, g = rng.normal(size=shape), rng.normal(size=shape)
+    m, v = rng.normal(size=shape), rng.random(shape)
+    hyper = rule.hyper(np.full((1, 1), 0.01), np.ones((1, 1)))
+    hyper = {name: np.asarray(value).item() for name, value in hyper.items()}
+    whole = rule.update(w.copy(), g.copy(), (m.copy(), v.copy()), hyper, np)
+    pieces = in_pieces(rule.update)(w, g, (m, v), hyper, np)
+    for a, b in zip((whole[0], *whole[1]), (pieces[0], *pieces[1]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_process_with_many_threads_trains_alike() -> None:
+    # A product that is cut up runs on threads of its own only in a process that has them.
+    code = """
+import numpy as np, arraymlp
+X, y = np.random.default_rng(0).normal(size=(400, 150)), np.arange(400) % 10
+run = arraymlp.train(X, y, hidden=(140, 130), epochs=2, backend="numpy", dtype="float64")
+print(repr(run.history["loss"][-1]))
+"""
+    found = []
+    for threads in ("1", "4"):
+        own = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append(float(done.stdout))
+    np.testing.assert_allclose(*found, rtol=1e-10)
+
+
+def test_the_step_says_what_shares_threads() -> None:
+    network = arraymlp.MultilayerPerceptron.create([3, 2])
+    assert step.shares_threads(network, True) == (blas.numpy_blas() is not None)
+    assert not step.shares_threads(network, False)
+
+
+def test_a_product_goes_to_one_thread_where_several_are_slower() -> None:
+    if blas.numpy_blas() is None:
+        pytest.skip("NumPy has no such OpenBLAS here")
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(200, 200)), rng.normal(size=(200, 200))
+    product = blas.Product(200, 200, 200, None, "float64", 2)
+    assert product.threads == 2
+    called: list[int] = []
+    product.blas = product.blas._replace(set_threads=called.append)  # type: ignore[union-attr]
+    c, first = np.empty_like(a), np.empty_like(a)
+    product(a, b, first)
+    product.calls, product.seconds = blas.TRIES, [1e-9, 1e9]  # several were slow
+    product(a, b, c)
+    assert called == []
+    np.testing.assert_array_equal(c, first)
+    product.seconds = [1e9, 1e-9]
+    product(a, b, c)
+    assert called == [2, product.pool]
+    np.testing.assert_array_equal(c, first)
+    called.clear()
+    product.calls, product.seconds = blas.PERIOD, [1e-9, 1e9]  # the other way is tried
+    product(a, b, c)
+    assert called == [2, product.pool]

@@ -1,0 +1,250 @@
+"""What each step is told: by the formulas in double precision, and uploaded before the epoch."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import train
+
+import problems
+from arraymlp import Backend, MultilayerPerceptron, Settings
+from arraymlp.optimizers import SGD
+from arraymlp.nn.dropout import Dropout
+from arraymlp.steps.hyper import hyper_table, learning_rates
+from arraymlp.steps.optimizers import Adam, AdamW, RMSProp
+from arraymlp.steps.schedules import Cosine, StepDecay
+from conftest import on_host
+
+HostArray = np.ndarray[Any, Any]
+SIZES = (problems.FEATURES, *problems.HIDDEN, problems.CLASSES)
+STEPS = 4
+SEEDS = (0, 1, 2)
+
+
+def told(
+    settings: Settings,
+    backend: Backend,
+    rate: Any = 0.1,
+    seen: Any = 0,
+    position: int = 0,
+    steps: int = STEPS,
+) -> list[dict[str, Any]]:
+    """What each of some steps is told; ``rate`` is one number, or (S, 1) or (S, K) of them."""
+    network = MultilayerPerceptron.create(
+        SIZES, seed=settings.seed, backend=backend, dtype=settings.dtype
+    )
+    each = np.full((steps, 1), rate) if np.ndim(rate) == 0 else np.asarray(rate)
+    hyper = hyper_table(settings, network, each, seen, 3, position)
+    return [dict(step) for step in hyper]
+
+
+def test_constants_are_numbers_and_what_is_off_is_not_there(numpy_backend: Backend) -> None:
+    assert told(Settings(), numpy_backend) == [{"learning_rate": 0.1, "momentum": 0.9}] * STEPS
+    for step in told(Settings(), numpy_backend):
+        assert {type(value) for value in step.values()} == {float}
+
+
+def test_every_feature_has_its_entry(numpy_backend: Backend) -> None:
+    settings = Settings(
+        optimizer="sgd",
+        l2=0.01,
+        weight_decay=0.5,
+        gradient_clip=2.0,
+        label_smoothing=0.2,
+        weight_average=0.6,
+        dropout=0.5,
+    )
+    rate = [[0.1], [0.2], [0.3], [0.4]]
+    for i, step in enumerate(told(settings, numpy_backend, rate, seen=3)):
+        assert [drop is None for drop in step.pop("dropout")] == [True, False, False]
+        t = 3 + i + 1
+        assert step == pytest.approx(
+            {
+                "learning_rate": rate[i][0],
+                "momentum": 0.0,
+                "l2": 0.01,
+                "shrink": 1 - rate[i][0] * 0.5,
+                "gradient_clip": 2.0,
+                "label_smoothing": 0.2,
+                "follow": 1 - min(0.6, (t - 1) / (t + 8)),
+            },
+            rel=1e-15,
+        )
+        assert {type(value) for value in step.values()} == {float}
+
+
+def test_weights_decay_by_what_is_given_or_else_by_the_optimizers_own(
+    numpy_backend: Backend,
+) -> None:
+    for settings, decay in (
+        (Settings(optimizer="adamw"), 0.01),
+        (Settings(optimizer=AdamW(weight_decay=0.3)), 0.3),
+        (Settings(optimizer="adamw", weight_decay=0.2), 0.2),
+        (Settings(weight_decay=0.2), 0.2),
+    ):
+        assert told(settings, numpy_backend)[0]["shrink"] == 1 - 0.1 * decay
+    assert "shrink" not in told(Settings(optimizer="adamw", weight_decay=0.0), numpy_backend)[0]
+
+
+@pytest.mark.parametrize("hat", [False, True])
+def test_adam_is_told_its_bias_corrections_step_by_step(numpy_backend: Backend, hat: bool) -> None:
+    rule = Adam(0.8, 0.99, 1e-3, epsilon_hat=hat)
+    for i, step in enumerate(told(Settings(optimizer=rule), numpy_backend, seen=10)):
+        t = 11 + i
+        root = (1 - 0.99**t) ** 0.5
+        assert step == pytest.approx(
+            {
+                "rate": 0.1 * root / (1 - 0.8**t),
+                "beta1": 0.8,
+                "beta2": 0.99,
+                "1 - beta1": 0.2,
+                "1 - beta2": 0.01,
+                "epsilon": 1e-3 if hat else 1e-3 * root,
+            },
+            rel=1e-13,
+        )
+
+
+# Of three members; of each one alone.
+MEMBERS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "sgd": (
+        {"optimizer": SGD(momentum=(0.0, 0.5, 0.9))},
+        [{"optimizer": SGD(momentum=m)} for m in (0.0, 0.5, 0.9)],
+    ),
+    "adam": (
+        {"optimizer": Adam((0.9, 0.8, 0.0), (0.999, 0.99, 0.9999), (1e-8, 1e-4, 1e-6))},
+        [
+            {"optimizer": Adam(*c)}
+            for c in ((0.9, 0.999, 1e-8), (0.8, 0.99, 1e-4), (0.0, 0.9999, 1e-6))
+        ],
+    ),
+    "rmsprop": (
+        {"optimizer": RMSProp((0.99, 0.9, 0.999))},
+        [{"optimizer": RMSProp(r)} for r in (0.99, 0.9, 0.999)],
+    ),
+    "the rest": (
+        {
+            "l2": (0.0, 0.1, 0.2),
+            "weight_decay": (0.0, 0.7, 0.1),
+            "gradient_clip": (1.0, float("inf"), 3.0),
+            "label_smoothing": (0.0, 0.1, 0.3),
+            "weight_average": (0.99, 0.1, 0.0),
+        },
+        [
+            {"l2": a, "weight_decay": b, "gradient_clip": c, "label_smoothing": d}
+            | {"weight_average": e}
+            for a, b, c, d, e in (
+                (0.0, 0.0, 1.0, 0.0, 0.99),
+                (0.1, 0.7, float("inf"), 0.1, 0.1),
+                (0.2, 0.1, 3.0, 0.3, 0.0),
+            )
+        ],
+    ),
+}
+OFF = {"l2": 0, "shrink": 1, "label_smoothing": 0, "follow": 1}  # what does nothing
+
+
+@pytest.mark.parametrize("own_rates", [False, True])
+@pytest.mark.parametrize("case", MEMBERS)
+def test_each_member_is_told_what_it_is_told_alone(
+    backend: Backend, case: str, own_rates: bool
+) -> None:
+    """To the last bit: 1 - beta2 is worked out in double precision for many as for one."""
+    given, alone = MEMBERS[case]
+    rate: Any = np.linspace(0.01, 0.1, STEPS * 3).reshape(STEPS, 3) if own_rates else 0.1
+    seen = np.asarray((0, 7, 30))
+    together = told(Settings(seed=SEEDS, **given), backend, rate, seen)
+    for k, own in enumerate(alone):
+        steps = told(Settings(**own), backend, rate[:, k : k + 1] if own_rates else rate, seen[k])
+        for many, one in zip(together, steps, strict=True):
+            assert set(one) <= set(many)
+            for name, value in many.items():
+                if not isinstance(value, float):
+                    assert (value.shape, value.dtype) == ((3, 1, 1), backend.dtype("float32"))
+                    value = on_host(value)[k, 0, 0]
+                most = float(np.finfo(np.float32).max)
+                expected = one.get(name, OFF.get(name, most))  # a clip that is never reached
+                assert np.float32(value) == np.float32(expected), name
+
+
+def test_single_precision_has_all_digits_of_1_minus_beta2(quick_backend: Backend) -> None:
+    rule = Adam(beta2=(0.999, 0.99, 0.9999))
+    (step, *_) = told(Settings(seed=SEEDS, optimizer=rule), quick_backend)
+    found = on_host(step["1 - beta2"]).ravel()
+    np.testing.assert_array_equal(found, np.asarray([1 - 0.999, 1 - 0.99, 1 - 0.9999], np.float32))
+    assert found[0] != np.float32(1) - np.float32(0.999)
+
+
+@pytest.mark.parametrize("seed", [0, SEEDS], ids=["one", "population"])
+def test_an_epochs_rest_is_told_what_it_would_have_been(numpy_backend: Backend, seed: Any) -> None:
+    settings = Settings(seed=seed, dropout=Dropout(0.5, 0.1), optimizer="adam")
+    rate = np.linspace(0.1, 0.2, 6).reshape(6, 1)
+    whole = told(settings, numpy_backend, rate, seen=5)
+    rest = told(settings, numpy_backend, rate[2:], seen=7, position=2)
+    assert len(whole) == 6
+    np.testing.assert_equal(rest, whole[2:])
+
+
+def test_one_network_has_nothing_uploaded(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(optimizer="adam", dropout=Dropout(0.5, 0.1), l2=0.1, weight_average=0.9)
+    network = MultilayerPerceptron.create(SIZES, backend=backend)
+    rate = learning_rates(settings, Cosine(), 0, STEPS, 2 * STEPS)
+    monkeypatch.setattr(Backend, "asarray", None)
+    assert len(list(hyper_table(settings, network, rate, 0, 0))) == STEPS
+
+
+def test_a_population_has_everything_uploaded_before_the_first_step(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(seed=SEEDS, optimizer=Adam(beta1=(0.9, 0.8, 0.7)), dropout=(0.5, 0.1, 0.0))
+    network = MultilayerPerceptron.create(SIZES, seed=SEEDS, backend=backend)
+    hyper = iter(hyper_table(settings, network, np.full((STEPS, 3), 0.1), 0, 0))
+    monkeypatch.setattr(Backend, "asarray", None)
+    assert len(list(hyper)) == STEPS
+
+
+# --- learning_rates ---------------------------------------------------------------------------------------
+
+
+def test_rates_are_the_schedules_factors_times_the_learning_rate() -> None:
+    schedule = StepDecay(every=2, factor=0.5)
+    one = learning_rates(Settings(learning_rate=0.4), schedule, 1, 4, 100)
+    np.testing.assert_array_equal(one, [[0.4], [0.2], [0.2], [0.1]])
+    own = learning_rates(Settings(learning_rate=(0.4, 0.8)), schedule, 1, 4, 100)
+    np.testing.assert_array_equal(own, [[0.4, 0.8], [0.2, 0.4], [0.2, 0.4], [0.1, 0.2]])
+    both = learning_rates(Settings(learning_rate=(0.4, 0.8)), StepDecay(2, (0.5, 0.25)), 1, 2, 100)
+    np.testing.assert_array_equal(both, [[0.4, 0.8], [0.2, 0.2]])
+
+
+@pytest.mark.parametrize("learning_rate", [0.4, (0.4, 0.8, 0.1)])
+def test_a_schedule_counts_the_steps_of_the_whole_run(learning_rate: Any) -> None:
+    run = train(
+        epochs=4,
+        seed=SEEDS,
+        learning_rate=learning_rate,
+        schedule=Cosine(warm_up=2, final=0.1),
+        optimizer="sgd",
+    )
+    for epoch, found in enumerate(run.history["learning_rate"]):
+        last = 3 * epoch + 2  # of 12 steps, from 0
+        factor = 0.1 + 0.9 * (1 + np.cos(np.pi * (last - 2) / 10)) / 2
+        np.testing.assert_allclose(found, factor * np.asarray(learning_rate), rtol=1e-14)
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rate", "decay"),
+    [(0.5, 2.0), (0.5, 3.0), ((0.1, 0.5, 0.1), 2.0), (0.5, (0.1, 2.0, 0.0)), (2.0, (1.9, 0.0, 1))],
+)
+def test_a_decay_that_would_take_all_of_a_weight_is_refused(rate: Any, decay: Any) -> None:
+    many = isinstance(rate, tuple) or isinstance(decay, tuple)
+    with pytest.raises(ValueError, match=r"learning_rate .* times weight_decay .* must stay below"):
+        train(learning_rate=rate, weight_decay=decay, seed=SEEDS if many else 0)
+
+
+def test_a_decay_just_below_that_is_fine() -> None:
+    assert len(train(learning_rate=0.5, weight_decay=1.99).history) == 2

@@ -1,0 +1,152 @@
+"""The step's own parts: nests of state, entries of hyper, and what a GPU would have to wait for."""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from runs import train
+
+import arraymlp
+from arraymlp import Backend
+from arraymlp.nn import losses
+from arraymlp.training.engine import choose_step
+from arraymlp.steps.step import shares_threads
+from arraymlp.steps.update import tree_map
+
+SOURCE = Path(arraymlp.__file__).parent
+
+
+class Two(NamedTuple):
+    a: Any
+    b: Any
+
+
+def test_a_nest_keeps_its_kinds() -> None:
+    nest = [(Two(1, None), (2,)), ([3], None)]
+    found = tree_map(lambda a: 10 * a, nest)
+    assert found == [(Two(10, None), (20,)), ([30], None)]
+    assert isinstance(found[0][0], Two)
+    assert tree_map(lambda a, b: a - b, found, nest) == [(Two(9, None), (18,)), ([27], None)]
+
+
+@dataclass(frozen=True)
+class Milestones(arraymlp.schedules.Schedule):
+    """A schedule of the user's own, whose tuple is not one value a member."""
+
+    at: tuple[int, ...] = (2, 4, 5)
+
+    def factors(self, steps: Any, n_steps: int) -> Any:
+        return 0.5 ** np.searchsorted(self.at, steps, side="right")
+
+
+@pytest.mark.parametrize("seed", [0, (0, 1)])
+def test_a_schedule_of_ones_own_may_have_a_tuple(seed: Any) -> None:
+    rates = train(schedule=Milestones(), seed=seed, learning_rate=0.8, epochs=2).history
+    np.testing.assert_allclose(rates["learning_rate"][-1], 0.1)
+
+
+class Greedy(arraymlp.optimizers.SGD):
+    """An optimiser whose constant has the name of one of the step's own entries."""
+
+    def hyper(self, learning_rate: Any, t: Any) -> Mapping[str, Any]:
+        return {**super().hyper(learning_rate, t), "l2": 0.5}
+
+
+def test_an_optimizers_constants_must_not_switch_features_on() -> None:
+    with pytest.raises(ValueError, match="must not call a constant l2"):
+        train(optimizer=Greedy())
+
+
+DEVICE_CODE = [
+    "activations",
+    "dropout",
+    "layer",
+    "losses",
+    "metrics",
+    "network",
+    "optimizers",
+    "step",
+]
+
+
+@pytest.mark.parametrize("module", DEVICE_CODE)
+def test_nothing_is_used_for_which_cupy_waits(module: str) -> None:
+    # array-api-compat's versions of these assign by a mask, or have data-dependent shapes.
+    text = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
+    assert not re.findall(r"xp\.(sign|clip|nonzero|unique\w*|argwhere)\b", text)
+
+
+def test_a_losss_constants_are_uploaded_once(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = backend.asarray(np.zeros((3, 4, 2)), "float32")
+    y = backend.asarray(np.ones((4, 2)), "float32")
+    loss = losses.Huber((0.5, 1.0, 2.0))
+    monkeypatch.setattr(losses, "_UPLOADED", {})
+    first, _ = loss(s, y)
+    second, _ = loss(s, y)
+    assert len(losses._UPLOADED) == 1
+    np.testing.assert_array_equal(backend.to_numpy(first), backend.to_numpy(second))
+
+
+@pytest.mark.parametrize("size", [1e37, 1e-42])
+def test_weights_too_large_or_small_to_add_up_are_refused(size: float) -> None:
+    with pytest.raises(ValueError, match="weigh by numbers nearer to 1"):
+        train(sample_weight=np.full(24, size), dtype="float32")
+
+
+def test_adams_kin_have_a_learning_rate_of_their_own() -> None:
+    assert train(epochs=0, optimizer="adam").settings.learning_rate == 0.001
+    assert train(epochs=0, optimizer="nesterov").settings.learning_rate == 0.05
+    assert train(epochs=0, optimizer="adam", learning_rate=0.3).settings.learning_rate == 0.3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"learning_rate": [0.1]},
+        {"dropout": [0.5]},
+        {"optimizer": arraymlp.optimizers.Adam(beta1=[0.8])},
+        {"schedule": arraymlp.schedules.Cosine(final=[0.1])},
+        {"class_weight": ["balanced"]},
+        {"early_stopping": arraymlp.EarlyStopping("loss", patience=[3])},
+    ],
+)
+def test_a_population_of_one_may_have_lists_of_one(given: dict[str, Any]) -> None:
+    one = {k: v[0] if isinstance(v, list) else v for k, v in given.items()}
+    if not isinstance(next(iter(given.values())), list):
+        one = {}
+    run = train(seed=[0], **given)
+    assert run.network.members == 1
+    if one:
+        alone = train(**one)
+        for a, b in zip(run.network.layers, alone.network.layers, strict=True):
+            np.testing.assert_array_equal(a.weights[0], b.weights)
+
+
+def test_float64_is_never_cut_short_in_silence() -> None:
+    pytest.importorskip("jax")
+    run = train(dtype="float64")
+    for move in (
+        lambda: arraymlp.train(network=run, backend="jax", epochs=1),
+        lambda: run.network.to("jax"),
+    ):
+        with pytest.raises(ValueError, match=r"jax.* has no float64"):
+            move()
+
+
+def test_without_kernels_the_generic_step_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if src/arraymlp/kernels were not there.
+    monkeypatch.setitem(sys.modules, "arraymlp.engines", None)
+    monkeypatch.delitem(sys.modules, "arraymlp.engines.cpu.step", raising=False)
+    network = arraymlp.MultilayerPerceptron.create([4, 3])
+    assert not shares_threads(network, True)
+    assert (
+        choose_step(network, arraymlp.optimizers.SGD(), "mean").__module__ == "arraymlp.steps.step"
+    )
+    assert train().history["loss"] == train(engine="array").history["loss"]

@@ -1,0 +1,279 @@
+"""A sweep's file gives the same sweep back, without its data, or says what is wrong with it."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load as tensors_of
+from safetensors.numpy import save as to_bytes
+
+from arraymlp import ModelFileError, SweepResult, load, save, sweep, train
+from arraymlp.losses import Huber
+from arraymlp.nn.activations import ACTIVATIONS, Activation
+from arraymlp.sweeps.files import JSON
+from conftest import on_host
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(60, 3)).astype(np.float32)
+LABELS = np.arange(60) % 3 + 5
+NUMBERS = X[:, :1] + 0.1 * rng.normal(size=(60, 1))
+FEW = {"epochs": 3, "batch_size": 20, "validation": 0.2, "backend": "numpy"}
+
+
+@pytest.fixture(scope="module")
+def hash32() -> SweepResult:
+    """Two shapes, of which some diverge; one is diagnosed."""
+    rates = [0.05, 1e30]
+    found = sweep(X, LABELS, hidden=[(4,), (3, 2)], learning_rate=rates, seed=range(2), **FEW)
+    found.findings(0)
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sweep.safetensors"
+
+
+def there_and_back(result: SweepResult, path: Path) -> SweepResult:
+    result.save(path)
+    return SweepResult.load(path)
+
+
+def assert_same_networks(actual: SweepResult, expected: SweepResult) -> None:
+    for a, b in zip(actual.networks, expected.networks, strict=True):
+        assert (a.loss, a.dtype, a.members, a.sizes) == (b.loss, b.dtype, None, b.sizes)
+        assert np.array_equal(a.classes, b.classes)
+        for one, other in zip(a.layers, b.layers, strict=True):
+            assert one.activation == other.activation
+            for x, y in ((one.weights, other.weights), (one.bias, other.bias)):
+                assert on_host(x).tobytes() == on_host(y).tobytes()
+
+
+# What is saved is loaded
+
+
+def test_everything_but_the_data_comes_back(hash32: SweepResult, path: Path) -> None:
+    found = there_and_back(hash32, path)
+    assert_same_networks(found, hash32)
+    assert found.to_json() == hash32.to_json()
+    assert found.rank() == hash32.rank()
+    assert found.best.number == hash32.best.number
+    assert [m.status for m in found] == [m.status for m in hash32]
+    assert {m.status for m in found} == {"finished", "diverged"}
+    assert [m.swept for m in found] == [m.swept for m in hash32]
+    np.testing.assert_equal(found.curves(), hash32.curves())
+    assert found.findings(0) == hash32.findings(0)
+    assert repr(found) == repr(hash32)
+
+
+def test_what_is_not_finite_stays_so(hash32: SweepResult, path: Path) -> None:
+    (loss,) = there_and_back(hash32, path).members[2].history["loss"]
+    assert np.isnan(loss)
+
+
+def test_networks_alike_are_one_stack(hash32: SweepResult, path: Path) -> None:
+    hash32.save(path)
+    shapes = {name: t.shape for name, t in tensors_of(path.read_bytes()).items()}
+    assert shapes["networks.0.layers.0.weights"] == (4, 3, 4)
+    assert shapes["networks.1.layers.1.bias"] == (4, 1, 2)
+    assert len(shapes) == 2 * 2 + 2 * 3 + 1
+
+
+def test_the_file_is_read_by_json_alone(hash32: SweepResult, path: Path) -> None:
+    hash32.save(path)
+    content = json.loads(tensors_of(path.read_bytes())[JSON].tobytes())
+    assert content["score"] == "validation_error"
+    assert content["rows"] == json.loads(hash32.to_json())["rows"]
+
+
+@pytest.mark.parametrize("name", ["array_api_strict", "torch"])
+def test_networks_go_to_a_backend(hash32: SweepResult, path: Path, name: str) -> None:
+    pytest.importorskip(name)
+    hash32.save(path)
+    found = SweepResult.load(path, backend=name)
+    assert {network.backend.name for network in found.networks} == {name}
+    assert_same_networks(found, hash32)
+
+
+def test_the_ensemble_predicts_the_same(hash32: SweepResult, path: Path) -> None:
+    found = there_and_back(hash32, path)
+    assert np.array_equal(found.ensemble(3).predict(X), hash32.ensemble(3).predict(X))
+
+
+def test_losses_keep_their_parameters(path: Path) -> None:
+    losses = [Huber(0.5), Huber(2.0), "squared_error"]
+    result = sweep(X, NUMBERS, loss=losses, hidden=(3,), dtype="float64", **FEW)
+    found = there_and_back(result, path)
+    assert_same_networks(found, result)
+    assert [r["loss"] for r in found.rows] == [repr(Huber(0.5)), repr(Huber(2.0)), "squared_error"]
+    assert found.rank() == result.rank()
+
+
+def test_folds_and_early_stopping_come_back(path: Path) -> None:
+    given = {**FEW, "validation": None, "epochs": 30}
+    result = sweep(X, LABELS, cv=3, early_stopping=True, learning_rate=1.0, **given)
+    found = there_and_back(result, path)
+    assert [m.fold for m in found] == [0, 1, 2]
+    assert [m.best_epoch for m in found] == [m.best_epoch for m in result]
+    assert None not in [m.best_epoch for m in found]
+
+
+def test_members_that_were_not_trained_have_no_network(path: Path) -> None:
+    result = sweep(X, LABELS, hidden=[(4,), (2,)], **FEW)
+    result.members[1].outcome = result.members[1].score = None
+    result.interrupted = True
+    found = there_and_back(result, path)
+    assert found.interrupted
+    assert [m.status for m in found] == ["finished", "not trained"]
+    with pytest.raises(ValueError, match="member 1 was not trained"):
+        _ = found[1].network
+
+
+def test_figures_of_an_epoch_that_broke_off_are_absent_again(path: Path) -> None:
+    result = sweep(X, LABELS, hidden=(4,), **FEW)
+    outcome = result.members[0].outcome
+    assert outcome is not None
+    outcome.status = "interrupted"
+    del outcome.history.records[-1]["validation_error"]
+    records = there_and_back(result, path)[0].history.records
+    assert records == outcome.history.records
+
+
+def test_a_run_needs_the_data(hash32: SweepResult, path: Path) -> None:
+    found = there_and_back(hash32, path)
+    for ask in (found.run, found.findings):
+        with pytest.raises(ValueError, match="not the data"):
+            ask(1)
+
+
+def test_a_loaded_sweep_is_saved_again(hash32: SweepResult, path: Path) -> None:
+    hash32.save(path)
+    content = path.read_bytes()
+    SweepResult.load(path).save(path)
+    assert path.read_bytes() == content
+
+
+# What is not saved
+
+
+def test_what_could_not_be_loaded_again_is_not_saved(path: Path) -> None:
+    own = Activation("swish", ACTIVATIONS["silu"].function, ACTIVATIONS["silu"].derivative)
+    result = sweep(X, LABELS, hidden=(4,), activation=own, **FEW)
+    with pytest.raises(ValueError, match="swish"):
+        result.save(path)
+    assert os.listdir(path.parent) == []
+
+
+def test_a_folder_that_is_absent_is_named(hash32: SweepResult, path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"sweep\.safetensors"):
+        hash32.save(path / "absent")
+
+
+# Files of something else, and damage
+
+
+def test_each_file_says_how_it_is_opened(hash32: SweepResult, path: Path) -> None:
+    hash32.save(path)
+    with pytest.raises(ModelFileError, match=r"sweep\.safetensors: .*SweepResult\.load opens it"):
+        load(path)
+    save(hash32.networks[0], path)
+    with pytest.raises(ModelFileError, match=r"sweep\.safetensors: .*arraymlp\.load opens it"):
+        SweepResult.load(path)
+
+
+@pytest.fixture(scope="module")
+def good(hash32: SweepResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("sweeps") / "good.safetensors"
+    hash32.save(file)
+    return file
+
+
+def complaint(content: bytes, good: Path) -> str:
+    """How such a file is refused; no other exception may leave it."""
+    file = good.with_name("damaged.safetensors")
+    file.write_bytes(content)
+    with pytest.raises(ModelFileError) as error:
+        SweepResult.load(file)
+    assert str(error.value).startswith(f"{file}: ")
+    return str(error.value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_every_truncated_file_is_refused(data: st.DataObject, good: Path) -> None:
+    content = good.read_bytes()
+    complaint(content[: data.draw(st.integers(0, len(content) - 1))], good)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_every_flipped_bit_of_networks_and_json_is_noticed(data: st.DataObject, good: Path) -> None:
+    content = bytearray(good.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")
+    at = data.draw(st.integers(start, len(content) - 1))
+    content[at] ^= 1 << data.draw(st.integers(0, 7))
+    assert "damaged" in complaint(bytes(content), good)
+
+
+def rewritten(good: Path, change) -> bytes:
+    """The file with its JSON and its header changed, and a SHA-256 that agrees."""
+    from hashlib import sha256
+
+    content = good.read_bytes()
+    tensors = tensors_of(content)
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["arraymlp"])
+    about = json.loads(tensors[JSON].tobytes())
+    change(header, about)
+    tensors[JSON] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    header["sha256"] = sha256(b"".join(tensors[k].tobytes() for k in sorted(tensors))).hexdigest()
+    return to_bytes(tensors, {"arraymlp": json.dumps(header)})
+
+
+def test_the_unchanged_parts_are_a_good_file(good: Path) -> None:
+    file = good.with_name("rewritten.safetensors")
+    file.write_bytes(rewritten(good, lambda header, about: None))
+    assert len(SweepResult.load(file)) == 8
+
+
+DAMAGE = {
+    "no rows": lambda header, about: about.pop("rows"),
+    "a row less": lambda header, about: about["rows"].pop(),
+    "members less": lambda header, about: (about["rows"].pop(), about["members"].pop()),
+    "rows are text": lambda header, about: about.update(rows="rows"),
+    "no settings": lambda header, about: about["members"][0].pop("settings"),
+    "history ragged": lambda header, about: about["members"][0]["history"]["loss"].pop(),
+    "finding of another kind": lambda header, about: about["members"][0].update(findings=[{}]),
+    "a network less": lambda header, about: header["networks"].pop(),
+    "a member less": lambda header, about: header["networks"][0]["members"].pop(),
+    "a member twice": lambda header, about: header["networks"][0].update(members=[0, 0, 1, 2]),
+    "members nobody has": lambda header, about: header["networks"][0].update(members=[0, 1, 2, 99]),
+    "networks are a number": lambda header, about: header.update(networks=3),
+    "unknown activation": lambda header, about: header["networks"][0].update(activations=["a"] * 2),
+}
+
+
+@pytest.mark.parametrize("change", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_refused(change, good: Path) -> None:
+    complaint(rewritten(good, change), good)
+
+
+@settings(max_examples=30, deadline=None)
+@given(content=st.binary())
+def test_any_other_file_is_refused(content: bytes, good: Path) -> None:
+    complaint(content, good)
+
+
+def test_a_file_that_is_absent_is_an_os_error(path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"sweep\.safetensors"):
+        SweepResult.load(path)
+
+
+def test_a_member_is_trained_on_from_a_file(hash32: SweepResult, path: Path) -> None:
+    network = there_and_back(hash32, path).best.network
+    run = train(X, LABELS, network=network, epochs=1, batch_size=20, backend="numpy")
+    assert len(run.history) == 1

@@ -1,0 +1,548 @@
+"""A model file gives the same network back, on any backend, or says what is wrong with it."""
+
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save as to_bytes
+
+import arraymlp.backends.backend
+from arraymlp import (
+    Backend,
+    BackendFallbackWarning,
+    ModelFileError,
+    MultilayerPerceptron,
+    load,
+    resolve,
+    save,
+    train,
+)
+from arraymlp.nn.activations import ACTIVATIONS, Activation
+from arraymlp.nn.losses import LOSSES, Huber, Loss, Quantile
+from conftest import on_host
+
+SIZES = (4, 5, 3)
+X = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+
+
+def network(**given: Any) -> MultilayerPerceptron:
+    """A small network, on NumPy where nothing else is said."""
+    return MultilayerPerceptron.create(SIZES, **{"backend": resolve("numpy"), **given})
+
+
+def assert_same_network(actual: MultilayerPerceptron, expected: MultilayerPerceptron) -> None:
+    """Equal bit by bit, in equal dtypes, wherever each of them is."""
+    assert actual.loss == expected.loss
+    assert actual.dtype == expected.dtype
+    assert actual.members == expected.members
+    if expected.classes is None:
+        assert actual.classes is None
+    else:
+        assert actual.classes.tolist() == expected.classes.tolist()
+    for a, b in zip(actual.layers, expected.layers, strict=True):
+        assert a.activation == b.activation
+        for x, y in ((a.weights, b.weights), (a.bias, b.bias)):
+            x, y = on_host(x), on_host(y)
+            assert (x.dtype, x.shape) == (y.dtype, y.shape)
+            assert x.tobytes() == y.tobytes()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "model.safetensors"
+
+
+def there_and_back(original: MultilayerPerceptron, path: Path) -> MultilayerPerceptron:
+    save(original, path)
+    return load(path)
+
+
+# What is saved is loaded
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation(name: str, path: Path) -> None:
+    original = network(activation=name)
+    assert_same_network(there_and_back(original, path), original)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss(name: str, path: Path) -> None:
+    original = network(loss=name)
+    assert_same_network(there_and_back(original, path), original)
+
+
+@pytest.mark.parametrize(
+    ("loss", "members"),
+    [
+        (Huber(0.25), None),
+        (Huber((0.25, 1.0, 4.0)), 3),
+        (Quantile((0.05, 0.25, 0.95)), None),
+        (Quantile(((0.1, 0.5, 0.9), (0.2, 0.5, 0.8))), 2),
+        (Quantile(0.5), None),
+    ],
+    ids=str,
+)
+def test_a_loss_keeps_its_parameters(loss: Loss, members: int | None, path: Path) -> None:
+    original = network(loss=loss, seed=list(range(members)) if members else 0)
+    loaded = there_and_back(original, path)
+    assert_same_network(loaded, original)
+    assert (loaded.predict(X) == original.predict(X)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_both_dtypes(dtype: str, path: Path) -> None:
+    original = network(dtype=dtype)
+    assert_same_network(there_and_back(original, path), original)
+
+
+def test_a_population(path: Path) -> None:
+    original = network(seed=[3, 1, 2])
+    loaded = there_and_back(original, path)
+    assert loaded.members == 3
+    assert_same_network(loaded, original)
+
+
+def test_no_hidden_layer(path: Path) -> None:
+    original = MultilayerPerceptron.create((4, 3), backend=resolve("numpy"))
+    assert_same_network(there_and_back(original, path), original)
+
+
+@pytest.mark.parametrize("classes", [[2, 7, 30], [0, 1, 2**62]], ids=str)
+def test_classes_that_are_not_contiguous(classes: list[int], path: Path) -> None:
+    loaded = there_and_back(network(classes=np.array(classes)), path)
+    assert set(loaded.predict(X)) <= set(classes)
+    assert loaded.classes.tolist() == classes
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.arange(9) % 3 * 5,
+        np.arange(9, dtype=np.uint8) % 2 + 7,
+        np.eye(3, dtype=int)[np.arange(9) % 3],
+        X[:, 0],
+        X[:, :2],
+    ],
+    ids=["labels", "two labels", "multi-label", "number", "numbers"],
+)
+def test_a_trained_network_predicts_the_same(y: Any, path: Path, backend: Backend) -> None:
+    original = train(
+        X, y, hidden=(5,), epochs=1, batch_size=3, backend=backend.name, device=backend.device
+    ).network
+    save(original, path)
+    loaded = load(path, backend=backend.name, device=backend.device)
+    assert loaded.backend == backend
+    assert_same_network(loaded, original)
+    assert (loaded.predict(X) == original.predict(X)).all()
+
+
+def test_two_labels_for_one_output(path: Path) -> None:
+    y = np.arange(9) % 2 + 7
+    kwargs: dict[str, Any] = {"hidden": (), "epochs": 1, "batch_size": 3, "backend": "numpy"}
+    original = train(X, y, loss="binary_cross_entropy", **kwargs).network
+    loaded = there_and_back(original, path)
+    assert_same_network(loaded, original)
+    assert set(loaded.predict(X)) <= {7, 8}
+
+
+def test_a_file_from_any_backend_opens_on_numpy_and_goes_back(backend: Backend, path: Path) -> None:
+    original = network(backend=backend)
+    save(original, path)
+    loaded = load(path)
+    assert loaded.backend.name == "numpy"
+    assert_same_network(loaded, original)
+    save(loaded, path)
+    assert_same_network(load(path, backend=backend.name, device=backend.device), original)
+
+
+def test_equal_networks_make_equal_files_on_every_backend(backend: Backend, path: Path) -> None:
+    save(network(), path)
+    on_numpy = path.read_bytes()
+    save(network(backend=backend), path)
+    assert path.read_bytes() == on_numpy
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_may_be_text(kind: Callable[[Path], Any], path: Path) -> None:
+    save(network(), kind(path))
+    assert_same_network(load(kind(path)), network())
+
+
+def test_a_loaded_network_can_be_trained(path: Path) -> None:
+    loaded = there_and_back(network(), path)
+    run = train(X, np.arange(9) % 3, network=loaded, epochs=1, batch_size=3)
+    assert (run.network.layers[0].weights != loaded.layers[0].weights).any()
+
+
+def test_a_backend_that_is_absent_falls_back_at_the_callers_line(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ARRAYMLP_FALLBACK", raising=False)
+    save(network(), path)
+
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(arraymlp.backends.backend, "import_module", absent)
+    with pytest.warns(BackendFallbackWarning) as record:
+        loaded = load(path, backend="cupy")
+    assert [warning.filename for warning in record] == [__file__]
+    assert_same_network(loaded, network())
+
+
+# The file
+
+
+def test_the_file_is_a_json_header_and_parameters_and_nothing_else(path: Path) -> None:
+    original = network()
+    save(original, path)
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    about = json.loads(header.pop("__metadata__")["arraymlp"])
+    assert about == parts()[0]
+    assert len(content) == start + 4 * original.n_parameters
+    for name, entry in header.items():
+        _, layer, part = name.split(".")
+        begin, end = entry["data_offsets"]
+        expected = getattr(original.layers[int(layer)], part)
+        assert content[start + begin : start + end] == expected.tobytes()
+
+
+def test_a_file_that_exists_is_replaced(path: Path) -> None:
+    path.write_text("old")
+    save(network(), path)
+    assert_same_network(load(path), network())
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failing_write_leaves_the_old_file_alone(
+    step: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path.write_text("old")
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space left"):
+        save(network(), path)
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_an_interrupted_write_leaves_the_old_file_alone(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(network(), path)
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_folder_is_not_replaced(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        save(network(), path)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_folder_that_is_absent_is_named(path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        save(network(), path / "absent")
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_named(path: Path) -> None:
+    path.parent.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError, match=r"model\.safetensors"):
+            save(network(), path)
+    finally:
+        path.parent.chmod(0o700)
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077], ids=oct)
+def test_the_umask_decides_who_may_read(mask: int, path: Path) -> None:
+    os.umask(mask)
+    save(network(), path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+    assert os.umask(mask) == mask
+
+
+def test_what_could_not_be_loaded_again_is_not_saved(path: Path) -> None:
+    own = Activation("swish", ACTIVATIONS["silu"].function, ACTIVATIONS["silu"].derivative)
+    with pytest.raises(ValueError, match="swish"):
+        save(network(activation=own), path)
+
+    class Own(Loss):
+        name = "squared_error"
+
+    with pytest.raises(ValueError, match=r"Own.* is not of this package"):
+        save(network(loss=Own()), path)
+    assert os.listdir(path.parent) == []
+
+
+def test_parameters_stand_in_the_header_where_there_are_any(path: Path) -> None:
+    save(network(loss=Huber(2.0)), path)
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    about = json.loads(header["__metadata__"]["arraymlp"])
+    assert (about["loss"], about["loss_parameters"]) == ("huber", {"threshold": 2.0})
+
+
+# Damage
+
+
+def test_a_file_that_is_absent_is_an_os_error(path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        load(path)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good file, in a folder that damaged ones may be written to."""
+    file = tmp_path_factory.mktemp("models") / "good.safetensors"
+    save(network(classes=np.array([2, 7, 30])), file)
+    return file
+
+
+def complaint(content: bytes, good: Path) -> str | None:
+    """How `load` refuses such a file; None where it is loaded. No other exception may leave it."""
+    file = good.with_name("damaged.safetensors")
+    file.write_bytes(content)
+    try:
+        load(file)
+    except ModelFileError as error:
+        message = str(error)
+    else:
+        return None
+    assert message.startswith(f"{file}: ")
+    return message
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_every_truncated_file_is_refused(data: st.DataObject, good: Path) -> None:
+    content = good.read_bytes()
+    length = data.draw(st.integers(0, len(content) - 1))
+    assert complaint(content[:length], good)
+
+
+@settings(max_examples=50, deadline=None)
+@given(rest=st.binary(min_size=1))
+def test_a_file_that_goes_on_is_refused(rest: bytes, good: Path) -> None:
+    assert complaint(good.read_bytes() + rest, good)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_changed_header_is_refused_or_harmless(data: st.DataObject, good: Path) -> None:
+    content = bytearray(good.read_bytes())
+    end = 8 + int.from_bytes(content[:8], "little")
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, end - 1))] = data.draw(st.integers(0, 255))
+    complaint(bytes(content), good)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary())
+def test_any_other_file_is_refused(content: bytes, good: Path) -> None:
+    assert complaint(content, good)
+
+
+def test_an_empty_file_is_refused(good: Path) -> None:
+    assert "not a readable safetensors file" in str(complaint(b"", good))
+
+
+def test_a_foreign_safetensors_file_is_refused(good: Path) -> None:
+    tensors = {"weight": np.ones((2, 2), np.float32)}
+    for metadata in (None, {"format": "pt"}):
+        assert "not of arraymlp" in str(complaint(to_bytes(tensors, metadata), good))
+
+
+Parts = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+def parts() -> Parts:
+    """Header and tensors of a good file."""
+    tensors = {}
+    for i, layer in enumerate(network().layers):
+        tensors[f"layers.{i}.weights"], tensors[f"layers.{i}.bias"] = layer.weights, layer.bias
+    header = {
+        "format": 1,
+        "activations": ["relu", "identity"],
+        "loss": "softmax_cross_entropy",
+        "classes": [0, 1, 2],
+        "sha256": sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest(),
+    }
+    return header, tensors
+
+
+def put(key: str, value: Any) -> Callable[[Parts], None]:
+    def change(file: Parts) -> None:
+        file["." in key][key] = value
+
+    return change
+
+
+def drop(key: str) -> Callable[[Parts], None]:
+    return lambda file: file["." in key].pop(key)
+
+
+def cast(dtype: str) -> Callable[[Parts], None]:
+    return lambda file: file[1].update({k: v.astype(dtype) for k, v in file[1].items()})
+
+
+def together(*changes: Callable[[Parts], None]) -> Callable[[Parts], None]:
+    return lambda file: [change(file) for change in changes]
+
+
+def regression(loss: str = "huber", **header: Any) -> Callable[[Parts], None]:
+    return lambda file: file[0].update({"loss": loss, "classes": None, **header})
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
+DAMAGE = {
+    "format 2": (put("format", 2), "format 2, but this version reads format 1"),
+    "format text": (put("format", "1"), "format '1'"),
+    "no format": (drop("format"), "format None"),
+    "no activations": (drop("activations"), "activations"),
+    "empty activations": (put("activations", []), "activations"),
+    "activations text": (put("activations", "relu"), "activations"),
+    "unknown activation": (put("activations", ["rleu", "identity"]), "did you mean 'relu'?"),
+    "activation number": (put("activations", [1, "identity"]), "unknown activation 1"),
+    "outputs not logits": (put("activations", ["relu", "tanh"]), "identity"),
+    "no loss": (drop("loss"), "unknown loss"),
+    "unknown loss": (put("loss", "squared_eror"), "did you mean 'squared_error'?"),
+    "loss list": (put("loss", ["squared_error"]), "unknown loss"),
+    "tensor missing": (drop("layers.1.bias"), "layers.1.bias"),
+    "tensor extra": (put("layers.2.bias", ones(1, 3)), "layers.2.bias"),
+    "layer missing": (put("activations", ["relu"] * 2 + ["identity"]), "layers.2.weights"),
+    "layer extra": (put("activations", ["identity"]), "layers.1.weights"),
+    "tensor renamed": (
+        together(drop("layers.1.bias"), put("layers.1.biases", ones(1, 3))),
+        "layers.1.bias, layers.1.biases",
+    ),
+    "shapes do not chain": (put("layers.1.weights", ones(6, 3)), "layer 1 does not fit"),
+    "bias too wide": (put("layers.0.bias", ones(1, 6)), "layer 0 does not fit"),
+    "bias without its row": (put("layers.0.bias", ones(5)), "layer 0 does not fit"),
+    "weights of one axis": (put("layers.0.weights", ones(20)), "layer 0 does not fit"),
+    "weights of no axis": (put("layers.0.weights", ones()), "layer 0 does not fit"),
+    "weights of four axes": (put("layers.0.weights", ones(1, 1, 4, 5)), "layer 0 does not fit"),
+    "no inputs": (put("layers.0.weights", ones(0, 5)), "layer 0 does not fit"),
+    "members in one layer": (
+        together(put("layers.1.weights", ones(2, 5, 3)), put("layers.1.bias", ones(2, 1, 3))),
+        "layer 1 does not fit",
+    ),
+    "other number of members": (
+        together(
+            put("layers.0.weights", ones(3, 4, 5)),
+            put("layers.0.bias", ones(3, 1, 5)),
+            put("layers.1.weights", ones(2, 5, 3)),
+            put("layers.1.bias", ones(2, 1, 3)),
+        ),
+        "layer 1 does not fit",
+    ),
+    "integers": (cast("int32"), "int32"),
+    "half precision": (cast("float16"), "float16"),
+    "two dtypes": (put("layers.1.weights", np.ones((5, 3))), "layer 1 does not fit"),
+    "classes too few": (put("classes", [0, 1]), "classes do not fit"),
+    "classes too many": (put("classes", [0, 1, 2, 3]), "classes do not fit"),
+    "classes missing": (drop("classes"), "classes do not fit"),
+    "classes descending": (put("classes", [2, 1, 0]), "classes do not fit"),
+    "classes twice": (put("classes", [0, 1, 1]), "classes do not fit"),
+    "classes nested": (put("classes", [[0, 1, 2]]), "classes do not fit"),
+    "classes number": (put("classes", 3), "classes"),
+    "classes text": (put("classes", ["a", "b", "c"]), "'a'"),
+    "classes fractions": (put("classes", [0.5, 1.5, 2.5]), "classes"),
+    "classes too large": (put("classes", [0, 1, 10**30]), ""),
+    "classes ragged": (put("classes", [0, [1, 2]]), ""),
+    "classes mapping": (put("classes", {"0": 1}), ""),
+    "classes of regression": (put("loss", "squared_error"), "classes do not fit"),
+    "parameters of none": (put("loss_parameters", {"threshold": 1.0}), "threshold"),
+    "parameters number": (regression(loss_parameters=1), ""),
+    "parameters null": (regression(loss_parameters=None), ""),
+    "unknown parameter": (regression(loss_parameters={"level": 1.0}), "level"),
+    "threshold negative": (regression(loss_parameters={"threshold": -1}), "positive number"),
+    "threshold of members": (regression(loss_parameters={"threshold": [1, 2]}), "one network"),
+    "levels descending": (
+        regression("quantile", loss_parameters={"levels": [0.9, 0.5, 0.1]}),
+        "ascending",
+    ),
+    "levels too few": (
+        regression("quantile", loss_parameters={"levels": [0.1, 0.9]}),
+        "has 2 outputs a target, but there are 3",
+    ),
+    "three classes of two": (put("loss", "binary_cross_entropy"), "classes do not fit"),
+}
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_refused(damage: Callable[[Parts], None], words: str, good: Path) -> None:
+    file = parts()
+    damage(file)
+    header, tensors = file
+    found = complaint(to_bytes(tensors, {"arraymlp": json.dumps(header)}), good)
+    assert found is not None
+    assert words in found
+
+
+@pytest.mark.parametrize("back", [1, 50, 100])
+def test_a_flipped_bit_in_the_weights_is_noticed(back: int, good: Path) -> None:
+    content = bytearray(good.read_bytes())
+    content[-back] ^= 1
+    found = complaint(bytes(content), good)
+    assert found is not None
+    assert "weights are damaged" in found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"loss_parameters": {}},
+        {"loss": "huber", "classes": None},
+        {"loss": "huber", "classes": None, "loss_parameters": {"threshold": 2}},
+        {"loss": "quantile", "classes": None, "loss_parameters": {"levels": [0.1, 0.2, 0.3]}},
+    ],
+    ids=str,
+)
+def test_the_undamaged_parts_are_a_good_file(change: dict[str, Any], good: Path) -> None:
+    header, tensors = parts()
+    header.update(change)
+    assert complaint(to_bytes(tensors, {"arraymlp": json.dumps(header)}), good) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "1", "null", '"relu"', '{"a"', pytest.param("[" * 100_000, id="deep")]
+)
+def test_a_header_that_is_no_json_object_is_refused(text: str, good: Path) -> None:
+    assert complaint(to_bytes(parts()[1], {"arraymlp": text}), good)
