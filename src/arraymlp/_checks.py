@@ -1,4 +1,4 @@
-"""What the parts share in talking to the user: names, numbers, and the line that called us."""
+"""Checks and messages that the rooms share: names, numbers, shapes, and the caller's line."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,12 +35,12 @@ def nearest(names: Iterable[str], name: str) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a real number; True and False are not."""
+    """True for a real number, but not for True and False."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def to_python(value: Any) -> Any:
-    """A sequence or array of values as a tuple of Python's numbers; anything else as it is."""
+    """A sequence or array of values as a tuple of Python's numbers; anything else unchanged."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if not isinstance(value, Sequence) or isinstance(value, str):
@@ -49,7 +49,7 @@ def to_python(value: Any) -> Any:
 
 
 def as_tuple(name: str, value: Any) -> tuple[Any, ...]:
-    """The values of a setting that has one, or one a member."""
+    """The values of a setting that has one value, or one a member."""
     if value == ():
         raise ValueError(f"{name} is empty: give one value for each member")
     return value if isinstance(value, tuple) else (value,)
@@ -61,19 +61,19 @@ def as_floats(value: Any) -> Any:
 
 
 def of_member(value: Any, k: int | None) -> Any:
-    """Of what has a value for each member, the k-th; anything else, and for k None, as it is."""
+    """The k-th of a list or tuple, one value a member; anything else, or for k None, unchanged."""
     return value[k] if k is not None and isinstance(value, list | tuple) else value
 
 
-def merge(given: Sequence[T]) -> T:
-    """K values as one setting: the one that all share, or a tuple; dataclasses field by field."""
-    first = given[0]
-    if all(v == first for v in given):
+def merge(values: Sequence[T]) -> T:
+    """K members' values as one setting: the shared value, or a tuple; dataclasses by field."""
+    first = values[0]
+    if all(v == first for v in values):
         return first
     if not is_dataclass(first) or isinstance(first, type):
-        return cast(T, tuple(given))
-    own = {f.name: merge([getattr(v, f.name) for v in given]) for f in fields(first)}
-    return replace(first, **own)
+        return cast(T, tuple(values))
+    merged = {f.name: merge([getattr(v, f.name) for v in values]) for f in fields(first)}
+    return replace(first, **merged)
 
 
 def error_text(error: BaseException) -> str:
@@ -83,7 +83,12 @@ def error_text(error: BaseException) -> str:
 
 
 class Rule(NamedTuple):
-    """What a number must be, in words, and whether one is."""
+    """A condition on a number, in words and as a function.
+
+    Attributes:
+        what: completes the message "x must be ...".
+        allows: True for a number that meets it.
+    """
 
     what: str
     allows: Callable[[Any], bool]
@@ -95,13 +100,16 @@ PROBABILITY = Rule("from 0 up to but not 1", lambda v: 0 <= v < 1)
 
 
 def require_numbers(name: str, value: Any, rule: Rule) -> None:
-    """A ValueError unless a setting's one value, or each of K, as `to_python` leaves it, obeys."""
+    """Raise a ValueError unless a setting's value, or each of K, meets the rule.
+
+    The value is as `to_python` returns it.
+    """
     for v in as_tuple(name, value):
         if not is_number(v) or not rule.allows(v):
             raise ValueError(f"{name} must be {rule.what}, not {v!r}")
 
 
-def keep_numbers(instance: Any, **rules: Rule) -> None:
+def keep_numbers(instance: object, **rules: Rule) -> None:
     """Store attributes of a frozen dataclass as Python's numbers, K in a tuple, and check them."""
     for name, rule in rules.items():
         value = to_python(getattr(instance, name))
@@ -110,7 +118,7 @@ def keep_numbers(instance: Any, **rules: Rule) -> None:
 
 
 def require_table(shape: Sequence[int], what: str) -> None:
-    """A ValueError unless the shape is that of samples and features, and of some of both."""
+    """Raise a ValueError unless the shape is (samples, features), with at least one of each."""
     if len(shape) != 2:
         raise ValueError(
             f"{what} must be 2-D (samples, features), not {len(shape)}-D of shape {tuple(shape)}"
@@ -120,13 +128,13 @@ def require_table(shape: Sequence[int], what: str) -> None:
 
 
 def require_width(n: int, expected: int | None, what: str) -> None:
-    """A ValueError unless there are as many features as expected; None expects any number."""
+    """Raise a ValueError unless n features are as many as expected; None expects any number."""
     if n != expected and expected is not None:
         raise ValueError(f"{what} has {n} features, but {expected} are expected")
 
 
 def caller_level() -> int:
-    """The stacklevel, for a warning by our caller, of the first frame outside this package."""
+    """The stacklevel with which our caller's warning points at the first frame outside arraymlp."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back

@@ -10,7 +10,12 @@ import pytest
 import arraymlp
 import problems
 from arraymlp import Backend, DeviceMemoryError, MultilayerPerceptron, sweep
-from arraymlp.backends.memory import amount, asked_for, host_memory, ran_out
+from arraymlp.backends.memory import (
+    host_memory,
+    is_memory_error,
+    memory_text,
+    requested_memory,
+)
 
 
 def error_class(module: str, name: str, base: type[Exception]) -> type[Exception]:
@@ -77,14 +82,14 @@ OTHERS = [
 
 @pytest.mark.parametrize("lack", LACKS)
 def test_a_lack_of_memory_is_known_by_its_class_or_words(lack: str) -> None:
-    error, asked = LACKS[lack]
-    assert ran_out(error)
-    assert asked_for(error) == asked
+    error, requested = LACKS[lack]
+    assert is_memory_error(error)
+    assert requested_memory(error) == requested
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=str)
 def test_other_errors_are_none(error: Exception) -> None:
-    assert not ran_out(error)
+    assert not is_memory_error(error)
 
 
 @pytest.mark.parametrize(
@@ -98,17 +103,28 @@ def test_other_errors_are_none(error: Exception) -> None:
     ],
 )
 def test_an_amount_is_in_the_unit_that_fits(n: int, words: str) -> None:
-    assert amount(n) == words
+    assert memory_text(n) == words
 
 
 def test_the_hosts_free_memory_is_part_of_all() -> None:
-    known = host_memory()
-    if known is None:
+    memory = host_memory()
+    if memory is None:
         pytest.skip("this system does not tell its memory")
-    assert 0 <= known[0] <= known[1]
+    assert 0 <= memory[0] <= memory[1]
 
 
 # In a context
+
+
+@pytest.mark.parametrize("lack", LACKS)
+def test_every_lack_is_told_in_words(lack: str, numpy_backend: Backend) -> None:
+    error, _ = LACKS[lack]
+    with (
+        pytest.raises(DeviceMemoryError, match=r"ran out of memory: .*\. So be it\.") as caught,
+        numpy_backend.within_memory("So be it."),
+    ):
+        raise error
+    assert caught.value.__cause__ is error
 
 
 def test_other_errors_pass_as_they_are(backend: Backend) -> None:
@@ -128,12 +144,12 @@ def test_a_real_lack_is_told_with_size_rest_and_remedy(backend: Backend) -> None
         xp.zeros((10**6, 10**8), dtype=xp.float32, device=backend.device)
     message = str(caught.value)
     assert message.startswith(f"{backend} ran out of memory: ")
-    asked = re.search(r": ([\d.]+) TiB were asked for, ", message)
-    assert asked is not None
-    assert float(asked[1]) == pytest.approx(4e14 / 2**40, rel=0.01)
+    requested = re.search(r": ([\d.]+) TiB were asked for, ", message)
+    assert requested is not None
+    assert float(requested[1]) == pytest.approx(4e14 / 2**40, rel=0.01)
     if backend.memory() or host_memory():
         assert re.search(r", [\d.]+ [KMGT]iB of [\d.]+ [KMGT]iB are free\.", message)
-    assert ran_out(caught.value.__cause__)  # type: ignore[arg-type]
+    assert is_memory_error(caught.value.__cause__)  # type: ignore[arg-type]
 
 
 def test_what_a_gpu_has_is_told_for_it(
@@ -174,10 +190,10 @@ def test_without_any_figure_the_error_is_repeated(
 # At the public entries
 
 
-@pytest.fixture(params=LACKS)
-def lacking(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Exception:
-    """Make array_api_strict's products lack memory, with the error of some library."""
-    error, _ = LACKS[request.param]
+@pytest.fixture
+def lacking(monkeypatch: pytest.MonkeyPatch) -> Exception:
+    """Make array_api_strict's products lack memory, with CuPy's error."""
+    error, _ = LACKS["cupy"]
 
     def matmul(*args: Any) -> Any:
         raise error
@@ -221,8 +237,6 @@ def test_estimators_tell_it(strict_backend: Backend, lacking: Exception, solver:
 
 def test_sweeping_in_threads_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arraymlp.sweeps.partition, "cores", lambda: 2)
-    monkeypatch.setattr(arraymlp.sweeps.partition, "cores", lambda: 2)
-    monkeypatch.setattr(arraymlp.sweeps.partition, "WORTH_A_THREAD", 1)
     monkeypatch.setattr(arraymlp.sweeps.partition, "WORTH_A_THREAD", 1)
 
     def population(*args: Any, **given: Any) -> Any:

@@ -11,8 +11,14 @@ from typing import Any
 import numpy as np
 
 from arraymlp._checks import error_text
-from arraymlp.backends.array import Array, HostArray, Namespace, is_device_array
-from arraymlp.backends.memory import DeviceMemoryError, amount, asked_for, host_memory, ran_out
+from arraymlp.backends.array import Array, Device, DType, HostArray, Namespace, is_device_array
+from arraymlp.backends.memory import (
+    DeviceMemoryError,
+    host_memory,
+    is_memory_error,
+    memory_text,
+    requested_memory,
+)
 
 
 class NoSuchDeviceError(ValueError):
@@ -32,13 +38,13 @@ class Backend:
 
     name: str
     xp: Namespace
-    device: Any
+    device: Device
     version: str
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} on {self.device_name}"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[Callable[[str, Device], "Backend"], tuple[str, str]]:
         from arraymlp.backends.registry import loaded
 
         return loaded, (self.name, self.device_name)
@@ -57,27 +63,27 @@ class Backend:
 
     @property
     def is_accelerator(self) -> bool:
-        """Whether it is a GPU or the like, where every launch of a kernel takes its time."""
+        """True for a GPU or the like, where each launch of a kernel takes its time."""
         return False
 
     @property
     def compute_capability(self) -> float:
-        """The CUDA device's, such as 9.0; 0 where it is none."""
+        """The CUDA device's, such as 9.0; 0 for any other device."""
         return 0.0
 
     @property
     def rounded_precisions(self) -> tuple[str, ...]:
-        """The precisions below float32 that `rounding` offers; see `arraymlp.backends.precision`."""
+        """Precisions below float32 that `rounding` offers; see `arraymlp.backends.precision`."""
         return ()
 
-    def active(self) -> AbstractContextManager[Any]:
+    def active(self) -> AbstractContextManager[object]:
         """Context in which this device is the current one, and products are in full precision.
 
         CuPy and torch use TF32 only where their own settings turn it on.
         """
         return nullcontext()
 
-    def rounding(self) -> AbstractContextManager[Any]:
+    def rounding(self) -> AbstractContextManager[object]:
         """Context in which the factors of matrix products are rounded to TF32.
 
         Raises:
@@ -86,21 +92,21 @@ class Backend:
         raise NotImplementedError(f"{self} has no setting that rounds the factors of products")
 
     def memory(self) -> tuple[int, int] | None:
-        """Bytes of the device's memory: free, and all; None where it is the host's, or unknown."""
+        """The device's memory in bytes, (free, total); None where it is the host's, or unknown."""
         return None
 
-    def wait(self, result: Any = None) -> None:
-        """Wait until the device has done what it was given; with JAX, until the result is there."""
+    def wait(self, result: Array | None = None) -> None:
+        """Wait until the device has finished its queued work; with JAX, until result is there."""
 
-    def uploader(self) -> Callable[[HostArray], Any]:
-        """A function for a helper thread, which begins what ``asarray`` ends in this one.
+    def uploader(self) -> Callable[[HostArray], Array]:
+        """A function that begins an upload in a helper thread; ``asarray`` ends it in this one.
 
-        What it is given nobody may write to from then on.
+        Nobody may write to its argument from then on.
         """
         return lambda host: self.asarray(host, host.dtype.name)
 
-    def _values(self, array: Array) -> Any:
-        """The array as something that `numpy.asarray` takes."""
+    def _values(self, array: Array) -> object:
+        """The array as something that `numpy.asarray` accepts."""
         return array
 
     def _own(self, array: Array) -> Array:
@@ -108,7 +114,7 @@ class Backend:
         return array
 
     def _uploadable(self, host: HostArray) -> HostArray:
-        """Host data as the library takes it."""
+        """Host data in a layout that the library accepts."""
         return host
 
     # What all share
@@ -124,16 +130,16 @@ class Backend:
         Raises:
             ValueError: the device has no such dtype, or the array is on another device.
         """
-        kind = None if dtype is None else self.dtype(dtype)
+        device_dtype = None if dtype is None else self.dtype(dtype)
         if is_device_array(values):
             self.require(values)
             values = self._own(values)
             with self.active():  # or CuPy would move a copy to the current device
-                return self.xp.asarray(values, dtype=kind, copy=copy)
+                return self.xp.asarray(values, dtype=device_dtype, copy=copy)
         host = np.asarray(values, dtype=dtype)  # converts before the upload, never after
         host = self._uploadable(host)
         with self.active():
-            return self.xp.asarray(host, dtype=kind, device=self.device, copy=copy)
+            return self.xp.asarray(host, dtype=device_dtype, device=self.device, copy=copy)
 
     def to_numpy(self, array: Array) -> HostArray:
         """Return the array's values on the host (shares memory where host and device are one)."""
@@ -148,7 +154,7 @@ class Backend:
         parts = np.split(self.to_numpy(flat), ends[:-1])
         return [p.reshape(a.shape) for p, a in zip(parts, arrays, strict=True)]
 
-    def dtype(self, name: str) -> Any:
+    def dtype(self, name: str) -> DType:
         """The namespace's dtype of that name; a ValueError where the device has none."""
         if not self.has(name):
             raise ValueError(f"{self} has no {name}: {self._lacks_dtype}")
@@ -157,12 +163,12 @@ class Backend:
     _lacks_dtype = "use 32 bits or another device"  # not annotated, and so no field
 
     def has(self, dtype: str) -> bool:
-        """Whether the device has a dtype of that name."""
+        """True where the device has a dtype of that name."""
         kinds = ("bool", "integral", "real floating")
         return dtype in self.xp.__array_namespace_info__().dtypes(device=self.device, kind=kinds)
 
     def require(self, array: Array, what: str = "the array") -> None:
-        """Raise a ValueError naming both places if the array is not on this backend and device."""
+        """Raise a ValueError naming both devices if the array is not on this backend's."""
         from arraymlp.backends.registry import backend_of
 
         there = backend_of(array)
@@ -185,46 +191,49 @@ class Backend:
             raise RuntimeError(f"{self} computes wrong results")
 
     def free_memory(self) -> int | None:
-        """Bytes of the device's memory that are free; None where that is the host's, or unknown."""
-        known = self.memory()
-        return None if known is None else known[0]
+        """Free bytes of the device's memory; None where that is the host's, or unknown."""
+        memory = self.memory()
+        return None if memory is None else memory[0]
 
     @contextmanager
     def within_memory(self, remedy: str) -> Iterator[None]:
-        """`active`, and a lack of memory on the way is told in words.
+        """`active`, with a lack of memory reported in words.
 
         Args:
             remedy: what needs less memory, in a sentence.
 
         Raises:
-            DeviceMemoryError: NumPy, CuPy, torch or JAX found no memory.
+            DeviceMemoryError: NumPy, CuPy, torch or JAX ran out of memory.
         """
         try:
             with self.active():
                 yield
         except Exception as error:
-            if not ran_out(error):
+            if not is_memory_error(error):
                 raise
-            raise DeviceMemoryError(f"{self._lack(error)}. {remedy}") from error
+            raise DeviceMemoryError(f"{self._memory_report(error)}. {remedy}") from error
 
-    def _lack(self, error: Exception) -> str:
-        """What was asked for, of whom, and what there is."""
-        # NumPy's own, as of initial values, which are drawn on the host
-        host = isinstance(error, MemoryError) and not type(error).__module__.startswith("cupy")
-        elsewhere = host and self.is_accelerator
-        known = self.memory() if self.is_accelerator and not host else host_memory()
-        asked = asked_for(error)
-        said = f"{asked} were asked for" if asked else error_text(error)
-        if known is not None:
-            said += f", {amount(known[0])} of {amount(known[1])} are free"
-        return f"{'the host' if elsewhere else self} ran out of memory: {said}"
+    def _memory_report(self, error: Exception) -> str:
+        """Which memory ran out, how much was asked for, and how much is free."""
+        # NumPy's own error, as of initial values, which are drawn on the host
+        of_numpy = isinstance(error, MemoryError) and not type(error).__module__.startswith("cupy")
+        on_device = self.is_accelerator and not of_numpy
+        memory = self.memory() if on_device else host_memory()
+        amount = requested_memory(error)
+        report = f"{amount} were asked for" if amount else error_text(error)
+        if memory is not None:
+            report += f", {memory_text(memory[0])} of {memory_text(memory[1])} are free"
+        where = "the host" if self.is_accelerator and of_numpy else self
+        return f"{where} ran out of memory: {report}"
 
 
-def device_number(device: Any, prefixes: tuple[str, ...], who: str) -> int:
+def device_number(device: Device, prefixes: tuple[str, ...], library: str) -> int:
     """0 from None, 1 from 1, "1", "cuda:1"; 0 from a bare prefix."""
     prefix, _, number = str(0 if device is None else device).rpartition(":")
     if prefix in ("", *prefixes) and number.isdecimal():
         return int(number)
     if number in prefixes:
         return 0
-    raise NoSuchDeviceError(f"{who} knows no device {device!r}; give a number from 0, or 'cuda:1'")
+    raise NoSuchDeviceError(
+        f"{library} knows no device {device!r}; give a number from 0, or 'cuda:1'"
+    )

@@ -1,14 +1,30 @@
-"""CuPy: a CUDA GPU. Imported only where CuPy is asked for; CuPy itself only when it is loaded."""
+"""CuPy: a CUDA GPU. CuPy itself is imported when the backend is loaded, and not before."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Protocol, cast
 
-from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.array import Array, Device, HostArray
 from arraymlp.backends.backend import Backend, device_number
+
+
+class CupyArray(Array, Protocol):
+    """A CuPy array, with what its library adds to the standard's."""
+
+    def get(self) -> HostArray:
+        """The values on the host."""
+
+
+class Stream(Protocol):
+    """A CUDA stream as CuPy has it: a queue of work on the device."""
+
+    def __enter__(self) -> "Stream": ...
+    def __exit__(self, *error: object) -> None: ...
+    def record(self) -> object:
+        """An event that comes when all work queued so far is done."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +38,13 @@ class CupyBackend(Backend):
 
     @property
     def device_model(self) -> str:
-        """As the driver calls it."""
+        """The GPU's name, from the driver."""
         runtime = import_module("cupy").cuda.runtime
         return str(runtime.getDeviceProperties(self.device.id)["name"].decode())
 
     @property
     def is_accelerator(self) -> bool:
-        """It is one."""
+        """True: it is a GPU."""
         return True
 
     @property
@@ -36,26 +52,26 @@ class CupyBackend(Backend):
         """The device's, such as 9.0."""
         return int(self.device.compute_capability) / 10
 
-    def active(self) -> AbstractContextManager[Any]:
+    def active(self) -> AbstractContextManager[object]:
         """Context in which the device is CuPy's current one."""
-        device: AbstractContextManager[Any] = import_module("cupy").cuda.Device(self.device.id)
+        device: AbstractContextManager[object] = import_module("cupy").cuda.Device(self.device.id)
         return device
 
     def memory(self) -> tuple[int, int]:
-        """Free bytes, those that CuPy's pool holds included, and all."""
+        """The device's memory in bytes: free, with what CuPy's pool holds unused, and total."""
         with self.active():
             cupy = import_module("cupy")
             free, total = cupy.cuda.runtime.memGetInfo()
             return int(free + cupy.get_default_memory_pool().free_bytes()), int(total)
 
-    def wait(self, result: Any = None) -> None:
+    def wait(self, result: Array | None = None) -> None:
         """Wait for the current stream."""
         import_module("cupy").cuda.get_current_stream().synchronize()
 
     def uploader(self) -> Callable[[HostArray], Array]:
-        """Copies beside the work that is queued on this thread's stream."""
+        """Copies that run beside the work queued on this thread's stream."""
         with self.active():
-            queue = import_module("cupy").cuda.get_current_stream()
+            queue: Stream = import_module("cupy").cuda.get_current_stream()
 
         def upload(host: HostArray) -> Array:
             with self.active():
@@ -63,11 +79,11 @@ class CupyBackend(Backend):
 
         return upload
 
-    def _values(self, array: Any) -> Any:
-        return array.get()
+    def _values(self, array: Array) -> object:
+        return cast(CupyArray, array).get()
 
 
-def load(device: Any) -> Backend:
+def load(device: Device) -> Backend:
     """CuPy on a CUDA device: None, a number, "cuda:1", or CuPy's own object."""
     number = getattr(device, "id", None)  # of a cupy.cuda.Device
     if number is None:  # a mistake is a mistake without CuPy, too
@@ -91,7 +107,7 @@ def require_working(number: int) -> None:
             raise RuntimeError(f"CUDA device {number} computes wrong results")
 
 
-def _copied_beside(host: HostArray, queue: Any) -> Array:
+def _copied_beside(host: HostArray, queue: "Stream") -> Array:
     """Copy host data to CuPy's current device on a stream of its own, and wait for that stream.
 
     The copy is as fast as the bus from page-locked memory alone. Work on the stream that computes,
@@ -108,4 +124,4 @@ def _copied_beside(host: HostArray, queue: Any) -> Array:
     beside.wait_event(unused)
     array.set(locked, stream=beside)
     beside.synchronize()  # before another array gets the page-locked memory
-    return array
+    return cast(Array, array)

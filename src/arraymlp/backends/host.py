@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,34 +22,48 @@ _Result = TypeVar("_Result")
 
 _lock = threading.Lock()
 _users = 0
-_limit: Any = None
+_limit: "_Limit | None" = None
+
+
+class _Limit(Protocol):
+    """A limit on thread pools, in force until it is lifted; as threadpoolctl has it."""
+
+    def restore_original_limits(self) -> None: ...
+
+
+class _Controller(Protocol):
+    """threadpoolctl's view of this process's thread pools."""
+
+    def info(self) -> list[dict[str, Any]]: ...
+    def limit(self, *, limits: int, user_api: str) -> _Limit: ...
 
 
 @cache
-def _loaded() -> Any:
+def _controller() -> _Controller:
     """The thread pools of this process, NumPy's among them; to find them takes milliseconds."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    controller: _Controller = ThreadpoolController()
+    return controller
 
 
 def thread_pools() -> list[dict[str, Any]]:
-    """What is known of this process's BLAS libraries: file, version, number of threads."""
-    return [pool for pool in _loaded().info() if pool["user_api"] == "blas"]
+    """This process's BLAS libraries as threadpoolctl describes them: file, version, threads."""
+    return [pool for pool in _controller().info() if pool["user_api"] == "blas"]
 
 
 @contextmanager
 def blas_threads(backend_name: str, largest_product: int, itself: bool = False) -> Iterator[int]:
-    """Context in which NumPy's BLAS uses one thread, where products are small; else nothing.
+    """Context in which NumPy's BLAS uses one thread where products are small; else unchanged.
 
-    It gives the number of threads that BLAS had: so many may be used by whoever shares out the work
-    by itself. A fixed number of threads also makes a run's bits the same on any number of cores.
-    The limit is the process's: of trainings in several threads the last one to end lifts it.
+    It yields the number of threads that BLAS had before: a caller that divides the work itself may
+    use as many. With a fixed number of threads a run has the same bits on any number of cores. The
+    limit applies to the whole process; the last of several trainings at once to end lifts it.
 
     Args:
-        backend_name: only "numpy" is meant; the others have threads of their own.
+        backend_name: only "numpy" is limited; the other libraries have threads of their own.
         largest_product: multiply-adds of the largest matrix product of a step.
-        itself: the work is shared out by whoever asks; then BLAS itself gets one thread always.
+        itself: True where the caller divides the work itself; BLAS then always gets one thread.
     """
     global _users, _limit
     if backend_name != "numpy":
@@ -61,50 +75,50 @@ def blas_threads(backend_name: str, largest_product: int, itself: bool = False) 
         return
     with _lock:
         if _users == 0:
-            _limit = _loaded().limit(limits=1, user_api="blas")
+            _limit = _controller().limit(limits=1, user_api="blas")
         _users += 1
     try:
         yield threads
     finally:
         with _lock:
             _users -= 1
-            if _users == 0:
+            if _users == 0 and _limit is not None:
                 _limit.restore_original_limits()
 
 
 def in_threads(
     work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
 ) -> list[_Result]:
-    """The results of work on each item, in order, by so many threads.
+    """The results of ``work(item)``, in order, computed by so many threads.
 
-    NumPy's functions release Python's lock, and so threads do. Each sees the caller's context, such
-    as `numpy.errstate`; with one thread it is the caller's own.
+    Threads help since NumPy's functions release Python's lock. Each runs in a copy of the caller's
+    context, such as `numpy.errstate`; with one thread, in the caller's own.
     """
     if threads == 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(threads, "arraymlp") as pool:
-        waiting = [pool.submit(copy_context().run, work, item) for item in items]
-        return [future.result() for future in waiting]
+        futures = [pool.submit(copy_context().run, work, item) for item in items]
+        return [future.result() for future in futures]
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-# NumPy makes a new array for each result and frees it soon after. glibc gives freed memory of that
-# size back to the system at once, and the system clears every page of it that comes again: of a
-# population's step that can take a third of the time. glibc learns, though: once a large block has
+# NumPy makes a new array for each result and frees it soon after. glibc returns freed memory of
+# that size to the system at once, and the system clears every page of it before it is used again:
+# in a population's step that can take a third of the time. But glibc adapts: once a large block has
 # been freed, it keeps blocks up to that size (its mallopt(3), M_MMAP_THRESHOLD, "dynamic").
-BLOCK = 30 * 2**20  # bytes; glibc learns of at most 32 MiB, and then keeps up to twice as much
+BLOCK = 30 * 2**20  # bytes; glibc adapts to at most 32 MiB, and then keeps up to twice as much
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Have glibc learn, once a process; elsewhere this does nothing. No page of it is touched."""
-    np.empty(BLOCK, dtype=np.uint8)
+    """Have glibc keep freed memory, once a process; with other libraries this does nothing."""
+    np.empty(BLOCK, dtype=np.uint8)  # freed at once; no page of it is touched
 
 
 class Interrupt:
@@ -117,8 +131,8 @@ class Interrupt:
 def interruptible() -> Iterator[Interrupt]:
     """Turn the first SIGINT within the block into a flag; a second raises KeyboardInterrupt.
 
-    Outside the main thread, where Python delivers no signals, and where SIGINT is ignored or
-    handled by somebody else's code, nothing changes.
+    Nothing changes outside the main thread, where Python delivers no signals, and where SIGINT is
+    ignored or has another handler than Python's own.
     """
     interrupt = Interrupt()
     before = signal.getsignal(signal.SIGINT)

@@ -4,9 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
-from arraymlp.backends.array import HostArray
+from arraymlp.backends.array import Array, Device, HostArray
 from arraymlp.backends.backend import Backend, NoSuchDeviceError, device_number
 
 PLATFORMS = ("cpu", "gpu", "cuda", "rocm", "tpu", "METAL")
@@ -20,12 +19,12 @@ class JaxBackend(Backend):
 
     @property
     def is_accelerator(self) -> bool:
-        """Whether the device is not the CPU."""
+        """True for any device but the CPU."""
         return bool(self.device.platform != "cpu")
 
     @property
     def compute_capability(self) -> float:
-        """The CUDA device's, such as 9.0; 0 on others."""
+        """The CUDA device's, such as 9.0; 0 for any other device."""
         on_gpu = self.device.platform == "gpu"
         return float(self.device.compute_capability) if on_gpu else 0.0
 
@@ -34,39 +33,38 @@ class JaxBackend(Backend):
         """TF32, by a setting of JAX's."""
         return ("tf32",)
 
-    def active(self) -> AbstractContextManager[Any]:
+    def active(self) -> AbstractContextManager[object]:
         """Context in which JAX is kept from using TF32."""
         return self._products_in("highest")
 
-    def rounding(self) -> AbstractContextManager[Any]:
+    def rounding(self) -> AbstractContextManager[object]:
         """Context in which products on CUDA round their factors to TF32."""
         return self._products_in("tensorfloat32")
 
-    def _products_in(self, precision: str) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = import_module("jax").default_matmul_precision(
-            precision
-        )
-        return context
+    def _products_in(self, precision: str) -> AbstractContextManager[object]:
+        precise: Callable[[str], AbstractContextManager[object]]
+        precise = import_module("jax").default_matmul_precision
+        return precise(precision)
 
     def memory(self) -> tuple[int, int] | None:
-        """What JAX says of the device."""
-        known = self.device.memory_stats() or {}
-        if "bytes_limit" not in known:
+        """The device's memory in bytes, (free, total), where JAX knows it."""
+        stats = self.device.memory_stats() or {}
+        if "bytes_limit" not in stats:
             return None
-        total = int(known["bytes_limit"])
-        return total - int(known["bytes_in_use"]), total
+        total = int(stats["bytes_limit"])
+        return total - int(stats["bytes_in_use"]), total
 
-    def wait(self, result: Any = None) -> None:
+    def wait(self, result: Array | None = None) -> None:
         """Wait until the result is there."""
         if result is not None:
             import_module("jax").block_until_ready(result)
 
-    def uploader(self) -> Callable[[HostArray], Any]:
-        """Copies nothing yet: whether JAX has 64 bits may be a setting of the thread that computes."""
+    def uploader(self) -> Callable[[HostArray], Array]:
+        """Copies nothing yet: JAX's 64 bits may be a setting of the thread that computes."""
         return lambda host: host
 
 
-def load(device: Any) -> Backend:
+def load(device: Device) -> Backend:
     """JAX on a device: None for its default, "cpu", "gpu:1", or JAX's own object."""
     jax = import_module("jax")
     if hasattr(device, "device_set"):
@@ -78,8 +76,8 @@ def load(device: Any) -> Backend:
         if platform not in PLATFORMS:
             raise NoSuchDeviceError(f"JAX knows no device {device!r}; give 'cpu' or 'gpu:1'")
         index = device_number(number or None, (), "JAX")
-        found = jax.devices("gpu" if platform == "cuda" else platform)
-        if index >= len(found):
-            raise RuntimeError(f"there is no JAX device {device}: {len(found)} found")
-        device = found[index]
+        devices = jax.devices("gpu" if platform == "cuda" else platform)
+        if index >= len(devices):
+            raise RuntimeError(f"there is no JAX device {device}: {len(devices)} found")
+        device = devices[index]
     return JaxBackend("jax", import_module("jax.numpy"), device, jax.__version__)

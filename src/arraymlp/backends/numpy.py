@@ -1,14 +1,13 @@
 """NumPy: the host itself."""
 
-from typing import Any
-
 import array_api_compat.numpy
 import numpy as np
 
+from arraymlp.backends.array import Device
 from arraymlp.backends.backend import Backend, NoSuchDeviceError
 
 
-def load(device: Any) -> Backend:
+def load(device: Device) -> Backend:
     """NumPy on "cpu", its one device."""
     if not (device is None or (isinstance(device, str) and device == "cpu")):
         raise NoSuchDeviceError(f"NumPy computes on 'cpu' alone, not on {device!r}")

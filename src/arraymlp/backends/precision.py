@@ -1,4 +1,4 @@
-"""Precision: how far the factors of a training step's matrix products are rounded, and where.
+"""Precision: how the factors of a training step's matrix products are rounded, by which backends.
 
     ======= ======================================== ===================== =========================
     name    factors of the products                  bits after the point  backends
@@ -21,33 +21,33 @@ FULL = PRECISIONS[0]
 
 
 def require_precision(
-    backend: Backend, precision: str, of_engine: Sequence[str] | None, reason: str = ""
+    backend: Backend, precision: str, engine_precisions: Sequence[str] | None, reason: str = ""
 ) -> None:
-    """A ValueError where a training step cannot compute in that precision.
+    """Raise a ValueError where a training step cannot compute in that precision.
 
     Args:
-        backend: where.
+        backend: of the training.
         precision: one of ``PRECISIONS``.
-        of_engine: what the engine that does the steps offers; None where none does.
-        reason: why none does.
+        engine_precisions: what the engine that does the steps offers; None without an engine.
+        reason: why there is no engine.
     """
     if precision == FULL:
         return
-    asked = f"precision={precision!r}"
+    setting = f"precision={precision!r}"
     capability = backend.compute_capability
     if capability < 8:
-        found = f": compute capability {capability}, and 8.0 is needed" if capability else ""
+        lack = f": compute capability {capability}, and 8.0 is needed" if capability else ""
         where = {"tf32": "cupy or torch or jax", "bf16": "cupy"}[precision]
         raise ValueError(
-            f"{backend} computes in full precision only{found}. {asked} needs a CUDA device, by "
+            f"{backend} computes in full precision only{lack}. {setting} needs a CUDA device, by "
             f"{where}"
         )
-    offered = backend.rounded_precisions if of_engine is None else of_engine
+    offered = backend.rounded_precisions if engine_precisions is None else engine_precisions
     if precision in offered:
         return
     if backend.name == "cupy":
         raise ValueError(
-            f"{asked} needs the engine for CUDA ({reason}): array code on CuPy computes in full "
+            f"{setting} needs the engine for CUDA ({reason}): array code on CuPy computes in full "
             "precision only"
         )
-    raise ValueError(f"{asked} is CuPy's: {backend} offers {', '.join(offered)}")
+    raise ValueError(f"{setting} is CuPy's: {backend} offers {', '.join(offered)}")

@@ -1,24 +1,24 @@
-"""Which backends there are, and `resolve`, which turns a name into one that works."""
+"""The backends by name, and `resolve`, which turns a name into a backend that works."""
 
 import logging
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import array_api_compat
 
 from arraymlp._checks import caller_level, error_text, unknown
 from arraymlp.backends import cupy, jax, numpy, strict, torch
-from arraymlp.backends.array import Array, array_namespace, is_device_array
+from arraymlp.backends.array import Array, Device, array_namespace, is_device_array
 from arraymlp.backends.backend import Backend, NoSuchDeviceError
 
 log = logging.getLogger("arraymlp")
 
-# Each takes a device, None for the default, and gives a backend or an exception saying why not.
+# Each takes a device, None for the default, and returns a backend or raises the reason why not.
 # A new library is a module with such a function, a row here and one in `backend_of`.
-LOADERS: dict[str, Callable[[Any], Backend]] = {
+LOADERS: dict[str, Callable[[Device], Backend]] = {
     "numpy": numpy.load,
     "cupy": cupy.load,
     "torch": torch.load,
@@ -42,8 +42,8 @@ class BackendFallbackWarning(UserWarning):
     """A backend was asked for by name and cannot run here; NumPy does the work instead."""
 
 
-def loaded(name: str, device: Any) -> Backend:
-    """The backend of that name on that device, as of a pickle; errors are the library's."""
+def loaded(name: str, device: Device) -> Backend:
+    """The backend of that name on that device, for unpickling; errors are the library's."""
     return LOADERS[name](device)
 
 
@@ -64,14 +64,17 @@ def backend_of(array: Array) -> Backend:
     raise ValueError(f"arrays of {xp.__name__} are not supported; there is {', '.join(LOADERS)}")
 
 
-def _try(name: str, device: Any) -> Backend | str:
-    """The backend, or in words why it cannot run here."""
+_WORKING: set[tuple[str, str]] = set()  # backends and devices that have been tried in this process
+
+
+def _try(name: str, device: Device) -> Backend | str:
+    """The backend, or the reason why it cannot run here."""
     try:
         backend = LOADERS[name](device)
-        seen = (backend.name, backend.device_name)
-        if name != "cupy" and seen not in _SEEN_WORKING:  # CuPy's loader has seen it work
+        key = (backend.name, backend.device_name)
+        if name != "cupy" and key not in _WORKING:  # CuPy's loader tries for itself
             backend.require_working()
-            _SEEN_WORKING.add(seen)
+            _WORKING.add(key)
         return backend
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed"
@@ -81,23 +84,20 @@ def _try(name: str, device: Any) -> Backend | str:
         return error_text(error)
 
 
-_SEEN_WORKING: set[tuple[str, str]] = set()
-
-
 def why_not(name: str) -> str:
-    """Why a backend cannot run here on its default device; "" where it can."""
-    found = _try(name, None)
-    return "" if isinstance(found, Backend) else found
+    """The reason why a backend cannot run here on its default device; "" where it can."""
+    backend = _try(name, None)
+    return "" if isinstance(backend, Backend) else backend
 
 
 def resolve(
     name: str | Backend = "auto",
-    device: Any = None,
+    device: Device | None = None,
     *,
     like: object = None,
     fallback: bool = True,
 ) -> Backend:
-    """Turn a backend's name into a `Backend` that has been seen to work.
+    """Turn a backend's name into a `Backend` that has been tried and works.
 
     Args:
         name: "numpy", "cupy", "torch", "jax", "array_api_strict" or "auto". "auto" is the backend
@@ -112,7 +112,7 @@ def resolve(
             ``ARRAYMLP_FALLBACK=error`` means False everywhere.
 
     Raises:
-        BackendUnavailableError: the backend cannot run and no fallback was wanted.
+        BackendUnavailableError: the backend cannot run and a fallback is not allowed.
         ValueError: no such backend, or no such kind of device.
     """
     if isinstance(name, Backend):
@@ -120,25 +120,28 @@ def resolve(
             raise ValueError(f"device={device!r} was given together with a Backend, which has one")
         return name
     if name == "auto" and is_device_array(like):
-        found = backend_of(like)
-        wanted = found if device is None else _try(found.name, device)
-        if not isinstance(wanted, Backend) or wanted.device != found.device:
-            raise ValueError(f"the data is on {found.device_name}, but device={device!r} was given")
-        return _logged(found)
+        of_data = backend_of(cast(Array, like))
+        of_device = of_data if device is None else _try(of_data.name, device)
+        if not isinstance(of_device, Backend) or of_device.device != of_data.device:
+            raise ValueError(
+                f"the data is on {of_data.device_name}, but device={device!r} was given"
+            )
+        return _logged(of_data)
     if name == "auto" and device in (None, "cpu"):
-        cupy = _try("cupy", None) if device is None else "device='cpu'"
-        if isinstance(cupy, Backend):
-            return _logged(cupy)
-        log.debug("no CuPy: %s", cupy)
+        gpu = _try("cupy", None) if device is None else "device='cpu'"
+        if isinstance(gpu, Backend):
+            return _logged(gpu)
+        log.debug("no CuPy: %s", gpu)
         return _logged(numpy.load(None))
     name = "cupy" if name == "auto" else name  # the one backend that "auto" has a device for
     if not isinstance(name, str) or name not in LOADERS:
         raise unknown(["auto", *LOADERS], name, "backend")
-    found_or_reason = _try(name, device)
-    if isinstance(found_or_reason, Backend):
-        return _logged(found_or_reason)
-    message = f"the {name} backend cannot run here ({found_or_reason})"
-    if name in INSTALL and (name == "cupy" or found_or_reason.endswith("is not installed")):
+    backend = _try(name, device)
+    if isinstance(backend, Backend):
+        return _logged(backend)
+    reason = backend
+    message = f"the {name} backend cannot run here ({reason})"
+    if name in INSTALL and (name == "cupy" or reason.endswith("is not installed")):
         message += f"; to install it: {INSTALL[name]}"
     if not fallback or os.environ.get("ARRAYMLP_FALLBACK") == "error":
         raise BackendUnavailableError(message)
@@ -155,11 +158,11 @@ def _logged(backend: Backend) -> Backend:
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """What `available_backends` found out about one backend.
+    """A backend's state on this machine; see `available_backends`.
 
     Attributes:
         name: the backend's name.
-        available: whether it ran a kernel and a matrix product here.
+        available: True where it ran a kernel and a matrix product here.
         version: its library's version, "" where it is absent.
         device: its default device, "" where it is absent.
         reason: why it is not available, "" where it is.
@@ -175,15 +178,17 @@ class BackendStatus:
 
 
 def available_backends() -> list[BackendStatus]:
-    """Every backend this package knows, with version and device, or the reason it cannot run."""
-    rows = []
+    """Every backend this package has, with version and device, or the reason it cannot run."""
+    statuses = []
     for name in LOADERS:
-        found = _try(name, None)
-        if isinstance(found, Backend):
-            rows.append(BackendStatus(name, True, found.version, _describe_device(found)))
+        backend = _try(name, None)
+        if isinstance(backend, Backend):
+            status = BackendStatus(name, True, backend.version, _describe_device(backend))
         else:
-            rows.append(BackendStatus(name, False, reason=found, install=INSTALL.get(name, "")))
-    return rows
+            install = INSTALL.get(name, "")
+            status = BackendStatus(name, False, reason=backend, install=install)
+        statuses.append(status)
+    return statuses
 
 
 def _describe_device(backend: Backend) -> str:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 import array_api_compat
 
-from arraymlp.backends.array import Array
+from arraymlp.backends.array import Array, Device
 from arraymlp.backends.backend import Backend, NoSuchDeviceError
 
 
@@ -16,14 +15,14 @@ class StrictBackend(Backend):
 
     @property
     def device_name(self) -> str:
-        """Such as "device1"; the object's own str is its repr."""
+        """Such as "device1"; ``str`` of the device object gives its repr."""
         return str(getattr(self.device, "_device", self.device))
 
-    def _values(self, array: Array) -> Any:
+    def _values(self, array: Array) -> object:
         return array_api_compat.to_device(array, self.xp.Device("CPU_DEVICE"))
 
 
-def load(device: Any) -> Backend:
+def load(device: Device) -> Backend:
     """array_api_strict on a device: None for "CPU_DEVICE", "device1", or its own object."""
     xp = import_module("array_api_strict")
     if not isinstance(device, xp.Device):

@@ -5,10 +5,23 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Protocol, Self, cast
 
-from arraymlp.backends.array import HostArray
+from arraymlp.backends.array import Array, Device, HostArray
 from arraymlp.backends.backend import Backend, NoSuchDeviceError
+
+
+class Tensor(Array, Protocol):
+    """A PyTorch tensor, with what its library adds to the standard's array."""
+
+    def detach(self) -> Self:
+        """The same values without a history of gradients."""
+
+    def cpu(self) -> Self:
+        """The tensor on the host."""
+
+    def numpy(self) -> HostArray:
+        """The values of a tensor on the host, in shared memory."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +30,7 @@ class TorchBackend(Backend):
 
     @property
     def is_accelerator(self) -> bool:
-        """Whether the device is not the CPU."""
+        """True for any device but the CPU."""
         return bool(self.device.type != "cpu")
 
     @property
@@ -26,7 +39,7 @@ class TorchBackend(Backend):
 
     @property
     def compute_capability(self) -> float:
-        """The CUDA device's, such as 9.0; 0 on others."""
+        """The CUDA device's, such as 9.0; 0 for any other device."""
         if not self._is_cuda:
             return 0.0
         major, minor = import_module("torch").cuda.get_device_capability(self.device)
@@ -37,9 +50,9 @@ class TorchBackend(Backend):
         """TF32, by a setting of PyTorch's."""
         return ("tf32",)
 
-    def active(self) -> AbstractContextManager[Any]:
-        """Gradients are computed here, not by PyTorch."""
-        context: AbstractContextManager[Any] = import_module("torch").no_grad()
+    def active(self) -> AbstractContextManager[object]:
+        """Context without PyTorch's own gradients: the package computes them."""
+        context: AbstractContextManager[object] = import_module("torch").no_grad()
         return context
 
     @contextmanager
@@ -60,22 +73,22 @@ class TorchBackend(Backend):
                     torch.set_float32_matmul_precision(_ROUNDING.before)
 
     def memory(self) -> tuple[int, int] | None:
-        """Of a CUDA device."""
+        """A CUDA device's memory in bytes, (free, total)."""
         if not self._is_cuda:
             return None
         free, total = import_module("torch").cuda.mem_get_info(self.device)
         return int(free), int(total)
 
-    def wait(self, result: Any = None) -> None:
+    def wait(self, result: Array | None = None) -> None:
         """Wait for a CUDA device."""
         if self._is_cuda:
             import_module("torch").cuda.synchronize(self.device)
 
-    def _values(self, array: Any) -> Any:
-        return array.detach().cpu().numpy()
+    def _values(self, array: Array) -> object:
+        return cast(Tensor, array).detach().cpu().numpy()
 
-    def _own(self, array: Any) -> Any:
-        return array.detach()
+    def _own(self, array: Array) -> Array:
+        return cast(Tensor, array).detach()
 
     def _uploadable(self, host: HostArray) -> HostArray:
         # PyTorch has no read-only tensors, and none with negative strides.
@@ -85,7 +98,7 @@ class TorchBackend(Backend):
 
 @dataclass
 class _Rounding:
-    """Who rounds now, and how PyTorch was set before the first of them."""
+    """How many contexts round now, and PyTorch's setting before the first of them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     inside: int = 0
@@ -95,15 +108,15 @@ class _Rounding:
 _ROUNDING = _Rounding()
 
 
-def load(device: Any) -> Backend:
+def load(device: Device) -> Backend:
     """PyTorch on a device: None for the CPU, or what `torch.device` takes."""
     torch = import_module("torch")
     try:
-        found = torch.device("cpu" if device is None else device)
+        device = torch.device("cpu" if device is None else device)
     except (RuntimeError, TypeError) as error:
         raise NoSuchDeviceError(f"PyTorch knows no device {device!r}") from error
-    if found.type == "meta":
+    if device.type == "meta":
         raise NoSuchDeviceError("PyTorch's 'meta' device computes nothing")
-    found = torch.empty(0, device=found).device  # "cuda" becomes "cuda:0", or raises
+    device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0", or raises
     xp = import_module("array_api_compat.torch")
-    return TorchBackend("torch", xp, found, torch.__version__)
+    return TorchBackend("torch", xp, device, torch.__version__)
