@@ -53,7 +53,7 @@ def test_a_dead_layer_is_found_with_step_units_and_zero_gradients():
     run = train(X, y, network=dead, epochs=6, validation=(X, y), probes=True)
     finding = only(run, "dead_units")
     assert (finding.layer, finding.from_step) == (1, 1)
-    assert finding.figures["shut"] == finding.figures["units"] == 6
+    assert finding.figures["dead"] == finding.figures["units"] == 6
     assert finding.figures["training_rows"] == len(X)
     assert finding.figures["step_gradients_zero"] == 1
     assert "hidden layer 2" in finding.sentence
@@ -68,10 +68,10 @@ def test_some_dead_units_are_counted_over_all_training_rows():
     some.layers[0].bias[:, :3] -= 1e6
     run = train(X, y, network=some, epochs=1, probes=True)
     z = run.network.forward(X.astype(np.float32))[0].z
-    assert only(run, "dead_units").figures["shut"] == int((z.max(axis=0) == 0).sum()) == 3
+    assert only(run, "dead_units").figures["dead"] == int((z.max(axis=0) == 0).sum()) == 3
 
 
-def test_a_unit_that_one_unsampled_row_opens_is_not_dead():
+def test_a_unit_that_one_unsampled_row_activates_is_not_dead():
     X, y = digits(n=SAMPLE_ROWS + 1)
     (left_out,) = set(range(len(X))) - set(sample_rows(len(X), SAMPLE_ROWS).tolist())
     X[:, 0] = 0.0
@@ -81,7 +81,7 @@ def test_a_unit_that_one_unsampled_row_opens_is_not_dead():
     late.layers[0].weights[0, :] = 1
     late.layers[0].bias[:] = -1
     run = train(X, y, network=late, epochs=1, learning_rate=1e-9, probes=True)
-    assert run.measurements[-1].live == [0.0]
+    assert run.measurements[-1].active_units == [0.0]
     assert "dead_units" not in kinds(run)
 
 
@@ -91,7 +91,7 @@ def test_saturated_units_are_named_so():
     full.layers[0].bias += 1e4
     run = train(X, y, network=full, epochs=1, probes=True)
     finding = only(run, "saturated_units")
-    assert (finding.layer, finding.figures["shut"]) == (0, 8)
+    assert (finding.layer, finding.figures["saturated"]) == (0, 8)
 
 
 def test_vanishing_gradients_are_found_in_a_deep_sigmoid_network():
@@ -212,17 +212,17 @@ def test_a_dead_layer_is_told_in_the_right_words():
         X, y, preset="lab", activation="relu", learning_rate=0.05, epochs=1, backend="numpy"
     )
     first, last = run.measurements[0], run.measurements[-1]
-    assert last.live[1] == 0  # the run is what the test needs
+    assert last.active_units[1] == 0  # the run is what the test needs
     finding = only(run, "dead_units")
     figures = finding.figures
-    shut = [m.step for m in run.measurements if m.live[1] == 0]
+    dead = [m.step for m in run.measurements if m.active_units[1] == 0]
     zero = [m.step for m in run.measurements if max(m.gradient_norm) == 0]
-    assert figures["step_shut"] == min(shut)
+    assert figures["step_dead"] == min(dead)
     assert figures["step_gradients_zero"] == min(zero)
-    assert figures["shut_first"] == 100 - round(100 * first.live[1])
+    assert figures["dead_first"] == 100 - round(100 * first.active_units[1])
     assert figures["bias_update_over_spread"] == first.bias_update[1] / first.spread[1]
     assert f"on the {SAMPLE_ROWS:,} rows of the probes' sample" in finding.sentence.lower()
-    assert f"every probe from step {min(shut)} (epoch 0) on" in finding.sentence
+    assert f"every probe from step {min(dead)} (epoch 0) on" in finding.sentence
     assert f"From step {min(zero)} on the gradient of every weight matrix is exactly 0" in (
         finding.sentence
     )
@@ -324,6 +324,6 @@ def test_probes_measure_what_happened_in_the_step():
         shift = np.sqrt(np.mean((new[i].bias - old[i].bias) ** 2))
         assert found.bias_update[i] == pytest.approx(shift, rel=1e-5)
     z = run.network.forward(X.astype(np.float32))[0].z
-    assert found.live == [pytest.approx(np.mean((z > 0).any(axis=0)))]
+    assert found.active_units == [pytest.approx(np.mean((z > 0).any(axis=0)))]
     assert found.mean == [pytest.approx(z.mean(), rel=1e-5)]
     assert found.spread[0] == pytest.approx(np.sqrt(z.var(axis=0).mean()), rel=1e-5)

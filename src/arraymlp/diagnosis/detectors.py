@@ -1,8 +1,9 @@
 """Why a run learned, stalled or died: findings, each backed by figures measured in that run.
 
-Every finding is read off the history, the probes' measurements (`arraymlp.steps.probes`) and the finished
-network (`arraymlp.diagnosis.model_checks`); where the probes were off, what only they see is not found. A sentence
-is a template that its figures fill in, so it speaks no number that was not measured.
+Findings are read off the history, the probes' measurements (`arraymlp.steps.probes`) and the
+finished network (`arraymlp.diagnosis.model_checks`). Without probes, findings that need them are
+missing. A sentence is a template filled in with its figures, so that it states no number that was
+not measured.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from arraymlp.diagnosis.run_columns import RunColumns, baseline_loss
 from arraymlp.training.run import Run
 
 DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
-    layers.exploding,  # what comes first in a run comes first here
+    layers.exploding,  # in the order in which these things happen in a run
     layers.dead_units,
     layers.vanishing,
     loss.plateau,
@@ -31,20 +32,28 @@ DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
 
 
 def diagnose(run: Run) -> list[Finding]:
-    """Findings about a run, member by member; the probes' need ``train(..., probes=True)``."""
+    """Return the findings about a run, member by member.
+
+    Those about layers and gradients need ``train(..., probes=True)``.
+
+    Raises:
+        ValueError: the run was kept without its data.
+    """
     if len(run.history) <= run.comparable_from:
         return []
     members = [None] if run.network.members is None else range(run.network.members)
-    checks, guesses = ModelChecks(run), _guesses(run)
-    traces = [RunColumns(run, k, guesses[k or 0], checks) for k in members]
-    return [finding for m in traces for search in DETECTORS for finding in search(m)]
+    checks, baselines = ModelChecks(run), _baselines(run)
+    runs = [RunColumns(run, k, baselines[k or 0], checks) for k in members]
+    return [finding for columns in runs for detect in DETECTORS for finding in detect(columns)]
 
 
-def _guesses(run: Run) -> list[float]:
-    """What guessing costs each member."""
-    y, members = run.data.y, run.network.members or 1
+def _baselines(run: Run) -> list[float]:
+    """Each member's baseline loss; one for a single network."""
+    y, members = run.required_data().y, run.network.members or 1
     weight = None if y.loss_weight is None else run.backend.to_numpy(y.loss_weight)
     if y.loss.members is None and (weight is None or weight.ndim == 1):
         return [baseline_loss(run, weight)] * members
-    own = [weight if weight is None or weight.ndim == 1 else weight[:, k] for k in range(members)]
-    return [baseline_loss(run, w, k) for k, w in enumerate(own)]
+    weights = [
+        weight if weight is None or weight.ndim == 1 else weight[:, k] for k in range(members)
+    ]
+    return [baseline_loss(run, member_weight, k) for k, member_weight in enumerate(weights)]

@@ -1,7 +1,10 @@
 """A finding of the diagnosis: one thing that was measured in a run, in figures and in words."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+# By name: numbers, class labels, or lists of these.
+Figures: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -10,22 +13,22 @@ class Finding:
 
     Attributes:
         kind: "learned", "overfitting", "plateau", "divergence", "constant_predictions"; with probes
-            "dead_units", "saturated_units", "vanishing_gradients", "exploding_gradients"; of what
-            a setting did "learning_rate_too_high", "learning_rate_too_low", "dropout_too_strong",
+            "dead_units", "saturated_units", "vanishing_gradients", "exploding_gradients"; about a
+            setting "learning_rate_too_high", "learning_rate_too_low", "dropout_too_strong",
             "decay_too_strong", "class_imbalance".
-        sentence: what was found, in words.
+        sentence: the finding in words.
         figures: the numbers behind the sentence.
         layer: index from 0 of the layer it is about; None where it is about the network.
-        member: index of the population's member; None for one network.
+        member: index from 0 of the population's member; None for one network.
         from_step: first step (from 1) at which it was measured; None where only epochs are known.
         to_step: last such step.
-        from_epoch: the epoch (from 0) it begins in.
-        to_epoch: the epoch it ends in.
+        from_epoch: the epoch (from 0) in which it begins.
+        to_epoch: the epoch in which it ends.
     """
 
     kind: str
     sentence: str
-    figures: dict[str, Any]
+    figures: Figures
     layer: int | None = None
     member: int | None = None
     from_step: int | None = None
@@ -34,5 +37,5 @@ class Finding:
     to_epoch: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, ready for JSON."""
+        """The finding in plain types, ready for JSON."""
         return asdict(self)

@@ -1,38 +1,39 @@
-"""What the probes saw go wrong inside the layers: units, gradients."""
+"""Rules about units and gradients, which need probes."""
 
 from collections.abc import Iterator
 from math import inf
-from typing import Any
 
-from arraymlp.diagnosis.findings import Finding
+from arraymlp.diagnosis.findings import Figures, Finding
 from arraymlp.diagnosis.run_columns import FEWEST_EPOCHS, RunColumns, since
 
 VANISHED = 1e-3  # gradient of the first layer's biases over that of the last's
 EXPLODED = 10.0  # growth of a gradient norm, and of the loss, that counts
 
 
-def exploding(m: RunColumns) -> Iterator[Finding]:
-    """The first probe at which gradient and loss had both grown tenfold, the loss past guessing."""
-    gradients = m.series["gradient_norm"]
+def exploding(run: RunColumns) -> Iterator[Finding]:
+    """Find the first probe at which gradient and loss had grown tenfold, the loss past guessing."""
+    gradients = run.series["gradient_norm"]
     for i, norms in enumerate(gradients):
-        if not (m.loss[i] > EXPLODED * m.loss[0] and m.loss[i] > m.diverged):
+        if not (run.loss[i] > EXPLODED * run.loss[0] and run.loss[i] > run.diverged):
             continue
-        growth = [now / old if old else inf for now, old in zip(norms, gradients[0], strict=True)]
-        layer = max(range(m.n_layers), key=growth.__getitem__)
+        growth = [
+            norm / first if first else inf for norm, first in zip(norms, gradients[0], strict=True)
+        ]
+        layer = max(range(run.n_layers), key=growth.__getitem__)
         if not growth[layer] > EXPLODED:
             continue
         figures = {
             "layer_number": layer + 1,
-            "step_first": m.steps[0],
-            "step_then": m.steps[i],
+            "step_first": run.steps[0],
+            "step_then": run.steps[i],
             "gradient_first": gradients[0][layer],
             "gradient_then": norms[layer],
-            "update": m.series["update_norm"][i][layer],
-            "weights": m.series["weight_norm"][i][layer],
-            "loss_first": m.loss[0],
-            "loss_then": m.loss[i],
+            "update": run.series["update_norm"][i][layer],
+            "weights": run.series["weight_norm"][i][layer],
+            "loss_first": run.loss[0],
+            "loss_then": run.loss[i],
         }
-        yield m.finding(
+        yield run.finding(
             "exploding_gradients",
             "The gradient of the weights of layer {layer_number} was {gradient_first:.3g} in step"
             " {step_first:,} and {gradient_then:.3g} in step {step_then:,}, whose update had a norm"
@@ -40,77 +41,96 @@ def exploding(m: RunColumns) -> Iterator[Finding]:
             " sample was {loss_first:.3g} after the one and {loss_then:.3g} after the other.",
             figures,
             layer=layer,
-            steps=(m.steps[0], m.steps[i]),
-            epochs=(m.step_epochs[0], m.step_epochs[i]),
+            steps=(run.steps[0], run.steps[i]),
+            epochs=(run.step_epochs[0], run.step_epochs[i]),
         )
         return
 
 
-def dead_units(m: RunColumns) -> Iterator[Finding]:
-    """Hidden units that answer no training row: dead (relu and its like) or saturated."""
-    if not m.probed_to_end:
+def dead_units(run: RunColumns) -> Iterator[Finding]:
+    """Find hidden units that are inactive for every training row: dead, or saturated.
+
+    Units of sigmoid and tanh saturate; those of relu and its relatives die.
+    """
+    if not run.probed_to_end:
         return
-    for layer, n_dead in enumerate(m.dead):
-        width = m.widths[layer]
+    for layer, n_dead in enumerate(run.dead):
+        width, activation = run.widths[layer], run.activations[layer]
         if not n_dead:
             continue
-        bounded = m.activations[layer] in ("sigmoid", "tanh")
+        bounded = activation in ("sigmoid", "tanh")
         word = "saturated" if bounded else "dead"
-        slope = "0" if m.activations[layer] == "relu" else "at most 0.001"
-        dead = [width - round(row[layer] * width) for row in m.series["active_units"]]
-        figures: dict[str, Any] = {
-            "dead": int(n_dead),
+        slope = "0" if activation == "relu" else "at most 0.001"
+        figures: Figures = {
+            word: int(n_dead),
             "units": width,
             "layer_number": layer + 1,
-            "training_rows": m.rows,
-            "sample_rows": m.sample,
+            "training_rows": run.rows,
+            "sample_rows": run.sample,
         }
         template = (
-            ("All {units}" if n_dead == width else "{dead} of {units}")
-            + f" units of hidden layer {{layer_number}} ({m.activations[layer]}) are {word} at the"
-            f" end: their slope f'(s) is {slope} for every one of the {{training_rows:,}} training"
-            " rows."
+            ("All {units}" if n_dead == width else f"{{{word}}} of {{units}}")
+            + f" units of hidden layer {{layer_number}} ({activation}) are {word} at the end: their"
+            f" slope f'(s) is {slope} for every one of the {{training_rows:,}} training rows."
         )
-        start = since([n >= n_dead for n in dead])
+        inactive = [width - round(row[layer] * width) for row in run.series["active_units"]]
+        start = since([n >= n_dead for n in inactive])
         if start is not None and start > 0:
-            figures.update(
-                step_dead=m.steps[start],
-                epoch_dead=m.step_epochs[start],
-                step_first=m.steps[0],
-                dead_first=dead[0],
-            )
-            template += (
-                " On the {sample_rows:,} rows of the probes' sample at least as many were dead at"
-                " every probe from step {step_dead:,} (epoch {epoch_dead}) on; at step"
-                " {step_first:,} it was {dead_first}."
-            )
-            most = since([n >= 0.9 * width for n in dead])
-            if most is not None and most < start:
-                figures["step_nine_tenths_dead"] = m.steps[most]
-                template += " Nine tenths were dead there from step {step_nine_tenths_dead:,} on."
+            template += _inactive_since(run, start, inactive, width, word, figures)
         if n_dead == width and not bounded and start is not None:
-            template += _alike(m, layer, figures) + _cut_off(m, figures)
+            template += _alike(run, layer, figures) + _cut_off(run, figures)
         first = start or 0
-        yield m.finding(
+        yield run.finding(
             f"{word}_units",
             template,
             figures,
             layer=layer,
-            steps=(m.steps[first], m.steps[-1]),
-            epochs=(m.step_epochs[first], m.epochs[-1]),
+            steps=(run.steps[first], run.steps[-1]),
+            epochs=(run.step_epochs[first], run.epochs[-1]),
         )
 
 
-def _alike(m: RunColumns, layer: int, figures: dict[str, Any]) -> str:
-    """Whether the layer's units went on and off for all samples at once, and what moved them."""
-    spread, moved = m.series["spread"][0][layer], m.series["bias_update"][0][layer]
+def _inactive_since(
+    run: RunColumns, start: int, inactive: list[int], width: int, word: str, figures: Figures
+) -> str:
+    """Sentences about when the units became inactive on the sample.
+
+    Args:
+        run: whose units.
+        start: position of the probe from which on as many were inactive as at the end.
+        inactive: how many were, at each probe.
+        width: units of the layer.
+        word: "dead" or "saturated".
+        figures: gets those of the sentences.
+    """
+    figures |= {
+        f"step_{word}": run.steps[start],
+        f"epoch_{word}": run.step_epochs[start],
+        "step_first": run.steps[0],
+        f"{word}_first": inactive[0],
+    }
+    template = (
+        f" On the {{sample_rows:,}} rows of the probes' sample at least as many were {word} at"
+        f" every probe from step {{step_{word}:,}} (epoch {{epoch_{word}}}) on; at step"
+        f" {{step_first:,}} it was {{{word}_first}}."
+    )
+    most = since([n >= 0.9 * width for n in inactive])
+    if most is not None and most < start:
+        figures[f"step_nine_tenths_{word}"] = run.steps[most]
+        template += f" Nine tenths were {word} there from step {{step_nine_tenths_{word}:,}} on."
+    return template
+
+
+def _alike(run: RunColumns, layer: int, figures: Figures) -> str:
+    """A sentence where the layer's units went off for all samples at once; else ""."""
+    spread, moved = run.series["spread"][0][layer], run.series["bias_update"][0][layer]
     if not moved > EXPLODED * spread > 0:
         return ""
     figures.update(
         spread_first=spread,
         bias_update_first=moved,
         bias_update_over_spread=moved / spread,
-        step_first=m.steps[0],
+        step_first=run.steps[0],
     )
     return (
         " In step {step_first:,} its biases moved by {bias_update_first:.1e} (root mean square),"
@@ -119,51 +139,53 @@ def _alike(m: RunColumns, layer: int, figures: dict[str, Any]) -> str:
     )
 
 
-def _cut_off(m: RunColumns, figures: dict[str, Any]) -> str:
-    """What a wholly dead layer does to the gradients and the updates, as measured."""
-    zero = since([all(g == 0 for g in row) for row in m.series["gradient_norm"]])
+def _cut_off(run: RunColumns, figures: Figures) -> str:
+    """A sentence about gradients and updates behind a layer that is wholly dead, as measured."""
+    zero = since([all(g == 0 for g in row) for row in run.series["gradient_norm"]])
     if zero is None:
         return ""
-    figures["step_gradients_zero"] = m.steps[zero]
+    figures["step_gradients_zero"] = run.steps[zero]
     template = (
         " From step {step_gradients_zero:,} on the gradient of every weight matrix is exactly 0 at"
         " every probe"
     )
     still = [
         all(u == 0 for u in weights) and all(u == 0 for u in biases[:-1])
-        for weights, biases in zip(m.series["update_norm"], m.series["bias_update"], strict=True)
+        for weights, biases in zip(
+            run.series["update_norm"], run.series["bias_update"], strict=True
+        )
     ]
     fixed = since(still)
     if fixed is None:
         return template + "; what still moves, moves by its velocity."
-    figures["step_only_output_biases_move"] = m.steps[fixed]
+    figures["step_only_output_biases_move"] = run.steps[fixed]
     when = ":" if fixed == zero else ", and from step {step_only_output_biases_move:,} on"
     return f"{template}{when} only the output biases change, whatever the input."
 
 
-def vanishing(m: RunColumns) -> Iterator[Finding]:
-    """Gradients that fade on their way from the last layer to the first, to the run's end."""
-    if m.n_layers < 2 or not m.probed_to_end:
+def vanishing(run: RunColumns) -> Iterator[Finding]:
+    """Find gradients that vanish between the last layer and the first, up to the run's end."""
+    if run.n_layers < 2 or not run.probed_to_end:
         return
-    # The bias gradient is the sum of dL/ds, free of the scale of the layer's inputs.
-    pairs = [(row[0], row[-1]) for row in m.series["bias_gradient"]]
+    # The bias gradient is the sum of dL/ds: it does not depend on the scale of the layer's inputs.
+    pairs = [(row[0], row[-1]) for row in run.series["bias_gradient"]]
     start = since([first < VANISHED * last for first, last in pairs])
-    if start is None or m.step_epochs[-1] - m.step_epochs[start] + 1 < FEWEST_EPOCHS:
+    if start is None or run.step_epochs[-1] - run.step_epochs[start] + 1 < FEWEST_EPOCHS:
         return
     figures = {
-        "step_from": m.steps[start],
-        "epoch_from": m.step_epochs[start],
-        "layers": m.n_layers,
+        "step_from": run.steps[start],
+        "epoch_from": run.step_epochs[start],
+        "layers": run.n_layers,
         "gradient_first_layer": pairs[-1][0],
         "gradient_last_layer": pairs[-1][1],
     }
-    yield m.finding(
+    yield run.finding(
         "vanishing_gradients",
         "From step {step_from:,} (epoch {epoch_from}) to the end the gradient vanishes on its way"
         " back: at the last probe the norm of dL/db is {gradient_last_layer:.3g} in layer {layers}"
         " and {gradient_first_layer:.3g} in layer 1.",
         figures,
         layer=0,
-        steps=(m.steps[start], m.steps[-1]),
-        epochs=(m.step_epochs[start], m.step_epochs[-1]),
+        steps=(run.steps[start], run.steps[-1]),
+        epochs=(run.step_epochs[start], run.step_epochs[-1]),
     )
