@@ -221,7 +221,7 @@ def gradients(plan: Plan, step: int, block: Block, grid: Block, size: int) -> No
         g += x[some].T @ ds[some]
 
     inputs = min(rows.stop, layer.n_in) - rows.start  # what is left is the bias
-    pull = constants["l2"] + constants["alpha"] * scale
+    l2_gradient = constants["l2"] + constants["alpha"] * scale
     for name, own, here in (("weights", g[:inputs], (member, rows, columns)),) + (
         (("bias", g[inputs], (member, columns)),) if rows.stop > layer.n_in else ()
     ):
@@ -229,8 +229,8 @@ def gradients(plan: Plan, step: int, block: Block, grid: Block, size: int) -> No
         if name == "weights":
             squares = at(plan.s["squares"], (plan.k, int(plan.s["tiles"])), np.float64)
             squares[member, tile] += np.float64(np.sum(w * w)) * constants["alpha"] / 2
-            own = own + pull * w
-            w *= constants["shrink"]
+            own = own + l2_gradient * w
+            w *= constants["decay_factor"]
         v = [layer.of[f"{name}_{i}"][here] for i in (1, 2) if f"{name}_{i}" in layer.of]
         layer.of[name][here] = stepped(int(plan.s["rule"]), w, own, v, constants)
 
@@ -241,14 +241,14 @@ def stepped(rule: int, w: Any, g: Any, v: list[Any], constants: dict[str, Any]) 
     if rule == PLAIN_SGD:
         return w - change
     if rule in (MOMENTUM, NESTEROV):
-        v[0][...] = constants["decay 1"] * v[0] - change
-        return w + (constants["decay 1"] * v[0] - change if rule == NESTEROV else v[0])
+        v[0][...] = constants["decay1"] * v[0] - change
+        return w + (constants["decay1"] * v[0] - change if rule == NESTEROV else v[0])
     if rule == RMSPROP:
-        v[0][...] = constants["decay 1"] * v[0] + constants["gain 1"] * g * g
+        v[0][...] = constants["decay1"] * v[0] + constants["gain1"] * g * g
         return w - change / (np.sqrt(v[0]) + constants["epsilon"])
     assert rule == ADAM
-    v[0][...] = constants["decay 1"] * v[0] + constants["gain 1"] * g
-    v[1][...] = constants["decay 2"] * v[1] + constants["gain 2"] * g * g
+    v[0][...] = constants["decay1"] * v[0] + constants["gain1"] * g
+    v[1][...] = constants["decay2"] * v[1] + constants["gain2"] * g * g
     return w - constants["rate"] * (v[0] / (np.sqrt(v[1]) + constants["epsilon"]))
 
 

@@ -1,25 +1,24 @@
-"""NumPy's fast step against the generic one, and its products against matmul.
+"""NumPy's engine against the array code, and its products against matmul.
 
-These are the tests of ``arraymlp/kernels``; without it they go too, and all others pass.
+The tests in this folder are those of ``arraymlp/engines``: without it they go too, all others pass.
 """
 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
-from fast_and_generic import assert_alike, both, problem
 from threadpoolctl import threadpool_limits
 
 import arraymlp
 from arraymlp.backends.host import thread_pools
 from arraymlp.engines.cpu import blas
-from arraymlp.engines.cpu.step import PIECE, FastStep, in_pieces
-from arraymlp.steps import step
+from arraymlp.engines.cpu.step import PIECE, BufferedStep, in_pieces
 from arraymlp.steps.optimizers import Adam
+from arraymlp.training.engine import choose_engine
+from engine_and_array import assert_alike, both, problem
 
 HostArray = np.ndarray[Any, Any]
 
@@ -113,7 +112,7 @@ def test_numpys_wheels_have_the_blas() -> None:
     assert (blas.numpy_blas() is not None) == (tuple(numbers) >= blas.OLDEST)
 
 
-# The fast step against the generic one
+# The engine against the array code
 
 ACTIVATIONS = list(arraymlp.nn.activations.ACTIVATIONS)
 OPTIMIZERS: list[Any] = [
@@ -175,13 +174,13 @@ def some_settings(seed: int, large: bool) -> tuple[Any, Any, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("seed", range(80))
-def test_fast_and_generic_agree(seed: int) -> None:
+def test_engine_and_array_agree(seed: int) -> None:
     X, y, settings = some_settings(seed, large=False)
     assert_alike(*both(X, y, "float64", **settings), rtol=1e-8)
 
 
 @pytest.mark.parametrize("seed", range(100, 130))
-def test_fast_and_generic_agree_where_blas_multiplies(seed: int) -> None:
+def test_engine_and_array_agree_where_blas_multiplies(seed: int) -> None:
     X, y, settings = some_settings(seed, large=True)
     assert_alike(*both(X, y, "float64", **settings), rtol=1e-8)
 
@@ -225,10 +224,10 @@ def test_folds_agree(optimizer: str, n_features: int) -> None:
             backend="numpy",
             optimizer=optimizer,
             dtype="float64",
-            fast=fast,
+            engine=engine,
             order_seed=1,
         )
-        for fast in (True, False)
+        for engine in ("auto", "array")
     ]
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a.history["loss"], b.history["loss"], rtol=1e-9)
@@ -237,27 +236,27 @@ def test_folds_agree(optimizer: str, n_features: int) -> None:
         )
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_a_diverging_run_ends_alike(fast: bool) -> None:
+@pytest.mark.parametrize("engine", ["auto", "array"])
+def test_a_diverging_run_ends_alike(engine: Any) -> None:
     X, y = problem(np.random.default_rng(1), "squared_error", 60, 5, 1)
     with pytest.raises(arraymlp.NonFiniteLossError, match="in epoch"):
-        arraymlp.train(X, y, learning_rate=1e6, batch_size=9, fast=fast, backend="numpy")
+        arraymlp.train(X, y, learning_rate=1e6, batch_size=9, engine=engine, backend="numpy")
 
 
-def test_huge_logits_cost_what_the_generic_step_says() -> None:
+def test_huge_logits_cost_what_the_array_code_says() -> None:
     X = np.asarray([[1e30], [-1e30], [3e35]])
     settings: dict[str, Any] = {"hidden": (), "epochs": 1, "batch_size": 3, "learning_rate": 1e-30}
-    fast, generic = both(X, [0, 1, 2], "float32", **settings)
-    np.testing.assert_allclose(fast.history["loss"], generic.history["loss"], rtol=1e-6)
+    by_engine, by_array = both(X, [0, 1, 2], "float32", **settings)
+    np.testing.assert_allclose(by_engine.history["loss"], by_array.history["loss"], rtol=1e-6)
 
 
 # Which is taken
 
 
-def test_fast_is_the_default_and_false_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_is_the_default_and_array_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
-    whole = FastStep.__call__
-    monkeypatch.setattr(FastStep, "__call__", lambda *a: called.append(1) or whole(*a))
+    whole = BufferedStep.__call__
+    monkeypatch.setattr(BufferedStep, "__call__", lambda *a: called.append(1) or whole(*a))
     X, y = problem(np.random.default_rng(0), "huber", 20, 3, 1)
     arraymlp.train(X, y, epochs=1, batch_size=10, backend="numpy", engine="array")
     assert called == []
@@ -276,10 +275,10 @@ class Normed(arraymlp.optimizers.SGD):
     """An optimiser of the user's own, which needs to see a whole gradient at once."""
 
     def update(
-        self, parameter: Any, gradient: Any, state: Any, hyper: Mapping[str, Any], xp: Any
+        self, parameter: Any, gradient: Any, state: Any, constants: Any, xp: Any
     ) -> tuple[Any, Any]:
         gradient = gradient / (1 + xp.sqrt(xp.sum(gradient**2)))
-        return super().update(parameter, gradient, state, hyper, xp)
+        return super().update(parameter, gradient, state, constants, xp)
 
 
 def test_an_optimizer_of_ones_own_sees_whole_gradients() -> None:
@@ -293,10 +292,10 @@ def test_an_update_in_pieces_is_the_same_to_the_bit(shape: tuple[int, ...]) -> N
     rng, rule = np.random.default_rng(0), Adam()
     w, g = rng.normal(size=shape), rng.normal(size=shape)
     m, v = rng.normal(size=shape), rng.random(shape)
-    hyper = rule.hyper(np.full((1, 1), 0.01), np.ones((1, 1)))
-    hyper = {name: np.asarray(value).item() for name, value in hyper.items()}
-    whole = rule.update(w.copy(), g.copy(), (m.copy(), v.copy()), hyper, np)
-    pieces = in_pieces(rule.update)(w, g, (m, v), hyper, np)
+    table = rule.constants(np.full((1, 1), 0.01), np.ones((1, 1)))
+    constants = type(table)(*(np.asarray(value).item() for value in table))
+    whole = rule.update(w.copy(), g.copy(), (m.copy(), v.copy()), constants, np)
+    pieces = in_pieces(rule.update)(w, g, (m, v), constants, np)
     for a, b in zip((whole[0], *whole[1]), (pieces[0], *pieces[1]), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -318,10 +317,10 @@ print(repr(run.history["loss"][-1]))
     np.testing.assert_allclose(*found, rtol=1e-10)
 
 
-def test_the_step_says_what_shares_threads() -> None:
+def test_the_choice_says_what_shares_threads() -> None:
     network = arraymlp.MultilayerPerceptron.create([3, 2])
-    assert step.shares_threads(network, True) == (blas.numpy_blas() is not None)
-    assert not step.shares_threads(network, False)
+    assert choose_engine(network).shares_threads == (blas.numpy_blas() is not None)
+    assert not choose_engine(network, "array").shares_threads
 
 
 def test_a_product_goes_to_one_thread_where_several_are_slower() -> None:

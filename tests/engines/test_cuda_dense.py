@@ -5,26 +5,27 @@ says on memory by columns, as cuBLAS does.
 """
 
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from cuda_on_host import BACKWARD, HostKernels, unavailable
-from fast_and_generic import assert_alike, assert_same_parameters, both, problem
 from numpy.lib.stride_tricks import as_strided
 
 import arraymlp
-import arraymlp.training.loop as training
 from arraymlp.data.minibatches import Minibatch
+from arraymlp.engines.cpu.engine import CpuEngine
 from arraymlp.engines.cuda.cublas import plan
 from arraymlp.engines.cuda.dense import DenseStep
 from arraymlp.nn.activations import ACTIVATIONS, Activation
 from arraymlp.nn.dropout import DropoutKey
+from arraymlp.steps.hyper import Hyper
 from arraymlp.steps.optimizers import Optimizer
 from arraymlp.steps.step import Step, array_step
 from arraymlp.steps.update import initial_states, tree_map
+from cuda_on_host import BACKWARD, HostKernels, unavailable
+from engine_and_array import assert_alike, assert_same_parameters, both, problem
 
 needs_host = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
 HostArray = np.ndarray[Any, Any]
@@ -234,18 +235,21 @@ def some_settings(seed: int) -> tuple[Any, Any, dict[str, Any]]:
     return X, y, settings
 
 
+def told(constants: Any) -> Hyper:
+    """A step that is told an optimiser's constants, and nothing else."""
+    return Hyper(type(constants)(*(np.asarray(value).item() for value in constants)))
+
+
 @pytest.fixture
 def by_dense(monkeypatch: pytest.MonkeyPatch) -> list[DenseStep]:
     """From now on `train` without ``engine="array"`` trains by the dense step; the steps made."""
     made: list[DenseStep] = []
 
-    def choose(network: Any, rule: Any, reduction: str, fast: bool = True, *rest: Any) -> Step:
-        if not fast:
-            return array_step(network, rule, reduction)
+    def step(_: Any, network: Any, rule: Any, reduction: str, *rest: Any) -> Step:
         made.append(dense(network, rule, reduction))
         return made[-1]
 
-    monkeypatch.setattr(training, "choose_step", choose)
+    monkeypatch.setattr(CpuEngine, "step", step)
     return made
 
 
@@ -282,8 +286,7 @@ def test_one_step_is_the_generic_one_to_rounding(members: int | None) -> None:
         states = [initial_states(net, rule) for net in (network, twin)]
         steps = dense(network, rule, "mean"), array_step(twin, rule, "mean")
         for t in range(1, 5):
-            table = rule.hyper(np.full((1, 1), 0.01), np.full((1, 1), t))
-            hyper = {name: np.asarray(value).item() for name, value in table.items()}
+            hyper = told(rule.constants(np.full((1, 1), 0.01), np.full((1, 1), t)))
             x, y = rng.normal(size=(11, 7)), rng.integers(0, 3, 11).astype(np.int32)
             losses = []
             for i, net in enumerate((network, twin)):
@@ -313,9 +316,9 @@ def test_folds_agree(optimizer: str, dropout: Any, by_dense: list[DenseStep]) ->
             optimizer=optimizer,
             dropout=dropout,
             dtype="float64",
-            fast=fast,
+            engine=engine,
         )
-        for fast in (True, False)
+        for engine in ("auto", "array")
     ]
     for a, b in zip(*found, strict=True):
         for name in ("loss", "validation_loss"):
@@ -326,10 +329,10 @@ class Normed(arraymlp.optimizers.SGD):
     """An optimiser of the user's own, which needs to see a whole gradient at once."""
 
     def update(
-        self, parameter: Any, gradient: Any, state: Any, hyper: Mapping[str, Any], xp: Any
+        self, parameter: Any, gradient: Any, state: Any, constants: Any, xp: Any
     ) -> tuple[Any, Any]:
         gradient = gradient / (1 + xp.sqrt(xp.sum(gradient**2)))
-        return super().update(parameter, gradient, state, hyper, xp)
+        return super().update(parameter, gradient, state, constants, xp)
 
 
 @needs_host
@@ -354,7 +357,7 @@ def test_data_in_any_layout(layout: Any, by_dense: list[DenseStep]) -> None:
 @needs_host
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_weights_in_any_layout(optimizer: str) -> None:
-    rule = arraymlp.steps.optimizers.optimizer(optimizer)
+    rule = arraymlp.optimizers.get_optimizer(optimizer)
     network = arraymlp.MultilayerPerceptron.create((5, 6, 3), dtype="float64")
     for layer in network.layers:
         layer.weights = np.asfortranarray(layer.weights)
@@ -362,8 +365,7 @@ def test_weights_in_any_layout(optimizer: str) -> None:
     state, own = initial_states(network, rule), initial_states(twin, rule)
     rng = np.random.default_rng(0)
     batch = Minibatch(rng.normal(size=(8, 5)), rng.integers(0, 3, 8).astype(np.int32))
-    hyper = rule.hyper(np.full((1, 1), 0.1), np.ones((1, 1)))
-    hyper = {name: np.asarray(value).item() for name, value in hyper.items()}
+    hyper = told(rule.constants(np.full((1, 1), 0.1), np.ones((1, 1))))
     step, generic = dense(network, rule, "mean"), array_step(twin, rule, "mean")
     for _ in range(3):
         state, _ = step(network, state, batch, hyper)
@@ -377,8 +379,8 @@ def test_weights_in_any_layout(optimizer: str) -> None:
 def test_huge_logits_cost_what_the_generic_step_says(by_dense: list[DenseStep]) -> None:
     X = np.asarray([[1e30], [-1e30], [3e35]])
     settings: dict[str, Any] = {"hidden": (), "epochs": 1, "batch_size": 3, "learning_rate": 1e-30}
-    fast, generic = both(X, [0, 1, 2], "float32", **settings)
-    np.testing.assert_allclose(fast.history["loss"], generic.history["loss"], rtol=1e-6)
+    by_engine, by_array = both(X, [0, 1, 2], "float32", **settings)
+    np.testing.assert_allclose(by_engine.history["loss"], by_array.history["loss"], rtol=1e-6)
 
 
 @needs_host
@@ -400,7 +402,7 @@ def test_the_order_of_threads_changes_no_bit(order: int) -> None:
         network = arraymlp.MultilayerPerceptron.create((7, 40, 5), seed=[0, 1])
         rule = arraymlp.optimizers.Adam()
         step = dense(network, rule, "mean", order=how)
-        hyper = {n: np.asarray(v).item() for n, v in rule.hyper(np.full((1, 1), 0.1), 1).items()}
+        hyper = told(rule.constants(np.full((1, 1), 0.1), 1))
         step(network, initial_states(network, rule), batch, hyper)
         found.append(network)
     for a, b in zip(found[0].layers, found[1].layers, strict=True):
@@ -412,16 +414,16 @@ def test_the_order_of_threads_changes_no_bit(order: int) -> None:
 @pytest.mark.parametrize(("own", "rounds"), [(False, False), (True, True)])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "rmsprop"])
 def test_a_step_makes_no_array_anew(optimizer: str, rounds: bool, own: bool) -> None:
-    rule = arraymlp.steps.optimizers.optimizer(optimizer)
+    rule = arraymlp.optimizers.get_optimizer(optimizer)
     network = arraymlp.MultilayerPerceptron.create((160, 150, 140, 130), seed=[0, 1])
     rng = np.random.default_rng(0)
     batch = Minibatch(
         rng.normal(size=(400, 160)).astype("float32"), rng.integers(0, 130, 400).astype("int32")
     )
-    table = rule.hyper(np.full((1, 1), 0.01), np.ones((1, 1)))
-    hyper = {name: np.asarray(value).item() for name, value in table.items()}
-    hyper["dropout"] = [DropoutKey(5, -(2**30), 4 / 3)] * 3
-    hyper["shrink"] = np.full((2, 1, 1), 0.99, np.float32) if own else 0.99
+    hyper = told(rule.constants(np.full((1, 1), 0.01), np.ones((1, 1))))
+    hyper = hyper._replace(dropout=[DropoutKey(5, -(2**30), 4 / 3)] * 3)
+    factor = np.full((2, 1, 1), 0.99, np.float32) if own else 0.99
+    hyper = hyper._replace(decay_factor=factor)
     device = HostKernels("dense_float32.cu")
 
     def nothing(*args: Any) -> None:
@@ -480,9 +482,10 @@ def test_in_bfloat16_the_products_factors_alone_are_rounded(
     steps += [array_step(net, rule, "mean") for net in (twin, plain)]
     states = [initial_states(net, rule) for net in (network, twin, plain)]
     x, y = rng.normal(size=(11, 7)).astype("float32"), rng.integers(0, 5, 11).astype("int32")
-    hyper = {n: np.asarray(v).item() for n, v in rule.hyper(np.full((1, 1), 0.1), 1).items()}
+    hyper = told(rule.constants(np.full((1, 1), 0.1), 1))
     masked = DropoutKey(5, -(2**30), 4 / 3)
-    hyper["dropout"] = [(None, None, masked), (masked, masked, None), (None,) * 3][seed % 3]
+    masks = [(None, None, masked), (masked, masked, None), (None,) * 3][seed % 3]
+    hyper = hyper._replace(dropout=masks)
     for _ in range(3):
         states[0], met = steps[0](network, states[0], Minibatch(x, y), hyper)
         with rounded_matmul(network.backend.xp, monkeypatch):

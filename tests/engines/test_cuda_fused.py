@@ -12,29 +12,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from cuda_on_host import BACKWARD, HostKernels, HostModule, unavailable
-from fused_in_numpy import NumpyKernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arraymlp.engines.cuda.fused as fused
-import arraymlp.training.loop as training
 from arraymlp import Backend, MultilayerPerceptron, NonFiniteLossError, Run, resolve, train
-from arraymlp.optimizers import SGD, Adam
 from arraymlp.data.minibatches import minibatches
+from arraymlp.engines.cpu.engine import CpuEngine
 from arraymlp.engines.cuda.epochs import FusedEpochs, uncovered
 from arraymlp.engines.cuda.source import source
 from arraymlp.nn.activations import ACTIVATIONS, Activation
 from arraymlp.nn.dropout import Dropout
 from arraymlp.nn.losses import Loss
+from arraymlp.optimizers import SGD, Adam
 from arraymlp.steps.epoch import EpochRows, LossSums
 from arraymlp.steps.hyper import hyper_table
-from arraymlp.steps.optimizers import OPTIMIZERS, AdamW, Optimizer, RMSProp
-from arraymlp.steps.optimizers import get_optimizer
+from arraymlp.steps.optimizers import OPTIMIZERS, AdamW, Optimizer, RMSProp, get_optimizer
 from arraymlp.steps.step import array_step
 from arraymlp.steps.update import initial_states
 from arraymlp.training.settings import Settings
 from conftest import SELECTED, _require
+from cuda_on_host import BACKWARD, HostKernels, HostModule, unavailable
+from fused_in_numpy import NumpyKernels
 
 needs_compiler = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
 
@@ -155,7 +154,7 @@ class Case:
 
     def table(self, network: MultilayerPerceptron, epoch: int = 0) -> Any:
         """What the steps are told."""
-        each = np.atleast_1d(np.asarray(self.settings.rate, dtype=float))
+        each = np.atleast_1d(np.asarray(self.settings.learning_rate, dtype=float))
         fall = np.linspace(1, 0.7, self.steps)[:, None]
         return hyper_table(self.settings, network, each * fall, epoch * self.steps, epoch)
 
@@ -442,13 +441,11 @@ def on_host(host_kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> list[Fuse
     """Has `train` take the fused step on NumPy; lists those that it took."""
     taken = []
 
-    def choose(network: Any, rule: Any, reduction: str, fast: bool, *_: Any) -> Any:
-        if not fast:
-            return array_step(network, rule, reduction)
+    def step(_: Any, network: Any, rule: Any, reduction: str, *rest: Any) -> Any:
         taken.append(fused_step(network, rule, reduction, host_kernels))
         return taken[-1]
 
-    monkeypatch.setattr(training, "choose_step", choose)
+    monkeypatch.setattr(CpuEngine, "step", step)
     return taken
 
 
@@ -461,10 +458,10 @@ def data() -> tuple[Any, Any]:
     return X, np.argmax(X[:, :CLASSES], axis=1)
 
 
-def trained(fast: bool, **changes: Any) -> Run:
+def trained(engine: Any, **changes: Any) -> Run:
     X, y = data()
     told = {"hidden": (9, 8), "epochs": 4, "batch_size": 10, "validation": 0.2, **changes}
-    return train(X, y, fast=fast, backend="numpy", **told)
+    return train(X, y, engine=engine, backend="numpy", **told)
 
 
 def assert_same_runs(one: Run, two: Run) -> None:
@@ -500,11 +497,11 @@ def test_train_is_the_same_run(on_host: list[FusedEpochs], changes: dict[str, An
     if changes.get("loss") == "squared_error":
         X, _ = data()
         y, told = X[:, :2].copy(), {"hidden": (9, 8), "epochs": 4, "batch_size": 10}
-        runs = [train(X, y, fast=fast, backend="numpy", **told) for fast in (True, False)]
+        runs = [train(X, y, engine=engine, backend="numpy", **told) for engine in ("auto", "array")]
     else:
-        runs = [trained(fast, **changes) for fast in (True, False)]
+        runs = [trained(engine, **changes) for engine in ("auto", "array")]
     assert_same_runs(*runs)
-    assert on_host[0]._fused is not None  # else the generic step was compared with itself
+    assert on_host[0]._fused is not None  # else the array code was compared with itself
 
 
 def test_a_graph_shorter_than_an_epoch(
@@ -512,7 +509,7 @@ def test_a_graph_shorter_than_an_epoch(
 ) -> None:
     monkeypatch.setattr(fused, "MOST_STEPS", 2)
     told = {"schedule": "cosine", "dropout": 0.1, "class_weight": "balanced"}
-    assert_same_runs(trained(True, **told), trained(False, **told))
+    assert_same_runs(trained("auto", **told), trained("array", **told))
 
 
 def test_a_run_goes_on_in_the_middle_of_an_epoch(on_host: list[FusedEpochs]) -> None:
@@ -526,12 +523,12 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(on_host: list[FusedEpochs]) -> 
             self.steps += 1
             return self.steps == 7
 
-    def both(fast: bool) -> Run:
-        first = trained(fast, callbacks=[Stop()], optimizer="adam")
-        assert first.position == 7 % 5
+    def both(engine: Any) -> Run:
+        first = trained(engine, callbacks=[Stop()], optimizer="adam")
+        assert first.partial_epoch.steps == 7 % 5
         return train(network=first, epochs=3, backend="numpy")
 
-    assert_same_runs(both(True), both(False))
+    assert_same_runs(both("auto"), both("array"))
     assert any(step._fused is not None for step in on_host)
 
 
@@ -557,7 +554,7 @@ def test_an_interrupt_ends_between_two_graphs(
 
 def test_a_diverged_network_is_found_out(on_host: list[FusedEpochs]) -> None:
     with pytest.raises(NonFiniteLossError, match="no longer finite"):
-        trained(True, learning_rate=1e30, activation="relu", loss="auto", epochs=3)
+        trained("auto", learning_rate=1e30, activation="relu", loss="auto", epochs=3)
     assert on_host[0]._fused is not None
 
 
@@ -623,7 +620,7 @@ def test_it_says_once_why_it_goes_step_by_step(
     on_host: list[FusedEpochs], changes: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "arraymlp"):
-        one, two = trained(True, **changes), trained(False, **changes)
+        one, two = trained("auto", **changes), trained("array", **changes)
     lines = [r.getMessage() for r in caplog.records if "step by step" in r.getMessage()]
     assert len(lines) == 1
     assert why in lines[0]
@@ -634,18 +631,18 @@ def test_it_says_once_why_it_goes_step_by_step(
 class Rebinding(SGD):
     """A rule of the user's whose state is a new array after each step."""
 
-    def initial_states(self, parameter: Any, xp: Any) -> Any:
+    def initial_state(self, parameter: Any, xp: Any) -> Any:
         return xp.zeros_like(parameter)
 
-    def update(self, parameter: Any, gradient: Any, state: Any, hyper: Any, xp: Any) -> Any:
+    def update(self, parameter: Any, gradient: Any, state: Any, constants: Any, xp: Any) -> Any:
         state = 0.9 * state + gradient
-        parameter -= hyper["learning_rate"] * state
+        parameter -= constants.learning_rate * state
         return parameter, state
 
 
 def test_probes_keep_the_state_of_a_rule_that_binds_it_anew(on_host: list[FusedEpochs]) -> None:
     told = {"optimizer": Rebinding(), "probes": True, "batch_size": 20, "epochs": 12}
-    assert_same_runs(trained(True, **told), trained(False, **told))
+    assert_same_runs(trained("auto", **told), trained("array", **told))
     assert len(on_host) == 1
 
 

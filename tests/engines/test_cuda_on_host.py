@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from cuda_on_host import BACKWARD, CompileError, HostModule, LaunchError, unavailable
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())

@@ -28,7 +28,7 @@ DRAW = np.random.default_rng(60)
 X = DRAW.normal(size=(N, FEATURES))
 Y = np.argmax(X @ DRAW.normal(size=(FEATURES, CLASSES)) + DRAW.normal(size=(N, CLASSES)), axis=1)
 WEIGHT = DRAW.uniform(0.5, 2, N)
-FAST = pytest.mark.parametrize("fast", [False, True], ids=["generic", "fast"])
+ENGINE = pytest.mark.parametrize("engine", ["array", "auto"])
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ TRANSFERS: dict[str, dict[str, Any]] = {
 }
 
 
-@FAST
+@ENGINE
 @pytest.mark.parametrize("batch_size", [BATCH, 10])
 @pytest.mark.parametrize("settings", TRANSFERS.values(), ids=list(TRANSFERS))
 def test_training_copies_to_the_host_once_an_epoch_and_nothing_else(
@@ -121,7 +121,7 @@ def test_training_copies_to_the_host_once_an_epoch_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, Any],
     batch_size: int,
-    fast: bool,
+    engine: Any,
 ) -> None:
     train_epochs = loop.train_epochs
 
@@ -130,7 +130,7 @@ def test_training_copies_to_the_host_once_an_epoch_and_nothing_else(
             return train_epochs(*args)
 
     monkeypatch.setattr(loop, "train_epochs", counted)
-    run = train(cuda, **settings, batch_size=batch_size, epochs=4, fast=fast)
+    run = train(cuda, **settings, batch_size=batch_size, epochs=4, engine=engine)
     assert len(run.history) == 4
     assert len(copies.names) == 4, copies.names
 
@@ -183,17 +183,17 @@ def assert_alike(there: Any, here: Any, rtol: float) -> None:
             assert off <= rtol, f"{name} are off by {off:.1e} of the largest"
 
 
-@FAST
+@ENGINE
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("settings", RUNS.values(), ids=list(RUNS))
 def test_a_whole_run_is_numpys(
-    cuda: Backend, settings: dict[str, Any], dtype: str, fast: bool, tmp_path: Path
+    cuda: Backend, settings: dict[str, Any], dtype: str, engine: Any, tmp_path: Path
 ) -> None:
     given = {"validation": (X, Y), **settings, "dtype": dtype}
     if "window" in settings:
         given["X"] = np.memmap(tmp_path / "X", "float64", "w+", shape=X.shape)
         given["X"][:] = X
-    here, there = train("numpy", **given, engine="array"), train(cuda, **given, fast=fast)
+    here, there = train("numpy", **given, engine="array"), train(cuda, **given, engine=engine)
     for column in ("loss", "validation_loss"):
         np.testing.assert_allclose(there.history[column], here.history[column], RTOL[dtype])
     errors = there.history["validation_error"], here.history["validation_error"]
@@ -201,8 +201,8 @@ def test_a_whole_run_is_numpys(
     assert_alike(there.network, here.network, RTOL[dtype])
 
 
-@FAST
-def test_a_sweep_of_64_is_numpys(cuda: Backend, fast: bool) -> None:
+@ENGINE
+def test_a_sweep_of_64_is_numpys(cuda: Backend, engine: Any) -> None:
     given: dict[str, Any] = {
         "learning_rate": np.geomspace(0.005, 0.2, 16),
         "seed": range(4),
@@ -213,7 +213,7 @@ def test_a_sweep_of_64_is_numpys(cuda: Backend, fast: bool) -> None:
         "validation": 0.2,
     }
     here = sweep(X, Y, **given, backend="numpy", engine="array")
-    there = sweep(X, Y, **given, backend=cuda, fast=fast)
+    there = sweep(X, Y, **given, backend=cuda, engine=engine)
     assert len(there) == len(here) == 64
     for ours, theirs in zip(there, here, strict=True):
         assert ours.swept == theirs.swept
@@ -272,16 +272,18 @@ def total(cuda: Backend) -> Iterator[int]:
     pool.free_all_blocks()
 
 
-@FAST
+@ENGINE
 def test_a_step_that_does_not_fit_is_told_and_the_device_goes_on(
-    cuda: Backend, total: int, fast: bool
+    cuda: Backend, total: int, engine: Any
 ) -> None:
     rows = 1_000_000
     width = 2 * total // (4 * rows)  # the hidden layer's sums take twice the memory there is
     x, y = np.ones((rows, 1), np.float32), np.arange(rows) % 2
     remedy = "A smaller batch_size, narrower hidden layers"
     with pytest.raises(DeviceMemoryError, match=told(cuda, remedy)):
-        arraymlp.train(x, y, hidden=(width,), batch_size=rows, epochs=1, backend=cuda, fast=fast)
+        arraymlp.train(
+            x, y, hidden=(width,), batch_size=rows, epochs=1, backend=cuda, engine=engine
+        )
     assert len(train(cuda).history) == 3
 
 
@@ -306,8 +308,8 @@ def test_predicting_takes_no_more_than_its_budget(cuda: Backend, total: int) -> 
 # Ctrl-C and threads
 
 
-@FAST
-def test_ctrl_c_in_the_middle_keeps_what_was_trained(cuda: Backend, fast: bool) -> None:
+@ENGINE
+def test_ctrl_c_in_the_middle_keeps_what_was_trained(cuda: Backend, engine: Any) -> None:
     started = time.monotonic()
     timers: list[threading.Timer] = []
 
@@ -318,7 +320,7 @@ def test_ctrl_c_in_the_middle_keeps_what_was_trained(cuda: Backend, fast: bool) 
         return time.monotonic() - started > 60
 
     try:
-        run = train(cuda, epochs=1_000_000, callbacks=[press_later], fast=fast)
+        run = train(cuda, epochs=1_000_000, callbacks=[press_later], engine=engine)
     finally:
         for timer in timers:
             timer.join()
@@ -332,16 +334,16 @@ def test_ctrl_c_in_the_middle_keeps_what_was_trained(cuda: Backend, fast: bool) 
     assert on.history["epoch"][-1] >= run.history["epoch"][-1] + 1
 
 
-@FAST
+@ENGINE
 @pytest.mark.parametrize("given", [{}, {"seed": (0, 1, 2)}], ids=["one", "population"])
 def test_two_trainings_at_once_are_those_one_after_the_other(
-    cuda: Backend, given: dict[str, Any], fast: bool
+    cuda: Backend, given: dict[str, Any], engine: Any
 ) -> None:
     """To rounding: cuBLAS may choose other sums where it shares the device."""
     rates = (0.05, 0.02)
 
     def one(rate: float) -> Run:
-        return train(cuda, **given, learning_rate=rate, epochs=20, fast=fast)
+        return train(cuda, **given, learning_rate=rate, epochs=20, engine=engine)
 
     alone = [one(rate) for rate in rates]
     with ThreadPoolExecutor(2) as pool:

@@ -176,7 +176,7 @@ def test_an_epoch_broken_off_has_the_penalty_of_all_its_steps() -> None:
 
     given = {"alpha": 0.5, "epochs": 1, "learning_rate": 0.5}
     first = train(**given, callbacks=[StopAfterTwo()])
-    assert first.position == 2
+    assert first.partial_epoch.steps == 2
     rest = arraymlp.train(network=first, epochs=1)
     whole = train(**given)
     part, both, expected = (e["penalty"] for e in (*rest.history, whole.history[0]))

@@ -1,6 +1,5 @@
 """Optimisers against plain transcriptions of their formulas, and against PyTorch's."""
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from math import inf, nan
 from typing import Any
@@ -66,7 +65,7 @@ def transcription(rule: Any) -> HostArray:
     return w
 
 
-def told(table: Mapping[str, Any], step: int, backend: Backend, dtype: str) -> dict[str, Any]:
+def told(table: Any, step: int, backend: Backend, dtype: str) -> Any:
     """What one step sees of numbers, (K,), (S, 1) and (S, K): numbers and (K, 1, 1)."""
 
     def one(value: Any) -> Any:
@@ -74,14 +73,14 @@ def told(table: Mapping[str, Any], step: int, backend: Backend, dtype: str) -> d
         v = v[step] if v.ndim == 2 else v
         return v.item() if v.size == 1 else backend.asarray(v.reshape(-1, 1, 1), dtype)
 
-    return {name: one(value) for name, value in table.items()}
+    return type(table)(*map(one, table))
 
 
 def ours(rule: Optimizer, backend: Backend, dtype: str, w: HostArray, rate: HostArray) -> HostArray:
     """w after as many steps of a rule on a backend as there are rows of rates."""
     parameter = backend.asarray(w, dtype, copy=True)
     state = rule.initial_state(parameter, backend.xp)
-    table = rule.hyper(rate, np.arange(1, len(rate) + 1)[:, None])
+    table = rule.constants(rate, np.arange(1, len(rate) + 1)[:, None])
     for step in range(len(rate)):
         g = backend.asarray(gradient(np.asarray(backend.to_numpy(parameter), float), step), dtype)
         hyper = told(table, step, backend, dtype)
@@ -143,11 +142,11 @@ def test_each_member_has_its_own_constants(backend: Backend, float64: str, rule:
 @pytest.mark.parametrize("rule", [Adam(), Adam(epsilon_hat=True)], ids=["adam", "epsilon hat"])
 def test_members_may_have_seen_different_numbers_of_steps(rule: Adam) -> None:
     # One that stopped early and one that did not go on together.
-    together = rule.hyper(np.asarray([[0.1], [0.2]]), np.asarray([[3, 7], [4, 8]]))
+    together = rule.constants(np.asarray([[0.1], [0.2]]), np.asarray([[3, 7], [4, 8]]))
     for k, first in enumerate((3, 7)):
-        alone = rule.hyper(np.asarray([[0.1], [0.2]]), np.asarray([[first], [first + 1]]))
-        for name, value in alone.items():
-            found = np.broadcast_to(together[name], (2, 2))[:, [k]]
+        alone = rule.constants(np.asarray([[0.1], [0.2]]), np.asarray([[first], [first + 1]]))
+        for name, value in alone._asdict().items():
+            found = np.broadcast_to(getattr(together, name), (2, 2))[:, [k]]
             np.testing.assert_array_equal(found, np.broadcast_to(value, (2, 1)), name)
 
 
@@ -155,7 +154,7 @@ def test_members_may_have_seen_different_numbers_of_steps(rule: Adam) -> None:
 def test_parameter_and_state_keep_their_kind(backend: Backend, dtype: str, rule: Any) -> None:
     w = backend.asarray(start(), dtype, copy=True)
     state = rule.initial_state(w, backend.xp)
-    hyper = told(rule.hyper(falling(), np.arange(1, STEPS + 1)[:, None]), 0, backend, dtype)
+    hyper = told(rule.constants(falling(), np.arange(1, STEPS + 1)[:, None]), 0, backend, dtype)
     g = backend.asarray(start(), dtype, copy=True)
     after, new_state = rule.update(w, g, state, hyper, backend.xp)
     assert (new_state is None) == (rule == SGD())
@@ -169,7 +168,7 @@ def test_parameter_and_state_keep_their_kind(backend: Backend, dtype: str, rule:
 def test_numpy_arrays_are_updated_in_place(numpy_backend: Backend, rule: Any) -> None:
     w = start()
     state = rule.initial_state(w, numpy_backend.xp)
-    hyper = told(rule.hyper(falling(), np.ones((STEPS, 1))), 0, numpy_backend, "float64")
+    hyper = told(rule.constants(falling(), np.ones((STEPS, 1))), 0, numpy_backend, "float64")
     after, new_state = rule.update(w, start(), state, hyper, numpy_backend.xp)
     assert after is w
     if isinstance(state, tuple):

@@ -17,9 +17,9 @@ def train(backend: Backend, **settings: Any) -> arraymlp.Run:
     return arraymlp.train(X, y, backend=backend, **(common | settings))
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_the_parts_are_the_whole(quick_backend: Backend, fast: bool) -> None:
-    run = train(quick_backend, profile=True, fast=fast, validation=0.25)
+@pytest.mark.parametrize("engine", ["auto", "array"])
+def test_the_parts_are_the_whole(quick_backend: Backend, engine: Any) -> None:
+    run = train(quick_backend, profile=True, engine=engine, validation=0.25)
     profile = run.profile
     assert profile is not None
     assert (profile.epochs, profile.steps) == (3, 3 * -(-N * 3 // 4 // BATCH))
@@ -29,9 +29,12 @@ def test_the_parts_are_the_whole(quick_backend: Backend, fast: bool) -> None:
     assert profile.total == pytest.approx(sum(run.history["seconds"]), rel=1e-6)
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_measuring_changes_no_result(quick_backend: Backend, fast: bool) -> None:
-    measured, plain = train(quick_backend, profile=True, fast=fast), train(quick_backend, fast=fast)
+@pytest.mark.parametrize("engine", ["auto", "array"])
+def test_measuring_changes_no_result(quick_backend: Backend, engine: Any) -> None:
+    measured, plain = (
+        train(quick_backend, profile=True, engine=engine),
+        train(quick_backend, engine=engine),
+    )
     assert measured.history["loss"] == plain.history["loss"]
     assert plain.profile is None
 
@@ -45,8 +48,10 @@ def test_only_products_are_products(numpy_backend: Backend) -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(512, 700)).astype(np.float32), rng.integers(0, 2, 512)
     settings: dict[str, Any] = {"hidden": (700,), "batch_size": 512, "epochs": 5}
-    for fast in (True, False):
-        found = arraymlp.train(X, y, backend="numpy", profile=True, fast=fast, **settings).profile
+    for engine in ("auto", "array"):
+        found = arraymlp.train(
+            X, y, backend="numpy", profile=True, engine=engine, **settings
+        ).profile
         assert found is not None
         assert found.seconds["products"] > found.seconds["gather"]
         assert found.seconds["products"] > found.seconds["host"]

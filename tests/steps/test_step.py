@@ -1,22 +1,18 @@
 """The step's own parts: nests of state, entries of hyper, and what a GPU would have to wait for."""
 
 import re
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from runs import train
 
 import arraymlp
 from arraymlp import Backend
 from arraymlp.nn import losses
-from arraymlp.training.engine import choose_step
-from arraymlp.steps.step import shares_threads
 from arraymlp.steps.update import tree_map
+from runs import train
 
 SOURCE = Path(arraymlp.__file__).parent
 
@@ -50,48 +46,72 @@ def test_a_schedule_of_ones_own_may_have_a_tuple(seed: Any) -> None:
     np.testing.assert_allclose(rates["learning_rate"][-1], 0.1)
 
 
-class Greedy(arraymlp.optimizers.SGD):
-    """An optimiser whose constant has the name of one of the step's own entries."""
+class Told(NamedTuple):
+    """Constants of an optimiser of the user's own, one with the name of a feature of the step."""
 
-    def hyper(self, learning_rate: Any, t: Any) -> Mapping[str, Any]:
-        return {**super().hyper(learning_rate, t), "l2": 0.5}
-
-
-def test_an_optimizers_constants_must_not_switch_features_on() -> None:
-    with pytest.raises(ValueError, match="must not call a constant l2"):
-        train(optimizer=Greedy())
+    rate: Any
+    l2: Any
 
 
-DEVICE_CODE = [
-    "activations",
-    "dropout",
-    "layer",
-    "losses",
-    "metrics",
-    "network",
-    "optimizers",
-    "step",
-]
+class Greedy:
+    """Gradient descent whose ``l2`` is its own affair."""
+
+    def constants(self, learning_rate: Any, t: Any) -> Told:
+        return Told(learning_rate, 0.5)
+
+    def initial_state(self, parameter: Any, xp: Any) -> None:
+        return None
+
+    def update(
+        self, parameter: Any, gradient: Any, state: None, constants: Told, xp: Any
+    ) -> tuple[Any, None]:
+        assert constants.l2 == 0.5
+        return parameter - constants.rate * gradient, None
 
 
-@pytest.mark.parametrize("module", DEVICE_CODE)
-def test_nothing_is_used_for_which_cupy_waits(module: str) -> None:
+@pytest.mark.parametrize("engine", ["auto", "array"])
+def test_an_optimizers_constants_switch_no_features_on(engine: Any) -> None:
+    own = train(optimizer=Greedy(), learning_rate=0.1, engine=engine).network
+    plain = train(optimizer="sgd", learning_rate=0.1, engine=engine).network
+    for a, b in zip(own.layers, plain.layers, strict=True):
+        np.testing.assert_allclose(a.weights, b.weights, rtol=1e-12)
+
+
+class NoTuple(Greedy):
+    """An optimiser whose constants are no NamedTuple."""
+
+    def constants(self, learning_rate: Any, t: Any) -> Any:
+        return {"rate": learning_rate}
+
+
+def test_an_optimizers_constants_must_be_a_named_tuple() -> None:
+    with pytest.raises(ValueError, match="must give a NamedTuple"):
+        train(optimizer=NoTuple())
+
+
+# The code that computes on the device. What reads files or data, on the host, is elsewhere.
+DEVICE_CODE = sorted(
+    path.relative_to(SOURCE) for room in ("nn", "steps") for path in (SOURCE / room).glob("*.py")
+)
+
+
+@pytest.mark.parametrize("path", DEVICE_CODE, ids=str)
+def test_nothing_is_used_for_which_cupy_waits(path: Path) -> None:
     # array-api-compat's versions of these assign by a mask, or have data-dependent shapes.
-    text = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
+    text = (SOURCE / path).read_text(encoding="utf-8")
     assert not re.findall(r"xp\.(sign|clip|nonzero|unique\w*|argwhere)\b", text)
 
 
-def test_a_losss_constants_are_uploaded_once(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "loss", [losses.Huber((0.5, 1.0, 2.0)), losses.Quantile(((0.1, 0.5), (0.2, 0.5), (0.3, 0.9)))]
+)
+def test_a_loss_with_constants_keeps_no_arrays(backend: Backend, loss: losses.Loss) -> None:
     s = backend.asarray(np.zeros((3, 4, 2)), "float32")
-    y = backend.asarray(np.ones((4, 2)), "float32")
-    loss = losses.Huber((0.5, 1.0, 2.0))
-    monkeypatch.setattr(losses, "_UPLOADED", {})
-    first, _ = loss(s, y)
-    second, _ = loss(s, y)
-    assert len(losses._UPLOADED) == 1
+    before = dict(vars(loss))
+    first, _ = loss(s, backend.asarray(np.ones((4, 2 // loss.outputs_per_target)), "float32"))
+    second, _ = loss(s, backend.asarray(np.ones((4, 2 // loss.outputs_per_target)), "float32"))
     np.testing.assert_array_equal(backend.to_numpy(first), backend.to_numpy(second))
+    assert vars(loss) == before
 
 
 @pytest.mark.parametrize("size", [1e37, 1e-42])
@@ -138,15 +158,3 @@ def test_float64_is_never_cut_short_in_silence() -> None:
     ):
         with pytest.raises(ValueError, match=r"jax.* has no float64"):
             move()
-
-
-def test_without_kernels_the_generic_step_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    # As if src/arraymlp/kernels were not there.
-    monkeypatch.setitem(sys.modules, "arraymlp.engines", None)
-    monkeypatch.delitem(sys.modules, "arraymlp.engines.cpu.step", raising=False)
-    network = arraymlp.MultilayerPerceptron.create([4, 3])
-    assert not shares_threads(network, True)
-    assert (
-        choose_step(network, arraymlp.optimizers.SGD(), "mean").__module__ == "arraymlp.steps.step"
-    )
-    assert train().history["loss"] == train(engine="array").history["loss"]

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import assert_same_bits, go_on, interrupt_after, parameters, train, train_on
 
 import arraymlp
 import problems
@@ -14,6 +13,7 @@ from arraymlp import Backend, Run
 from arraymlp.nn.metrics import Metric
 from arraymlp.steps.schedules import Adaptive
 from arraymlp.training.early_stopping import EarlyStopping
+from runs import assert_same_bits, go_on, interrupt_after, parameters, train, train_on
 
 HostArray = np.ndarray[Any, Any]
 EPOCHS = 25

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as to_bytes
 
-import arraymlp.backends.backend
+import arraymlp.backends.cupy
 from arraymlp import (
     Backend,
     BackendFallbackWarning,
@@ -192,7 +192,7 @@ def test_a_backend_that_is_absent_falls_back_at_the_callers_line(
     def absent(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(arraymlp.backends.backend, "import_module", absent)
+    monkeypatch.setattr(arraymlp.backends.cupy, "import_module", absent)
     with pytest.warns(BackendFallbackWarning) as record:
         loaded = load(path, backend="cupy")
     assert [warning.filename for warning in record] == [__file__]

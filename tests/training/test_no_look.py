@@ -9,12 +9,12 @@ import pytest
 
 import arraymlp
 import problems
-from arraymlp.optimizers import SGD
 from arraymlp.nn.dropout import Dropout
+from arraymlp.optimizers import SGD
 from arraymlp.steps.optimizers import Adam
 from arraymlp.steps.schedules import Cosine
-from arraymlp.loop.early_stopping import EarlyStopping
 from arraymlp.training import loop
+from arraymlp.training.early_stopping import EarlyStopping
 from looks import ARRAY, LOOKS, LookedError
 
 WEIGHT = np.random.default_rng(26).uniform(0.5, 2, problems.N)
@@ -92,9 +92,9 @@ def epochs_guarded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         with pytest.MonkeyPatch.context() as patch:
             for name in LOOKS:
                 patch.setattr(ARRAY, name, look, raising=False)
-            steps, rows, stopped = run_epoch(*args)
-        guarded.append(steps)
-        return steps, rows, stopped
+            done = run_epoch(*args)
+        guarded.append(done.steps)
+        return done
 
     monkeypatch.setattr(loop, "run_epoch", run_epoch_guarded)
     return guarded
@@ -142,19 +142,19 @@ def test_an_epoch_looks_at_nothing(
 def test_the_guard_catches_a_step_that_looks(
     epochs_guarded: list[int], monkeypatch: pytest.MonkeyPatch, look: Callable[[Any], Any]
 ) -> None:
-    choose_step = loop.choose_step
+    choose_steps = loop.choose_steps
 
     def choose(*args: Any) -> Any:
-        step = choose_step(*args)
+        steps = choose_steps(*args)
 
         def looking_step(*values: Any) -> Any:
-            state, met = step(*values)
-            look(met.loss)
-            return state, met
+            states, sums = steps.step(*values)
+            look(sums.loss)
+            return states, sums
 
-        return looking_step
+        return steps._replace(step=looking_step)
 
-    monkeypatch.setattr(loop, "choose_step", choose)
+    monkeypatch.setattr(loop, "choose_steps", choose)
     with pytest.raises(LookedError):
         train()
 
@@ -181,7 +181,7 @@ EVALUATED: dict[str, dict[str, Any]] = {
 def test_an_epochs_figures_come_to_the_host_in_one_transfer(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluations = loop._evaluations
+    evaluations = loop.evaluations
     transfers: list[int] = []
 
     def look(*args: Any, **kwargs: Any) -> Any:
@@ -198,11 +198,11 @@ def test_an_epochs_figures_come_to_the_host_in_one_transfer(
         return original(backend, arrays)
 
     original = arraymlp.Backend.fetch
-    monkeypatch.setattr(loop, "_evaluations", evaluations_guarded)
+    monkeypatch.setattr(loop, "evaluations", evaluations_guarded)
     monkeypatch.setattr(arraymlp.Backend, "fetch", fetch)
     train(**{"validation": 0.25, "training_error": True, **settings, "probes": True})
-    # Then the units that are shut for all rows, and what the diagnosis looks at.
-    first, second, after_the_end, *_ = transfers
+    # Then the units that are dead for all rows.
+    first, second, after_the_end = transfers
     assert min(first, second) > len(problems.HIDDEN) == after_the_end
 
 

@@ -16,11 +16,11 @@ import pytest
 import arraymlp
 import problems
 from arraymlp import Backend, MultilayerPerceptron, Run
-from arraymlp.initializers import normal
-from arraymlp.optimizers import SGD
 from arraymlp.data.minibatches import epoch_order
+from arraymlp.initializers import normal
 from arraymlp.nn.dropout import Dropout
 from arraymlp.nn.losses import Huber, Quantile
+from arraymlp.optimizers import SGD
 from arraymlp.steps.optimizers import Adam, AdamW, RMSProp
 from arraymlp.steps.schedules import (
     Adaptive,

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import interrupt_after
 
 from arraymlp import Backend, Run, resolve, train
 from arraymlp.steps.schedules import Cosine
 from arraymlp.training.early_stopping import EarlyStopping
 from conftest import assert_same
 from problems import BATCH, HIDDEN, N, labels
+from runs import interrupt_after
 
 
 def run_on(backend: Backend, **settings: Any) -> Run:
@@ -59,7 +59,7 @@ def test_a_pickled_run_that_was_broken_off_goes_on_like_the_run_itself(
     }
     interrupt_after(monkeypatch, 5)
     run = run_on(quick_backend, **settings)
-    assert run.position
+    assert run.partial_epoch.steps
     expected = train(network=run)
     for twin in (pickle.loads(pickle.dumps(run)), copy.deepcopy(run)):
         found = train(network=twin)

@@ -12,20 +12,17 @@ import pytest
 import arraymlp
 import problems
 from arraymlp import Backend, MultilayerPerceptron, NonFiniteLossError, Run
-from arraymlp.callbacks import EpochEnd
-from arraymlp.initializers import normal
-from arraymlp.optimizers import SGD
 from arraymlp.backends.registry import backend_of
+from arraymlp.callbacks import EpochEnd
 from arraymlp.data.minibatches import epoch_order
 from arraymlp.data.splits import split
-from arraymlp.nn.dropout import Dropout
+from arraymlp.initializers import normal
+from arraymlp.optimizers import SGD
 from arraymlp.steps.optimizers import OPTIMIZERS
 from arraymlp.steps.probes import Measurement
-from arraymlp.steps.schedules import StepDecay
 from arraymlp.training import loop
-from conftest import assert_same, on_host
+from conftest import assert_same
 from runs import (
-    BESIDES,
     PLAIN_OR_NOT,
     STEPS_PER_EPOCH,
     X,
@@ -38,7 +35,6 @@ from runs import (
     train_on,
 )
 
-X, Y = problems.labels()
 HostArray = np.ndarray[Any, Any]
 
 
@@ -102,7 +98,7 @@ def test_the_lab_preset_makes_the_labs_steps(activation: str, batch: int) -> Non
 def test_the_lab_preset_has_the_labs_settings() -> None:
     lab = train(preset="lab", hidden=None, epochs=0).settings
     assert lab.initializer.name == "normal(0.0001)"
-    assert (lab.hidden, lab.optimizer, lab.reduction) == ((100, 100), "sgd", "sum")
+    assert (lab.hidden, lab.optimizer, lab.reduction) == ((100, 100), SGD(), "sum")
     assert (lab.shuffle, lab.drop_last, lab.learning_rate) == (False, True, 0.005)
 
 
@@ -322,10 +318,10 @@ def test_a_given_network_is_left_as_it_was(backend: Backend) -> None:
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_a_run_that_goes_on_is_left_as_it_was(optimizer: str, besides: dict[str, Any]) -> None:
     run = train(optimizer=optimizer, probes=True, **besides)
-    before = [parameters(run.network), parameters(run.raw_network), deepcopy(run.state)]
+    before = [parameters(run.network), parameters(run.raw_network), deepcopy(run.states)]
     records, taken = list(run.history), list(run.measurements)
     go_on(run)
-    after = [parameters(run.network), parameters(run.raw_network), run.state]
+    after = [parameters(run.network), parameters(run.raw_network), run.states]
     np.testing.assert_equal(after, before)
     assert list(run.history) == records
     assert run.measurements == taken
@@ -761,7 +757,7 @@ def test_other_minibatches_begin_a_new_epoch(
 # --- probes --------------------------------------------------------------------------------------
 
 FOR_EACH_LAYER = ("gradient_norm", "update_norm", "bias_update", "weight_norm", "spread")
-FOR_EACH_HIDDEN_LAYER = ("live", "open", "mean")
+FOR_EACH_HIDDEN_LAYER = ("active_units", "active_pairs", "mean")
 
 
 @pytest.mark.parametrize("seed", [0, (0, 1, 2)], ids=["one", "population"])
@@ -830,8 +826,8 @@ def test_a_probe_measures_what_it_says() -> None:
         ],
         weight_norm=[np.linalg.norm(a.weights) for a in after.layers],
         spread=[np.sqrt(np.mean(values.std(axis=0) ** 2)) for values in z],
-        live=[np.mean((values > 0).any(axis=0)) for values in z[:-1]],
-        open=[np.mean(values > 0) for values in z[:-1]],
+        active_units=[np.mean((values > 0).any(axis=0)) for values in z[:-1]],
+        active_pairs=[np.mean(values > 0) for values in z[:-1]],
         mean=[values.mean() for values in z[:-1]],
     )
     for name, figure in expected.to_dict().items():
@@ -841,7 +837,7 @@ def test_a_probe_measures_what_it_says() -> None:
 def test_shut_units_are_counted_over_all_rows() -> None:
     start = train(epochs=0, activation="relu").network
     start.layers[1].bias -= 1e3
-    start.layers[1].bias[0, 2] += 2e3  # of five units only this one ever opens
+    start.layers[1].bias[0, 2] += 2e3  # of five units only this one is ever active
     run = train(network=start, epochs=0, probes=True)
     assert run.dead_units == [0, problems.HIDDEN[1] - 1]
 

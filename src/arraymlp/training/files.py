@@ -63,6 +63,10 @@ def save(
 def parts(network: MultilayerPerceptron) -> tuple[dict[str, Any], dict[str, HostArray]]:
     """What a header says of a network, and its tensors; errors as of `save`."""
     for layer in network.layers:
+        if type(layer) is not Layer:
+            raise ValueError(
+                f"a {type(layer).__name__} is not of this package: load could not find it"
+            )
         if ACTIVATIONS.get(layer.activation.name) is not layer.activation:
             raise ValueError(f"{layer.activation} is not of this package: load could not find it")
     if type(LOSSES.get(network.loss.name)) is not type(network.loss):

@@ -1,4 +1,4 @@
-"""A run by a fast step beside the same by the generic one, for the tests of the kernels."""
+"""A run by an engine beside the same by the array code, for the tests of the engines."""
 
 from typing import Any
 
@@ -17,22 +17,22 @@ def problem(rng: np.random.Generator, loss: str, n: int, n_in: int, n_out: int) 
 
 
 def both(X: Any, y: Any, dtype: str, **settings: Any) -> tuple[Any, Any]:
-    fast, generic = (
-        arraymlp.train(X, y, dtype=dtype, backend="numpy", fast=fast, **settings)
-        for fast in (True, False)
+    by_engine, by_array = (
+        arraymlp.train(X, y, dtype=dtype, backend="numpy", engine=engine, **settings)
+        for engine in ("auto", "array")
     )
-    return fast, generic
+    return by_engine, by_array
 
 
-def assert_alike(fast: Any, generic: Any, rtol: float) -> None:
+def assert_alike(by_engine: Any, by_array: Any, rtol: float) -> None:
     for name in ("loss", "penalty"):
-        if name in generic.history.columns:
-            np.testing.assert_allclose(fast.history[name], generic.history[name], rtol=rtol)
-    assert_same_parameters(fast.network, generic.network, rtol)
+        if name in by_array.history.columns:
+            np.testing.assert_allclose(by_engine.history[name], by_array.history[name], rtol=rtol)
+    assert_same_parameters(by_engine.network, by_array.network, rtol)
 
 
-def assert_same_parameters(fast: Any, generic: Any, rtol: float) -> None:
-    for a, b in zip(fast.layers, generic.layers, strict=True):
+def assert_same_parameters(by_engine: Any, by_array: Any, rtol: float) -> None:
+    for a, b in zip(by_engine.layers, by_array.layers, strict=True):
         scale = float(np.max(np.abs(b.weights)))
         np.testing.assert_allclose(a.weights, b.weights, rtol=0, atol=rtol * scale)
         np.testing.assert_allclose(a.bias, b.bias, rtol=0, atol=rtol * max(scale, 1.0))
