@@ -11,10 +11,8 @@ pytest.importorskip("typer")
 pytest.importorskip("rich")
 
 from arraymlp import BackendSpeed
-from arraymlp.app import main as cli
-from commands import run
 from arraymlp.app.lab.experiments import EXPERIMENTS, Verdict
-
+from commands import run
 
 LAB = ("lab", "--backend", "numpy", "--runs", "relu-0.05", "--epochs", "1")
 
@@ -27,17 +25,20 @@ def test_lab_prints_the_labs_own_lines_and_a_table(capsys, monkeypatch):
     assert "seed 0" in out
 
 
-@pytest.mark.parametrize(("option", "fast"), [((), False), (("--fast",), True)])
-def test_lab_takes_the_fast_step_if_asked(capsys, monkeypatch, option, fast):
+@pytest.mark.parametrize(
+    ("option", "engine"),
+    [((), "array"), (("--engine", "array"), "array"), (("--engine", "auto"), "auto")],
+)
+def test_lab_is_trained_by_the_engine_asked_for(capsys, monkeypatch, option, engine):
     asked = []
 
     def lab(*args, **given):
-        asked.append(given["fast"])
+        asked.append(given["engine"])
         raise ValueError("enough")
 
-    monkeypatch.setattr("arraymlp.app.lab.experiments.run_lab", lab)
+    monkeypatch.setattr("arraymlp.app.lab.command.run_lab", lab)
     run(capsys, monkeypatch, *LAB, *option)
-    assert asked == [fast]
+    assert asked == [engine]
 
 
 def test_lab_ends_with_1_where_a_run_is_out_of_band(capsys, monkeypatch):
@@ -57,6 +58,7 @@ def test_lab_ends_with_1_where_a_run_is_out_of_band(capsys, monkeypatch):
         (("lab", "--runs", "relu-0.5"), "unknown lab run 'relu-0.5': did you mean 'relu-0.05'"),
         (("lab", "--backend", "nunpy"), "unknown backend 'nunpy': did you mean 'numpy'"),
         (("lab", "--dtype", "float16"), "unknown dtype 'float16'"),
+        (("lab", "--engine", "fast"), "unknown engine 'fast': "),
         (("lab", "--epochs", "0"), "--epochs must be at least 1, not 0"),
         (("lab", "--seeds", "0"), "--seeds must be at least 1, not 0"),
         (("lab", "--seed", "-1"), "seed must be a whole number from 0, not -1"),
@@ -73,7 +75,7 @@ def test_lab_ends_with_1_where_a_run_is_out_of_band(capsys, monkeypatch):
         (("backends", "--bench", "--batch-size", "0"), "batch_size must be a whole number from 1"),
         (
             ("backends", "--sizes", "784-10", "--batch-size", "9"),
-            "--sizes, --batch-size can be given with --bench alone",
+            "--sizes, --batch-size can be given only with --bench",
         ),
     ],
 )
@@ -86,9 +88,9 @@ def test_a_mistake_is_one_error_and_status_2(capsys, monkeypatch, arguments, wor
 
 def test_a_report_that_cannot_be_written_is_refused_at_once(capsys, monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
-    taken = tmp_path / "file"
-    taken.write_text("")
-    status, out, err = run(capsys, monkeypatch, *LAB, "--report", str(taken / "r"))
+    file = tmp_path / "file"
+    file.write_text("")
+    status, out, err = run(capsys, monkeypatch, *LAB, "--report", str(file / "r"))
     assert status == 2
     assert "cannot be written" in err
     assert "Training error" not in out
@@ -114,8 +116,8 @@ BENCH = ("backends", "--bench", "--sizes", "5-4-2", "--batch-size", "10", "--sec
 
 def cells(out):
     """The cells of the rows that were printed, by the first of each."""
-    found = [line for line in out.splitlines() if line.startswith("│")]
-    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in found]
+    lines = [line for line in out.splitlines() if line.startswith("│")]
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
     return {row[0]: row[1:] for row in rows if row[0]}
 
 
@@ -135,7 +137,9 @@ def test_backends_are_timed_and_the_fastest_is_named(capsys, monkeypatch):
     assert 'to train with it: train(backend="' in out
 
 
-def test_without_numpys_figures_there_are_no_ratios_and_what_is_alike_is_named(capsys, monkeypatch):
+def test_without_numpys_figures_there_are_no_ratios_and_what_is_about_as_fast_is_named(
+    capsys, monkeypatch
+):
     def speeds(widths, **settings):
         assert (widths, settings) == (
             [784, 100, 100, 10],
@@ -165,8 +169,8 @@ def test_without_numpys_figures_there_are_no_ratios_and_what_is_alike_is_named(c
 
 @pytest.mark.parametrize(("reason", "expected"), [("interrupted", 130), ("ValueError: no", 1)])
 def test_nothing_measured(capsys, monkeypatch, reason, expected):
-    found = [BackendSpeed("numpy", "cpu", 'train(backend="numpy")', reason=reason)]
-    monkeypatch.setattr("arraymlp.app.backends_command.backend_speeds", lambda *_, **__: found)
+    rows = [BackendSpeed("numpy", "cpu", 'train(backend="numpy")', reason=reason)]
+    monkeypatch.setattr("arraymlp.app.backends_command.backend_speeds", lambda *_, **__: rows)
     status, out, _ = run(capsys, monkeypatch, *BENCH)
     assert status == expected
     assert out.splitlines()[-1] == "nothing was measured"
@@ -186,7 +190,7 @@ def test_without_its_extra_it_names_the_install_line(capsys, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_ends_with_130_and_the_table_of_what_there_is():
+def test_ctrl_c_ends_with_130_and_the_table_of_the_runs_so_far():
     process = subprocess.Popen(
         [sys.executable, "-m", "arraymlp", "lab", "--backend", "numpy", "--runs", "relu-0.05"],
         stdout=subprocess.PIPE,
@@ -201,5 +205,5 @@ def test_ctrl_c_ends_with_130_and_the_table_of_what_there_is():
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "interrupted: the table holds what there is" in out
+    assert "interrupted: the table shows the runs so far" in out
     assert "of 70 epochs" in out

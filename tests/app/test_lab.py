@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from arraymlp import History, resolve, train
-from arraymlp.datasets import load_mnist, published_curves
-from arraymlp.app.lab.experiments import EXPERIMENTS, LabResult, LabRun, run_lab
+from arraymlp.app.lab.experiments import EXPERIMENTS, LabRun
 from arraymlp.app.lab.report import findings_json, write_report
+from arraymlp.app.lab.result import LabResult
+from arraymlp.app.lab.training import run_lab
 from arraymlp.app.page import require_writable
+from arraymlp.datasets import load_mnist, published_curves
 
 
-def outcome(name, accuracy, constant=(), seed=0, epochs=70, asked=None, interrupted=False):
-    """An outcome with a final accuracy, and a constant class in its first epochs."""
+def lab_run(name, accuracy, constant=(), seed=0, epochs=70, asked=None, interrupted=False):
+    """A run with a final accuracy, and a constant class in its first epochs."""
     counts = [[10000.0 * (k == c) for k in range(10)] for c in constant]
     counts += [[1000.0] * 10] * (epochs - len(constant))
     records = [
@@ -51,44 +53,44 @@ def outcome(name, accuracy, constant=(), seed=0, epochs=70, asked=None, interrup
     ],
 )
 def test_bands(name, accuracy, constant, in_band):
-    assert outcome(name, accuracy, constant).verdict.in_band is in_band
+    assert lab_run(name, accuracy, constant).verdict.in_band is in_band
 
 
 def test_only_runs_of_full_length_are_judged():
-    assert outcome("relu-0.05", 9.58, (6,) * 3, epochs=3).verdict.in_band is None
-    assert outcome("sigmoid-0.05", 97.4, interrupted=True).verdict.in_band is None
+    assert lab_run("relu-0.05", 9.58, (6,) * 3, epochs=3).verdict.in_band is None
+    assert lab_run("sigmoid-0.05", 97.4, interrupted=True).verdict.in_band is None
 
 
 def test_a_run_that_broke_down_before_its_last_epoch_is_out_of_band():
-    assert outcome("sigmoid-0.5", 9.8, (4,) * 3, epochs=3, asked=70).verdict.in_band is False
+    assert lab_run("sigmoid-0.5", 9.8, (4,) * 3, epochs=3, asked=70).verdict.in_band is False
 
 
 def test_a_change_of_class_is_no_escape():
-    found = outcome("relu-0.005", 9.58, (7,) * 30 + (6,) * 40).verdict
-    assert (found.in_band, found.escaped) == (False, False)
+    verdict = lab_run("relu-0.005", 9.58, (7,) * 30 + (6,) * 40).verdict
+    assert (verdict.in_band, verdict.escaped) == (False, False)
 
 
-def result_of(*outcomes):
-    return LabResult(list(outcomes), resolve("numpy"), "float32", 1.0, mnist=None)
+def result_of(*lab_runs):
+    return LabResult(list(lab_runs), resolve("numpy"), "float32", 1.0, mnist=None)
 
 
 def test_one_run_out_of_band_is_enough():
-    good, bad = outcome("sigmoid-0.05", 97.4), outcome("sigmoid-0.005", 50.0)
+    good, bad = lab_run("sigmoid-0.05", 97.4), lab_run("sigmoid-0.005", 50.0)
     assert result_of(good).in_band
     assert not result_of(good, bad).in_band
 
 
 def test_escapes_are_counted_over_seeds():
-    found = result_of(
-        outcome("relu-0.005", 97.5, (7,) * 20, seed=0),
-        outcome("relu-0.005", 98.1, (7,) * 17, seed=1),
-        outcome("relu-0.005", 10.28, (7,) * 70, seed=2),
+    result = result_of(
+        lab_run("relu-0.005", 97.5, (7,) * 20, seed=0),
+        lab_run("relu-0.005", 98.1, (7,) * 17, seed=1),
+        lab_run("relu-0.005", 10.28, (7,) * 70, seed=2),
     )
-    text = found.escapes()
+    text = result.escapes()
     assert "2 of 3 seeds escaped" in text
     assert "97.80 % (standard deviation 0.42" in text
     assert "1 never did and stayed at 10.28 %" in text
-    (row,) = found.rows()
+    (row,) = result.rows()
     assert (row["in_band"], row["judged"], row["seeds"]) == (3, 3, [0, 1, 2])
     assert row["spread"] == pytest.approx(np.std([97.5, 98.1, 10.28], ddof=1))
 
@@ -101,8 +103,8 @@ def small_lab():
 
 def test_first_epochs_of_the_dead_run_are_the_published_ones_to_the_digit(small_lab):
     published = published_curves()["relu-0.05"]
-    for found in small_lab.of("relu-0.05"):
-        for record, printed in zip(found.run.history, published, strict=False):
+    for lab_run in small_lab.of("relu-0.05"):
+        for record, printed in zip(lab_run.run.history, published, strict=False):
             assert f"{record['training_error']:.5f}" == f"{printed.training_error:.5f}"
             assert f"{record['validation_error']:.5f}" == f"{printed.test_error:.5f}"
 
@@ -118,15 +120,15 @@ def test_a_run_that_continues_another_is_trained_after_it(small_lab):
         mnist.X_train, mnist.y_train, preset="lab", network=first.network, learning_rate=0.5,
         epochs=2, probes=False, training_error=False,
     )  # fmt: skip
-    found = small_lab.of("sigmoid-0.5")[1].run
-    for ours, theirs in zip(found.network.layers, then.network.layers, strict=True):
+    continued = small_lab.of("sigmoid-0.5")[1].run
+    for ours, theirs in zip(continued.network.layers, then.network.layers, strict=True):
         np.testing.assert_array_equal(ours.weights, theirs.weights)
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_the_lab_is_made_by_the_step_asked_for(fast):
-    (outcome,) = run_lab(["relu-0.05"], backend="numpy", epochs=1, fast=fast).outcomes
-    assert outcome.run.settings.fast is fast
+@pytest.mark.parametrize("engine", ["array", "auto"])
+def test_the_lab_is_trained_by_the_engine_asked_for(engine):
+    (trained,) = run_lab(["relu-0.05"], backend="numpy", epochs=1, engine=engine).runs
+    assert trained.run.settings.engine == engine
 
 
 def test_the_report_is_one_page_with_all_pictures_and_findings(small_lab, tmp_path):
@@ -144,7 +146,7 @@ def test_the_report_is_one_page_with_all_pictures_and_findings(small_lab, tmp_pa
     dead = content["runs"][2]
     (finding,) = [f for f in dead["findings"] if f["kind"] == "dead_units"]
     assert finding["sentence"].replace("'", "&#x27;") in page
-    assert finding["figures"]["shut"] == 100
+    assert finding["figures"]["dead"] == 100
 
 
 def page_folder(tmp_path):
@@ -156,9 +158,9 @@ def test_findings_json_has_no_nan(small_lab):
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
-    taken = tmp_path / "file"
-    taken.write_text("")
+    file = tmp_path / "file"
+    file.write_text("")
     with pytest.raises(OSError, match=r"report folder .*file.*cannot be written"):
-        require_writable(taken / "report")
+        require_writable(file / "report")
     require_writable(tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()

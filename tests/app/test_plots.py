@@ -1,4 +1,4 @@
-"""The report's pictures: what is drawn is what was measured and what was published."""
+"""The pictures of the lab's report: they show what was measured and what was published."""
 
 from types import SimpleNamespace
 
@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from arraymlp import History, train
-from arraymlp.datasets import published_curves
 from arraymlp.app.lab.plots import errors, first_layer, insides, misread
+from arraymlp.datasets import published_curves
 
 
 def run_with(training: list[float], test: list[float]) -> SimpleNamespace:
@@ -44,8 +44,8 @@ def test_insides_are_the_measurements() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 4)), rng.integers(0, 3, 60)
     run = train(X, y, hidden=(5, 4), epochs=2, batch_size=20, probes=True)
-    live, spread, gradient = insides(run).axes
-    assert drawn(live, "hidden 2") == [100 * m.live[1] for m in run.measurements]
+    active, spread, gradient = insides(run).axes
+    assert drawn(active, "hidden 2") == [100 * m.active_units[1] for m in run.measurements]
     assert drawn(spread, "output") == [m.spread[2] for m in run.measurements]
     assert drawn(gradient, "hidden 1") == [m.gradient_norm[0] for m in run.measurements]
 

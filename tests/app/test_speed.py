@@ -9,7 +9,7 @@ import pytest
 
 import arraymlp
 from arraymlp import BackendSpeed, BackendUnavailableError, backend_speeds, resolve
-from arraymlp.app import speed as backend_speed
+from arraymlp.app import speed
 
 SIZES = (6, 4, 3)
 QUICK = {"batch_size": 10, "seconds": 0.2}
@@ -17,9 +17,9 @@ QUICK = {"batch_size": 10, "seconds": 0.2}
 
 @pytest.fixture
 def numpy_alone(monkeypatch):
-    """What takes its time on other backends is said to be absent."""
-    found = [row for row in arraymlp.available_backends() if row.name == "numpy"]
-    monkeypatch.setattr(backend_speed, "available_backends", lambda: found)
+    """NumPy is the only backend there is: the others take their time."""
+    statuses = [status for status in arraymlp.available_backends() if status.name == "numpy"]
+    monkeypatch.setattr(speed, "available_backends", lambda: statuses)
 
 
 def trainings(monkeypatch):
@@ -30,7 +30,7 @@ def trainings(monkeypatch):
         calls.append((arrays, settings))
         return arraymlp.train(*arrays, **settings)
 
-    monkeypatch.setattr(backend_speed, "train", train)
+    monkeypatch.setattr(speed, "train", train)
     return calls
 
 
@@ -83,7 +83,7 @@ def test_the_time_is_the_histories_own_and_the_first_epoch_apart(numpy_alone, mo
         return Timed()
 
     lengths = []
-    monkeypatch.setattr(backend_speed, "train", train)
+    monkeypatch.setattr(speed, "train", train)
     (row,) = backend_speeds(SIZES, batch_size=10, seconds=100.0)
     steps = 1250  # of 0.2 ms, as many as make a quarter of a second
     assert lengths == [50, 10 * steps]
@@ -112,7 +112,7 @@ def test_more_classes_than_rows(numpy_alone):
 
 
 def test_a_wide_network_has_fewer_rows(numpy_alone, monkeypatch):
-    monkeypatch.setattr(backend_speed, "X_BYTES", 1000)
+    monkeypatch.setattr(speed, "X_BYTES", 1000)
     calls = trainings(monkeypatch)
     backend_speeds((40, 2), **QUICK)
     assert [len(X) for (X, _), _ in calls] == [50, 50]
@@ -129,7 +129,7 @@ def test_a_backend_that_fails_is_a_row(monkeypatch, call):
                 raise RuntimeError("out of memory\n(and a long story)")
         return arraymlp.train(*arrays, backend=backend, **settings)
 
-    monkeypatch.setattr(backend_speed, "train", train)
+    monkeypatch.setattr(speed, "train", train)
     rows = {row.name: row for row in backend_speeds(SIZES, **QUICK)}
     assert rows["numpy"].reason == "RuntimeError: out of memory"
     assert rows["numpy"].us_per_step is None
@@ -148,18 +148,18 @@ def test_a_dtype_that_a_backend_lacks_is_a_row():
 
 
 def test_a_second_device_is_a_row_of_its_own(monkeypatch):
-    found = [row for row in arraymlp.available_backends() if row.name == "array_api_strict"]
-    monkeypatch.setattr(backend_speed, "available_backends", lambda: found)
-    monkeypatch.setattr(backend_speed, "TESTS_ONLY", "")
+    statuses = [s for s in arraymlp.available_backends() if s.name == "array_api_strict"]
+    monkeypatch.setattr(speed, "available_backends", lambda: statuses)
+    monkeypatch.setattr(speed, "TESTS_ONLY", "")
     devices = ("device1", "CPU_DEVICE", "absent")
-    monkeypatch.setattr(backend_speed, "ELSEWHERE", {"array_api_strict": devices})
+    monkeypatch.setattr(speed, "OTHER_DEVICES", {"array_api_strict": devices})
 
     def named(name, device=None, **rest):
         if device == "absent":
             raise BackendUnavailableError("no such machine")
         return resolve(name, device, **rest)
 
-    monkeypatch.setattr(backend_speed, "resolve", named)
+    monkeypatch.setattr(speed, "resolve", named)
     calls = trainings(monkeypatch)
     rows = backend_speeds(SIZES, **QUICK)
     assert {row.call for row in rows} == {
@@ -188,7 +188,7 @@ def test_ctrl_c_ends_it_with_what_there_is(monkeypatch, call, epoch):
 
         return arraymlp.train(*arrays, callbacks=[interrupt, *callbacks], **settings)
 
-    monkeypatch.setattr(backend_speed, "train", train)
+    monkeypatch.setattr(speed, "train", train)
     rows = {row.name: row for row in backend_speeds(SIZES, batch_size=10, seconds=60)}
     assert started == ["numpy"] * call
     assert rows["numpy"].reason == "interrupted"
@@ -222,7 +222,7 @@ def test_ctrl_c_ends_it_with_what_there_is(monkeypatch, call, epoch):
     ],
 )
 def test_a_mistake_is_an_error_at_once(monkeypatch, sizes, settings, message):
-    monkeypatch.setattr(backend_speed, "available_backends", lambda: pytest.fail("too late"))
+    monkeypatch.setattr(speed, "available_backends", lambda: pytest.fail("too late"))
     with pytest.raises(ValueError, match=message):
         backend_speeds(sizes, **settings)
 

@@ -16,13 +16,16 @@ pytest.importorskip("typer")
 pytest.importorskip("rich")
 
 from rich.console import Console
-from commands import run
+from typer.main import get_command
 
 import arraymlp
 from arraymlp import SweepResult, sweep
+from arraymlp.app.main import command_line
 from arraymlp.app.sweeps.summary import call, edges, lines, ranking
-from arraymlp.app.sweeps.values import values
+from arraymlp.app.sweeps.values import SWEPT, values
 from arraymlp.training.progress import LEADERS, SweepBar, SweepProgress
+from arraymlp.training.settings import TABLE, Settings
+from commands import run
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(90, 3))
@@ -42,8 +45,8 @@ QUICK = ("--epochs", "2", "--batch-size", "25", "--hidden", "4", "--backend", "n
 
 def table(out: str) -> list[list[str]]:
     """The cells of the rows that were printed."""
-    found = [line for line in out.splitlines() if line.startswith("│")]
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in found]
+    lines = [line for line in out.splitlines() if line.startswith("│")]
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 
 
 # Values
@@ -130,9 +133,9 @@ def test_files_are_written_and_read_again(capsys, monkeypatch, data, tmp_path):
     content = json.loads((tmp_path / "s.json").read_text())
     assert content["classes"] == ["minus", "plus"]
     assert content == json.loads((report / "sweep.json").read_text())
-    found = SweepResult.load(tmp_path / "s.safetensors")
-    assert found.rank() == content["rank"]
-    assert [f.sentence for f in found.findings(1)] == [
+    loaded = SweepResult.load(tmp_path / "s.safetensors")
+    assert loaded.rank() == content["rank"]
+    assert [f.sentence for f in loaded.findings(1)] == [
         f["sentence"] for f in content["members"][1]["findings"]
     ]
     assert sorted(p.name for p in report.iterdir()) == ["report.html", "sweep.json", "sweep.png"]
@@ -144,7 +147,7 @@ def test_files_are_written_and_read_again(capsys, monkeypatch, data, tmp_path):
         "learning_rate=0.1,",
         "The best: network 0",
         "Diverged: network 1",
-        found.findings(1)[0].sentence[:40],
+        loaded.findings(1)[0].sentence[:40],
         "2 networks in 1 population",
     ):
         assert words in page
@@ -247,7 +250,7 @@ def test_a_mistake_is_one_error_and_status_2(capsys, monkeypatch, data, argument
     [
         (("absent.csv",), "absent.csv"),
         (("table.xlsx",), "table.xlsx: a data file is .npz, .csv or .parquet"),
-        (("--target", "y"), "--target is of a data file"),
+        (("--target", "y"), "--target is the column of a data file"),
     ],
 )
 def test_data_that_is_not_there_is_named(capsys, monkeypatch, arguments, words):
@@ -274,8 +277,29 @@ def test_help_names_every_setting(capsys, monkeypatch):
         assert flag in out
 
 
+def test_options_are_the_settings_of_the_table_that_have_values_for_them():
+    options = {p.name: p for p in get_command(command_line()).commands["sweep"].params}
+    on_command_line = {name: row for name, row in TABLE.items() if row.metadata["cli"]}
+    assert set(options) & set(TABLE) == set(on_command_line)
+    assert {*SWEPT, "metrics", "early_stopping"} == set(on_command_line)
+    for name, row in on_command_line.items():
+        assert options[name].default is None
+        for text in (row.metadata["help"][1:], row.metadata["cli"]):
+            assert text in options[name].help
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_examples_in_the_help_can_be_given(name):
+    examples = re.split(r"[,;] ?", TABLE[name].metadata["cli"].partition(" is ")[0])
+    for text in examples:
+        if text != "...":
+            arguments = {name: values(name, text)}
+            if not isinstance(arguments[name], list):  # a range, which is swept
+                Settings(**arguments)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_ends_with_130_and_the_table_of_what_there_is(tmp_path: Path):
+def test_ctrl_c_ends_with_130_and_the_table_of_the_networks_so_far(tmp_path: Path):
     kept = tmp_path / "sweep.safetensors"
     given = ("--hidden", "8", "--seed", "0:2", "--backend", "numpy", "--save", str(kept))
     process = subprocess.Popen(
@@ -291,7 +315,7 @@ def test_ctrl_c_ends_with_130_and_the_table_of_what_there_is(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "interrupted: this is what there is" in out
+    assert "interrupted: these are the results so far" in out
     assert len(table(out)) == 1
     assert SweepResult.load(kept).interrupted
 
@@ -320,9 +344,9 @@ def test_a_best_value_on_the_edge_is_pointed_out(name, tried, best, words):
     result = result_of(**{name: tried})
     for i, m in enumerate(result.members):
         m.score = 0.1 if i == best else 0.2
-    found = edges(result)
-    assert len(found) == bool(words)
-    assert all(words in line for line in found)
+    notes = edges(result)
+    assert len(notes) == bool(words)
+    assert all(words in line for line in notes)
 
 
 def test_what_became_of_the_others_is_told():
@@ -332,11 +356,11 @@ def test_what_became_of_the_others_is_told():
     assert f"  network 5 (learning rate 1e+30, seed 0): {result[5].cause}" in text
     assert "  and 2 more" in text
     for m in result.members:
-        m.outcome = m.score = None
+        m.result = m.score = None
     result.interrupted = True
     text = "\n".join(lines(result))
     assert "no network has a score" in text
-    assert "10 of 10 networks were not begun" in text
+    assert "10 of 10 networks were not started" in text
 
 
 def test_where_all_failed_there_is_no_call_but_a_report(capsys, monkeypatch, data, tmp_path):
@@ -351,19 +375,27 @@ def test_where_all_failed_there_is_no_call_but_a_report(capsys, monkeypatch, dat
     assert "arraymlp.train(" not in page
 
 
-def test_objects_are_written_with_what_is_not_their_default():
-    result = result_of(seed=range(2), early_stopping=arraymlp.EarlyStopping(patience=3))
-    source = call(result, {"early_stopping": arraymlp.EarlyStopping(patience=3)}, "")
-    assert source.startswith(
-        "arraymlp.train(\n    early_stopping=arraymlp.EarlyStopping(patience=3)"
-    )
+@pytest.mark.parametrize(
+    ("value", "source"),
+    [
+        (arraymlp.EarlyStopping(patience=3), "arraymlp.EarlyStopping(patience=3)"),
+        (arraymlp.Dropout(0.2, 0.1), "arraymlp.Dropout(hidden=0.2, input=0.1)"),
+        (arraymlp.optimizers.Adam(beta1=0.8), "arraymlp.optimizers.Adam(beta1=0.8)"),
+        (arraymlp.schedules.StepDecay(every=5), "arraymlp.schedules.StepDecay(every=5)"),
+        (arraymlp.losses.Huber(2.0), "arraymlp.losses.Huber(threshold=2.0)"),
+    ],
+)
+def test_objects_are_written_with_what_is_not_their_default(value, source):
+    code = call(result_of(seed=range(2)), {"setting": value}, "")
+    assert code.startswith(f"arraymlp.train(\n    setting={source},\n")
+    assert eval(source, {"arraymlp": arraymlp}) == value
 
 
 def test_the_best_settings_are_a_call_that_trains_that_network():
     given = {"epochs": 2, "batch_size": 25, "hidden": (4,)}
     result = sweep(
-        X, Y, learning_rate=[0.01, 0.1], seed=range(2), optimizer=arraymlp.optimizers.Adam(beta1=0.8),
-        backend="numpy", **given,
+        X, Y, learning_rate=[0.01, 0.1], seed=range(2), backend="numpy",
+        optimizer=arraymlp.optimizers.Adam(beta1=0.8), **given,
     )  # fmt: skip
     fixed = {**given, "optimizer": arraymlp.optimizers.Adam(beta1=0.8), "backend": "numpy"}
     source = call(result, fixed, "X, y")

@@ -1,11 +1,11 @@
-"""The command ``arraymlp backends``: what works here, and with ``--bench`` how fast it trains."""
+"""The command ``arraymlp backends``: which work here, and with ``--bench`` how fast they train."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from arraymlp.app.speed import BROKEN_OFF, FEWEST, BackendSpeed, backend_speeds
+from arraymlp.app.speed import FEWEST, INTERRUPTED_HERE, BackendSpeed, backend_speeds
 from arraymlp.app.terminal import INTERRUPTED, console
 from arraymlp.backends.registry import available_backends, resolve
 
@@ -16,9 +16,9 @@ DEFAULTS = {
     "optimizer": "momentum",
     "seconds": 10.0,
 }
-ALIKE = 1.1  # times as long as the fastest, up to which another is named beside it
+ABOUT_AS_FAST = 1.1  # times as long as the fastest, up to which another is named beside it
 FIRST = f"first epoch ({FEWEST} steps)"
-PANEL = "Of --bench"
+PANEL = "With --bench"
 
 
 def _option(help: str) -> Any:
@@ -26,8 +26,9 @@ def _option(help: str) -> Any:
 
 
 def backends_command(
+    ctx: typer.Context,
     bench: Annotated[
-        bool, typer.Option("--bench", help="Train a network on each, and say which is fastest.")
+        bool, typer.Option("--bench", help="Train a network on each and name the fastest.")
     ] = False,
     sizes: Annotated[
         str | None, _option("Widths from inputs to outputs. Default: 784-100-100-10.")
@@ -38,7 +39,7 @@ def backends_command(
         str | None, _option("momentum (the default), sgd, nesterov, adam, adamw or rmsprop.")
     ] = None,
     seconds: Annotated[
-        float | None, _option("For all together, imports not counted. Default: 10.")
+        float | None, _option("For all together, imports aside. Default: 10.")
     ] = None,
 ) -> None:
     """Show which backends work here, and why the others do not; with --bench, how fast they are.
@@ -47,17 +48,16 @@ def backends_command(
 
     Exit status: 0; 1 if --bench measured nothing; 2 for an error; 130 after Ctrl-C.
     """
-    settings = {name: value for name, value in locals().items() if name in DEFAULTS}
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {name: ctx.params[name] for name in DEFAULTS if ctx.params[name] is not None}
     if bench:
         raise typer.Exit(_bench(**{**DEFAULTS, **given}))
     if given:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ValueError(f"{flags} can be given with --bench alone")
-    _available()
+        raise ValueError(f"{flags} can be given only with --bench")
+    _print_available()
 
 
-def _available() -> None:
+def _print_available() -> None:
     from rich.table import Table
 
     table = Table()
@@ -65,36 +65,42 @@ def _available() -> None:
         table.add_column(column)
     for status in available_backends():
         works = "yes" if status.available else "no"
-        why = _joined(status.reason, status.install)
-        table.add_row(status.name, works, status.version, status.device, why)
+        reason = _joined(status.reason, status.install)
+        table.add_row(status.name, works, status.version, status.device, reason)
     console().print(table)
     print(f'"auto" means {resolve("auto")}')
 
 
-def _bench(sizes: str, batch_size: int, dtype: Any, optimizer: str, seconds: float) -> int:
-    """Time them, print figures and reasons, and return the exit status."""
+def _bench(
+    sizes: str,
+    batch_size: int,
+    dtype: Literal["float32", "float64"],
+    optimizer: str,
+    seconds: float,
+) -> int:
+    """Time the backends, print figures and reasons, and return the exit status."""
     widths = _widths(sizes)
     print(
         f"training {sizes} in minibatches of {batch_size}, {dtype}, {optimizer}: "
-        f"about {seconds:g} s, and the imports",
+        f"about {seconds:g} s, imports aside",
         flush=True,
     )
     rows = backend_speeds(
         widths, batch_size=batch_size, dtype=dtype, optimizer=optimizer, seconds=seconds
     )
     if timed := [row for row in rows if row.first_epoch_s is not None]:
-        _show(timed)
+        _print_speeds(timed)
     for row in rows:
         if row.reason:
-            print(f"{_where(row)}: {_joined(row.reason, row.install)}")
+            print(f"{_place(row)}: {_joined(row.reason, row.install)}")
     print(_fastest(rows), flush=True)
-    if any(row.reason == BROKEN_OFF for row in rows):
+    if any(row.reason == INTERRUPTED_HERE for row in rows):
         return INTERRUPTED
     return 1 if rows[0].us_per_step is None else 0
 
 
-def _show(rows: Sequence[BackendSpeed]) -> None:
-    """Print what has figures."""
+def _print_speeds(rows: Sequence[BackendSpeed]) -> None:
+    """Print the table of figures."""
     from rich.table import Table
 
     numpy = next((row.us_per_step for row in rows if row.name == "numpy"), None)
@@ -116,7 +122,7 @@ def _show(rows: Sequence[BackendSpeed]) -> None:
     console().print(table)
 
 
-def _where(row: BackendSpeed) -> str:
+def _place(row: BackendSpeed) -> str:
     return f"{row.name} on {row.device}" if row.device else row.name
 
 
@@ -125,26 +131,26 @@ def _joined(*parts: str) -> str:
 
 
 def _widths(text: str) -> list[int]:
-    """``784-100-10`` as numbers, two or more.
+    """``784-100-10`` as numbers.
 
     Raises:
-        ValueError: it is anything else.
+        ValueError: it is not two or more positive whole numbers joined by hyphens.
     """
-    parts = [part.strip() for part in text.split("-")]
-    if len(parts) < 2 or not all(part.isdecimal() and int(part) for part in parts):
+    widths = [width.strip() for width in text.split("-")]
+    if len(widths) < 2 or not all(width.isdecimal() and int(width) for width in widths):
         raise ValueError(
             f"--sizes {text}: give the widths from inputs to outputs, such as 784-100-10"
         )
-    return [int(part) for part in parts]
+    return [int(width) for width in widths]
 
 
 def _fastest(rows: Sequence[BackendSpeed]) -> str:
-    """What to train with, and what is about as fast."""
+    """The call that trains on the fastest, and what is about as fast."""
     timed = [(row, row.us_per_step) for row in rows if row.us_per_step is not None]
     if not timed:
         return "nothing was measured"
-    (best, least), *others = timed
-    text = f"fastest here: {_where(best)}; to train with it: {best.call}"
-    if alike := [_where(row) for row, us in others if us <= ALIKE * least]:
-        text += f" (within a tenth of it: {', '.join(alike)})"
+    (fastest, least), *others = timed
+    text = f"fastest here: {_place(fastest)}; to train with it: {fastest.call}"
+    if close := [_place(row) for row, us in others if us <= ABOUT_AS_FAST * least]:
+        text += f" (within a tenth of it: {', '.join(close)})"
     return text

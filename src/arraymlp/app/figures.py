@@ -1,10 +1,13 @@
 """Matplotlib figures without a window (extra ``plot``)."""
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def empty_figure(size: tuple[float, float] | None = None) -> Any:
-    """A Matplotlib figure without a window or pyplot's memory of figures.
+def empty_figure(size: tuple[float, float] | None = None) -> "Figure":
+    """A figure of so many inches that opens no window and that pyplot does not keep.
 
     Raises:
         ModuleNotFoundError: Matplotlib is not installed; the message has the install line.
@@ -16,9 +19,3 @@ def empty_figure(size: tuple[float, float] | None = None) -> Any:
             "a picture needs Matplotlib: pip install 'arraymlp[plot]'"
         ) from error
     return Figure(figsize=size, layout="constrained")
-
-
-def figure(*args: Any, figsize: Any = None, **kwargs: Any) -> tuple[Any, Any]:
-    """`matplotlib.pyplot.subplots` in an `empty_figure`."""
-    fig = empty_figure(figsize)
-    return fig, fig.subplots(*args, **kwargs)

@@ -1,6 +1,6 @@
-"""How fast each backend trains a network here: for a small one the GPU may not be the fastest."""
+"""How fast each backend trains a network here: a GPU may not be the fastest for a small one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from statistics import median
@@ -14,40 +14,40 @@ from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt, interruptible
 from arraymlp.backends.registry import BackendUnavailableError, available_backends, resolve
-from arraymlp.steps.optimizers import Optimizer
-from arraymlp.training.callbacks import Callback, EpochEnd
+from arraymlp.steps.optimizers import Optimizer, get_optimizer
+from arraymlp.training.callbacks import EpochEnd
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.settings import Settings
 from arraymlp.training.train_function import train
 
-BROKEN_OFF = "interrupted"
+INTERRUPTED_HERE = "interrupted"
 TESTS_ONLY = "array_api_strict"
-ELSEWHERE = {"torch": ("cuda", "mps"), "jax": ("cpu",)}  # where else than on its default device
+OTHER_DEVICES = {"torch": ("cuda", "mps"), "jax": ("cpu",)}  # besides the default device
 
 FEWEST = 5  # minibatches an epoch
 MOST = 5000
-X_BYTES = 2**27  # what X may take beyond the fewest; more than the caches hold
-EPOCH = 0.25  # seconds that an epoch is to take, which is long beside what an epoch's end costs
-LEAST = 3  # epochs to time, unless they take too long
-ENDLESS = 10**9  # epochs; the time ends them
+X_BYTES = 2**27  # of X, beyond the fewest minibatches; more than the caches hold
+EPOCH_SECONDS = 0.25  # of an epoch: long beside the cost of an epoch's end
+LEAST_EPOCHS = 3  # to time, unless they take too long
+ENDLESS = 10**9  # epochs; a callback ends the training
 RATE = 1e-6  # so small that the weights, and with them the work, stay as they are drawn
 
 
 @dataclass(frozen=True)
 class BackendSpeed:
-    """How fast a backend trained; a figure is None where it did not get so far.
+    """How fast a backend trained on a device; a figure that was not measured is None.
 
     Attributes:
         name: the backend's name.
         device: the device, "" where the backend is absent.
         call: the call of `train` that trains there, "" where none does.
-        us_per_step: microseconds a step, the median over the epochs timed, in which the order of
-            the rows and the transfer of the loss are included.
-        samples_per_s: training rows a second, batch_size over the time of a step.
+        us_per_step: microseconds per step, the median over the timed epochs; drawing the order of
+            the rows and reading the loss are included.
+        samples_per_s: training rows per second, batch_size over the time of a step.
         first_epoch_s: seconds of the very first epoch, of five minibatches: compilation, and the
-            first use of the device. It is in no other figure.
+            first use of the device. No other figure includes it.
         epochs: how many were timed after it.
-        reason: why there are no figures, or "interrupted", after which they are of fewer epochs.
+        reason: why there are no figures, or "interrupted"; then they are of fewer epochs.
         install: the command that installs the backend, where it is absent.
     """
 
@@ -70,45 +70,47 @@ def backend_speeds(
     optimizer: str | Optimizer = "momentum",
     seconds: float = 10.0,
 ) -> list[BackendSpeed]:
-    """Train a network on made-up rows on every backend that works here, and say how fast.
+    """Time the training of a network, on random rows, with every backend that works here.
 
-    One trains after the other, with `train`. Two epochs of five minibatches tell how many make a
-    quarter of a second; epochs of so many are timed, from their second on, as the history has them.
-    PyTorch is timed on the CPU and on a GPU, JAX on its default device and on the CPU;
-    array_api_strict, which is for tests, is not. Other work on the machine slows those most that
-    use several cores. Ctrl-C ends it after the epoch in progress with what there is.
+    The backends train one after another, with `train`. Two epochs of five minibatches show how many
+    minibatches take a quarter of a second; epochs of so many are timed, from the second on, by
+    ``seconds`` in the history. PyTorch is timed on the CPU and on a GPU, JAX on its default device
+    and on the CPU; array_api_strict, which is for tests, is not timed. Other work on the machine
+    slows those most that use several cores. Ctrl-C ends the timing after the epoch in progress; the
+    figures so far are returned.
 
     Args:
         sizes: widths from inputs to outputs. Two outputs or more are classes (softmax
             cross-entropy), one is a regression (squared error); hidden layers are ReLUs.
-        batch_size: rows a step.
-        dtype: "float32" or "float64", which JAX has to be told to have.
-        optimizer: as of `train`.
-        seconds: for all together, compilation included, but not the libraries' import. Each has an
-            equal share, and takes longer where compilation or four epochs of five minibatches do.
+        batch_size: rows per step.
+        dtype: "float32" or "float64"; JAX has the latter only where it was switched on.
+        optimizer: as for `train`.
+        seconds: for all together, compilation included, the import of libraries not. Each backend
+            has an equal share, and takes longer if compilation or four epochs of five minibatches
+            do.
 
     Returns:
-        A `BackendSpeed` for each backend and device: the fastest first, then those without figures,
-        each with its reason. One that fails, for lack of memory or of the dtype, is among them.
+        A `BackendSpeed` for each backend and device, fastest first; last come those without
+        figures, absent or failed (out of memory, no such dtype), with the reason.
 
     Raises:
-        ValueError: an argument that cannot be, or a network too large for the host's memory.
+        ValueError: an invalid argument, or a network too large for the host's memory.
     """
     require_numbers("seconds", seconds, POSITIVE)
     problem = _problem(sizes, batch_size, dtype, optimizer)
     with interruptible() as interrupt:
-        places = list(_places())
-        share = seconds / max(sum(backend is not None for _, backend in places), 1)
-        found = [
+        devices = list(_devices())
+        share = seconds / max(sum(backend is not None for _, backend in devices), 1)
+        rows = [
             row if backend is None else _timed(row, backend, problem, share, interrupt)
-            for row, backend in places
+            for row, backend in devices
         ]
-    return sorted(found, key=lambda row: inf if row.us_per_step is None else row.us_per_step)
+    return sorted(rows, key=lambda row: inf if row.us_per_step is None else row.us_per_step)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is trained, on the host."""
+    """Data on the host, and the network to train on it."""
 
     X: HostArray
     y: HostArray
@@ -116,8 +118,10 @@ class _Problem:
     batch_size: int
     optimizer: str | Optimizer
 
-    def seconds(self, backend: Backend, steps: int, enough: Callback) -> list[float]:
-        """Train on so many minibatches an epoch until it is enough: each epoch's seconds."""
+    def seconds(
+        self, backend: Backend, steps: int, enough: Callable[[EpochEnd], bool]
+    ) -> list[float]:
+        """The seconds of each epoch of so many steps, until ``enough`` returns True."""
         rows = steps * self.batch_size
         run = train(
             self.X[:rows],
@@ -139,7 +143,7 @@ def _problem(
     dtype: Literal["float32", "float64"],
     optimizer: str | Optimizer,
 ) -> _Problem:
-    """The network, and rows for the longest epoch."""
+    """The network, and rows for an epoch of MOST steps, or of as many as X_BYTES allow."""
     widths = to_python(sizes)
     if not (
         isinstance(widths, tuple)
@@ -150,10 +154,12 @@ def _problem(
             "sizes must be two or more whole numbers from 1, the widths from inputs to outputs, "
             f"not {sizes!r}"
         )
-    Settings(batch_size=batch_size, dtype=dtype, optimizer=optimizer)  # complains of them
+    Settings(
+        batch_size=batch_size, dtype=dtype, optimizer=get_optimizer(optimizer)
+    )  # raises the ValueErrors
     n_in, n_out = widths[0], widths[-1]
-    fitting = X_BYTES // (batch_size * n_in * np.dtype(dtype).itemsize)
-    rows = min(max(fitting, FEWEST), MOST) * batch_size
+    steps = X_BYTES // (batch_size * n_in * np.dtype(dtype).itemsize)
+    rows = min(max(steps, FEWEST), MOST) * batch_size
     loss = "softmax_cross_entropy" if n_out > 1 else "squared_error"
     rng = np.random.default_rng(0)
     try:
@@ -166,8 +172,8 @@ def _problem(
     return _Problem(X, y, network, batch_size, optimizer)
 
 
-def _places() -> Iterator[tuple[BackendSpeed, Backend | None]]:
-    """Every backend on every kind of device, and where it is not to be timed, None and why."""
+def _devices() -> Iterator[tuple[BackendSpeed, Backend | None]]:
+    """Each backend on each device to time; None, and a row with the reason, for one that is not."""
     for status in available_backends():
         name = status.name
         row = BackendSpeed(name, status.device, reason=status.reason, install=status.install)
@@ -176,16 +182,16 @@ def _places() -> Iterator[tuple[BackendSpeed, Backend | None]]:
         elif not status.available:
             yield row, None
         else:
-            here = resolve(name, fallback=False)
-            yield replace(row, call=f'train(backend="{name}")'), here
-            for device in ELSEWHERE.get(name, ()):
+            default = resolve(name, fallback=False)
+            yield replace(row, call=f'train(backend="{name}")'), default
+            for device in OTHER_DEVICES.get(name, ()):
                 try:
-                    there = resolve(name, device, fallback=False)
+                    other = resolve(name, device, fallback=False)
                 except BackendUnavailableError:
                     continue
-                if there.device != here.device:
-                    call = f'train(backend="{name}", device="{there.device_name}")'
-                    yield BackendSpeed(name, there.device_name, call), there
+                if other.device != default.device:
+                    call = f'train(backend="{name}", device="{other.device_name}")'
+                    yield BackendSpeed(name, other.device_name, call), other
 
 
 def _timed(
@@ -194,42 +200,42 @@ def _timed(
     """The row with its figures, or with the reason why there are none.
 
     Args:
-        row: names backend and device.
-        backend: where to train.
-        problem: what.
-        share: seconds to do it in.
+        row: of backend and device, without figures.
+        backend: to train on.
+        problem: to train.
+        share: seconds for everything here.
         interrupt: Ctrl-C.
     """
     if interrupt.requested:
-        return replace(row, reason=BROKEN_OFF)
+        return replace(row, reason=INTERRUPTED_HERE)
     started = perf_counter()
 
-    def tried(end: EpochEnd) -> bool:
+    def two_epochs(end: EpochEnd) -> bool:
         return end.number == 2 or interrupt.requested
 
-    def enough(end: EpochEnd) -> bool:
+    def time_is_over(end: EpochEnd) -> bool:
         timed = end.history["seconds"][1:]
         over = perf_counter() - started >= share
-        return interrupt.requested or (over and (len(timed) >= LEAST or sum(timed) >= share))
+        return interrupt.requested or (over and (len(timed) >= LEAST_EPOCHS or sum(timed) >= share))
 
     try:
-        first, *later = problem.seconds(backend, FEWEST, tried)
+        first, *later = problem.seconds(backend, FEWEST, two_epochs)
         row = replace(row, first_epoch_s=first)
         seconds: list[float] = []
         if not interrupt.requested:
-            wanted = round(FEWEST * min(EPOCH, share / (LEAST + 1)) / later[0])
-            steps = min(max(wanted, FEWEST), len(problem.y) // problem.batch_size)
-            seconds = problem.seconds(backend, steps, enough)[1:]
-    except Exception as error:  # a library fails in many classes; each is a reason, none a crash
+            steps = round(FEWEST * min(EPOCH_SECONDS, share / (LEAST_EPOCHS + 1)) / later[0])
+            steps = min(max(steps, FEWEST), len(problem.y) // problem.batch_size)
+            seconds = problem.seconds(backend, steps, time_is_over)[1:]
+    except Exception as error:  # libraries raise many classes; each is a reason, none a crash
         return replace(row, reason=error_text(error))
     if interrupt.requested:
-        row = replace(row, reason=BROKEN_OFF)
+        row = replace(row, reason=INTERRUPTED_HERE)
     if not seconds:
         return row
-    each = median(seconds) / steps
+    seconds_per_step = median(seconds) / steps
     return replace(
         row,
-        us_per_step=1e6 * each,
-        samples_per_s=problem.batch_size / each,
+        us_per_step=1e6 * seconds_per_step,
+        samples_per_s=problem.batch_size / seconds_per_step,
         epochs=len(seconds),
     )

@@ -1,13 +1,16 @@
-"""The terminal: how tables are printed there and elsewhere, and how a program says it ended."""
+"""What every command shares: how it prints a table, and its exit status after Ctrl-C."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
-def console() -> Any:
-    """A console that wraps at the terminal's width, and not at 80 columns where there is none."""
+def console() -> "Console":
+    """A console as wide as the terminal, and 150 columns wide where there is none."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 150)

@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from arraymlp.app.lab import plots
-from arraymlp.app.lab.experiments import EXPERIMENTS, LabResult, LabRun
-from arraymlp.app.page import page, png, story
+from arraymlp.app.lab.experiments import EXPERIMENTS, LabRun
+from arraymlp.app.lab.result import LabResult, LabRow, seeds_text
+from arraymlp.app.page import findings_html, page, png
 from arraymlp.data.datasets import published_curves
 from arraymlp.training.files import write_whole
 from arraymlp.training.history import finite
 
 MISREAD_DIGITS = 30
+PICTURES = ("errors", "insides", "weights", "misread")
 
 
 def write_report(result: LabResult, folder: Path) -> Path:
     """Write report.html, findings.json and the PNGs; return the page's path.
 
-    Everything is made before the first file is written, and each file is written whole.
+    Nothing is written until all of it is made, and each file is written whole.
 
     Raises:
         ModuleNotFoundError: Matplotlib is not installed.
@@ -30,12 +32,11 @@ def write_report(result: LabResult, folder: Path) -> Path:
     sections = [_section(result.of(name), result, pictures) for name in result.names]
     content = _page(result, sections)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in EXPERIMENTS:  # pictures of an earlier report that this one does not have
-        for kind in ("errors", "insides", "weights", "misread"):
-            if f"{name}-{kind}.png" not in pictures:
-                (folder / f"{name}-{kind}.png").unlink(missing_ok=True)
-    for name, picture in pictures.items():
-        write_whole(folder / name, picture)
+    possible = {f"{name}-{picture}.png" for name in EXPERIMENTS for picture in PICTURES}
+    for file in possible - pictures.keys():  # of an earlier report in this folder
+        (folder / file).unlink(missing_ok=True)
+    for file, png_bytes in pictures.items():
+        write_whole(folder / file, png_bytes)
     write_whole(folder / "findings.json", findings_json(result).encode())
     write_whole(folder / "report.html", content.encode())
     return folder / "report.html"
@@ -51,100 +52,99 @@ def findings_json(result: LabResult) -> str:
         "seconds": result.seconds,
         "interrupted": result.interrupted,
         "table": result.rows(),
-        "runs": [_run_dict(outcome) for outcome in result.outcomes],
+        "runs": [_run_dict(lab_run) for lab_run in result.runs],
     }
     return json.dumps(finite(content), indent=1, allow_nan=False) + "\n"
 
 
-def _run_dict(outcome: LabRun) -> dict[str, Any]:
-    run = outcome.run
+def _run_dict(lab_run: LabRun) -> dict[str, Any]:
+    run = lab_run.run
     return {
-        "run": outcome.experiment.name,
-        "seed": outcome.seed,
-        "continues": outcome.experiment.continues,
-        "accuracy": outcome.accuracy,
-        "in_band": outcome.verdict.in_band,
-        "verdict": outcome.verdict.what,
+        "run": lab_run.experiment.name,
+        "seed": lab_run.seed,
+        "continues": lab_run.experiment.continues,
+        "accuracy": lab_run.accuracy,
+        "in_band": lab_run.verdict.in_band,
+        "verdict": lab_run.verdict.what,
         "settings": run.settings.to_dict(),
-        "findings": [f.to_dict() for f in run.findings],
+        "findings": [finding.to_dict() for finding in run.findings],
         "history": run.history.to_dict(),
-        "measurements": [m.to_dict() for m in run.measurements],
+        "measurements": [measurement.to_dict() for measurement in run.measurements],
     }
 
 
-def _section(outcomes: list[LabRun], result: LabResult, pictures: dict[str, bytes]) -> str:
-    """One experiment: what happened and why, its curves, its insides, its weights."""
-    first = outcomes[0]
-    e, run = first.experiment, first.run
-    curve = published_curves().get(e.name, [])
-    errors = plots.errors([o.run for o in outcomes], curve, 1 - e.published / 100)
+def _section(lab_runs: list[LabRun], result: LabResult, pictures: dict[str, bytes]) -> str:
+    """One experiment: what happened and why, its curves, its layers' insides, its weights."""
+    first = lab_runs[0]
+    experiment, run = first.experiment, first.run
+    name = experiment.name
+    published = published_curves().get(name, [])
+    errors = plots.errors([r.run for r in lab_runs], published, 1 - experiment.published / 100)
     insides = plots.insides(run)
     weights = run.backend.to_numpy(run.network.layers[0].weights)
-    head = f"{e.activation}, learning rate {e.learning_rate:g}"
-    if e.continues:
-        head += f", continuing the network of {e.continues}"
-    seeds = f" (seed {first.seed})" if len(outcomes) > 1 else ""
+    method = f"{experiment.activation}, learning rate {experiment.learning_rate:g}"
+    if experiment.continues:
+        method += f", continuing the network of {experiment.continues}"
+    which = f" (seed {first.seed})" if len(lab_runs) > 1 else ""
     parts = [
-        f'<section id="{e.name}"><h2>{escape(e.name)}</h2>',
-        f"<p class=sub>{escape(head)}; seed{'s' if len(outcomes) > 1 else ''} "
-        f"{', '.join(str(o.seed) for o in outcomes)}</p>",
-        png(errors, f"{e.name}-errors.png", f"errors of {e.name} per epoch", pictures),
-        "<p class=cap>Errors are on a logarithmic scale; none at all is drawn at 0.00001.</p>",
-        f"<h3>What happened, and why{seeds}</h3>",
-        _story(first),
-        png(insides, f"{e.name}-insides.png", f"insides of {e.name} per step", pictures),
-        "<p class=cap>Measured on 1,000 training rows, spread over all (live units, outputs), and"
-        " on the minibatch (gradients), at each of the first 32 steps, then 12 times a decade"
-        " and at each epoch's end. A gap is an exact zero.</p>",
+        f'<section id="{name}"><h2>{escape(name)}</h2>',
+        f"<p class=sub>{escape(method)}; {seeds_text([r.seed for r in lab_runs])}</p>",
+        png(errors, f"{name}-errors.png", f"errors of {name} by epoch", pictures),
+        "<p class=cap>The errors' axis is logarithmic; an error of 0 is drawn at 0.00001.</p>",
+        f"<h3>What happened, and why{which}</h3>",
+        f"<p>{escape(_sentence(first.verdict.what))}</p>",
+        findings_html(run.findings),
+        png(insides, f"{name}-insides.png", f"insides of {name} by step", pictures),
+        "<p class=cap>Active units and outputs are measured on 1,000 training rows spread over all,"
+        " gradients on the minibatch: at each of the first 32 steps, then 12 times a decade, and at"
+        " the end of each epoch. A gap is an exact zero.</p>",
         "<h3>First-layer weights</h3>",
-        png(plots.first_layer(weights), f"{e.name}-weights.png", f"weights of {e.name}", pictures),
+        png(plots.first_layer(weights), f"{name}-weights.png", f"weights of {name}", pictures),
         "<h3>Misread digits</h3>",
         _misread(first, result, pictures),
     ]
-    if len(outcomes) > 1:
-        parts.append(_other_seeds(outcomes))
+    if len(lab_runs) > 1:
+        parts.append(_all_seeds(lab_runs))
     return "\n".join(parts) + "</section>"
 
 
-def _story(outcome: LabRun) -> str:
-    what = outcome.verdict.what
-    lead = f"<p>{escape(what[0].upper() + what[1:])}.</p>"
-    return lead + story(outcome.run.findings)
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
-def _misread(outcome: LabRun, result: LabResult, pictures: dict[str, bytes]) -> str:
-    """Some of the digits the network was most sure about and wrong."""
-    if outcome.constant_classes[-1] is not None:
+def _misread(lab_run: LabRun, result: LabResult, pictures: dict[str, bytes]) -> str:
+    """The digits that the network misread with the highest probability."""
+    if lab_run.constant_classes[-1] is not None:
         return (
-            "<p>The network gives every image the same class, and so misreads "
-            f"{100 - outcome.accuracy:.2f} % of them.</p>"
+            "<p>The network predicts one class for every image, and so misreads "
+            f"{100 - lab_run.accuracy:.2f} % of them.</p>"
         )
-    p = outcome.run.network.predict_proba(result.mnist.X_test)
+    p = np.asarray(lab_run.run.network.predict_proba(result.mnist.X_test))
     predicted = p.argmax(axis=1)
-    wrong_rows = np.flatnonzero(predicted != result.mnist.y_test)
-    if not wrong_rows.size:
+    wrong = np.flatnonzero(predicted != result.mnist.y_test)
+    if not wrong.size:
         return "<p>None.</p>"
-    sure = wrong_rows[np.argsort(-p[wrong_rows].max(axis=1), kind="stable")][:MISREAD_DIGITS]
-    fig = plots.misread(
-        result.mnist.X_test[sure],
-        result.mnist.y_test[sure],
-        predicted[sure],
-        p[sure].max(axis=1),
+    shown = wrong[np.argsort(-p[wrong].max(axis=1), kind="stable")][:MISREAD_DIGITS]
+    figure = plots.misread(
+        result.mnist.X_test[shown],
+        result.mnist.y_test[shown],
+        predicted[shown],
+        p[shown].max(axis=1),
     )
-    name = outcome.experiment.name
+    name = lab_run.experiment.name
     return (
-        f"<p>{len(wrong_rows)} of {len(p)} test images; here the {len(sure)} it was most sure of "
-        "(probability it gave its answer).</p>"
-        + png(fig, f"{name}-misread.png", f"digits misread by {name}", pictures)
+        f"<p>{len(wrong)} of {len(p)} test images. These {len(shown)} got the highest probability "
+        "for a wrong class; it stands in brackets.</p>"
+        + png(figure, f"{name}-misread.png", f"digits misread by {name}", pictures)
     )
 
 
-def _other_seeds(outcomes: list[LabRun]) -> str:
+def _all_seeds(lab_runs: list[LabRun]) -> str:
     rows = "".join(
-        f"<tr><td>{o.seed}<td>{o.accuracy:.2f} %<td>{_mark(o.verdict.in_band)}"
-        f"<td>{escape(o.verdict.what)}<td>"
-        + escape(", ".join(dict.fromkeys(f.kind.replace("_", " ") for f in o.run.findings)))
-        for o in outcomes
+        f"<tr><td>{r.seed}<td>{r.accuracy:.2f} %<td>{_mark(r.verdict.in_band)}"
+        f"<td>{escape(r.verdict.what)}<td>"
+        + escape(", ".join(dict.fromkeys(f.kind.replace("_", " ") for f in r.run.findings)))
+        for r in lab_runs
     )
     return (
         "<h3>All seeds</h3><table class=seeds><tr><th>seed<th>test accuracy<th>in band"
@@ -156,34 +156,35 @@ def _mark(in_band: bool | None) -> str:
     return {True: "yes", False: "<b class=bad>no</b>", None: "not judged"}[in_band]
 
 
+def _table_row(row: LabRow) -> str:
+    accuracy = f"{row['accuracy']:.2f} %"
+    if row["spread"] is not None:
+        accuracy += f" &plusmn; {row['spread']:.2f}"
+    verdict = f"{row['in_band']} of {row['judged']}" if row["judged"] else "not judged"
+    if row["in_band"] < row["judged"]:
+        verdict = f"<b class=bad>{verdict}</b>"
+    return (
+        f'<tr><td><a href="#{row["run"]}">{row["run"]}</a><td>{row["published"]:.2f} %'
+        f"<td>{accuracy}<td>{escape(row['band'])}<td>{verdict}"
+        f"<td>{escape(row['what'])}<td>{row['seconds']:.0f} s"
+    )
+
+
 def _page(result: LabResult, sections: list[str]) -> str:
-    rows = []
-    for row in result.rows():
-        ours = f"{row['accuracy']:.2f} %"
-        if row["spread"] is not None:
-            ours += f" &plusmn; {row['spread']:.2f}"
-        band = f"{row['in_band']} of {row['judged']}" if row["judged"] else "not judged"
-        bad = row["in_band"] < row["judged"]
-        rows.append(
-            f'<tr><td><a href="#{row["run"]}">{row["run"]}</a><td>{row["published"]:.2f} %'
-            f"<td>{ours}<td>{escape(row['band'])}<td>{'<b class=bad>' if bad else ''}{band}"
-            f"{'</b>' if bad else ''}<td>{escape(row['what'])}<td>{row['seconds']:.0f} s"
-        )
-    escapes = f"<p>{escape(result.escapes() or '')}</p>" if len(result.outcomes) > 1 else ""
-    seeds = sorted({o.seed for o in result.outcomes})
-    interrupted = "<p><b>Interrupted: not all runs are here.</b></p>" if result.interrupted else ""
+    rows = "".join(_table_row(row) for row in result.rows())
+    escapes = f"<p>{escape(result.escapes() or '')}</p>" if len(result.runs) > 1 else ""
+    interrupted = "<p><b>Interrupted: some runs are missing.</b></p>" if result.interrupted else ""
     body = f"""<h1>The lab, run again</h1>
 <p class=lead>MNIST, a 784-100-100-10 perceptron, sigmoid or ReLU, three learning rates: the runs
 of a published university lab, with its own settings. All weights and biases start from a normal
 distribution with standard deviation 0.0001, the gradient is the <em>sum</em> over minibatches of
 100 in file order, and the update is plain gradient descent. When they were published, two of the
 five runs ended at chance level and a third was stuck there for 24 epochs. The measurements below
-say what goes on in each.</p>
-<p class=sub>{escape(str(result.backend))}, {result.dtype}, seed{"s" if len(seeds) > 1 else ""}
-{", ".join(map(str, seeds))}, {result.seconds:.0f} s in all</p>
+show what happens in each.</p>
+<p class=sub>{escape(result.title())}</p>
 {interrupted}<div class=wide><table><tr><th>run<th>published<th>test accuracy<th>band
-<th>in band<th>what happened<th>time</tr>{"".join(rows)}</table></div>{escapes}
+<th>in band<th>what happened<th>time</tr>{rows}</table></div>{escapes}
 {"".join(sections)}
-<p class=cap>MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. The table, the curves, the
-findings and their figures are in findings.json, too.</p>"""
+<p class=cap>MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. The table, the curves and
+the findings with their figures are also in findings.json.</p>"""
     return page("arraymlp: the lab, run again", body)

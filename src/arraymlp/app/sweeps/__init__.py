@@ -1,1 +1,1 @@
-"""."""
+"""The command ``arraymlp sweep``: its options, its tables and its report."""

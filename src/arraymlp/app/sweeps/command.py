@@ -1,6 +1,7 @@
-"""The command ``arraymlp sweep``: a sweep from the command line, to its table, report and files."""
+"""The command ``arraymlp sweep``: a sweep from the command line, its table, report and files."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,38 +12,48 @@ import typer
 from arraymlp.app.figures import empty_figure
 from arraymlp.app.page import require_writable
 from arraymlp.app.sweeps.report import sweep_json, write_sweep_report
-from arraymlp.app.sweeps.summary import call, count, lines, ranking
+from arraymlp.app.sweeps.summary import call, lines, networks_text, ranking
 from arraymlp.app.sweeps.values import SWEPT, values
 from arraymlp.app.terminal import INTERRUPTED, console
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.registry import resolve
 from arraymlp.data.datasets import MNIST, load_mnist
-from arraymlp.data.tables import Table, read_table
+from arraymlp.data.tables import read_table
 from arraymlp.nn.losses import LOSSES
+from arraymlp.sweeps.ensemble import Ensemble
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.sweep_function import sweep
 from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.files import write_whole
-from arraymlp.training.settings import Settings
+from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.settings import TABLE, Settings
 
 HELD_OUT = 1 / 6  # of the rows, where nothing else says what to validate on; 10,000 of MNIST's
-TOGETHER = 5  # the best networks whose common prediction is tried on MNIST's test set
+ENSEMBLE = 5  # the best networks whose mean prediction is tried on MNIST's test set
 
 DATA, SETTINGS = "Data", "Settings, each one value or several (a,b,c), which are swept"
 SEARCH, OUTPUT = "Search", "Output"
 
 
-def _option(help: str, panel: str = SETTINGS, *names: str) -> Any:
+def _option(help: str, panel: str, *names: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False)
 
 
+def _setting(name: str, panel: str = SETTINGS) -> Any:
+    """The option of a setting, with help and examples from the table of settings."""
+    about = TABLE[name].metadata
+    help = f"{about['help'][0].upper()}{about['help'][1:]}: {about['cli']}"
+    return _option(help, panel)
+
+
 def sweep_command(
+    ctx: typer.Context,
     data: Annotated[
         Path | None,
         typer.Argument(
             help="A table to train on: .csv, .parquet, or .npz with arrays X and y. Classes that "
-            "are no integers are numbered in the order of their names. Features are taken as they "
-            "are: scale them beforehand. Default: MNIST.",
+            "are not integers are numbered in the order of their names. Features are not scaled: "
+            "scale them beforehand. Default: MNIST.",
             show_default=False,
         ),
     ] = None,
@@ -54,56 +65,42 @@ def sweep_command(
         float | None, _option("Fraction of the rows held out to rank by. Default: a sixth.", DATA)
     ] = None,
     cv: Annotated[int | None, _option("Folds of cross-validation, instead.", DATA)] = None,
-    learning_rate: Annotated[str | None, _option("0.005,0.05,0.5")] = None,
-    hidden: Annotated[
-        str | None, _option("Widths of the hidden layers, joined by hyphens: 100-100,50,none")
-    ] = None,
-    activation: Annotated[str | None, _option("relu,tanh,sigmoid,gelu,...")] = None,
-    optimizer: Annotated[str | None, _option("momentum,sgd,nesterov,adam,adamw,rmsprop")] = None,
-    seed: Annotated[
-        str | None, _option("Of the initial weights: 0:4 is 0,1,2,3, and 0:9:3 is 0,3,6.")
-    ] = None,
-    order_seed: Annotated[str | None, _option("Of the order of rows; also as ranges.")] = None,
-    batch_size: Annotated[str | None, _option("Rows a step: 50,100,200")] = None,
-    epochs: Annotated[str | None, _option("Passes over the data: 20")] = None,
-    schedule: Annotated[
-        str | None, _option("constant,step,exponential,cosine,inverse_scaling,adaptive")
-    ] = None,
-    weight_decay: Annotated[str | None, _option("Decoupled from the gradient: 0,0.01")] = None,
-    l2: Annotated[str | None, _option("Penalty on the weights: 0,1e-4")] = None,
-    alpha: Annotated[str | None, _option("The same in scikit-learn's form.")] = None,
-    dropout: Annotated[str | None, _option("Probability of hidden units: 0,0.2,0.5")] = None,
-    gradient_clip: Annotated[str | None, _option("Bound on the gradient's norm: 1,10")] = None,
-    label_smoothing: Annotated[str | None, _option("0,0.1")] = None,
-    initializer: Annotated[str | None, _option("auto,he_normal,glorot_uniform,...")] = None,
-    reduction: Annotated[str | None, _option("mean,sum")] = None,
-    loss: Annotated[
-        str | None, _option("auto; softmax_cross_entropy, squared_error, huber, ...")
-    ] = None,
-    dtype: Annotated[str | None, _option("float32,float64")] = None,
-    precision: Annotated[
-        str | None, _option("Of the training's products, on GPUs: float32,tf32,bf16")
-    ] = None,
-    metrics: Annotated[
-        str | None, _option("Further figures, not swept: accuracy,f1,r2,...", SEARCH)
-    ] = None,
-    early_stopping: Annotated[
-        str | None,
-        _option("Epochs without a better validation loss, or the figure to watch: 10", SEARCH),
-    ] = None,
+    learning_rate: Annotated[str | None, _setting("learning_rate")] = None,
+    hidden: Annotated[str | None, _setting("hidden")] = None,
+    activation: Annotated[str | None, _setting("activation")] = None,
+    optimizer: Annotated[str | None, _setting("optimizer")] = None,
+    seed: Annotated[str | None, _setting("seed")] = None,
+    order_seed: Annotated[str | None, _setting("order_seed")] = None,
+    batch_size: Annotated[str | None, _setting("batch_size")] = None,
+    epochs: Annotated[str | None, _setting("epochs")] = None,
+    schedule: Annotated[str | None, _setting("schedule")] = None,
+    weight_decay: Annotated[str | None, _setting("weight_decay")] = None,
+    l2: Annotated[str | None, _setting("l2")] = None,
+    alpha: Annotated[str | None, _setting("alpha")] = None,
+    dropout: Annotated[str | None, _setting("dropout")] = None,
+    gradient_clip: Annotated[str | None, _setting("gradient_clip")] = None,
+    weight_average: Annotated[str | None, _setting("weight_average")] = None,
+    label_smoothing: Annotated[str | None, _setting("label_smoothing")] = None,
+    initializer: Annotated[str | None, _setting("initializer")] = None,
+    reduction: Annotated[str | None, _setting("reduction")] = None,
+    loss: Annotated[str | None, _setting("loss")] = None,
+    dtype: Annotated[str | None, _setting("dtype")] = None,
+    precision: Annotated[str | None, _setting("precision")] = None,
+    metrics: Annotated[str | None, _setting("metrics", SEARCH)] = None,
+    early_stopping: Annotated[str | None, _setting("early_stopping", SEARCH)] = None,
     preset: Annotated[str, _option("default or lab.", SEARCH)] = "default",
     mode: Annotated[
         str,
         _option("grid: every combination; zip: first values, second values, ...; random", SEARCH),
     ] = "grid",
-    n: Annotated[int | None, _option("How many combinations of mode random.", SEARCH)] = None,
+    n: Annotated[int | None, _option("Number of combinations in mode random.", SEARCH)] = None,
     score: Annotated[
         str | None, _option("The figure that ranks: validation_loss, validation_f1, ...", SEARCH)
     ] = None,
     backend: Annotated[str, _option("auto, numpy, cupy, torch or jax.", SEARCH)] = "auto",
     device: Annotated[str | None, _option("The backend's device: cuda:1.", SEARCH)] = None,
     memory: Annotated[
-        str | None, _option("What training may take: 2GB. Default: half of the free.", SEARCH)
+        str | None, _option("Bound on training's memory: 2GB. Default: half of the free.", SEARCH)
     ] = None,
     top: Annotated[int, _option("Rows of the table. Default: 10.", OUTPUT)] = 10,
     report: Annotated[
@@ -120,78 +117,79 @@ def sweep_command(
 
     arraymlp sweep --learning-rate 0.005,0.05,0.5 --hidden 100-100,50 --seed 0:4
 
-    Of several seeds or folds the mean ranks. On MNIST the ranking never sees the test set.
+    Settings rank by the mean over their seeds or folds. On MNIST the ranking never sees the test
+    set.
 
-    Exit status: 0; 2 for an error; 130 after Ctrl-C, with the table of what there is.
+    Exit status: 0; 2 for an error; 130 after Ctrl-C, with the table of the networks so far.
     """
-    raise typer.Exit(_sweep(locals()))
-
-
-def _sweep(given: Mapping[str, Any]) -> int:
-    """Run the command with its arguments, by name; returns the exit status."""
-    settings = {name: values(name, given[name]) for name in SWEPT if given.get(name) is not None}
-    if given["metrics"] is not None:
-        settings["metrics"] = tuple(name.strip() for name in given["metrics"].split(","))
-    if (stop := given["early_stopping"]) is not None:
-        whole = stop.isdecimal()
-        settings["early_stopping"] = EarlyStopping(patience=int(stop)) if whole else stop
-    if given["top"] < 1:
-        raise ValueError(f"--top must be at least 1, not {given['top']}")
-    _require_outputs(given["report"], given["json_file"], given["save"])
-    mnist = load_mnist() if given["data"] is None else None
-    if mnist is not None and given["target"] is not None:
-        raise ValueError("--target is of a data file, and MNIST has one target alone")
-    table = read_table(given["data"], given["target"]) if mnist is None else None
-    cv, validation = given["cv"], given["validation"]
-    if cv is None and validation is None:
-        validation = HELD_OUT
-    data = f"{given['data']}: {table.describe()}" if table else "MNIST, 60000 training images"
-    data += f"; ranked on {validation:.3g} of the rows, held out" if cv is None else f"; {cv} folds"
-    about = {"data": data, "classes": table.names if table else None}
-    if table is not None and "batch_size" not in settings:
-        rows = len(table.y)
-        left = rows - (round(rows * (validation or 0)) if cv is None else ceil(rows / max(cv, 2)))
-        if 0 < left < Settings().batch_size:  # too few for a minibatch of the usual size
-            settings["batch_size"] = left
-            data += f"; minibatches of {left}"
-    chosen = resolve(given["backend"], given["device"])
-    print(f"backend: {chosen}\ndata: {data}", flush=True)
+    settings = _settings(ctx.params)
+    if top < 1:
+        raise ValueError(f"--top must be at least 1, not {top}")
+    _require_outputs(report, json_file, save)
+    held_out = HELD_OUT if cv is None else 1 / max(cv, 2)
+    if validation is not None:
+        held_out = validation
+    source = _source(data, target, settings.get("loss"))
+    text = source.text
+    text += f"; ranked on {held_out:.3g} of the rows, held out" if cv is None else f"; {cv} folds"
+    about = {"data": text, "classes": source.classes}
+    if data is not None and "batch_size" not in settings:
+        n_rows = len(source.y)
+        rows = n_rows - (round(n_rows * held_out) if cv is None else ceil(n_rows / max(cv, 2)))
+        if 0 < rows < Settings().batch_size:  # too few for a minibatch of the usual size
+            settings["batch_size"] = rows
+            text += f"; minibatches of {rows}"
+    chosen = resolve(backend, device)
+    print(f"backend: {chosen}\ndata: {text}", flush=True)
     result = sweep(
-        *_rows(mnist, table, settings.get("loss")),
+        source.X,
+        source.y,
         cv=cv,
-        validation=validation,
-        mode=given["mode"],
-        n=given["n"],
-        score=given["score"],
-        memory=given["memory"],
-        preset=given["preset"],
+        validation=held_out if cv is None else validation,
+        mode=mode,
+        n=n,
+        score=score,
+        memory=memory,
+        preset=preset,
         backend=chosen.name,
         device=chosen.device,
         progress=True,
         **settings,
     )
-    notes = [*lines(result), *_tested(result, mnist)]
+    notes = lines(result)
+    if source.mnist is not None:
+        notes += _test_errors(result, source.mnist)
     if not result.swept:
         notes.append("nothing was swept: try --learning-rate 0.005,0.05,0.5 --seed 0:4")
-    fixed = {name: value for name, value in settings.items() if name not in result.swept}
-    if given["preset"] != "default":
-        fixed = {"preset": given["preset"], **fixed}
-    if "early_stopping" in fixed and mnist is None:  # it needs something to watch
-        fixed["validation"] = round(1 / cv if validation is None else validation, 4)
-    source = ""
+    fixed: dict[str, Any] = {} if preset == "default" else {"preset": preset}
+    fixed |= {name: value for name, value in settings.items() if name not in result.swept}
+    if "early_stopping" in fixed and source.mnist is None:  # the call needs something to watch
+        fixed["validation"] = round(held_out, 4)
+    code = ""
     if any(m.counts for m in result.members):
-        source = call(result, fixed, "X, y" if mnist is None else "")
+        code = call(result, fixed, "X, y" if source.mnist is None else "")
     try:
-        _show(result, given["top"], notes)
-    finally:  # even where nobody reads the table any more
-        _write(result, given["report"], given["json_file"], given["save"], about, notes, source)
-    return INTERRUPTED if result.interrupted else 0
+        _print_result(result, top, notes)
+    finally:  # even if the reader of the pipe is gone
+        _write(result, report, json_file, save, about, notes, code)
+    raise typer.Exit(INTERRUPTED if result.interrupted else 0)
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among the command's parameters, read from their text; absent ones left out."""
+    settings = {name: values(name, given[name]) for name in SWEPT if given[name] is not None}
+    if (names := given["metrics"]) is not None:
+        settings["metrics"] = tuple(name.strip() for name in names.split(","))
+    if (stop := given["early_stopping"]) is not None:
+        whole = stop.isdecimal()
+        settings["early_stopping"] = EarlyStopping(patience=int(stop)) if whole else stop
+    return settings
 
 
 def _require_outputs(report: Path | None, json_file: Path | None, save: Path | None) -> None:
-    """What would fail after the training fails now."""
+    """Raise the errors that would otherwise come after the training."""
     if report is not None:
-        empty_figure()  # of Matplotlib
+        empty_figure()  # needs Matplotlib
         require_writable(report)
     for file in (json_file, save):
         if file is not None:
@@ -200,46 +198,76 @@ def _require_outputs(report: Path | None, json_file: Path | None, save: Path | N
             require_writable(file.parent, "folder")
 
 
-def _rows(mnist: MNIST | None, table: Table | None, loss: Any) -> tuple[HostArray, HostArray]:
-    """X and y. Whole numbers are classes where the loss is one for classes."""
-    if mnist is not None:
-        return mnist.X_train, mnist.y_train
-    assert table is not None
+@dataclass(frozen=True)
+class Source:
+    """The rows to train on.
+
+    Attributes:
+        X: (n, n_features).
+        y: (n,) targets.
+        text: what they are.
+        classes: names of the classes, where they are not their numbers.
+        mnist: MNIST with its test set; None for a data file.
+    """
+
+    X: HostArray
+    y: HostArray
+    text: str
+    classes: Sequence[str] | None = None
+    mnist: MNIST | None = None
+
+
+def _source(file: Path | None, target: str | None, loss: Any) -> Source:
+    """The rows of a data file, or MNIST; whole numbers are classes if the loss is one for classes.
+
+    Raises:
+        ValueError: a file or column that cannot be used.
+        OSError: the file cannot be read.
+    """
+    if file is None:
+        if target is not None:
+            raise ValueError("--target is the column of a data file; MNIST has one target only")
+        mnist = load_mnist()
+        text = f"MNIST, {len(mnist.y_train)} training images"
+        return Source(mnist.X_train, mnist.y_train, text, mnist=mnist)
+    table = read_table(file, target)
     y = table.y
     classifies = isinstance(loss, str) and loss in LOSSES and LOSSES[loss].classifies != "no"
     if classifies and y.dtype.kind == "f" and bool((y % 1 == 0).all()):
         y = y.astype(np.int64)
-    return table.X, y
+    return Source(table.X, y, f"{file}: {table.describe()}", table.names)
 
 
-def _tested(result: SweepResult, mnist: MNIST | None) -> list[str]:
-    """On MNIST the test errors, for which nothing was chosen."""
-    known = [m for m in result.members if m.counts]
-    if mnist is None or not known or known[0].network.classes is None:
+def _test_errors(result: SweepResult, mnist: MNIST) -> list[str]:
+    """A line on the errors on MNIST's test set, which has no part in the ranking."""
+    ranked = [m for m in result.members if m.counts]
+    if not ranked or ranked[0].network.classes is None:
         return []
 
-    def error(network: Any) -> str:
-        wrong = network.predict(mnist.X_test) != mnist.y_test
+    def error(predictor: MultilayerPerceptron | Ensemble) -> str:
+        wrong = predictor.predict(mnist.X_test) != mnist.y_test
         return f"{100 * float(np.mean(wrong)):.2f} %"
 
     text = f"test error, which the ranking never saw: best network {error(result.best.network)}"
-    n = min(TOGETHER, len(known))
+    n = min(ENSEMBLE, len(ranked))
     if n > 1:
         text += f", ensemble of the best {n} {error(result.ensemble(n))}"
     return [text]
 
 
-def _show(result: SweepResult, top: int, notes: Sequence[str]) -> None:
-    """Print the ranking and what is to be said of it."""
-    from rich.table import Table as Shown
+def _print_result(result: SweepResult, top: int, notes: Sequence[str]) -> None:
+    """Print the ranking and the notes."""
+    from rich.table import Table
 
     header, rows = ranking(result, top)
-    shown = Shown(title=f"{count(len(result))}, {result.seconds:.1f} s", title_justify="left")
+    table = Table(
+        title=f"{networks_text(len(result))}, {result.seconds:.1f} s", title_justify="left"
+    )
     for column in header:
-        shown.add_column(column)
+        table.add_column(column)
     for row in rows:
-        shown.add_row(*row)
-    console().print(shown)
+        table.add_row(*row)
+    console().print(table)
     total = len(result.rank())
     if total > len(rows):
         print(f"the best {len(rows)} of {total} settings; --top {total} shows all")
@@ -253,13 +281,12 @@ def _write(
     save: Path | None,
     about: Mapping[str, Any],
     notes: Sequence[str],
-    source: str,
+    code: str,
 ) -> None:
-    """Write the files that were asked for; first the report, whose findings the others have too."""
+    """Write the files that were asked for; first the report: its findings go into the others."""
     if report is not None and any(m.records for m in result.members):
-        print(
-            f"report: {write_sweep_report(result, report, about=about, notes=notes, call=source)}"
-        )
+        page = write_sweep_report(result, report, about=about, notes=notes, call=code)
+        print(f"report: {page}")
     if json_file is not None:
         write_whole(json_file, sweep_json(result, about).encode())
         print(f"json: {json_file}")

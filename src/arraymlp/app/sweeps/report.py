@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from arraymlp.app.figures import empty_figure
-from arraymlp.app.page import page, png, story
-from arraymlp.app.sweeps.summary import count, of_member, ranking
+from arraymlp.app.page import findings_html, page, png
+from arraymlp.app.sweeps.summary import member_text, networks_text, ranking
+from arraymlp.sweeps.member import Member
 from arraymlp.sweeps.plots import draw_sweep, size
 from arraymlp.sweeps.population import DIVERGED
-from arraymlp.sweeps.result import Member, SweepResult
+from arraymlp.sweeps.result import SweepResult
 from arraymlp.training.files import write_whole
 
-EXPLAINED = 5  # networks that diverged, of which the diagnosis is told
-RANKED = 50  # settings in the table
+EXPLAINED = 5  # diverged networks that are diagnosed
+RANKED = 50  # rows of the table
 
 
 def write_sweep_report(
@@ -28,14 +29,14 @@ def write_sweep_report(
 ) -> Path:
     """Write report.html, sweep.json and sweep.png; return the page's path.
 
-    Everything is made before the first file is written, and each file is written whole.
+    Nothing is written until all of it is made, and each file is written whole.
 
     Args:
         result: the sweep, with its data: the best network and those that diverged are diagnosed.
-        folder: where to; it is made.
-        about: what else the JSON is to have; under "data" what was trained on, in words.
-        notes: what the sweep's end says.
-        call: how to train with the best settings; empty where there are none.
+        folder: created if absent.
+        about: further content of the JSON; "data" describes the data.
+        notes: lines for the page.
+        call: Python source that trains with the best settings; "" if no network has a score.
 
     Raises:
         ModuleNotFoundError: Matplotlib is not installed.
@@ -54,7 +55,7 @@ def write_sweep_report(
 
 
 def sweep_json(result: SweepResult, about: Mapping[str, Any]) -> str:
-    """`SweepResult.to_dict` as JSON, after what else there is to say."""
+    """The entries of ``about``, then those of `SweepResult.to_dict`, as JSON."""
     return json.dumps({**about, **result.to_dict()}, indent=1, allow_nan=False) + "\n"
 
 
@@ -72,37 +73,37 @@ def _page(
     for row in rows:
         table += "<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) + "</tr>"
     train = f"<h2>Train with the best settings</h2>\n<pre>{escape(call)}</pre>\n" if call else ""
-    title = f"A sweep of {count(len(result))}"
-    said = "<br>".join(escape(line).replace("  ", "&emsp;") for line in notes)
+    title = f"A sweep of {networks_text(len(result))}"
+    note_lines = "<br>".join(escape(line).replace("  ", "&emsp;") for line in notes)
     body = f"""<h1>{title}</h1>
 <p class=lead>{escape(about.get("data", ""))}</p>
 <p class=sub>{escape(result.backend)}, {result.seconds:.1f} s in all</p>
-<p>{said}</p>
+<p>{note_lines}</p>
 <h2>Ranking</h2>
 <p class=cap>Mean and standard deviation of the {escape(result.score.replace("_", " "))} over the
-networks of each setting. The best network of many is a lucky one: its score here is better than
+networks of each setting. The best of many networks is partly lucky: its score here is better than
 it would be on new data.</p>
 <div class=wide><table class=ranking><tr>{table}</table></div>{more}
 {picture}
 {train}<h2>What happened, and why</h2>
 {"".join(_diagnosis(result))}
-<h2>What was trained together</h2>
+<h2>Which networks trained together</h2>
 <pre>{escape(result.plan)}</pre>
-<p class=cap>Ranking, settings, histories and findings are in sweep.json, too.</p>"""
+<p class=cap>Ranking, settings, histories and findings are also in sweep.json.</p>"""
     return page(f"arraymlp: {title[0].lower()}{title[1:]}", body)
 
 
 def _diagnosis(result: SweepResult) -> list[str]:
-    """The findings of the best network, and of the first of those that diverged."""
-    failed = [m for m in result.members if m.status == DIVERGED and m.records]
-    shown: list[tuple[str, Member]] = []
+    """The findings on the best network, and on the first of those that diverged."""
+    diverged = [m for m in result.members if m.status == DIVERGED and m.records]
+    diagnosed: list[tuple[str, Member]] = []
     if any(m.counts for m in result.members):
-        shown.append(("The best: ", result.best))
-    shown += [("Diverged: ", m) for m in failed[:EXPLAINED]]
+        diagnosed.append(("The best: ", result.best))
+    diagnosed += [("Diverged: ", m) for m in diverged[:EXPLAINED]]
     parts = [
-        f"<h3>{escape(what + of_member(m))}</h3>{story(result.findings(m.number))}"
-        for what, m in shown
+        f"<h3>{escape(title + member_text(m))}</h3>{findings_html(result.findings(m.number))}"
+        for title, m in diagnosed
     ]
-    if len(failed) > EXPLAINED:
-        parts.append(f"<p class=cap>And {len(failed) - EXPLAINED} more that diverged.</p>")
+    if len(diverged) > EXPLAINED:
+        parts.append(f"<p class=cap>And {len(diverged) - EXPLAINED} more that diverged.</p>")
     return parts

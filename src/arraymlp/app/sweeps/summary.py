@@ -1,16 +1,19 @@
-"""What a sweep says to a person: its ranking as a table, and lines that one can act on."""
+"""A sweep as text: its ranking as a table, what became of its networks, and what to try next."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from inspect import ismodule
 from typing import Any
 
+import arraymlp
 from arraymlp._checks import is_number
+from arraymlp.sweeps.member import NOT_TRAINED, Member
 from arraymlp.sweeps.population import DIVERGED
-from arraymlp.sweeps.result import NOT_TRAINED, Member, SweepResult
+from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.space import REPEATS, shown
 
-LISTED = 3  # networks that failed, of which the cause is told
-LEAST = {"batch_size": 1, "epochs": 1}  # no smaller value can be tried; of other settings 0
+LISTED = 3  # networks that diverged, whose cause is listed
+SMALLEST = {"batch_size": 1, "epochs": 1}  # that can be tried; of other settings 0
 
 
 def words(name: str) -> str:
@@ -24,13 +27,13 @@ def text(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def count(networks: int) -> str:
-    """So many networks, in words."""
-    return f"{networks} network{'s' * (networks != 1)}"
+def networks_text(n: int) -> str:
+    """``1 network`` or ``2 networks``."""
+    return f"{n} network{'s' * (n != 1)}"
 
 
 def ranking(result: SweepResult, top: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """The best settings as a table: its header and its rows, as text."""
+    """The ranked settings as text: the table's header and its rows, by default all."""
     names = [name for name in result.swept if name not in REPEATS]
     trained = {m.number: len({r["epoch"] for r in m.records}) for m in result.members}
     rows = []
@@ -54,74 +57,82 @@ def ranking(result: SweepResult, top: int | None = None) -> tuple[list[str], lis
     return header, rows
 
 
-def of_member(m: Member) -> str:
-    """A network by its number and by what was swept."""
-    own = [f"{words(name)} {text(value)}" for name, value in m.swept.items()]
-    own += [] if m.fold is None else [f"fold {m.fold}"]
-    return f"network {m.number}" + (f" ({', '.join(own)})" if own else "")
+def member_text(m: Member) -> str:
+    """A network as text: its number and its values of the swept settings."""
+    values = [f"{words(name)} {text(value)}" for name, value in m.swept.items()]
+    values += [] if m.fold is None else [f"fold {m.fold}"]
+    return f"network {m.number}" + (f" ({', '.join(values)})" if values else "")
 
 
 def lines(result: SweepResult) -> list[str]:
-    """The best network, what became of those that failed, and what to try next."""
-    found = []
+    """The best network, the networks that diverged or were not trained, and what to try next."""
     if any(m.counts for m in result.members):
         best = result.best
-        found.append(f"best: {of_member(best)}, {words(result.score)} {best.score:.5g}")
+        notes = [f"best: {member_text(best)}, {words(result.score)} {best.score:.5g}"]
     else:
-        found.append("no network has a score")
-    failed = [m for m in result.members if m.status == DIVERGED]
-    if failed:
-        found.append(f"{len(failed)} of {len(result)} networks diverged:")
-        found += [f"  {of_member(m)}: {m.cause}" for m in failed[:LISTED]]
-        if len(failed) > LISTED:
-            found.append(f"  and {len(failed) - LISTED} more")
+        notes = ["no network has a score"]
+    diverged = [m for m in result.members if m.status == DIVERGED]
+    if diverged:
+        notes.append(f"{len(diverged)} of {len(result)} networks diverged:")
+        notes += [f"  {member_text(m)}: {m.cause}" for m in diverged[:LISTED]]
+        if len(diverged) > LISTED:
+            notes.append(f"  and {len(diverged) - LISTED} more")
     untrained = sum(m.status == NOT_TRAINED for m in result.members)
     if result.interrupted:
-        rest = f"; {untrained} of {len(result)} networks were not begun" if untrained else ""
-        found.append(f"interrupted: this is what there is{rest}")
-    return [*found, *edges(result)]
+        rest = f"; {untrained} of {len(result)} networks were not started" if untrained else ""
+        notes.append(f"interrupted: these are the results so far{rest}")
+    return [*notes, *edges(result)]
 
 
 def edges(result: SweepResult) -> list[str]:
     """A line for each number whose best value is the smallest or the largest that was tried."""
-    top = next((row for row in result.rank() if row["mean"] is not None), None)
-    if top is None:
+    first = next((row for row in result.rank() if row["mean"] is not None), None)
+    if first is None:
         return []
-    best = result.members[top["members"][0]].swept
-    found = []
+    best = result.members[first["members"][0]].swept
+    notes = []
     for name, value in best.items():
         tried = [m.swept[name] for m in result.members]
         if name in REPEATS or not all(map(is_number, tried)) or len(set(tried)) < 2:
             continue
         if value == max(tried):
-            found.append(f"best {name} {text(value)} is the largest tried: try larger ones")
-        elif value == min(tried) > LEAST.get(name, 0):
-            found.append(f"best {name} {text(value)} is the smallest tried: try smaller ones")
-    return found
+            notes.append(f"best {name} {text(value)} is the largest tried: try larger ones")
+        elif value == min(tried) > SMALLEST.get(name, 0):
+            notes.append(f"best {name} {text(value)} is the smallest tried: try smaller ones")
+    return notes
 
 
 def call(result: SweepResult, given: Mapping[str, Any], data: str) -> str:
-    """The best settings as a call of `arraymlp.train`, with the seed of their best network.
+    """A call of `arraymlp.train` with the best settings and the seed of their best network.
 
     Args:
         result: the sweep.
-        given: the settings that were not swept, and other arguments, as they are to be written.
-        data: the first arguments.
+        given: the settings that were not swept, and other keyword arguments.
+        data: the positional arguments, as Python source.
     """
-    top = result.rank()[0]
-    members = [result.members[k] for k in top["members"]]
+    members = [result.members[k] for k in result.rank()[0]["members"]]
+    scored = [m for m in members if m.counts] or members[:1]
     better = max if result.greater_is_better else min
-    counting = [m for m in members if m.counts] or members[:1]
-    best = better(counting, key=lambda m: m.score or 0.0)
+    best = better(scored, key=lambda m: m.score or 0.0)
     arguments = {**given, **best.swept}
-    own = "".join(f"    {name}={_written(value)},\n" for name, value in arguments.items())
-    return f"arraymlp.train(\n    {data},\n{own})" if data else f"arraymlp.train(\n{own})"
+    lines = [data, *(f"{name}={_source(value)}" for name, value in arguments.items())]
+    return "arraymlp.train(\n" + "".join(f"    {line},\n" for line in lines if line) + ")"
 
 
-def _written(value: Any) -> str:
-    """A value as Python's source; an object of this package's by its name there."""
+def _source(value: Any) -> str:
+    """A value as Python source; an object of this package by its public name."""
     if not is_dataclass(value) or not type(value).__module__.startswith("arraymlp."):
         return repr(value)
-    own = [(f, getattr(value, f.name)) for f in fields(value) if f.init]
-    given = [f"{f.name}={v!r}" for f, v in own if v != f.default]
-    return f"arraymlp.{type(value).__name__}({', '.join(given)})"
+    values = [(f, getattr(value, f.name)) for f in fields(value) if f.init]
+    given = [f"{f.name}={v!r}" for f, v in values if v != f.default]
+    return f"{_public_name(type(value))}({', '.join(given)})"
+
+
+def _public_name(cls: type) -> str:
+    """``arraymlp.Dropout``, or with its namespace, ``arraymlp.optimizers.Adam``."""
+    public = vars(arraymlp).items()
+    namespaces = [value for name, value in public if name in arraymlp.__all__ and ismodule(value)]
+    for module in (arraymlp, *namespaces):
+        if vars(module).get(cls.__name__) is cls:
+            return f"{module.__name__}.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -4,7 +4,6 @@ from typing import Any
 
 from arraymlp.training.settings import NUMBER, setting_names
 
-WHOLE = ("seed", "order_seed", "batch_size", "epochs")
 NAMES = (
     "activation",
     "optimizer",
@@ -15,47 +14,55 @@ NAMES = (
     "dtype",
     "precision",
 )
-SWEPT = ("learning_rate", "hidden", *NAMES, *WHOLE, *setting_names(NUMBER), "dropout")
+WHOLE = ("seed", "order_seed", "batch_size", "epochs")
+NUMBERS = (*(name for name in setting_names(NUMBER) if name != "learning_rate"), "dropout")
+# In the order of a grid, whose last setting changes fastest.
+SWEPT = ("learning_rate", "hidden", *NAMES, *WHOLE, *NUMBERS)
 
 
 def values(name: str, text: str) -> Any:
-    """The values of a setting, separated by commas: one, or a list, which is swept.
+    """The values of a setting, separated by commas: one value, or a list, which is swept.
 
-    Whole numbers may be a range as Python's, ``first:end`` or ``first:end:step``; layers' widths
-    are joined by hyphens, and ``none`` is no hidden layer.
+    Whole numbers may be ranges as in Python, ``first:end`` or ``first:end:step``; the widths of
+    layers are joined by hyphens, and ``none`` means no hidden layer.
 
     Raises:
-        ValueError: a value that is not of the setting's kind.
+        ValueError: a value that is not of the setting's type.
     """
-    found: list[Any] = []
+    all_values: list[Any] = []
     for part in text.split(","):
         try:
-            found += _values(name, part.strip())
+            all_values += _values(name, part.strip())
         except ValueError as error:
             flag = name.replace("_", "-")
             raise ValueError(f"--{flag} {text}: {error}") from error
-    return found[0] if len(found) == 1 else found
+    return all_values[0] if len(all_values) == 1 else all_values
 
 
 def _values(name: str, part: str) -> list[Any]:
+    """The value between two commas, or those of its range."""
     if not part:
         raise ValueError("a value is missing")
     if name == "hidden":
-        if part == "none":
-            return [()]
-        widths = part.split("-")
-        if not all(width.isdecimal() for width in widths):
-            raise ValueError(f"{part!r} is no list of widths such as 100-50")
-        return [tuple(map(int, widths))]
+        return [_widths(part)]
     if name in NAMES:
         return [part]
-    kind = int if name in WHOLE else float
+    whole = name in WHOLE
     try:
-        numbers = [kind(number) for number in part.split(":")]
+        numbers = [int(n) if whole else float(n) for n in part.split(":")]
     except ValueError as error:
-        raise ValueError(f"{part!r} is no {'whole ' * (kind is int)}number") from error
+        raise ValueError(f"{part!r} is no {'whole ' * whole}number") from error
     if len(numbers) == 1:
         return numbers
-    if kind is float or len(numbers) > 3 or not (several := list(range(*map(int, numbers)))):
+    if not whole or len(numbers) > 3 or not (in_range := list(range(*map(int, numbers)))):
         raise ValueError(f"{part!r} is no range of whole numbers such as 0:4")
-    return several
+    return in_range
+
+
+def _widths(part: str) -> tuple[int, ...]:
+    if part == "none":
+        return ()
+    widths = part.split("-")
+    if not all(width.isdecimal() for width in widths):
+        raise ValueError(f"{part!r} is no list of widths such as 100-50")
+    return tuple(map(int, widths))

@@ -1,0 +1,119 @@
+"""The command ``arraymlp lab``: the published lab on a backend, its table and its report."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arraymlp.app.lab.experiments import LAB, experiments
+from arraymlp.app.lab.result import LabResult, LabRow
+from arraymlp.app.lab.training import run_lab
+from arraymlp.app.terminal import INTERRUPTED, console
+from arraymlp.backends.registry import resolve, why_not
+from arraymlp.training.progress import Progress, progress_for
+
+
+def lab_command(
+    backend: Annotated[str, typer.Option(help="auto, numpy, cupy, torch or jax.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="The backend's device: cuda:1.")] = None,
+    runs: Annotated[
+        str | None, typer.Option(help="Some of the runs: relu-0.05,relu-0.005. Default: all.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Only runs of 70 are judged.")] = LAB["epochs"],
+    seed: Annotated[int, typer.Option(help="Of the initial weights; the first of --seeds.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Number of seeds to train each run with.")] = 1,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    engine: Annotated[
+        str, typer.Option(help="auto: the backend's engine; array: the array code.")
+    ] = LAB["engine"],
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for report.html, PNGs and findings.json.")
+    ] = None,
+) -> None:
+    """Run the published MNIST lab and compare its results with the published ones.
+
+    Exit status: 0 if every judged run is in its band, 1 if one is not, 2 for an error, 130
+    after Ctrl-C.
+    """
+    if seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, not {seeds}")
+    if epochs < 1:
+        raise ValueError(f"--epochs must be at least 1, not {epochs}")
+    names = None if runs is None else [name.strip() for name in runs.split(",")]
+    experiments(names)  # a wrong name is an error before anything is set up
+    if report is not None:
+        from arraymlp.app.figures import empty_figure
+        from arraymlp.app.page import require_writable
+
+        empty_figure()  # without Matplotlib this fails now, not after the training
+        require_writable(report)
+    chosen = resolve(backend, device)
+    no_cupy = why_not("cupy") if backend == "auto" and chosen.name == "numpy" else ""
+    print(f"backend: {chosen}" + (f" (no CuPy: {no_cupy})" if no_cupy else ""), flush=True)
+    result = run_lab(
+        names,
+        backend=chosen.name,
+        device=chosen.device,
+        epochs=epochs,
+        seeds=range(seed, seed + seeds),
+        dtype=dtype,
+        engine=engine,
+        watch=_progress(epochs),
+    )
+    _print_result(result)
+    if report is not None and result.runs:
+        from arraymlp.app.lab.report import write_report
+
+        print(f"report: {write_report(result, report)}")
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    raise typer.Exit(0 if result.in_band else 1)
+
+
+def _progress(epochs: int) -> Callable[[str], Progress]:
+    """A function that shows a run's title and gives what shows its progress."""
+
+    def watch(title: str) -> Progress:
+        progress = progress_for(True, epochs, title)
+        if not sys.stdout.isatty():
+            print(title, flush=True)
+        return progress
+
+    return watch
+
+
+def _print_result(result: LabResult) -> None:
+    """Print the table of the published results and ours."""
+    from rich.table import Table
+
+    table = Table(title=result.title(), title_justify="left")
+    for column in ("run", "published", "test accuracy", "band", "in band", "what happened", "time"):
+        table.add_column(column)
+    for row in result.rows():
+        accuracy = f"{row['accuracy']:.2f} %"
+        if row["spread"] is not None:
+            accuracy += f" ± {row['spread']:.2f}"
+        table.add_row(
+            row["run"],
+            f"{row['published']:.2f} %",
+            accuracy,
+            row["band"],
+            _verdict(row),
+            row["what"],
+            f"{row['seconds']:.0f} s",
+        )
+    console().print(table)
+    if len(result.seeds) > 1 and (text := result.escapes()):
+        print(text)
+    if result.interrupted:
+        print("interrupted: the table shows the runs so far")
+
+
+def _verdict(row: LabRow) -> str:
+    if not row["judged"]:
+        return "not judged"
+    if len(row["seeds"]) == 1:
+        return "yes" if row["in_band"] else "NO"
+    return f"{row['in_band']} of {row['judged']}"

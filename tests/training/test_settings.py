@@ -1,0 +1,59 @@
+"""The table of settings, and the places that are held to it: signature and docstring of train."""
+
+import inspect
+import re
+
+import pytest
+
+import arraymlp
+from arraymlp.training.settings import TABLE
+
+# What train is given besides settings.
+ARGUMENTS = {
+    "X",
+    "y",
+    "sample_weight",
+    "validation",
+    "preset",
+    "network",
+    "backend",
+    "device",
+    "callbacks",
+    "progress",
+    "profile",
+}
+
+
+def documented() -> dict[str, str]:
+    """The text of each argument in the docstring of train."""
+    _, _, text = inspect.getdoc(arraymlp.train).partition("Args:\n")
+    text, _, _ = text.partition("\n\n")
+    entries = re.split(r"^ {4}(\w+): ", text, flags=re.MULTILINE)[1:]
+    return dict(zip(entries[::2], entries[1::2], strict=True))
+
+
+def test_train_takes_every_setting_by_name() -> None:
+    parameters = inspect.signature(arraymlp.train).parameters
+    assert set(parameters) == set(TABLE) | ARGUMENTS
+    for name in TABLE:
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[name].default is None, name  # the preset's value
+
+
+def test_train_documents_its_arguments_in_their_order() -> None:
+    assert list(documented()) == list(inspect.signature(arraymlp.train).parameters)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, row in TABLE.items() if row.default not in (None, ())]
+)
+def test_train_documents_the_default(name: str) -> None:
+    default = TABLE[name].default
+    text = f'"{default}"' if isinstance(default, str) else str(default)
+    text = {"inf": "none", "0.0": "0"}.get(text, text)
+    assert re.search(rf"(?<![\w.]){re.escape(text)}(?![\w.]\w)", documented()[name])
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_each_setting_has_a_help_text(name: str) -> None:
+    assert TABLE[name].metadata["help"]
