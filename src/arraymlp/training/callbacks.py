@@ -24,7 +24,7 @@ from arraymlp.training.model import MultilayerPerceptron
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """What a callback is given after each epoch.
+    """The end of an epoch, as a callback is given it.
 
     Attributes:
         record: the epoch's record, as it stands in the history.
@@ -43,7 +43,7 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class StepEnd:
-    """What a callback's ``on_step`` is given after each step.
+    """The end of a step, as a callback's ``on_step`` is given it.
 
     Return True from ``on_step`` to stop the run: the epoch so far gets a record, early stopping
     restores nothing yet, and ``train(network=run)`` goes on with the epoch's rest.
@@ -99,16 +99,16 @@ def step_watchers(
     callbacks: Sequence[AnyCallback],
 ) -> list[Callable[[StepEnd], bool | None]]:
     """The ``on_step`` of each callback that has one of its own."""
-    own = (
+    methods = (
         getattr(callback, "on_step", None)
         for callback in callbacks
         if getattr(type(callback), "on_step", None) is not Callback.on_step
     )
-    return [on_step for on_step in own if callable(on_step)]
+    return [on_step for on_step in methods if callable(on_step)]
 
 
 def says_stop(answers: Iterable[Any]) -> bool:
-    """Whether one of the answers is True; other values are no answers."""
+    """True where one of the answers is True; other values count for nothing."""
     return any(isinstance(answer, bool | np.bool) and bool(answer) for answer in answers)
 
 
@@ -271,11 +271,11 @@ class StopAt:
             raise unknown(("all", "any"), self.members, "choice of members")
 
     def __call__(self, event: EpochEnd) -> bool:
-        """Whether the target is reached."""
+        """Return True once the target is reached."""
         if self.monitor not in event.record:
             raise unknown(event.record, self.monitor, "column of the history")
-        found = event.record[self.monitor]
-        reached = map(self._reached, found if isinstance(found, list | tuple) else [found])
+        figure = event.record[self.monitor]
+        reached = map(self._reached, figure if isinstance(figure, list | tuple) else [figure])
         return all(reached) if self.members == "all" else any(reached)
 
     def _reached(self, value: float | None) -> bool:

@@ -92,7 +92,7 @@ class Stopper:
         return twin
 
     def some(self, members: Sequence[int], change: Callable[[Array], Array]) -> "Stopper":
-        """That of some members, as it stands; ``change`` takes theirs of an array."""
+        """The stopper of some members, as it stands; ``change`` picks their entries of an array."""
         chosen = copy(self)
         chosen.patience, chosen.kept = self.patience.some(members), tree_map(change, self.kept)
         for name in ("stopped", "epoch", "updates"):
@@ -155,8 +155,8 @@ class Stopper:
         if not take.all():
             restored = _where(take, self.kept, _updated(networks, states), backend)
         parameters, states = restored
-        for network, own in zip(networks, parameters, strict=True):
-            for layer, (weights, bias) in zip(network.layers, own, strict=True):
+        for network, restored_layers in zip(networks, parameters, strict=True):
+            for layer, (weights, bias) in zip(network.layers, restored_layers, strict=True):
                 layer.weights, layer.bias = weights, bias
         return states, np.where(take, self.updates, updates), best_epoch
 

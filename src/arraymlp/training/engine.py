@@ -44,7 +44,7 @@ class EngineChoice(NamedTuple):
 
     @property
     def shares_threads(self) -> bool:
-        """Whether the steps share their products out among the host's threads themselves."""
+        """True where the steps share their products out among the host's threads themselves."""
         return self.engine is not None and self.engine.shares_threads
 
     def evaluator(self, network: Network) -> Evaluator | None:
@@ -81,19 +81,19 @@ def _own_methods(network: Network) -> str:
     every = [(network, Network, NETWORK_METHODS)]
     every += [(layer, Layer, LAYER_METHODS) for layer in network.layers]  # type: ignore[misc]
     for one, base, methods in every:
-        own = type(one)
-        if any(getattr(own, name) is not getattr(base, name) for name in methods):
-            return f"a {own.__name__} has methods of its own"
+        subclass = type(one)
+        if any(getattr(subclass, name) is not getattr(base, name) for name in methods):
+            return f"a {subclass.__name__} has methods of its own"
     return ""
 
 
 class Steps(NamedTuple):
-    """What trains a run.
+    """The steps that train a run.
 
     Attributes:
         step: does one minibatch.
         epoch: the same, if it is to do the steps of an epoch together, else None.
-        probes: what measures some of the steps, where that is asked for.
+        probes: measure some of the steps, where that is asked for.
     """
 
     step: Step
@@ -113,7 +113,7 @@ def choose_steps(
     Args:
         run: what will be trained.
         choice: as `choose_engine` gives it.
-        watchers: what is called after each step.
+        watchers: called after each step.
         threads: of the host's processor that an engine may use.
         steps_per_epoch: of the run.
 
@@ -123,7 +123,8 @@ def choose_steps(
     settings, network, profile = run.settings, run.raw_network, run.profile
     backend, precision = run.backend, settings.precision
     engine = choice.engine
-    require_precision(backend, precision, engine and engine.precisions, choice.reason)
+    of_engine = None if engine is None else engine.precisions
+    require_precision(backend, precision, of_engine, choice.reason)
     if engine is not None:
         how = (settings.optimizer, settings.reduction, threads, profile, precision)
         step = engine.step(network, *how)

@@ -54,8 +54,8 @@ def evaluate(
     def figures(block: tuple[slice, Array]) -> list[Array]:
         rows, x = block
         target = y.values[rows, ...]
-        if own_way is not None and (figures_ := own_way(x, target)) is not None:
-            value, wrong, chosen = figures_
+        if own_way is not None and (result := own_way(x, target)) is not None:
+            value, wrong, chosen = result
             return [_sum(value, y.loss_weight, rows, xp), _sum(wrong, y.weight, rows, xp), chosen]
         s = network.forward(x, xp)[-1].z
         value, _ = network.loss.value_and_delta(s, target, xp)
@@ -71,21 +71,21 @@ def evaluate(
         if metrics:
             logits.append(parts.pop())
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
-    found: dict[str, Array] = {}
+    values: dict[str, Array] = {}
     if metrics:
         weight = y.weight.mT if y.weight is not None and y.weight.ndim == 2 else y.weight
         p = Predictions(y.values, xp.concat(logits, axis=-2), weight, network.loss)
-        found = {m.name: m.function(p, xp) for m in metrics}
+        values = {m.name: m.function(p, xp) for m in metrics}
     error = sums[1] / _total(y.weight, y, xp) if len(sums) > 1 else None
     predicted = sums[2] if len(sums) > 2 else None
-    return Evaluation(sums[0] / _total(y.loss_weight, y, xp), error, predicted, found)
+    return Evaluation(sums[0] / _total(y.loss_weight, y, xp), error, predicted, values)
 
 
 def _sum(value: Array, weight: Array | None, rows: slice, xp: Namespace) -> Array:
     """Sum over samples (...,) of value (..., B), weighted by weight (N,) or (N, K)."""
     if weight is not None:
-        some = weight[rows, ...]
-        value = value * (some.mT if some.ndim == 2 else some)
+        w = weight[rows, ...]
+        value = value * (w.mT if w.ndim == 2 else w)
     return xp.sum(value, axis=-1)
 
 

@@ -61,7 +61,7 @@ def save(
 
 
 def parts(network: MultilayerPerceptron) -> tuple[dict[str, Any], dict[str, HostArray]]:
-    """What a header says of a network, and its tensors; errors as of `save`."""
+    """The header of a network's file, and its tensors; errors as of `save`."""
     for layer in network.layers:
         if type(layer) is not Layer:
             raise ValueError(
@@ -179,8 +179,8 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
     except (json.JSONDecodeError, RecursionError) as error:
         raise ModelFileError(f"its arraymlp header is no JSON ({error})") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        found = header.get("format") if isinstance(header, dict) else header
-        raise ModelFileError(f"format {found!r}, but this version reads format {FORMAT}")
+        version = header.get("format") if isinstance(header, dict) else header
+        raise ModelFileError(f"format {version!r}, but this version reads format {FORMAT}")
     return header, tensors
 
 

@@ -1,4 +1,4 @@
-"""What happened in each epoch of a run, as a table, as JSON and as a plot."""
+"""The record of each epoch of a run, as a table, as JSON and as a plot."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -74,15 +74,15 @@ class History:
     @property
     def panels(self) -> dict[str, list[str]]:
         """The columns that `plot` draws, by what they are: loss, error and each metric."""
-        found: dict[str, list[str]] = {}
+        panels: dict[str, list[str]] = {}
         for name in self.columns:
             part, _, what = name.partition("_")
             if part not in ("training", "validation"):
                 what = name.rpartition("_")[2]
                 if what not in ("loss", "error"):
                     continue
-            found.setdefault(what, []).append(name)
-        return found
+            panels.setdefault(what, []).append(name)
+        return panels
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Columns by name, ready for a data frame; None where an epoch lacks the figure."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from arraymlp.backends.host import Interrupt, blas_threads, keep_freed_memory
 from arraymlp.data.data import Data
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.data.orders import Orders, epoch_batches
+from arraymlp.data.stream import Streamed
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import EpochRows
 from arraymlp.steps.hyper import Hyper, HyperTable, hyper_table, learning_rates
@@ -78,7 +79,7 @@ class Position:
 
     @property
     def is_last_epoch(self) -> bool:
-        """Whether this call has no epoch after this one."""
+        """True in the last epoch of this call."""
         return self.epoch + 1 == self.end_epoch
 
     def advance(self, steps: int) -> bool:
@@ -92,7 +93,7 @@ class Position:
 
 
 class Done(NamedTuple):
-    """What was done of an epoch.
+    """The part of an epoch that was done.
 
     Attributes:
         steps: how many.
@@ -166,7 +167,7 @@ class _Epochs:
         self.failed_steps = 0
 
     def more(self) -> bool:
-        """Whether there is an epoch to train, or the rest of one."""
+        """True while there is an epoch to train, or the rest of one."""
         stopper = self.run.stopper
         # All members can have stopped in the step that Ctrl-C ended.
         all_stopped = stopper is not None and bool(stopper.stopped.all())
@@ -220,8 +221,8 @@ class _Epochs:
             self.data, run.settings, run.backend, position.epoch, position.step, self.orders
         )
         with closing(batches):
-            taken = batches if profile is None else profile.gathered(batches)
-            return run_epoch(self.steps.step, run, taken, table, self.interrupt, self.watchers)
+            timed = batches if profile is None else profile.gathered(batches)
+            return run_epoch(self.steps.step, run, timed, table, self.interrupt, self.watchers)
 
     def _record(self, epoch: int, last_step: int, rate: HostArray) -> Record:
         """The epoch's record, and with it the epoch's one transfer from the device."""
@@ -234,7 +235,7 @@ class _Epochs:
         """The epoch's figures, read from the device together with what the probes measured."""
         run, probes = self.run, self.steps.probes
         sums = run.partial_epoch.sums
-        figures = {"loss": sums.loss / sums.weight}
+        figures: dict[str, Any] = {"loss": sums.loss / sums.weight}
         if np.any(as_floats(run.settings.alpha)):
             figures["penalty"] = sums.penalty / sums.weight
         figures |= evaluations(run, self.choice, self.threads)
@@ -263,7 +264,7 @@ class _Epochs:
 def run_epoch_fused(
     step: EpochStep, run: Run, orders: Orders, table: HyperTable, interrupt: Interrupt
 ) -> Done | None:
-    """What `run_epoch` does, by a step that can do all of an epoch's together.
+    """As `run_epoch`, by a step that does all of an epoch's steps together.
 
     Args:
         step: such a step.
@@ -276,6 +277,7 @@ def run_epoch_fused(
         None where the steps have to be done one by one.
     """
     data, settings, partial = run.required_data(), run.settings, run.partial_epoch
+    assert not isinstance(data.X, Streamed)  # else its steps are done one by one
     n, size = int(data.X.shape[0]), settings.batch_size
     order = orders.of(run.next_epoch)[1]
     first, stop = partial.steps * size, n - n % size if settings.drop_last else n
@@ -315,7 +317,7 @@ def run_epoch(
         run.states, loss = step(run.raw_network, run.states, batch, hyper)
         sums = sums.plus(loss)
         steps += 1
-        rows += batch.rows if batch.own_samples is None else int(batch.own_samples.max())
+        rows += int(np.max(batch.samples))
         if watchers:
             event = StepEnd(
                 run.steps_done + steps,
@@ -338,7 +340,7 @@ def evaluations(run: Run, choice: EngineChoice, threads: int) -> dict[str, Array
     if not data.part_names(settings):
         return {}
     parts = [
-        _evaluated(run.network.between(start, stop), own, run, choice, threads)
+        _evaluated(run.network.slice_members(start, stop), own, run, choice, threads)
         for start, stop, own in data.by_row_plan(settings, backend)
     ]
     return {name: backend.xp.concat([part[name] for part in parts]) for name in parts[0]}

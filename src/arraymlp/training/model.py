@@ -5,6 +5,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.backends.host import blas_threads, in_threads
 from arraymlp.data.blocks import blocks, rows_at_once
@@ -69,12 +71,12 @@ class MultilayerPerceptron(Network):
         chosen = self._apply(X, self.choices)
         if self.classes is None:
             return chosen
-        if not is_device_array(chosen):
-            return self.classes[chosen]
+        if isinstance(chosen, np.ndarray):
+            return np.asarray(self.classes[chosen])
         backend = self.backend
         with backend.active():
-            labels = self.device_classes()
-            flat = backend.xp.take(labels, backend.xp.reshape(chosen, (-1,)), axis=0)
+            known = self.device_classes()
+            flat = backend.xp.take(known, backend.xp.reshape(chosen, (-1,)), axis=0)
             return backend.xp.reshape(flat, chosen.shape)
 
     def device_classes(self) -> Array:
@@ -100,13 +102,13 @@ class MultilayerPerceptron(Network):
                 inputs = (x for _, x in sparse.dense_blocks(backend, at_once))
             else:
                 x = features(X, backend, self.dtype, n_features=self.sizes[0])
-                inputs = (x[some, :] for some in blocks(x.shape[0], at_once))
-            several = not is_sparse(X) and x.shape[0] > at_once
-            with blas_threads(backend.name, 0) if several else nullcontext(1) as t:
-                parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, t)
+                inputs = (x[rows, :] for rows in blocks(x.shape[0], at_once))
+            many = not is_sparse(X) and x.shape[0] > at_once
+            with blas_threads(backend.name, 0) if many else nullcontext(1) as threads:
+                parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, threads)
                 axis = 0 if self.members is None else 1
                 result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
         if not on_host:
             return result
-        found = backend.to_numpy(result)
-        return found if found.flags.writeable else found.copy()  # JAX's are read-only
+        host = backend.to_numpy(result)
+        return host if host.flags.writeable else host.copy()  # JAX's are read-only

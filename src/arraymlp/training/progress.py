@@ -31,8 +31,8 @@ def epoch_line(record: dict[str, Any]) -> str:
 def _number(value: Any, form: str) -> str:
     """A number; of a population's K numbers, the median."""
     if isinstance(value, list):
-        known = sorted(v for v in value if v == v) or [nan]
-        median = (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2
+        ordered = sorted(v for v in value if v == v) or [nan]
+        median = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
         return f"{median:{form}} (median of {len(value)})"
     return f"{value:{form}}"
 
@@ -45,7 +45,7 @@ class Progress(AbstractContextManager["Progress"]):
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -156,18 +156,18 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
     @property
     def figures(self) -> str:
         """The best and the median of the latest scores."""
-        known = [v for v in self._scores.values() if v == v]
-        if not known:
+        scores = [v for v in self._scores.values() if v == v]
+        if not scores:
             return "no score yet"
-        best, middle = self._better(known), median(known)
+        best, middle = self._better(scores), median(scores)
         return f"{self.score.replace('_', ' ')} best {best:.4f} median {middle:.4f}"
 
     def leaders(self, n: int) -> list[tuple[str, float]]:
         """The networks that have the best latest scores, and these."""
-        known = [(v, k) for k, v in self._scores.items() if v == v]
+        ranked = [(v, k) for k, v in self._scores.items() if v == v]
         sign = -1 if self.greater_is_better else 1
-        known.sort(key=lambda pair: (sign * pair[0], pair[1]))
-        return [(self.names[k] if self.names else str(k), v) for v, k in known[:n]]
+        ranked.sort(key=lambda pair: (sign * pair[0], pair[1]))
+        return [(self.names[k] if self.names else str(k), v) for v, k in ranked[:n]]
 
     def show(self) -> None:
         """Show it."""
@@ -241,7 +241,7 @@ def sweep_progress_for(
     names: Sequence[str] = (),
 ) -> SweepProgress:
     """A bar on a terminal where rich is installed, lines elsewhere, nothing unless wanted."""
-    kind = SweepProgress
+    progress = SweepProgress
     if wanted:
-        kind = SweepBar if sys.stdout.isatty() and find_spec("rich") else SweepLines
-    return kind(total, plan, score, greater_is_better, names)
+        progress = SweepBar if sys.stdout.isatty() and find_spec("rich") else SweepLines
+    return progress(total, plan, score, greater_is_better, names)

@@ -1,4 +1,4 @@
-"""What `train` returns."""
+"""`Run`: the result of training, and all that is needed to go on with it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PartialEpoch(NamedTuple):
-    """What is done of an epoch that Ctrl-C, or a callback's ``on_step``, broke off.
+    """The part that is done of an epoch that Ctrl-C, or a callback's ``on_step``, broke off.
 
     Attributes:
         steps: how many of its minibatches; 0 between epochs.
@@ -38,7 +38,7 @@ class PartialEpoch(NamedTuple):
 
 @dataclass
 class Run:
-    """What `train` returns; ``network, history = run`` unpacks it.
+    """The result of `train`; ``network, history = run`` unpacks it.
 
     Attributes:
         network: the trained network, on the backend that trained it.
@@ -93,7 +93,7 @@ class Run:
 
     @property
     def findings(self) -> "list[Finding]":
-        """What the diagnosis finds (see `arraymlp.diagnose`), computed when first read."""
+        """The findings of the diagnosis (see `arraymlp.diagnose`), computed when first read."""
         if self._findings is None:
             from arraymlp.diagnosis.detectors import diagnose
 
@@ -122,7 +122,7 @@ class Run:
             )
 
     def without_data(self) -> "Run":
-        """What ``train(X, y, network=run)`` needs of a run to go on with other data.
+        """The run without its data, to go on with other data: ``train(X, y, network=run)``.
 
         It is small: it has no data, of the history only the last epoch, and nothing of the user's
         that was called in the run.
@@ -172,7 +172,7 @@ class Run:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of a figure that each member has one of: (K,), or () for one network."""
+        """The shape of a figure that each member has: (K,), or () for one network."""
         return () if self.network.members is None else (self.network.members,)
 
     @property

@@ -49,7 +49,7 @@ def whole(least: int) -> Rule:
     """A whole number from ``least``."""
     return Rule(
         f"a whole number from {least}",
-        lambda v: isinstance(v, Integral) and not isinstance(v, bool) and v >= least,
+        lambda v: isinstance(v, Integral) and not isinstance(v, bool) and int(v) >= least,
     )
 
 
@@ -274,7 +274,7 @@ class Settings:
 
     def require_members(self, members: int | None) -> None:
         """A ValueError where a setting has K values, but there are not K members, and the like."""
-        own = {
+        values = {
             f.name: getattr(self, f.name)
             for f in fields(self)
             if f.metadata["members"] in (NUMBER, VALUE) and f.name != "seed"
@@ -282,14 +282,14 @@ class Settings:
         rule, factor = self.optimizer, self.schedule
         for part in (rule, factor, self.dropout, self.early_stopping):
             if type(part).__module__.startswith("arraymlp."):
-                own |= {f"{type(part).__name__}.{name}": v for name, v in vars(part).items()}
-        counts = {name: len(v) for name, v in own.items() if isinstance(v, tuple)}
+                values |= {f"{type(part).__name__}.{name}": v for name, v in vars(part).items()}
+        counts = {name: len(v) for name, v in values.items() if isinstance(v, tuple)}
         # How many members a rule of the user's own speaks for is seen in what it says.
         one = np.ones((1, 1), dtype=int)
         counts |= {repr(rule): np.size(v) for v in rule.constants(one, one)}
         counts |= {repr(factor): np.size(factor.begin().factors(one, 1))}
         for name, n in counts.items():
-            if n != members and (n != 1 or isinstance(own.get(name), tuple)):
+            if n != members and (n != 1 or isinstance(values.get(name), tuple)):
                 there = f"there are {members} members" if members else "one network"
                 hint = "" if members else ": give as many seeds"
                 raise ValueError(f"{name} has {n} values, but {there}{hint}")
@@ -356,5 +356,5 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 def get_preset(name: str, given: Mapping[str, Any] | None = None) -> Settings:
     """The settings of that name, "default" or "lab", with those given that are not None."""
-    own = {name: value for name, value in (given or {}).items() if value is not None}
-    return Settings(**{**lookup(PRESETS, name, "preset"), **own})
+    changes = {name: value for name, value in (given or {}).items() if value is not None}
+    return Settings(**{**lookup(PRESETS, name, "preset"), **changes})

@@ -60,13 +60,13 @@ def merge_settings(given: Mapping[str, Any], preset: str, old: Any, before: Run 
                 f"preset {preset!r} cannot be given with a Run, which has its settings"
             )
         return before.settings.updated(given)
-    own = {
+    of_network = {
         "hidden": old.sizes[1:-1],
         "activation": tuple(layer.activation for layer in old.layers[:-1]),
         "loss": old.loss,
         "dtype": old.dtype,
     }
-    merged = get_preset(preset, {**given, **own})
+    merged = get_preset(preset, {**given, **of_network})
     return replace(merged, seed=given.get("seed"), initializer=None)
 
 
@@ -131,16 +131,19 @@ def require_fit(settings: Settings, data: Data) -> None:
 
 
 def greater_monitored_is_better(monitor: str, given: bool | None, settings: Settings) -> bool:
-    found = greater_is_better(monitor, settings.metrics) if given is None else given
-    if found is None:
+    """True where a greater figure is better: as given, or as the figure's name says it."""
+    greater = greater_is_better(monitor, settings.metrics) if given is None else given
+    if greater is None:
         raise ValueError(
             f"early stopping cannot know whether a greater {monitor} is better: say so, as in "
             f"EarlyStopping({monitor!r}, greater_is_better=True)"
         )
-    return found
+    return greater
 
 
-def new_run(data: Data, settings: Settings, backend: Backend, old: Network | None) -> Run:
+def new_run(
+    data: Data, settings: Settings, backend: Backend, old: MultilayerPerceptron | None
+) -> Run:
     """A new run, of a new network or of a copy of the given one."""
     network = _create(data, settings, backend) if old is None else old.to(backend)
     averages = bool(np.any(as_floats(settings.weight_average)))
@@ -206,7 +209,7 @@ def resume_from(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> N
 
 
 def stopper_for(run: Run) -> Stopper | None:
-    """What watches for early stopping: that of the run that goes on, or a new one."""
+    """The stopper for early stopping: that of the run that goes on, or a new one."""
     wanted = run.settings.early_stopping
     if wanted is None or run.stopper is not None:
         return run.stopper if wanted is not None else None

@@ -89,14 +89,14 @@ def train(
             floating-point numbers, 1-D or 2-D, for regression.
         hidden: widths of the hidden layers, (100, 100); () for none.
         activation: of the hidden layers, "relu", or one for each; see
-            `arraymlp.nn.activations.activation`.
-        loss: "auto" chooses by y's dtype and shape (see `arraymlp.data.inputs.targets`) and logs it;
-            for the others see `arraymlp.nn.losses.loss`.
+            `arraymlp.activations.get_activation`.
+        loss: "auto" chooses by y's dtype and shape (see `arraymlp.data.inputs.targets`) and logs
+            it; for the others see `arraymlp.losses.get_loss`.
         optimizer: "momentum" (SGD with momentum 0.9), "sgd", "nesterov", "adam", "adamw",
             "rmsprop", or an `SGD`, `Adam`, `AdamW` or `RMSProp` with constants of its own.
         learning_rate: 0.05 for SGD, 0.001 for the others (K).
         schedule: its factor step by step: "constant", "step", "exponential", "cosine" (with
-            warm-up), "inverse_scaling", "adaptive"; see `arraymlp.steps.schedules.schedule`. Its
+            warm-up), "inverse_scaling", "adaptive"; see `arraymlp.schedules.get_schedule`. Its
             fractions are of the whole run, earlier calls included: a finished run that goes on is a
             longer one, in which the rate rises again; one that was broken off is to be given the
             epochs that are left.
@@ -132,7 +132,7 @@ def train(
             the weights of that epoch; the name of another figure; or an `EarlyStopping`. Of a
             population each member stops on its own. A run that is broken off keeps the weights it
             has, and goes on as if nothing had happened.
-        metrics: names, such as "f1" (see `arraymlp.nn.metrics.metric`), or functions
+        metrics: names, such as "f1" (see `arraymlp.metrics.get_metric`), or functions
             ``f(y, output, weight)`` on the device, which must not write to these and take functions
             from their namespace to run on every backend; of the validation rows, and of the
             training rows with ``training_error``.
@@ -149,8 +149,8 @@ def train(
         order_seed: 0, of minibatch orders and of the split of a validation fraction.
         dtype: "float32"; X is converted to it.
         precision: "float32"; "tf32" or "bf16" round the factors of the training's matrix products,
-            and nothing else, for speed on GPUs; see `arraymlp.backends.precision` for which backends can. A
-            ValueError where the backend cannot, or with dtype "float64".
+            and nothing else, for speed on GPUs; `arraymlp.backends.precision` says which backends
+            can. A ValueError where the backend cannot, or with dtype "float64".
         training_error: False; True evaluates all training rows after each epoch.
         probes: False; True measures the insides of the layers for the diagnosis.
         engine: "auto": an engine of the backend does the steps where there is one that covers the
@@ -166,7 +166,7 @@ def train(
         device: the backend's device; None for its default.
         callbacks: one or several. Each is called with an `EpochEnd` after each epoch, and one that
             has a method ``on_step`` with a `StepEnd` after each step. Return True to stop. See
-            `arraymlp.training.callbacks`.
+            `arraymlp.callbacks`.
         progress: True shows a progress bar, or a line an epoch where the output is no terminal.
         profile: True measures where the time goes (products, elementwise, gather, evaluation,
             host); ``print(run.profile)`` shows it. On CuPy that is of single steps, not of an epoch
@@ -249,7 +249,7 @@ def _resolve(
 
 
 def _end(run: Run, epochs_before: int, interrupted: bool, failed: bool) -> None:
-    """What becomes of a run when its training ends: the best weights, and the last probes.
+    """End a run: give back the best weights, and count the dead units.
 
     Args:
         run: that ended.
@@ -270,7 +270,7 @@ def _end(run: Run, epochs_before: int, interrupted: bool, failed: bool) -> None:
 
 
 def _not_finite(run: Run, steps: int, layers: list[str]) -> str:
-    """What to say where the loss of every member is no longer finite, after an epoch's steps."""
+    """The message for a loss that is no longer finite in any member, after an epoch's steps."""
     record = run.history[-1]
     where = f"no longer finite: the weights of layers {', '.join(layers)}"
     weights = where if layers else "all weights are still finite"
