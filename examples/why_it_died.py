@@ -7,7 +7,7 @@ for finding in run.findings:
     print(f"{finding.kind}: {finding.sentence}\n")
 
 dead = next(f for f in run.findings if f.kind == "dead_units")
-assert dead.figures["shut"] == dead.figures["units"] == 100
+assert dead.figures["dead"] == dead.figures["units"] == 100
 assert dead.layer == 1
 assert dead.from_step is not None
 assert dead.from_step < 600

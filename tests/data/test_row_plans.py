@@ -384,7 +384,7 @@ def test_parts_of_folds_are_as_the_whole(
     whole, cut = sweep(X, Y, **given), sweep(X, Y, memory=memory, **given)
     assert " in 1 population\n" in whole.plan
     assert " parts" not in whole.plan
-    assert f" in {parts} parts of up to {45 // parts}" in cut.plan
+    assert f" in {parts} stacks of up to {45 // parts}" in cut.plan
     for a, b in zip(cut, whole, strict=True):
         if atol == 0:
             assert_same_bits(a, b)

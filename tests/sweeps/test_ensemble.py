@@ -23,7 +23,7 @@ def network(backend: Any = "numpy", seed: Any = 0, **given: Any) -> MultilayerPe
     return MultilayerPerceptron.create((4, *hidden, outputs), seed=seed, backend=backend, **given)
 
 
-def hash32(backend: Any, **given: Any) -> list[MultilayerPerceptron]:
+def varied_networks(backend: Any, **given: Any) -> list[MultilayerPerceptron]:
     """Of three architectures; the second and the fourth, and those of the population, are alike."""
     return [
         network(backend, 0, hidden=(7,), **given),
@@ -45,7 +45,7 @@ def each_of(networks: list[MultilayerPerceptron], method: str, rows: Any = X) ->
 
 
 def test_probabilities_are_the_members_mean(quick_backend: Backend) -> None:
-    networks = hash32(quick_backend)
+    networks = varied_networks(quick_backend)
     ensemble = Ensemble(networks)
     assert len(ensemble) == 6
     assert sorted(n.members for n in ensemble.networks) == [1, 1, 4]
@@ -80,7 +80,7 @@ def test_the_mean_is_not_the_vote() -> None:
 def test_labels_are_the_classes(quick_backend: Backend, loss: str) -> None:
     classes = np.asarray([-3, 12])
     outputs = 1 if loss == "binary_cross_entropy" else 2
-    networks = hash32(quick_backend, loss=loss, classes=classes, outputs=outputs)
+    networks = varied_networks(quick_backend, loss=loss, classes=classes, outputs=outputs)
     each = each_of(networks, "predict_proba")
     assert each.shape == (6, problems.N, 2)
     found = Ensemble(networks).predict(X)
@@ -89,7 +89,7 @@ def test_labels_are_the_classes(quick_backend: Backend, loss: str) -> None:
 
 
 def test_several_labels_are_columns(quick_backend: Backend) -> None:
-    networks = hash32(quick_backend, loss="binary_cross_entropy")
+    networks = varied_networks(quick_backend, loss="binary_cross_entropy")
     each = each_of(networks, "predict_proba")
     found = Ensemble(networks).predict(X)
     assert found.dtype == np.int32
@@ -112,7 +112,7 @@ def test_several_labels_are_columns(quick_backend: Backend) -> None:
 def test_numbers_are_the_members_mean(
     quick_backend: Backend, given: dict[str, Any], shape: tuple[int, ...]
 ) -> None:
-    networks = hash32(quick_backend, **given)
+    networks = varied_networks(quick_backend, **given)
     ensemble = Ensemble(networks)
     each = each_of(networks, "predict")
     mean, std = ensemble.predict(X, return_std=True)

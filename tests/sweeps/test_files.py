@@ -25,7 +25,7 @@ FEW = {"epochs": 3, "batch_size": 20, "validation": 0.2, "backend": "numpy"}
 
 
 @pytest.fixture(scope="module")
-def hash32() -> SweepResult:
+def varied() -> SweepResult:
     """Two shapes, of which some diverge; one is diagnosed."""
     rates = [0.05, 1e30]
     found = sweep(X, LABELS, hidden=[(4,), (3, 2)], learning_rate=rates, seed=range(2), **FEW)
@@ -56,52 +56,52 @@ def assert_same_networks(actual: SweepResult, expected: SweepResult) -> None:
 # What is saved is loaded
 
 
-def test_everything_but_the_data_comes_back(hash32: SweepResult, path: Path) -> None:
-    found = there_and_back(hash32, path)
-    assert_same_networks(found, hash32)
-    assert found.to_json() == hash32.to_json()
-    assert found.rank() == hash32.rank()
-    assert found.best.number == hash32.best.number
-    assert [m.status for m in found] == [m.status for m in hash32]
+def test_everything_but_the_data_comes_back(varied: SweepResult, path: Path) -> None:
+    found = there_and_back(varied, path)
+    assert_same_networks(found, varied)
+    assert found.to_json() == varied.to_json()
+    assert found.rank() == varied.rank()
+    assert found.best.number == varied.best.number
+    assert [m.status for m in found] == [m.status for m in varied]
     assert {m.status for m in found} == {"finished", "diverged"}
-    assert [m.swept for m in found] == [m.swept for m in hash32]
-    np.testing.assert_equal(found.curves(), hash32.curves())
-    assert found.findings(0) == hash32.findings(0)
-    assert repr(found) == repr(hash32)
+    assert [m.swept for m in found] == [m.swept for m in varied]
+    np.testing.assert_equal(found.curves(), varied.curves())
+    assert found.findings(0) == varied.findings(0)
+    assert repr(found) == repr(varied)
 
 
-def test_what_is_not_finite_stays_so(hash32: SweepResult, path: Path) -> None:
-    (loss,) = there_and_back(hash32, path).members[2].history["loss"]
+def test_what_is_not_finite_stays_so(varied: SweepResult, path: Path) -> None:
+    (loss,) = there_and_back(varied, path).members[2].history["loss"]
     assert np.isnan(loss)
 
 
-def test_networks_alike_are_one_stack(hash32: SweepResult, path: Path) -> None:
-    hash32.save(path)
+def test_networks_alike_are_one_stack(varied: SweepResult, path: Path) -> None:
+    varied.save(path)
     shapes = {name: t.shape for name, t in tensors_of(path.read_bytes()).items()}
     assert shapes["networks.0.layers.0.weights"] == (4, 3, 4)
     assert shapes["networks.1.layers.1.bias"] == (4, 1, 2)
     assert len(shapes) == 2 * 2 + 2 * 3 + 1
 
 
-def test_the_file_is_read_by_json_alone(hash32: SweepResult, path: Path) -> None:
-    hash32.save(path)
+def test_the_file_is_read_by_json_alone(varied: SweepResult, path: Path) -> None:
+    varied.save(path)
     content = json.loads(tensors_of(path.read_bytes())[JSON].tobytes())
     assert content["score"] == "validation_error"
-    assert content["rows"] == json.loads(hash32.to_json())["rows"]
+    assert content["rows"] == json.loads(varied.to_json())["rows"]
 
 
 @pytest.mark.parametrize("name", ["array_api_strict", "torch"])
-def test_networks_go_to_a_backend(hash32: SweepResult, path: Path, name: str) -> None:
+def test_networks_go_to_a_backend(varied: SweepResult, path: Path, name: str) -> None:
     pytest.importorskip(name)
-    hash32.save(path)
+    varied.save(path)
     found = SweepResult.load(path, backend=name)
     assert {network.backend.name for network in found.networks} == {name}
-    assert_same_networks(found, hash32)
+    assert_same_networks(found, varied)
 
 
-def test_the_ensemble_predicts_the_same(hash32: SweepResult, path: Path) -> None:
-    found = there_and_back(hash32, path)
-    assert np.array_equal(found.ensemble(3).predict(X), hash32.ensemble(3).predict(X))
+def test_the_ensemble_predicts_the_same(varied: SweepResult, path: Path) -> None:
+    found = there_and_back(varied, path)
+    assert np.array_equal(found.ensemble(3).predict(X), varied.ensemble(3).predict(X))
 
 
 def test_losses_keep_their_parameters(path: Path) -> None:
@@ -124,7 +124,7 @@ def test_folds_and_early_stopping_come_back(path: Path) -> None:
 
 def test_members_that_were_not_trained_have_no_network(path: Path) -> None:
     result = sweep(X, LABELS, hidden=[(4,), (2,)], **FEW)
-    result.members[1].outcome = result.members[1].score = None
+    result.members[1].result = result.members[1].score = None
     result.interrupted = True
     found = there_and_back(result, path)
     assert found.interrupted
@@ -135,23 +135,23 @@ def test_members_that_were_not_trained_have_no_network(path: Path) -> None:
 
 def test_figures_of_an_epoch_that_broke_off_are_absent_again(path: Path) -> None:
     result = sweep(X, LABELS, hidden=(4,), **FEW)
-    outcome = result.members[0].outcome
-    assert outcome is not None
-    outcome.status = "interrupted"
-    del outcome.history.records[-1]["validation_error"]
+    trained = result.members[0].result
+    assert trained is not None
+    trained.status = "interrupted"
+    del trained.history.records[-1]["validation_error"]
     records = there_and_back(result, path)[0].history.records
-    assert records == outcome.history.records
+    assert records == trained.history.records
 
 
-def test_a_run_needs_the_data(hash32: SweepResult, path: Path) -> None:
-    found = there_and_back(hash32, path)
+def test_a_run_needs_the_data(varied: SweepResult, path: Path) -> None:
+    found = there_and_back(varied, path)
     for ask in (found.run, found.findings):
         with pytest.raises(ValueError, match="not the data"):
             ask(1)
 
 
-def test_a_loaded_sweep_is_saved_again(hash32: SweepResult, path: Path) -> None:
-    hash32.save(path)
+def test_a_loaded_sweep_is_saved_again(varied: SweepResult, path: Path) -> None:
+    varied.save(path)
     content = path.read_bytes()
     SweepResult.load(path).save(path)
     assert path.read_bytes() == content
@@ -168,27 +168,27 @@ def test_what_could_not_be_loaded_again_is_not_saved(path: Path) -> None:
     assert os.listdir(path.parent) == []
 
 
-def test_a_folder_that_is_absent_is_named(hash32: SweepResult, path: Path) -> None:
+def test_a_folder_that_is_absent_is_named(varied: SweepResult, path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"sweep\.safetensors"):
-        hash32.save(path / "absent")
+        varied.save(path / "absent")
 
 
 # Files of something else, and damage
 
 
-def test_each_file_says_how_it_is_opened(hash32: SweepResult, path: Path) -> None:
-    hash32.save(path)
+def test_each_file_says_how_it_is_opened(varied: SweepResult, path: Path) -> None:
+    varied.save(path)
     with pytest.raises(ModelFileError, match=r"sweep\.safetensors: .*SweepResult\.load opens it"):
         load(path)
-    save(hash32.networks[0], path)
+    save(varied.networks[0], path)
     with pytest.raises(ModelFileError, match=r"sweep\.safetensors: .*arraymlp\.load opens it"):
         SweepResult.load(path)
 
 
 @pytest.fixture(scope="module")
-def good(hash32: SweepResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def good(varied: SweepResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("sweeps") / "good.safetensors"
-    hash32.save(file)
+    varied.save(file)
     return file
 
 
@@ -273,7 +273,7 @@ def test_a_file_that_is_absent_is_an_os_error(path: Path) -> None:
         SweepResult.load(path)
 
 
-def test_a_member_is_trained_on_from_a_file(hash32: SweepResult, path: Path) -> None:
-    network = there_and_back(hash32, path).best.network
+def test_a_member_is_trained_on_from_a_file(varied: SweepResult, path: Path) -> None:
+    network = there_and_back(varied, path).best.network
     run = train(X, LABELS, network=network, epochs=1, batch_size=20, backend="numpy")
     assert len(run.history) == 1

@@ -1,4 +1,4 @@
-"""How populations are cut into parts: amounts of memory, who is in which part, what one takes."""
+"""How populations are partitioned: amounts of memory, who is in which stack, what a member takes."""
 
 from itertools import pairwise
 from typing import Any
@@ -9,23 +9,18 @@ import pytest
 from arraymlp import Backend, Dropout, EarlyStopping, Settings
 from arraymlp.optimizers import Adam
 from arraymlp.data.row_plans import RowPlan
-from arraymlp.sweeps import partition
-from arraymlp.sweeps.partition import (
-    partition_members,
-    member_bytes,
-    memory_budget,
-    step_bytes,
-    step_products,
-)
+from arraymlp.sweeps import memory, partition
+from arraymlp.sweeps.memory import member_bytes, memory_budget, step_bytes, step_products
+from arraymlp.sweeps.partition import partition_members
 from arraymlp.sweeps.population import MemberSpec
-from arraymlp.sweeps.stacking import resolved
+from arraymlp.sweeps.stacking import with_own_decay
 
 SIZES = (4, 6, 5, 3)
 
 
 def spec(row_plan: RowPlan | None = None, **given: Any) -> MemberSpec:
     return MemberSpec(
-        resolved(Settings(**{"hidden": SIZES[1:-1], "batch_size": 8, **given})), row_plan
+        with_own_decay(Settings(**{"hidden": SIZES[1:-1], "batch_size": 8, **given})), row_plan
     )
 
 
@@ -52,9 +47,9 @@ def row_plan(n: int = 16) -> RowPlan:
     ],
 )
 def test_amounts_of_memory(stated: Any, bytes_: int, numpy_backend: Backend) -> None:
-    found = memory_budget(stated, numpy_backend)
-    assert found == bytes_
-    assert type(found) is int
+    budget = memory_budget(stated, numpy_backend)
+    assert budget == bytes_
+    assert type(budget) is int
 
 
 @pytest.mark.parametrize(
@@ -72,7 +67,7 @@ def test_half_of_what_is_free_is_the_default(
     monkeypatch.setattr(Backend, "free_memory", lambda self: 1000)
     assert memory_budget(None, quick_backend) == 500
     monkeypatch.setattr(Backend, "free_memory", lambda self: None)
-    monkeypatch.setattr(partition, "_host_memory", lambda: 4000)
+    monkeypatch.setattr(memory, "free_host_memory", lambda: 4000)
     assert memory_budget(None, quick_backend) == 2000
 
 
@@ -114,56 +109,56 @@ def test_more_of_everything_takes_more() -> None:
     assert step_products(spec(), SIZES) == 3 * 8 * (4 * 6 + 6 * 5 + 5 * 3)
 
 
-# --- parts ---------------------------------------------------------------------------------------
+# --- stacks --------------------------------------------------------------------------------------
 
 
-def parts_of(specs: list[MemberSpec], fits: float, backend: Backend) -> list[list[int]]:
+def stacks_of(specs: list[MemberSpec], fits: float, backend: Backend) -> list[list[int]]:
     return partition_members(specs, SIZES, 0, int(member_bytes(specs[0], SIZES, 0) * fits), backend)
 
 
-@pytest.mark.parametrize("n_courses", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("n_plans", [0, 1, 2, 3, 5])
 @pytest.mark.parametrize("n", [1, 2, 7, 12, 30])
 @pytest.mark.parametrize("fits", [1, 2.5, 4, 11, 100])
-def test_parts_have_each_member_once_and_are_of_nearly_one_size(
-    n_courses: int, n: int, fits: float, strict_backend: Backend
+def test_stacks_have_each_member_once_and_are_of_nearly_one_size(
+    n_plans: int, n: int, fits: float, strict_backend: Backend
 ) -> None:
-    row_plans = [row_plan() for _ in range(n_courses)] or [None]
+    row_plans = [row_plan() for _ in range(n_plans)] or [None]
     specs = [spec(row_plans[k % len(row_plans)]) for k in range(n)]
-    parts = parts_of(specs, fits, strict_backend)
-    assert sorted(k for part in parts for k in part) == list(range(n))
-    sizes = [len(part) for part in parts]
+    stacks = stacks_of(specs, fits, strict_backend)
+    assert sorted(k for stack in stacks for k in stack) == list(range(n))
+    sizes = [len(stack) for stack in stacks]
     assert min(sizes) > 0
-    assert max(sizes) - min(sizes) <= max(n_courses, 1)
-    for part in parts:  # members with one course stand side by side
-        met = [id(specs[k].row_plan) for k in part]
-        changes = sum(a != b for a, b in pairwise(met))
-        assert changes == len(set(met)) - 1
-        assert part == sorted(part, key=lambda k: (k % len(row_plans), k))
+    assert max(sizes) - min(sizes) <= max(n_plans, 1)
+    for stack in stacks:  # members with one row plan stand side by side
+        plans = [id(specs[k].row_plan) for k in stack]
+        changes = sum(a != b for a, b in pairwise(plans))
+        assert changes == len(set(plans)) - 1
+        assert stack == sorted(stack, key=lambda k: (k % len(row_plans), k))
 
 
 @pytest.mark.parametrize(("n", "fits"), [(12, 4), (12, 5), (30, 7), (9, 1), (10, 3), (24, 6)])
-@pytest.mark.parametrize("n_courses", [1, 2, 3])
-def test_no_part_is_larger_than_fits(
-    n: int, fits: int, n_courses: int, strict_backend: Backend
+@pytest.mark.parametrize("n_plans", [1, 2, 3])
+def test_no_stack_is_larger_than_fits(
+    n: int, fits: int, n_plans: int, strict_backend: Backend
 ) -> None:
-    row_plans = [row_plan() for _ in range(n_courses)]
-    specs = [spec(row_plans[k % n_courses]) for k in range(n)]
-    assert max(len(part) for part in parts_of(specs, fits, strict_backend)) <= fits
+    row_plans = [row_plan() for _ in range(n_plans)]
+    specs = [spec(row_plans[k % n_plans]) for k in range(n)]
+    assert max(len(stack) for stack in stacks_of(specs, fits, strict_backend)) <= fits
 
 
-def test_a_part_has_as_many_members_of_each_course_as_can_be(strict_backend: Backend) -> None:
+def test_a_stack_has_as_many_members_of_each_row_plan_as_can_be(strict_backend: Backend) -> None:
     row_plans = [row_plan() for _ in range(3)]
-    parts = parts_of([spec(row_plans[k % 3]) for k in range(12)], 6, strict_backend)
-    assert parts == [[0, 3, 1, 4, 2, 5], [6, 9, 7, 10, 8, 11]]
+    stacks = stacks_of([spec(row_plans[k % 3]) for k in range(12)], 6, strict_backend)
+    assert stacks == [[0, 3, 1, 4, 2, 5], [6, 9, 7, 10, 8, 11]]
 
 
-def test_all_that_fits_is_one_part_on_a_device(strict_backend: Backend) -> None:
-    assert len(parts_of([spec() for _ in range(500)], 500, strict_backend)) == 1
+def test_all_that_fits_is_one_stack_on_a_device(strict_backend: Backend) -> None:
+    assert len(stacks_of([spec() for _ in range(500)], 500, strict_backend)) == 1
 
 
 def test_one_network_that_does_not_fit_is_refused(strict_backend: Backend) -> None:
     with pytest.raises(ValueError, match=r"one network 4-6-5-3 takes about .* bytes .* of 8, but"):
-        parts_of([spec()], 0.99, strict_backend)
+        stacks_of([spec()], 0.99, strict_backend)
 
 
 def test_numpy_shares_its_cores_where_that_pays(
@@ -171,19 +166,19 @@ def test_numpy_shares_its_cores_where_that_pays(
 ) -> None:
     monkeypatch.setattr(partition, "cores", lambda: 4)
     specs = [spec() for _ in range(40)]
-    assert len(parts_of(specs, 1000, numpy_backend)) == 1
+    assert len(stacks_of(specs, 1000, numpy_backend)) == 1
     monkeypatch.setattr(partition, "WORTH_A_THREAD", step_products(specs[0], SIZES) * 10)
-    assert [len(p) for p in parts_of(specs, 1000, numpy_backend)] == [10] * 4
-    # Four parts are in memory at once.
-    assert max(len(p) for p in parts_of(specs, 20, numpy_backend)) <= 5
+    assert [len(s) for s in stacks_of(specs, 1000, numpy_backend)] == [10] * 4
+    # Four stacks are in memory at once.
+    assert max(len(s) for s in stacks_of(specs, 20, numpy_backend)) <= 5
 
 
-def test_numpy_keeps_a_part_in_the_caches(
+def test_numpy_keeps_a_stack_in_the_caches(
     numpy_backend: Backend, strict_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partition, "cores", lambda: 1)
     monkeypatch.setattr(partition, "WORTH_A_THREAD", 1)
     specs = [spec() for _ in range(40)]
     monkeypatch.setattr(partition, "CACHE", 10 * step_bytes(specs[0], SIZES))
-    assert [len(p) for p in parts_of(specs, 1000, numpy_backend)] == [10] * 4
-    assert len(parts_of(specs, 1000, strict_backend)) == 1
+    assert [len(s) for s in stacks_of(specs, 1000, numpy_backend)] == [10] * 4
+    assert len(stacks_of(specs, 1000, strict_backend)) == 1

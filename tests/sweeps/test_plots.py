@@ -240,6 +240,6 @@ def test_without_matplotlib_the_install_line_is_named(monkeypatch: pytest.Monkey
 def test_nothing_trained_is_nothing_to_draw() -> None:
     result = swept(seed=range(2))
     for m in result.members:
-        m.outcome = m.score = None
+        m.result = m.score = None
     with pytest.raises(ValueError, match="no epochs to plot"):
         result.plot()

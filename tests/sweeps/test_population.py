@@ -1,5 +1,5 @@
 """Networks that train together come out as each does alone: whatever differs between them, in
-whatever parts, and whatever becomes of the others."""
+whatever stacks, and whatever becomes of the others."""
 
 import threading
 from typing import Any
@@ -371,10 +371,10 @@ class Blows(arraymlp.schedules.Schedule):
         return np.where(steps >= 12, 1e200, 1.0)
 
 
-# --- parts, threads, device ----------------------------------------------------------------------
+# --- stacks, threads, device ----------------------------------------------------------------------
 
 
-PARTED: dict[str, Any] = {
+STACKED: dict[str, Any] = {
     "seed": range(5),
     "learning_rate": [0.05, 0.3],
     "mode": "grid",
@@ -385,23 +385,23 @@ PARTED: dict[str, Any] = {
 
 def one_member(X: HostArray, y: HostArray, **given: Any) -> int:
     """Bytes that one network is said to take."""
-    with pytest.raises(ValueError, match="one network 4-6-5-3 takes about") as told:
+    with pytest.raises(ValueError, match="one network 4-6-5-3 takes about") as refused:
         sweep(X, y, **given, memory=1)
-    return int(str(told.value).split("about ")[1].split(" bytes")[0].replace(",", ""))
+    return int(str(refused.value).split("about ")[1].split(" bytes")[0].replace(",", ""))
 
 
 @pytest.mark.parametrize("fits", [1, 2, 5])
-def test_parts_are_as_the_whole(
+def test_stacks_are_as_the_whole(
     quick_backend: Backend, fits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partition, "cores", lambda: 1)
     X, y = problems.labels()
-    given = {**PARTED, "dtype": "float64", **on(quick_backend), "compact": False}
+    given = {**STACKED, "dtype": "float64", **on(quick_backend), "compact": False}
     whole = sweep(X, y, **given)
-    assert " parts" not in whole.plan
-    parts = sweep(X, y, memory=one_member(X, y, **given) * fits, **given)
-    assert f" parts of up to {fits}" in parts.plan
-    for a, b in zip(parts, whole, strict=True):
+    assert " stacks" not in whole.plan
+    stacks = sweep(X, y, memory=one_member(X, y, **given) * fits, **given)
+    assert f" stacks of up to {fits}" in stacks.plan
+    for a, b in zip(stacks, whole, strict=True):
         if quick_backend.name == "numpy":
             assert_same_bits(a, b)
         np.testing.assert_allclose(a.history["loss"], b.history["loss"], rtol=1e-9)
@@ -411,22 +411,21 @@ def test_parts_are_as_the_whole(
 
 def test_threads_have_the_bits_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = problems.labels()
-    given = {**PARTED, "cv": 3}
-    one = sweep(X, y, **given)
+    given = {**STACKED, "cv": 3}
+    one_thread = sweep(X, y, **given)
     used = set()
-    train_population = parts.train_population
+    train_population = partition.train_population
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         used.add(threading.current_thread().name)
         return train_population(*args, **kwargs)
 
-    for module in (cuts, parts):
-        monkeypatch.setattr(module, "cores", lambda: 3)
-        monkeypatch.setattr(module, "WORTH_A_THREAD", 1)
+    monkeypatch.setattr(partition, "cores", lambda: 3)
+    monkeypatch.setattr(partition, "WORTH_A_THREAD", 1)
     monkeypatch.setattr(partition, "train_population", noted)
-    several = sweep(X, y, **given)
-    assert "in 3 parts of up to 12" in several.plan
+    threads = sweep(X, y, **given)
+    assert "in 3 stacks of up to 12" in threads.plan
     assert used
     assert all(name.startswith("arraymlp-population") for name in used)
-    for a, b in zip(several, one, strict=True):
+    for a, b in zip(threads, one_thread, strict=True):
         assert_same_bits(a, b)

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from members import OF_SWEEP, alone, assert_as_alone, parameters
-from runs import interrupt_after
-
 import arraymlp
 import problems
 from arraymlp import Backend, EarlyStopping, SweepResult
 from arraymlp.sweeps import partition
-from arraymlp.sweeps import sweep_function as sweeping
+from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.training import loop
+from arraymlp.training.settings import TABLE
 from conftest import on_host
+from members import OF_SWEEP, alone, assert_as_alone
+from runs import interrupt_after, parameters
 
 HostArray = np.ndarray[Any, Any]
 X, Y = problems.labels()
@@ -141,7 +141,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is(
 
 
 @pytest.mark.parametrize("given", [{"cv": 3}, {"order_seed": [0, 1]}])
-def test_rows_larger_than_memory_have_no_courses(given: dict[str, Any], tmp_path: Path) -> None:
+def test_rows_larger_than_memory_have_no_row_plans(given: dict[str, Any], tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", X)
     rows = np.load(tmp_path / "X.npy", mmap_mode="r")
     with pytest.raises(ValueError, match="folds, and minibatch orders of networks' own, need X in"):
@@ -219,38 +219,37 @@ def test_a_second_ctrl_c_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads, whatever the machine has, and parts small enough to be several."""
-    for module in (cuts, parts):
-        monkeypatch.setattr(module, "cores", lambda: 2)
-        monkeypatch.setattr(module, "WORTH_A_THREAD", 1)
+    """Two threads, whatever the machine has, and stacks small enough to be several."""
+    monkeypatch.setattr(partition, "cores", lambda: 2)
+    monkeypatch.setattr(partition, "WORTH_A_THREAD", 1)
 
 
 @pytest.mark.usefixtures("threads")
 def test_ctrl_c_ends_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    choose_step, steps = loop.choose_step, []
+    choose_steps, done = loop.choose_steps, []
 
     def choose(*args: Any) -> Any:
-        step = choose_step(*args)
+        steps = choose_steps(*args)
 
         def stepping(*values: Any) -> Any:
-            steps.append(1)
-            if len(steps) == 5:
+            done.append(1)
+            if len(done) == 5:
                 os.kill(os.getpid(), signal.SIGINT)
-            return step(*values)
+            return steps.step(*values)
 
-        return stepping
+        return steps._replace(step=stepping, epoch=None)
 
-    monkeypatch.setattr(loop, "choose_step", choose)
+    monkeypatch.setattr(loop, "choose_steps", choose)
     result = sweep(seed=range(6), epochs=20_000)
     assert result.interrupted
-    assert "in 2 parts of up to 3" in result.plan
+    assert "in 2 stacks of up to 3" in result.plan
     assert {m.status for m in result} <= {"interrupted", "not trained"}
     assert result[0].status == "interrupted"
 
 
-def fail_in_part(monkeypatch: pytest.MonkeyPatch, wrong: int) -> list[int]:
-    """Make the training of one part an error; the list gets the members of each that began."""
-    train_population, begun = parts.train_population, []
+def fail_in_stack(monkeypatch: pytest.MonkeyPatch, wrong: int) -> list[int]:
+    """Make the training of one stack an error; the list gets the members of each that began."""
+    train_population, begun = partition.train_population, []
 
     def failing(specs: Any, *rest: Any, **given: Any) -> Any:
         begun.append(len(specs))
@@ -262,8 +261,8 @@ def fail_in_part(monkeypatch: pytest.MonkeyPatch, wrong: int) -> list[int]:
     return begun
 
 
-def test_an_error_in_one_part_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = fail_in_part(monkeypatch, 2)
+def test_an_error_in_one_stack_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = fail_in_stack(monkeypatch, 2)
     with pytest.raises(MemoryError, match="no room"):
         sweep(hidden=[(6,), (5,), (4,)])
     assert begun == [1, 1]
@@ -271,7 +270,7 @@ def test_an_error_in_one_part_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("threads")
 def test_an_error_in_one_thread_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = fail_in_part(monkeypatch, 2)
+    begun = fail_in_stack(monkeypatch, 2)
     with pytest.raises(MemoryError, match="no room"):
         sweep(seed=range(6), epochs=100_000)
     assert begun == [3, 3]
@@ -385,7 +384,7 @@ def test_settings_are_ranked_over_seeds_and_folds(swept: SweepResult) -> None:
 def test_settings_with_a_failure_come_after_those_without() -> None:
     result = sweep(X, NUMBERS, learning_rate=[0.01, 0.2], seed=range(2), epochs=3)
     lost = result[1]
-    lost.outcome.status = "diverged"  # type: ignore[union-attr]
+    lost.result.status = "diverged"  # type: ignore[union-attr]
     first, second = result.rank()
     assert (first["learning_rate"], first["failed"]) == (0.2, 0)
     assert (second["learning_rate"], second["failed"], second["n"]) == (0.01, 1, 2)
@@ -629,9 +628,13 @@ def test_nothing_that_is_given_is_changed() -> None:
     np.testing.assert_array_equal(y, Y)
 
 
+def test_the_signature_has_the_settings_of_the_table() -> None:
+    assert list(SweptSettings.__annotations__) == list(TABLE)
+
+
 @pytest.mark.parametrize("name", OF_SWEEP)
 def test_the_options_are_no_settings_of_train(name: str) -> None:
-    assert name not in sweeping.SETTINGS
+    assert name not in TABLE
     call: Callable[..., Any] = arraymlp.train
     with pytest.raises(TypeError):
         call(X, Y, **{name: None})

@@ -1,1 +1,1 @@
-"""."""
+"""Many networks at once: members stacked, partitioned, swept, ranked and ensembled."""

@@ -1,14 +1,14 @@
-"""What a sweep's networks see: the data, once on the device, and each network's rows of it."""
+"""The data of a sweep's networks: on the device once, and each network's rows of it."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from arraymlp._checks import is_number
-from arraymlp.backends.array import is_device_array
+from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, class_positions
 from arraymlp.data.loading import add_validation, load_data, require_minibatches
@@ -20,13 +20,39 @@ from arraymlp.training.settings import Settings
 from arraymlp.training.setup import require_fit
 
 
+class Splitter(Protocol):
+    """A splitter of scikit-learn's, such as `sklearn.model_selection.KFold`."""
+
+    def split(self, X: Any, y: Any, /) -> Iterable[tuple[Any, Any]]:
+        """Pairs of (training rows, held-out rows)."""
+
+
+# How to cross-validate: a number of folds, a splitter, or pairs of (training rows, held-out rows).
+Folds: TypeAlias = int | Splitter | Iterable[tuple[Any, Any]] | None
+
+_Rows: TypeAlias = tuple[HostArray, HostArray | None]  # to train on, and held out
+
+
 def seen_by(row_plan: RowPlan | None, data: Data) -> Data:
-    """The data as members with a course have it."""
+    """The data as members with a row plan have it."""
     return data if row_plan is None else replace(data, row_plans=(row_plan,))
 
 
 class SweepData:
-    """The data on the device, once for each dtype and kind of targets, and the rows of members."""
+    """The data on the device, once for each dtype and kind of targets, and the rows of members.
+
+    Args:
+        X: as for `arraymlp.sweep`, and so are y, sample_weight, validation and cv.
+        y: see X.
+        sample_weight: see X.
+        validation: see X.
+        cv: see X.
+        every: the settings of each network.
+        backend: where the data goes.
+
+    Raises:
+        ValueError: data, folds or settings that some network cannot be trained with.
+    """
 
     def __init__(
         self,
@@ -34,89 +60,103 @@ class SweepData:
         y: Any,
         sample_weight: Any,
         validation: Any,
-        cv: Any,
+        cv: Folds,
         every: Sequence[Settings],
         backend: Backend,
     ) -> None:
         if cv is not None and validation is not None:
             raise ValueError("cv and validation both say what to validate on: give one of them")
-        self._given, self._backend, self._cv = (X, y, sample_weight), backend, cv
-        self._validation = validation
-        self._known: dict[Any, Data] = {}
-        self._made: dict[Any, list[tuple[int | None, RowPlan]]] = {}
+        self._X, self._y, self._sample_weight = X, y, sample_weight
+        self._validation, self._cv, self._backend = validation, cv, backend
+        self._loaded: dict[tuple[object, ...], Data] = {}
+        self._plans: dict[tuple[object, ...], list[tuple[int | None, RowPlan]]] = {}
         self._own_orders = len({s.order_seed for s in every}) > 1
-        self._fraction = is_number(validation) and self._own_orders
+        self._has_plans = cv is not None or self._own_orders
         first = self.data(every[0])
-        weighed: list[Any] = []
+        self._require_trainable(every)
+        in_order = isinstance(first.X, Streamed) and not first.X.any_order
+        if self._has_plans and in_order:
+            raise ValueError("folds, and minibatch orders of networks' own, need X in memory")
+        if self._has_plans and any(s.probes for s in every):
+            raise ValueError("probes need networks that all train on the same minibatches")
+
+    def _require_trainable(self, every: Sequence[Settings]) -> None:
+        """Raise a ValueError where any network cannot be trained on its rows."""
+        weighed: list[tuple[int, tuple[RowPlan, ...], object]] = []
         for settings in every:
             data = self.data(settings)
             require_fit(settings, seen_by(self.row_plans(settings)[0][1], data))
-            with warnings.catch_warnings():  # of rows left over one warning is enough
-                if settings is not every[0]:
+            with warnings.catch_warnings():
+                if settings is not every[0]:  # one warning about rows left over is enough
                     warnings.simplefilter("ignore")
                 for _, row_plan in self.row_plans(settings):
                     rows = int(data.X.shape[0]) if row_plan is None else len(row_plan.rows)
                     require_minibatches(rows, settings)
-            own = tuple(c for _, c in self.row_plans(settings) if c is not None)
-            if settings.class_weight is not None or (own and sample_weight is not None):
-                checked = id(data), own, settings.class_weight
-                if checked not in weighed:
-                    with_class_weights(replace(data, row_plans=own or None), settings, backend)
-                    weighed.append(checked)
-        plain = not isinstance(first.X, Streamed) or first.X.any_order
-        if (cv is not None or self._own_orders) and not plain:
-            raise ValueError("folds, and minibatch orders of networks' own, need X in memory")
-        if (cv is not None or self._own_orders) and any(s.probes for s in every):
-            raise ValueError("probes need networks that all train on the same minibatches")
+            plans = tuple(plan for _, plan in self.row_plans(settings) if plan is not None)
+            if settings.class_weight is None and not (plans and self._sample_weight is not None):
+                continue
+            weights = id(data), plans, settings.class_weight
+            if weights not in weighed:
+                with_class_weights(replace(data, row_plans=plans or None), settings, self._backend)
+                weighed.append(weights)
 
     def data(self, settings: Settings) -> Data:
         """The rows and targets for a network with these settings."""
         loss = settings.loss if isinstance(settings.loss, str) else type(settings.loss)
         per_target = None if isinstance(settings.loss, str) else settings.loss.outputs_per_target
         key = settings.dtype, loss, per_target
-        if key not in self._known:
-            X, y, weight = self._given
-            backend = self._backend
-            for (dtype, *_), known in self._known.items():
-                whole = y is not None and self._validation is None  # none of its rows held out
-                if whole and dtype == settings.dtype and not isinstance(known.X, Streamed):
-                    X = known.X  # checked, and brought to the device, once
-            data = load_data(X, y, weight, settings, None, backend)
-            if self._cv is not None or self._fraction:
-                data = replace(data, X_val=None, y_val=None)
-            elif self._validation is not None:
-                data = add_validation(data, self._validation, settings, None, backend)
-            self._known[key] = data
-        return self._known[key]
+        if key not in self._loaded:
+            self._loaded[key] = self._load(settings)
+        return self._loaded[key]
+
+    def _load(self, settings: Settings) -> Data:
+        X, backend = self._X, self._backend
+        for (dtype, *_), loaded in self._loaded.items():
+            whole = self._y is not None and self._validation is None  # none of its rows held out
+            if whole and dtype == settings.dtype and not isinstance(loaded.X, Streamed):
+                X = loaded.X  # checked, and brought to the device, once
+        data = load_data(X, self._y, self._sample_weight, settings, None, backend)
+        if self._cv is not None or (self._own_orders and is_number(self._validation)):
+            return replace(data, X_val=None, y_val=None)  # row plans hold out rows
+        if self._validation is not None:
+            return add_validation(data, self._validation, settings, None, backend)
+        return data
 
     def row_plans(self, settings: Settings) -> list[tuple[int | None, RowPlan | None]]:
-        """The folds' numbers and courses of a network with these settings, or one of neither."""
-        if self._cv is None and not self._own_orders:
-            return [(None, None)]
-        order: Any = settings.order_seed if settings.shuffle is True else settings.shuffle or None
-        data = self.data(settings)
-        # Of classes the rows are dealt out alike.
-        key = order, settings.order_seed, data.y.classes is not None
-        if key not in self._made:
-            n, classes = int(data.X.shape[0]), class_positions(data.y, self._backend)
-            pairs: list[tuple[Any, Any]] = [(np.arange(n, dtype=np.int32), None)]
-            if self._cv is not None:
-                pairs = self._folds(n, settings.order_seed, classes)
-            elif self._fraction:
-                pairs = [split(n, float(self._validation), settings.order_seed, classes)]
-            numbered = self._cv is not None
-            self._made[key] = [
-                (fold if numbered else None, RowPlan(rows, out, order))
-                for fold, (rows, out) in enumerate(pairs)
-            ]
-        return list(self._made[key])
+        """Each fold's number and row plan for a network with these settings.
 
-    def _folds(self, n: int, order_seed: int, classes: Any) -> list[tuple[Any, Any]]:
-        cv = self._cv
+        Without folds there is one, whose number is None; without orders of networks' own, too, its
+        row plan is None.
+        """
+        if not self._has_plans:
+            return [(None, None)]
+        order = settings.order_seed if settings.shuffle is True else settings.shuffle or None
+        data = self.data(settings)
+        # The rows of each class are spread evenly over folds.
+        key = order, settings.order_seed, data.y.classes is not None
+        if key not in self._plans:
+            self._plans[key] = [
+                (None if self._cv is None else fold, RowPlan(rows, held_out, order))
+                for fold, (rows, held_out) in enumerate(self._split(data, settings.order_seed))
+            ]
+        return list(self._plans[key])
+
+    def _split(self, data: Data, order_seed: int) -> Sequence[_Rows]:
+        """The rows to train on and those held out: of each fold, or of the one split."""
+        n, classes = int(data.X.shape[0]), class_positions(data.y, self._backend)
+        if self._cv is not None:
+            return self._folds(self._cv, n, order_seed, classes)
+        if is_number(self._validation):
+            return [split(n, float(self._validation), order_seed, classes)]
+        return [(np.arange(n, dtype=np.int32), None)]
+
+    def _folds(
+        self, cv: Any, n: int, order_seed: int, classes: HostArray | None
+    ) -> Sequence[_Rows]:
         if is_number(cv) or isinstance(cv, bool | str):
-            return list(folds(n, cv, order_seed, classes))
+            return folds(n, cv, order_seed, classes)
         if hasattr(cv, "split"):
-            y = self._given[1]
+            y = self._y
             labels = (
                 classes if y is None else self._backend.to_numpy(y) if is_device_array(y) else y
             )
@@ -127,16 +167,19 @@ class SweepData:
             raise ValueError(
                 f"cv must be a number of folds, a splitter, or pairs of rows, not {self._cv!r}"
             ) from error
-        self._cv = pairs  # an iterator gives them once
-        found = []
-        for i, pair in enumerate(pairs):
-            if len(pair) != 2:
-                raise ValueError(f"fold {i} of cv must be a pair (training rows, held-out rows)")
-            for rows in pair:
-                fine = rows.ndim == 1 and rows.size > 0 and rows.dtype.kind in "iu"
-                if not fine or rows.min() < 0 or rows.max() >= n:
-                    raise ValueError(f"fold {i} of cv must have numbers of the {n} rows")
-            found.append((np.sort(pair[0]).astype(np.int32), np.sort(pair[1]).astype(np.int32)))
-        if not found:
+        if not pairs:
             raise ValueError("cv has no folds")
-        return found
+        self._cv = pairs  # type: ignore[assignment]  # an iterator gives them once
+        return [_checked(pair, i, n) for i, pair in enumerate(pairs)]
+
+
+def _checked(pair: Sequence[HostArray], fold: int, n: int) -> tuple[HostArray, HostArray]:
+    """A fold's rows in ascending order (int32); a ValueError where they are not some of n rows."""
+    if len(pair) != 2:
+        raise ValueError(f"fold {fold} of cv must be a pair (training rows, held-out rows)")
+    for rows in pair:
+        fine = rows.ndim == 1 and rows.size > 0 and rows.dtype.kind in "iu"
+        if not fine or rows.min() < 0 or rows.max() >= n:
+            raise ValueError(f"fold {fold} of cv must have numbers of the {n} rows")
+    training, held_out = (np.sort(rows).astype(np.int32) for rows in pair)
+    return training, held_out

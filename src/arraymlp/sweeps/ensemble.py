@@ -1,6 +1,6 @@
-"""Ensembles: what several networks predict together, and how far they disagree.
+"""Ensembles: the mean prediction of several networks, and how far they disagree.
 
-A deep ensemble (Lakshminarayanan, Pritzel, Blundell 2017) is networks that differ in their initial
+The networks of a deep ensemble (Lakshminarayanan, Pritzel, Blundell 2017) differ in their initial
 weights and minibatches. Its prediction is their mean; the spread over them tells how sure it is.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.backends.array import Array, is_device_array
+from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
 from arraymlp.nn.losses import Loss
@@ -17,9 +17,12 @@ from arraymlp.training.model import MultilayerPerceptron
 
 
 class Ensemble:
-    """The mean of several networks' predictions, each counting alike.
+    """The mean of several networks' predictions, each of equal weight.
 
-    Networks alike in sizes, activations and dtype are stacked, and run as one.
+    Networks alike in sizes, activations, kind of loss and dtype are stacked, and run as one.
+
+    Attributes:
+        networks: the stacks.
 
     Args:
         networks: each a network or a population, trained for the same targets, on one device.
@@ -48,13 +51,12 @@ class Ensemble:
                 if not np.array_equal(a, b) if what == "classes" else a != b:  # type: ignore[arg-type]
                     raise ValueError(f"the networks of an ensemble differ in {what}: {a}, {b}")
         self._classifies, self._classes = first.loss.classifies, first.classes
-        kinds: dict[Any, list[MultilayerPerceptron]] = {}
+        alike: dict[tuple[object, ...], list[MultilayerPerceptron]] = {}
         for network in alone:
-            names = tuple(layer.activation for layer in network.layers)
-            kinds.setdefault((network.sizes, names, type(network.loss), network.dtype), []).append(
-                network
-            )
-        self.networks = [MultilayerPerceptron.stacked(same) for same in kinds.values()]
+            activations = tuple(layer.activation for layer in network.layers)
+            key = network.sizes, activations, type(network.loss), network.dtype
+            alike.setdefault(key, []).append(network)
+        self.networks = [MultilayerPerceptron.stacked(stack) for stack in alike.values()]
 
     def __len__(self) -> int:
         return sum(network.members or 1 for network in self.networks)
@@ -64,16 +66,16 @@ class Ensemble:
 
     @property
     def backend(self) -> Backend:
-        """Where the networks live."""
+        """The networks' backend."""
         return self.networks[0].backend
 
     def member_probabilities(self, X: Any) -> Array:
         """Every member's `predict_proba`, (K, N, n_classes), stack by stack."""
-        return self._each([network.predict_proba(X) for network in self.networks])
+        return _joined([network.predict_proba(X) for network in self.networks])
 
     def member_predictions(self, X: Any) -> Array:
         """Every member's `predict`, stack by stack: (K, N), or (K, N, ...) with several targets."""
-        return self._each([network.predict(X) for network in self.networks])
+        return _joined([network.predict(X) for network in self.networks])
 
     def predict_proba(self, X: Any, *, return_std: bool = False) -> Any:
         """Mean probability of each class over the members, (N, n_classes).
@@ -109,22 +111,25 @@ class Ensemble:
             return xp.astype(p > 0.5, xp.int32)
         chosen = xp.argmax(p, axis=-1)
         if xp is np:
-            return self._classes[chosen]
+            return self._classes[np.asarray(chosen)]
         with self.backend.active():
             return xp.take(self.networks[0].device_classes(), chosen, axis=0)
 
-    def _each(self, found: list[Array]) -> Array:
-        return found[0] if len(found) == 1 else _namespace(found[0]).concat(found, axis=0)
+
+def _joined(stacks: list[Array]) -> Array:
+    """The members of all stacks, (K, ...)."""
+    return stacks[0] if len(stacks) == 1 else _namespace(stacks[0]).concat(stacks, axis=0)
 
 
-def _namespace(array: Array) -> Any:
+def _namespace(array: Array) -> Namespace:
     return backend_of(array).xp
 
 
-def _mean_and_std(each: Array, return_std: bool) -> Any:
-    xp = _namespace(each)
-    mean = xp.mean(each, axis=0)
-    return (mean, xp.std(each, axis=0)) if return_std else mean
+def _mean_and_std(members: Array, return_std: bool) -> Any:
+    """The mean over the members, (K, ...) to (...), and where asked for the deviation."""
+    xp = _namespace(members)
+    mean = xp.mean(members, axis=0)
+    return (mean, xp.std(members, axis=0)) if return_std else mean
 
 
 def _per_target(*losses: Loss) -> list[int]:

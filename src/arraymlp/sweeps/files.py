@@ -1,9 +1,9 @@
-"""Sweep files: all networks of a sweep and what it found, in one safetensors file.
+"""Sweep files: a sweep's networks, histories and findings in one safetensors file.
 
 Networks that are alike are stacked: the tensors ``networks.0.layers.0.weights``, ... have a leading
-axis of members, whose numbers the header lists under ``networks``, with what a model file has of
-each. The tensor ``sweep.json`` has the bytes of the JSON that `SweepResult.to_dict` makes, without
-the ranking. Like a model file it is read without running anything.
+axis of members. The header lists the members' numbers under ``networks``, with what the header of a
+model file says of each stack. The tensor ``sweep.json`` has the bytes of the JSON of
+`SweepResult.to_dict`, without the ranking. As with a model file, reading runs no code of the file.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import nan
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.sweeps.population import INTERRUPTED, MemberResult
-from arraymlp.sweeps.space import shown
+from arraymlp.sweeps.space import Shown, shown
 from arraymlp.training.files import (
     ModelFileError,
     naming,
@@ -34,26 +34,28 @@ from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
 
 JSON = "sweep.json"
+Json: TypeAlias = Mapping[str, Any]  # an object as JSON has it
+
 ABOUT = ("swept", "score", "greater_is_better", "backend", "seconds", "interrupted", "plan")
 
 
 def save_sweep(
     path: str | os.PathLike[str],
-    content: Mapping[str, Any],
+    content: Json,
     networks: Sequence[MultilayerPerceptron | None],
 ) -> None:
     """Write a sweep's file, whole or not at all.
 
     Args:
-        path: of the file.
+        path: the file's.
         content: as `SweepResult.to_dict` gives it.
-        networks: of each member, in their order; None of those that were not trained.
+        networks: each member's, in their order; None for members that were not trained.
 
     Raises:
         ValueError: an activation or loss that `load` could not find again.
         OSError: the file cannot be written.
     """
-    alike: dict[Any, list[int]] = {}
+    alike: dict[tuple[object, ...], list[int]] = {}
     for k, network in enumerate(networks):
         if network is not None:
             functions = [layer.activation for layer in network.layers]
@@ -64,23 +66,23 @@ def save_sweep(
     headers = []
     for i, numbers in enumerate(alike.values()):
         stack = MultilayerPerceptron.stacked([n for k in numbers if (n := networks[k])])
-        header, own = parts(stack)
+        header, arrays = parts(stack)
         headers.append({**header, "members": numbers})
-        tensors |= {f"networks.{i}.{name}": tensor for name, tensor in own.items()}
+        tensors |= {f"networks.{i}.{name}": array for name, array in arrays.items()}
     write_parts(path, {"networks": headers}, tensors)
 
 
 def load_sweep(
     path: str | os.PathLike[str], backend: Backend
-) -> tuple[dict[str, Any], list[dict[str, Any]], dict[int, list[Finding]]]:
+) -> tuple[Json, list[Json], dict[int, list[Finding]]]:
     """Read what `save_sweep` wrote, the networks brought to a backend.
 
     Returns:
-        What is known of the whole sweep, and of each member, by the names of the attributes of
-        `SweepResult` and `Member`; and the findings of those members that were diagnosed.
+        Attributes of the `SweepResult` by name; attributes of each `Member` by name; and the
+        findings of those members that were diagnosed, by number.
 
     Raises:
-        ModelFileError: the file is damaged, or of something else.
+        ModelFileError: the file is damaged, or does not hold a sweep.
         OSError: it cannot be read.
     """
     with naming(path):
@@ -93,18 +95,18 @@ def load_sweep(
             stacks = _stacks(header["networks"], tensors)
     networks: dict[int, MultilayerPerceptron] = {}
     for numbers, stack in stacks:
-        there = stack.to(backend)
-        networks |= {k: there.member(i) for i, k in enumerate(numbers)}
+        moved = stack.to(backend)
+        networks |= {k: moved.member(i) for i, k in enumerate(numbers)}
     with naming(path), _readable():
         about = {name: content[name] for name in ABOUT}
         members = [
-            _member(row, own, networks.pop(row["member"], None), content["swept"])
-            for row, own in zip(content["rows"], content["members"], strict=True)
+            _member(row, details, networks.pop(row["member"], None), content["swept"])
+            for row, details in zip(content["rows"], content["members"], strict=True)
         ]
         findings = {
-            k: [Finding(**finding) for finding in own["findings"]]
-            for k, own in enumerate(content["members"])
-            if own["diagnosed"]
+            k: [Finding(**finding) for finding in details["findings"]]
+            for k, details in enumerate(content["members"])
+            if details["diagnosed"]
         }
         if networks:
             raise ModelFileError(f"it has networks of no member: {sorted(networks)}")
@@ -113,7 +115,7 @@ def load_sweep(
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Have whatever goes wrong in reading be a ModelFileError."""
+    """Turn the errors of reading what is not as it should be into a ModelFileError."""
     try:
         yield
     except ModelFileError:
@@ -123,55 +125,55 @@ def _readable() -> Iterator[None]:
 
 
 def _stacks(
-    headers: Sequence[Mapping[str, Any]], tensors: Mapping[str, HostArray]
+    headers: Sequence[Json], tensors: Mapping[str, HostArray]
 ) -> list[tuple[list[int], MultilayerPerceptron]]:
     """Numbers of members, and the stack of their networks, on the host."""
-    own: list[dict[str, HostArray]] = [{} for _ in headers]
+    arrays: list[dict[str, HostArray]] = [{} for _ in headers]
     for name, tensor in tensors.items():
         _, i, rest = name.split(".", 2)
-        own[int(i)][rest] = tensor
-    found = []
-    for header, some in zip(headers, own, strict=True):
-        stack, numbers = network_of(header, some), header["members"]
+        arrays[int(i)][rest] = tensor
+    stacks = []
+    for header, stack_arrays in zip(headers, arrays, strict=True):
+        stack, numbers = network_of(header, stack_arrays), header["members"]
         if stack.members != len(numbers):
             raise ModelFileError(f"{len(numbers)} members are to have {stack}")
-        found.append((numbers, stack))
-    return found
+        stacks.append((numbers, stack))
+    return stacks
 
 
 def _member(
-    row: Mapping[str, Any],
-    own: Mapping[str, Any],
+    row: Json,
+    details: Json,
     network: MultilayerPerceptron | None,
     swept: Sequence[str],
-) -> dict[str, Any]:
-    """The attributes of a `Member`, of which the file has a row and more."""
-    outcome = None
+) -> Json:
+    """The attributes of a `Member` by name, from its row, the details beside it and its network."""
+    result = None
     if network is not None:
-        history = _history(own["history"], row["status"] == INTERRUPTED)
-        outcome = MemberResult(network, history, row["status"], row["cause"], row["best_epoch"])
-    elif own["history"]:
+        history = _history(details["history"], row["status"] == INTERRUPTED)
+        result = MemberResult(network, history, row["status"], row["cause"], row["best_epoch"])
+    elif details["history"]:
         raise ModelFileError(f"the network of member {row['member']} is missing")
-    settings = own["settings"]
+    settings = details["settings"]
     return {
         "number": row["member"],
-        "point": own["point"],
-        "swept": {name: _value(settings[name], own["swept"][name]) for name in swept},
+        "point": details["point"],
+        "swept": {name: _value(settings[name], details["swept"][name]) for name in swept},
         "fold": row.get("fold"),
         "settings": settings,
-        "outcome": outcome,
+        "result": result,
         "score": row["score"],
     }
 
 
-def _value(setting: Any, shown_as: Any) -> Any:
-    """A swept value as it was, where JSON has it; else what stands for it in a table."""
-    value = to_python(setting)
+def _value(setting: object, shown_as: Shown) -> object:
+    """A swept value as it was, where JSON can have it; else the text for it in a table."""
+    value: object = to_python(setting)
     return value if shown(value) == shown_as else shown_as
 
 
 def _history(columns: Mapping[str, list[Any]], broken_off: bool) -> History:
-    """The records of columns; what is None was NaN, or of an epoch that broke off not taken."""
+    """The records of columns. None was NaN, or a figure that an epoch broken off lacks."""
     records = []
     for values in zip(*columns.values(), strict=True):
         record = dict(zip(columns, values, strict=True))

@@ -1,4 +1,4 @@
-"""A sweep's pictures: its learning curves, and its score over every setting that was swept."""
+"""A sweep's figure: its learning curves, and its score over every setting that was swept."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,11 +6,19 @@ from itertools import pairwise
 from math import isfinite, log10, nan
 from statistics import mean, median
 from textwrap import fill
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from arraymlp._checks import is_number
+from arraymlp.sweeps.member import Member, Row
 from arraymlp.sweeps.population import DIVERGED
-from arraymlp.sweeps.space import REPEATS, shown
+from arraymlp.sweeps.space import REPEATS, Shown, shown
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Style: TypeAlias = dict[str, Any]  # keyword arguments of Matplotlib
 
 NAMED = 5  # settings that the legend names, and values of another setting that have a colour
 COLOURS = ("#2a6fbb", "#e08e45", "#1b7f79", "#7a4988", "#6b6b00")
@@ -19,19 +27,19 @@ WIDE = 20  # figures whose largest is so many times the smallest get a logarithm
 DECADE = 10  # and so do a setting's values
 FAR = 1000  # figures so many times the median are off the axis
 MEAN = "mean"
-BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
+BESIDE: Style = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
 MANY = 12  # more values than this have too few networks each for means
 
 
-class Swept(Protocol):
-    """What is drawn of a `SweepResult`."""
+class Sweep(Protocol):
+    """The attributes of a `SweepResult` that are drawn."""
 
-    members: list[Any]
+    members: list[Member]
     swept: list[str]
     score: str
     greater_is_better: bool
 
-    def rank(self) -> list[dict[str, Any]]:
+    def rank(self) -> list[Row]:
         """The settings, best first."""
 
 
@@ -40,21 +48,21 @@ class Group(NamedTuple):
 
     label: str
     colour: str
-    members: list[Any]
+    members: list[Member]
 
 
-def settings_of(result: Swept) -> list[str]:
-    """The swept settings that have a panel: all but those that repeat a training."""
+def settings_of(result: Sweep) -> list[str]:
+    """Names of the swept settings that have a panel: all but those that repeat a training."""
     return [name for name in result.swept if name not in REPEATS]
 
 
-def size(result: Swept) -> tuple[float, float]:
-    """Inches that suit the figure."""
+def size(result: Sweep) -> tuple[float, float]:
+    """Width and height that suit the figure, in inches."""
     return 11, 4 + 3.4 * (len(_layout(settings_of(result))) - 1)
 
 
 def _layout(names: list[str]) -> list[list[str]]:
-    """Curves beside one setting's panel, or above several."""
+    """The figure's mosaic: curves beside one setting's panel, or above several."""
     if len(names) < 2:
         return [["curves", "curves", *names]]
     columns = 2 if len(names) in (2, 4) else 3
@@ -63,7 +71,7 @@ def _layout(names: list[str]) -> list[list[str]]:
     return [["curves"] * columns, *rows]
 
 
-def draw_sweep(result: Swept, figure: Any = None) -> Any:
+def draw_sweep(result: Sweep, figure: "Figure | None" = None) -> "Figure":
     """Draw the learning curves, and a panel a setting; see `SweepResult.plot`.
 
     Args:
@@ -81,79 +89,106 @@ def draw_sweep(result: Swept, figure: Any = None) -> Any:
             ) from error
         figure = plt.figure(figsize=size(result), layout="constrained")
     names = settings_of(result)
-    axes = figure.subplot_mosaic(_layout(names))
+    axes = figure.subplot_mosaic(_layout(names))  # type: ignore[arg-type]  # list is invariant
     _curves(axes["curves"], result, names)
-    marks: dict[str, Any] = {}
+    marks: dict[str, Artist] = {}
     for name in names:
         marks |= _panel(axes[name], result, name, names)
     if len(names) == 1:
-        axes[names[0]].legend(handles=marks.values(), fontsize=8)
+        axes[names[0]].legend(handles=list(marks.values()), fontsize=8)
     elif names:  # one legend for all panels, where that of the curves leaves room
         last = axes[_layout(names)[1][-1]]
-        if (own := last.get_legend()) is not None:
-            last.add_artist(own)  # it may keep its own, of colours
-        last.legend(handles=marks.values(), fontsize=9, **BESIDE)
+        if (colours := last.get_legend()) is not None:
+            last.add_artist(colours)  # a second legend would replace the panel's own
+        last.legend(handles=list(marks.values()), fontsize=9, **BESIDE)
     return figure
 
 
 # Learning curves
 
 
-def _curves(ax: Any, result: Swept, names: list[str]) -> None:
+def _curves(ax: "Axes", result: Sweep, names: list[str]) -> None:
     """The score of each network over the epochs, the best one of each top setting strong."""
     top = [row for row in result.rank() if row["mean"] is not None][:NAMED]
-    position = {k: i for i, row in enumerate(top) for k in row["members"]}
+    places = {k: i for i, row in enumerate(top) for k in row["members"]}
     best = [_best(result, [result.members[k] for k in row["members"]]) for row in top]
-    seen, diverged, legend = [], 0, []
+    scores: list[float] = []
+    labelled: dict[int, Artist] = {}
     for m in result.members:
         if not m.records:
             continue
-        i = position.get(m.number)
-        strong = i is not None and m is best[i]
-        colour = OTHERS if i is None else COLOURS[i]
-        y = [nan if v is None else float(v) for v in m.history[result.score]]
-        known = [(x, v) for x, v in zip(m.history["epoch"], y, strict=True) if isfinite(v)]
-        (line,) = ax.plot(
-            m.history["epoch"],
-            y,
-            color=colour,
-            marker="o" if len(known) == 1 else None,
-            ms=4,
-            lw=2.2 if strong else 0.8,
-            alpha=1 if strong else 0.5,
-            zorder=4 - i / NAMED if strong and i is not None else 2 - (i is None),
-        )
-        if strong and i is not None:
-            line.set_label(_settings_text(top[i], names))
-            legend.append((i, line))
-        kept = [pair for pair in known if pair[0] == m.best_epoch][-1:]
-        if strong and kept:
-            ax.plot(*kept[0], "o", color=colour, ms=6, zorder=5)
-        if m.status == DIVERGED:
-            diverged += 1
-            for x, v in known[-1:]:
-                ax.plot(x, v, "x", color=FAILED, ms=7, mew=2, zorder=5)
-        else:
-            seen += [v for _, v in known]
-    lines = [line for _, line in sorted(legend, key=lambda pair: pair[0])]
+        place = places.get(m.number)
+        strong = place is not None and m is best[place]
+        points = _points(m, result.score)
+        line = _curve(ax, m, result.score, points, place, strong)
+        if strong and place is not None:
+            line.set_label(_settings_text(top[place], names))
+            labelled[place] = line
+        if m.status != DIVERGED:
+            scores += [v for _, v in points]
+    lines = [line for _, line in sorted(labelled.items())]
+    diverged = sum(m.status == DIVERGED for m in result.members if m.records)
     if diverged:
         lines += ax.plot([], [], "x", color=FAILED, ms=7, mew=2, label=f"{diverged} diverged")
-    _score_axis(ax, result, seen)
+    _score_axis(ax, result, scores)
     ax.set(xlabel="epoch", title="learning curves (strong: the best of each top setting)")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    beside: dict[str, Any] = BESIDE if len(names) > 1 else {}
+    ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]  # MaxNLocator
     if lines:
+        beside = BESIDE if len(names) > 1 else {}
         title = ", ".join(n.replace("_", " ") for n in names)
         ax.legend(handles=lines, title=fill(title, 34), fontsize=9, title_fontsize=9, **beside)
 
 
-def _settings_text(row: dict[str, Any], names: list[str]) -> str:
+def _points(m: Member, score: str) -> list[tuple[int, float]]:
+    """The epochs of a network in which the score is finite, and the score."""
+    column = zip(m.history["epoch"], m.history[score], strict=True)
+    return [(epoch, float(v)) for epoch, v in column if v is not None and isfinite(v)]
+
+
+def _curve(
+    ax: "Axes",
+    m: Member,
+    score: str,
+    points: list[tuple[int, float]],
+    place: int | None,
+    strong: bool,
+) -> "Artist":
+    """Draw a network's score over the epochs, its best epoch and its divergence; return the line.
+
+    Args:
+        ax: to draw into.
+        m: the network.
+        score: name of the column.
+        points: where the score is finite.
+        place: of its setting among the top ones; None for others.
+        strong: whether it is the best of these.
+    """
+    colour = OTHERS if place is None else COLOURS[place]
+    (line,) = ax.plot(
+        m.history["epoch"],
+        [nan if v is None else float(v) for v in m.history[score]],
+        color=colour,
+        marker="o" if len(points) == 1 else None,
+        ms=4,
+        lw=2.2 if strong else 0.8,
+        alpha=1 if strong else 0.5,
+        zorder=4 - place / NAMED if strong and place is not None else 2 - (place is None),
+    )
+    kept = [point for point in points if point[0] == m.best_epoch][-1:]
+    if strong and kept:
+        ax.plot(*kept[0], "o", color=colour, ms=6, zorder=5)
+    if m.status == DIVERGED and points:
+        ax.plot(*points[-1], "x", color=FAILED, ms=7, mew=2, zorder=5)
+    return line
+
+
+def _settings_text(row: Row, names: list[str]) -> str:
     spread = "" if row["std"] is None else f" ± {row['std']:.2g}"
     values = ", ".join(_text(row[name]) for name in names)
     return (f"{values}: " if values else "") + f"{row['mean']:.4g}{spread}"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     value = shown(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
@@ -161,11 +196,11 @@ def _text(value: Any) -> str:
 # The score over a setting
 
 
-def _panel(ax: Any, result: Swept, name: str, names: list[str]) -> dict[str, Any]:
+def _panel(ax: "Axes", result: Sweep, name: str, names: list[str]) -> dict[str, "Artist"]:
     """Each network's score over a setting; means by value, for each value of one other setting.
 
     Returns:
-        What there is to explain of it beside its colours, by label.
+        The marks to explain in a legend beside its colours, by label.
     """
     where, numeric = _axis(ax, name, [m.swept[name] for m in result.members])
     groups = _groups(result, name, names)
@@ -176,31 +211,33 @@ def _panel(ax: Any, result: Swept, name: str, names: list[str]) -> dict[str, Any
         _draw_group(ax, group, name, where, step, None if numeric else width, few)
     if len(groups) == 1 and len(names) > 1 and few:
         _best_of_each(ax, result, name, where, numeric)
-    known = [m for m in result.members if m.counts]
-    low, high = _score_axis(ax, result, [m.score for m in known])
-    off = [m for m in known if not low <= m.score <= high]
+    scored = [(m, m.score) for m in result.members if m.counts and m.score is not None]
+    low, high = _score_axis(ax, result, [score for _, score in scored])
+    off = [m for m, score in scored if not low <= score <= high]
     failed = [m for m in result.members if m.status == DIVERGED]
     _edge(ax, result, name, where, failed + off, "diverged, or far worse" if off else "diverged")
-    if known:
-        best = _best(result, known)
+    if scored:
+        best = _best(result, [m for m, _ in scored])
         at = where[shown(best.swept[name])]
         at += next(d for d, group in zip(aside, groups, strict=True) if best in group.members)
-        ax.plot(at, best.score, "*", color="#222222", ms=11, mew=0, zorder=5, label="best network")
+        style: Style = {"color": "#222222", "ms": 11, "mew": 0, "zorder": 5}
+        height = next(score for m, score in scored if m is best)
+        ax.plot([at], [height], "*", label="best network", **style)
     ax.set_title(name.replace("_", " "))
     handles, labels = ax.get_legend_handles_labels()
-    explained = dict(zip(labels, handles, strict=True))
+    marks = dict(zip(labels, handles, strict=True))
     if len(groups) > 1:
         (other,) = [n for n in names if n != name]
-        own = [explained.pop(group.label) for group in groups if group.label in explained]
-        ax.legend(handles=own, title=other.replace("_", " "), fontsize=8, title_fontsize=8)
-    return explained
+        colours = [marks.pop(group.label) for group in groups if group.label in marks]
+        ax.legend(handles=colours, title=other.replace("_", " "), fontsize=8, title_fontsize=8)
+    return marks
 
 
 def _draw_group(
-    ax: Any,
+    ax: "Axes",
     group: Group,
     name: str,
-    where: dict[Any, float],
+    where: dict[Shown, float],
     aside: float,
     width: float | None,
     means: bool,
@@ -208,7 +245,7 @@ def _draw_group(
     """The scores of some networks, and their means by value: dashes as wide as a category."""
     by_value: dict[float, list[float]] = {}
     for m in group.members:
-        if m.counts:
+        if m.counts and m.score is not None:
             by_value.setdefault(where[shown(m.swept[name])] + aside, []).append(m.score)
     for at, scores in by_value.items():
         n = len(scores)
@@ -226,39 +263,40 @@ def _draw_group(
         ax.plot([], [], "o", color=group.colour, ms=4, label=group.label)
 
 
-def _axis(ax: Any, name: str, given: Sequence[Any]) -> tuple[dict[Any, float], bool]:
+def _axis(ax: "Axes", name: str, given: Sequence[object]) -> tuple[dict[Shown, float], bool]:
     """Where each value stands, by its text, and whether that is on an axis of numbers.
 
     A number that is 0 beside others decades apart stands on no axis: those are categories, in
     order.
     """
     values = list(dict.fromkeys(map(shown, given)))
-    if len(values) > 1 and all(is_number(v) and isfinite(v) for v in values):
-        values.sort()
-        positive = [v for v in values if v > 0]
+    numbers = sorted(v for v in values if isinstance(v, int | float) and is_number(v))
+    if len(values) > 1 and len(numbers) == len(values) and all(map(isfinite, numbers)):
+        values = list(numbers)
+        positive = [v for v in numbers if v > 0]
         decades = len(positive) > 1 and positive[-1] >= DECADE * positive[0]
-        if not decades or len(positive) == len(values):
+        if not decades or len(positive) == len(numbers):
             if decades:
                 ax.set_xscale("log")
             ax.margins(x=0.1)
-            if _apart(values, decades):
-                ax.set_xticks(values, map(_text, values))
+            if _apart(numbers, decades):
+                ax.set_xticks(numbers, list(map(_text, numbers)))
                 ax.set_xticks([], minor=True)
-            return {v: float(v) for v in values}, True
+            return {v: float(v) for v in numbers}, True
     labels = [text if len(text) < 30 else text[:28] + "..." for text in map(_text, values)]
-    turned = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > 45 else {}
+    turned: Style = {"rotation": 30, "ha": "right"} if sum(map(len, labels)) > 45 else {}
     ax.set_xticks(range(len(values)), labels, **turned)
     ax.set_xlim(-0.6, len(values) - 0.4)
     return {v: float(i) for i, v in enumerate(values)}, False
 
 
 def _apart(numbers: Sequence[float], decades: bool) -> bool:
-    """Whether there is room for each number's own tick."""
+    """Return True where there is room for each number's own tick."""
     at = [log10(v) for v in numbers] if decades else numbers
     return min(b - a for a, b in pairwise(at)) > (at[-1] - at[0]) / 7
 
 
-def _groups(result: Swept, name: str, names: list[str]) -> list[Group]:
+def _groups(result: Sweep, name: str, names: list[str]) -> list[Group]:
     """All networks; or, with one other setting of few values, those of each of its values."""
     others = [other for other in names if other != name]
     if len(others) == 1:
@@ -273,21 +311,26 @@ def _groups(result: Swept, name: str, names: list[str]) -> list[Group]:
 
 
 def _best_of_each(
-    ax: Any, result: Swept, name: str, where: dict[Any, float], numeric: bool
+    ax: "Axes", result: Sweep, name: str, where: dict[Shown, float], numeric: bool
 ) -> None:
     """The mean score of the best combination with each value."""
-    found: dict[float, float] = {}
+    means: dict[float, float] = {}
     for row in result.rank():
         if row["mean"] is not None and not row["failed"]:
-            found.setdefault(where[row[name]], row["mean"])
-    if found:
-        x, y = zip(*sorted(found.items()), strict=True)
-        style = {"marker": "D", "ms": 5, "color": COLOURS[1], "zorder": 3}
+            means.setdefault(where[row[name]], row["mean"])
+    if means:
+        x, y = zip(*sorted(means.items()), strict=True)
+        style: Style = {"marker": "D", "ms": 5, "color": COLOURS[1], "zorder": 3}
         ax.plot(x, y, ls="--" if numeric else "none", label="best combination", **style)
 
 
 def _edge(
-    ax: Any, result: Swept, name: str, where: dict[Any, float], members: list[Any], label: str
+    ax: "Axes",
+    result: Sweep,
+    name: str,
+    where: dict[Shown, float],
+    members: list[Member],
+    label: str,
 ) -> None:
     """A cross for each value with networks that are off the axis, on its bad end; and how many."""
     counts = Counter(where[shown(m.swept[name])] for m in members)
@@ -295,18 +338,22 @@ def _edge(
         return
     edge = 0.06 if result.greater_is_better else 0.94
     across = ax.get_xaxis_transform()
-    style = {"color": FAILED, "ms": 7, "mew": 2, "transform": across}
+    style: Style = {"color": FAILED, "ms": 7, "mew": 2, "transform": across}
     ax.plot(list(counts), [edge] * len(counts), "x", label=label, **style)
     for x, n in counts.items():
         if n > 1 and len(where) <= MANY:
-            aside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            aside: Style = {
+                "xytext": (6, 0),
+                "textcoords": "offset points",
+                "va": "center",
+            }
             ax.annotate(str(n), (x, edge), xycoords=across, color=FAILED, fontsize=8, **aside)
 
 
 # Shared
 
 
-def _score_axis(ax: Any, result: Swept, scores: Sequence[float]) -> tuple[float, float]:
+def _score_axis(ax: "Axes", result: Sweep, scores: Sequence[float]) -> tuple[float, float]:
     """The axis of the score: logarithmic where it helps, and wide enough for those that count.
 
     Returns:
@@ -327,7 +374,8 @@ def _score_axis(ax: Any, result: Swept, scores: Sequence[float]) -> tuple[float,
     return low, high
 
 
-def _best(result: Swept, members: Sequence[Any]) -> Any:
-    """The one with the best score; of equal ones the first."""
+def _best(result: Sweep, members: Sequence[Member]) -> Member:
+    """The member with the best score; of equal ones the first."""
     better = max if result.greater_is_better else min
-    return better([m for m in members if m.counts], key=lambda m: m.score)
+    scored = [(m.score, m) for m in members if m.counts and m.score is not None]
+    return better(scored, key=lambda pair: pair[0])[1]

@@ -1,8 +1,8 @@
-"""Stacking: one population's settings, made of those of its members.
+"""Stacking: the settings of a population, made of those of its members.
 
-Networks train as one population where they agree in everything but numbers: a setting that is a
-number, or an object made of numbers (an optimiser's constants), then has one value a member. Which
-settings may differ, and how, stands in the table of settings (`arraymlp.training.settings`).
+Networks train as one population where they differ in numbers alone: a setting that is a number, or
+an object made of numbers (an optimiser's constants), then has one value a member. The table of
+settings (`arraymlp.training.settings`) says which settings may differ, and how.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,6 +14,7 @@ import numpy as np
 from arraymlp._checks import is_number, merge, of_member
 from arraymlp.backends.array import HostArray
 from arraymlp.steps.schedules import Schedule
+from arraymlp.training.history import Record
 from arraymlp.training.settings import (
     CONSTANTS,
     NUMBER,
@@ -25,15 +26,15 @@ from arraymlp.training.settings import (
 
 
 def with_own_decay(settings: Settings) -> Settings:
-    """The same settings with the weight decay that the optimiser brings written out.
+    """The same settings with the optimiser's own weight decay written out.
 
-    Members with different optimisers' defaults then differ in a number alone.
+    Members whose optimisers have different defaults then differ in a number alone.
     """
     return replace(settings, weight_decay=settings.decay)
 
 
 def stacking_key(settings: Settings) -> dict[str, Hashable]:
-    """What the members of a population share, by the setting's name."""
+    """Everything that the members of a population must share, by the setting's name."""
     key: dict[str, Hashable] = {}
     for name in setting_names(SHARED):
         key[name] = _token(getattr(settings, name))
@@ -46,14 +47,14 @@ def stacking_key(settings: Settings) -> dict[str, Hashable]:
     return key
 
 
-def _form(value: Any) -> Hashable:
-    """All of an object of this package but its numbers; another one as it is."""
+def _form(value: object) -> Hashable:
+    """An object of this package without its numbers; another one as it is."""
     if value is None or isinstance(value, bool | str):
         return value
     if not type(value).__module__.startswith("arraymlp."):
         return _token(value)
     form: list[Hashable] = [_token(type(value))]
-    for field in fields(value):
+    for field in fields(value):  # type: ignore[arg-type]  # those of this package are dataclasses
         constant = getattr(value, field.name)
         if isinstance(constant, tuple):
             form.append(len(constant))
@@ -62,12 +63,13 @@ def _form(value: Any) -> Hashable:
     return tuple(form)
 
 
-def _token(value: Any) -> Hashable:
+def _token(value: object) -> Hashable:
+    """The value itself, or what stands for it where it has no hash."""
     try:
         hash(value)
     except TypeError:
         return id(value)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def stack_settings(members: Sequence[Settings]) -> Settings:
@@ -87,7 +89,7 @@ def stack_settings(members: Sequence[Settings]) -> Settings:
     return replace(members[0], **stacked, schedule=schedule)
 
 
-def record_of(record: Mapping[str, Any], k: int) -> dict[str, Any]:
+def record_of(record: Mapping[str, object], k: int) -> Record:
     """A member's own record of an epoch."""
     return {name: of_member(value, k) for name, value in record.items()}
 
@@ -95,28 +97,28 @@ def record_of(record: Mapping[str, Any], k: int) -> dict[str, Any]:
 class SchedulesOfMembers(Schedule):
     """A schedule for each member, of whatever kinds."""
 
-    def __init__(self, each: Sequence[Schedule]) -> None:
-        self._each = list(each)
+    def __init__(self, schedules: Sequence[Schedule]) -> None:
+        self._schedules = list(schedules)
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
         """Every member's factors side by side, (S, K); (S, 1) where all share one schedule."""
-        known: dict[int, HostArray] = {}  # members often share one
-        for one in self._each:
-            if id(one) not in known:
-                known[id(one)] = one.factors(steps, n_steps)
-        if len(known) == 1:
-            return known[id(self._each[0])]
-        return np.concatenate([known[id(one)] for one in self._each], axis=1)
+        factors: dict[int, HostArray] = {}  # members often share a schedule
+        for schedule in self._schedules:
+            if id(schedule) not in factors:
+                factors[id(schedule)] = schedule.factors(steps, n_steps)
+        if len(factors) == 1:
+            return factors[id(self._schedules[0])]
+        return np.concatenate([factors[id(schedule)] for schedule in self._schedules], axis=1)
 
     def begin(self) -> "SchedulesOfMembers":
-        """With what each member's `begin` gives."""
-        return SchedulesOfMembers([one.begin() for one in self._each])
+        """The same with each member's schedule at its beginning."""
+        return SchedulesOfMembers([schedule.begin() for schedule in self._schedules])
 
     def observe(self, record: Mapping[str, Any]) -> None:
-        """Tell each member's schedule of its own record."""
-        for k, one in enumerate(self._each):
-            one.observe(record_of(record, k))
+        """Give each member's schedule the member's own record."""
+        for k, schedule in enumerate(self._schedules):
+            schedule.observe(record_of(record, k))
 
-    def some(self, members: Sequence[int]) -> "SchedulesOfMembers":
-        """Those of some of the members, as they stand."""
-        return SchedulesOfMembers([self._each[k] for k in members])
+    def select_members(self, members: Sequence[int]) -> "SchedulesOfMembers":
+        """The schedules of some of the members, as they stand."""
+        return SchedulesOfMembers([self._schedules[k] for k in members])

@@ -1,9 +1,10 @@
 """sweep(): many settings in one training run, their networks trained together as populations."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple, Unpack
 
 from arraymlp._checks import unknown
 from arraymlp.backends.backend import Backend
@@ -12,12 +13,13 @@ from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
 from arraymlp.data.loading import columns
 from arraymlp.nn.metrics import greater_is_better as better_when_greater
-from arraymlp.sweeps.data import SweepData, seen_by
+from arraymlp.sweeps.data import Folds, SweepData, seen_by
+from arraymlp.sweeps.member import Member, score_of
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
-from arraymlp.sweeps.population import MemberSpec, run_of
-from arraymlp.sweeps.result import Member, SweepResult, scored
-from arraymlp.sweeps.space import points
-from arraymlp.sweeps.space import shown as shown_as
+from arraymlp.sweeps.population import MemberResult, MemberSpec, run_of
+from arraymlp.sweeps.result import SweepResult
+from arraymlp.sweeps.settings import SweptSettings
+from arraymlp.sweeps.space import Point, points, shown
 from arraymlp.sweeps.stacking import with_own_decay
 from arraymlp.training.progress import SweepProgress, sweep_progress_for
 from arraymlp.training.run import Run
@@ -34,7 +36,7 @@ def sweep(
     *,
     mode: str = "grid",
     n: int | None = None,
-    cv: Any = None,
+    cv: Folds = None,
     score: str | None = None,
     greater_is_better: bool | None = None,
     memory: int | str | None = None,
@@ -46,7 +48,7 @@ def sweep(
     backend: str | Backend = "auto",
     device: Any = None,
     progress: bool | SweepProgress | None = None,
-    **settings: Any,
+    **settings: Unpack[SweptSettings],
 ) -> SweepResult:
     """Train a network for each of many settings, together; each as `train` would alone.
 
@@ -60,9 +62,9 @@ def sweep(
     activation, batch_size, epochs, shuffle, window, drop_last, reduction, dtype, precision,
     metrics, training_error, probes; the kind of optimizer and loss (not their constants); early
     stopping or none, and what it watches; moving averages of weights or none. So do folds that have
-    another number of minibatches. A population is cut into parts that fit the memory, and with
-    NumPy its caches; parts train side by side on its cores. What is going to be trained is logged
-    beforehand, and kept in ``result.plan``.
+    another number of minibatches. A population is partitioned into stacks that fit the memory, and
+    with NumPy its caches; stacks train side by side on its cores. The plan is logged before the
+    training, and kept in ``result.plan``.
 
     All networks see the same minibatches (``order_seed``) unless that is swept too. A network that
     diverges is marked and keeps the weights of that epoch; it changes no other network's bits. One
@@ -85,10 +87,10 @@ def sweep(
             first of the metrics, else error, else loss. Of each network it is that of the epoch
             whose weights it has.
         greater_is_better: of the score; None where the column's name says it.
-        memory: what training may take beside the data: "2GB", or bytes. By default half of what is
-            free on the device. A GPU takes up to 256 MiB more to evaluate.
-        compact: whether networks that are done leave their population between epochs. Those that
-            stay may then differ by a rounding (not on NumPy, where products are small).
+        memory: bytes that training may take beside the data, as a number or as "2GB". By default
+            half of what is free on the device. A GPU takes up to 256 MiB more to evaluate.
+        compact: whether networks that are finished leave their population between epochs. Those
+            that stay may then differ by a rounding (not on NumPy, where products are small).
         draw_seed: of the draws of mode "random".
         sample_weight: (n_samples,), as for `train`.
         validation: as for `train`; not with ``cv``.
@@ -112,104 +114,133 @@ def sweep(
     for name in settings:
         if name not in TABLE:
             raise unknown([*TABLE, "validation", "sample_weight", "preset"], name, "setting")
-    found, swept = points(settings, mode, n, draw_seed)
-    every = [with_own_decay(_settings(point, preset)) for point in found]
-    chosen = resolve(backend, device, like=X)
-    with chosen.within_memory(LESS_MEMORY):
-        loaded = SweepData(X, y, sample_weight, validation, cv, every, chosen)
-        specs: list[MemberSpec] = []
-        labels: list[tuple[int, int | None]] = []  # of each, its point and its fold
-        for i, one in enumerate(every):
-            for fold, row_plan in loaded.row_plans(one):
-                specs.append(MemberSpec(one, row_plan))
-                labels.append((i, fold))
-        datas = [loaded.data(spec.settings) for spec in specs]
-        parts, plan = plan_stacks(specs, datas, memory, chosen)
+    drawn, swept = points(settings, mode, n, draw_seed)
+    every = [with_own_decay(_settings(point, preset)) for point in drawn]
+    target = resolve(backend, device, like=X)
+    with target.within_memory(LESS_MEMORY):
+        data = SweepData(X, y, sample_weight, validation, cv, every, target)
+        jobs = _jobs(drawn, every, data)
+        specs, datas = [job.spec for job in jobs], [job.data for job in jobs]
+        stacks, plan = plan_stacks(specs, datas, memory, target)
         for line in plan:
             log.info("%s", line)
-        name, greater = _score(score, greater_is_better, specs, datas)
-        total = sum(spec.settings.epochs for spec in specs)
-        names = [
-            ", ".join(f"{what} {shown_as(found[i][what])}" for what in swept)
-            + ("" if fold is None else f", fold {fold}")
-            for i, fold in labels
-        ]
-        shown = (
-            progress
-            if isinstance(progress, SweepProgress)
-            else sweep_progress_for(progress, total, plan, name, greater, names)
-        )
-        with interruptible() as interrupt, shown:
-            outcomes = train_stacks(
+        column, greater = _score(score, greater_is_better, jobs)
+        bar = progress
+        if not isinstance(bar, SweepProgress):
+            epochs = sum(spec.settings.epochs for spec in specs)
+            names = [_name(job, swept) for job in jobs]
+            bar = sweep_progress_for(bar, epochs, plan, column, greater, names)
+        with interruptible() as interrupt, bar:
+            results = train_stacks(
                 specs,
                 datas,
-                parts,
-                chosen,
+                stacks,
+                target,
                 interrupt,
                 compact=compact,
-                on_epoch=shown.update,
-                on_end=shown.spare,
+                on_epoch=bar.update,
+                on_end=bar.spare,
             )
-    members = []
-    for k, (i, fold) in enumerate(labels):
-        values = {what: found[i][what] for what in swept}
-        own = every[i].to_dict()
-        members.append(Member(k, i, values, fold, own, outcomes[k], scored(outcomes[k], name)))
-
-    def run(k: int) -> Run:
-        outcome = outcomes[k]
-        if outcome is None:
-            raise ValueError(f"member {k} was not trained: the sweep was interrupted")
-        with chosen.active():
-            return run_of(outcome, specs[k], datas[k], chosen)
-
     return SweepResult(
-        members,
-        swept,
-        name,
-        greater,
-        str(chosen),
-        perf_counter() - started,
-        interrupt.requested,
-        "\n".join(plan),
-        run,
+        members=[_member(k, job, swept, results[k], column) for k, job in enumerate(jobs)],
+        swept=swept,
+        score=column,
+        greater_is_better=greater,
+        backend=str(target),
+        seconds=perf_counter() - started,
+        interrupted=interrupt.requested,
+        plan="\n".join(plan),
+        _run=_Runs(jobs, results, target),
     )
 
 
-def _settings(point: dict[str, Any], preset: str) -> Settings:
-    given = {name: point.get(name) for name in TABLE}
-    settings = merge_settings(given, preset, None, None)
+class _Job(NamedTuple):
+    """A network to train, with what it is in the sweep.
+
+    Attributes:
+        number: of its combination of settings.
+        point: that combination, as it was given.
+        fold: of cross-validation; else None.
+        spec: as a member of a population.
+        data: what it trains on.
+    """
+
+    number: int
+    point: Point
+    fold: int | None
+    spec: MemberSpec
+    data: Data
+
+
+def _jobs(drawn: Sequence[Point], every: Sequence[Settings], data: SweepData) -> list[_Job]:
+    """A job for each point and fold, the folds of a point in a row."""
+    return [
+        _Job(i, point, fold, MemberSpec(settings, row_plan), data.data(settings))
+        for i, (point, settings) in enumerate(zip(drawn, every, strict=True))
+        for fold, row_plan in data.row_plans(settings)
+    ]
+
+
+def _settings(point: Mapping[str, object], preset: str) -> Settings:
+    """The settings of one network; a ValueError where they are several networks'."""
+    settings = merge_settings({name: point.get(name) for name in TABLE}, preset, None, None)
     settings.require_members(None)
     for name, several in (
         ("seed", isinstance(settings.seed, tuple)),
         ("loss", getattr(settings.loss, "members", None) is not None),
     ):
         if several:
-            found = getattr(settings, name)
-            raise ValueError(f"{name} must be one network's, or a list of those, not {found!r}")
+            value = getattr(settings, name)
+            raise ValueError(f"{name} must be one network's, or a list of those, not {value!r}")
     return settings
 
 
-def _score(
-    name: str | None, greater: bool | None, specs: Sequence[MemberSpec], datas: Sequence[Data]
-) -> tuple[str, bool]:
+def _score(name: str | None, greater: bool | None, jobs: Sequence[_Job]) -> tuple[str, bool]:
     """The column that ranks, and whether more of it is better."""
-    each = [
-        columns(spec.settings, seen_by(spec.row_plan, data))
-        for spec, data in zip(specs, datas, strict=True)
-    ]
-    common = [c for c in each[0] if all(c in other for other in each)]
+    by_job = [columns(job.spec.settings, seen_by(job.spec.row_plan, job.data)) for job in jobs]
+    common = [c for c in by_job[0] if all(c in other for other in by_job)]
+    metrics = jobs[0].spec.settings.metrics
     if name is None:
-        metrics = [m.name for m in specs[0].settings.metrics]
-        wanted = [
+        candidates = [
             f"{part}_{what}"
             for part in ("validation", "training")
-            for what in (*metrics, "error", "loss")
+            for what in (*(m.name for m in metrics), "error", "loss")
         ]
-        name = next((c for c in [*wanted, "loss"] if c in common), "loss")
+        name = next((c for c in [*candidates, "loss"] if c in common), "loss")
     elif name not in common:
         raise unknown(common, name, "score")
-    known = better_when_greater(name, specs[0].settings.metrics) if greater is None else greater
-    if known is None:
+    if greater is None:
+        greater = better_when_greater(name, metrics)
+    if greater is None:
         raise ValueError(f"say whether a greater {name} is better: greater_is_better=True or False")
-    return name, bool(known)
+    return name, bool(greater)
+
+
+def _name(job: _Job, swept: Sequence[str]) -> str:
+    """A network by what was swept, for the progress."""
+    values = ", ".join(f"{name} {shown(job.point[name])}" for name in swept)
+    return values + ("" if job.fold is None else f", fold {job.fold}")
+
+
+def _member(
+    k: int, job: _Job, swept: Sequence[str], result: MemberResult | None, column: str
+) -> Member:
+    values = {name: job.point[name] for name in swept}
+    settings = job.spec.settings.to_dict()
+    return Member(k, job.number, values, job.fold, settings, result, score_of(result, column))
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Makes the `Run` of a member, whose rows it copies only when it is asked for."""
+
+    jobs: Sequence[_Job]
+    results: Sequence[MemberResult | None]
+    backend: Backend
+
+    def __call__(self, k: int) -> Run:
+        job, result = self.jobs[k], self.results[k]
+        if result is None:
+            raise ValueError(f"member {k} was not trained: the sweep was interrupted")
+        with self.backend.active():
+            return run_of(result, job.spec, job.data, self.backend)
