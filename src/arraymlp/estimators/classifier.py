@@ -1,14 +1,7 @@
 """MLPClassifier: scikit-learn's interface to this package's training, for classes."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Self
-
-try:
-    import sklearn  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "the estimators need scikit-learn: pip install 'arraymlp[sklearn]'"
-    ) from error
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -17,12 +10,20 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from arraymlp.backends.array import Array, HostArray, array_namespace
+from arraymlp.backends.array import Array, HostArray, Namespace, array_namespace
 from arraymlp.backends.backend import Backend
-from arraymlp.estimators.base import BaseMLP, stochastic
-from arraymlp.estimators.inputs import on_host
+from arraymlp.data.data import ClassWeight
+from arraymlp.estimators.base import BaseMLP, is_stochastic
+from arraymlp.estimators.fitting.tasks import with_callbacks
+from arraymlp.estimators.inputs import Rows, RowsLike, on_host
 from arraymlp.estimators.labels import Labels
-from arraymlp.estimators.tasks import with_callbacks
+from arraymlp.estimators.parameters import (
+    Activations,
+    Callbacks,
+    Constraints,
+    HiddenSizes,
+    RandomState,
+)
 from arraymlp.nn.dropout import Dropout
 from arraymlp.nn.losses import Loss, get_loss
 from arraymlp.nn.metrics import METRICS, Metric
@@ -38,8 +39,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Widths of the hidden layers; () for none.
     activation : str or sequence of str, default='relu'
-        Of the hidden layers, or one for each of them: 'identity', 'logistic', 'tanh', 'relu', and
-        'elu', 'gelu', 'leaky_relu', 'silu', 'softplus'.
+        Activation of the hidden layers, or one for each of them: 'identity', 'logistic', 'tanh',
+        'relu', and 'elu', 'gelu', 'leaky_relu', 'silu', 'softplus'.
     solver : {'adam', 'sgd', 'lbfgs', 'adamw'}, default='adam'
         'lbfgs' goes through SciPy on the host, with all rows in every step: for small data.
     alpha : float, default=0.0001
@@ -59,14 +60,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     shuffle : bool, default=True
         Whether to draw a new order of the rows for each epoch.
     random_state : int, RandomState, Generator or None, default=None
-        Of initial weights, split, orders and dropout. The same number gives the network that
+        Draws initial weights, split, orders and dropout. The same number gives the network that
         scikit-learn trains with it, to rounding.
     tol : float, default=1e-4
-        What an improvement is at least.
+        The least change of loss or score that counts as an improvement.
     verbose : bool, default=False
         Whether to print a line an epoch.
     warm_start : bool, default=False
-        Whether ``fit`` goes on with the weights of the last one.
+        Whether ``fit`` goes on with the weights of the last ``fit``.
     momentum : float, default=0.9
         For 'sgd'.
     nesterovs_momentum : bool, default=True
@@ -74,24 +75,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     early_stopping : bool, default=False
         Whether to stop by the score on validation rows, and keep the weights of the best epoch.
     validation_fraction : float, default=0.1
-        Of the rows, to hold out for early stopping where ``fit`` is given no X_val.
+        Fraction of the rows to hold out for early stopping, where ``fit`` is given no X_val.
     beta_1 : float, default=0.9
         For 'adam' and 'adamw': decay of the running mean of gradients.
     beta_2 : float, default=0.999
-        The same, of squared gradients.
+        The same, of the squared gradients.
     epsilon : float, default=1e-8
-        The same: added to the root of that mean.
+        For 'adam' and 'adamw': added to the root of the mean of squared gradients.
     n_iter_no_change : int, default=10
         Epochs without an improvement after which to stop.
     max_fun : int, default=15000
         For 'lbfgs': passes over the data at most.
     backend : {'numpy', 'cupy', 'torch', 'jax', 'auto'} or None, default=None
         Where to train. None: where X is, so NumPy data trains on NumPy. 'auto': CuPy for NumPy data
-        where a CUDA device works. Results are of the namespace of X wherever that is.
+        where a CUDA device works. Results are always of the namespace of X.
     device : default=None
         The backend's device; None for its default.
     dtype : {'auto', 'float32', 'float64'}, default='auto'
-        'auto' is that of X; float64 for whole numbers.
+        The dtype of weights and data; 'auto' is that of X, and float64 for whole numbers.
     dropout : float or `Dropout`, default=0.0
         Probability that a hidden unit's output is dropped in training.
     gradient_clip : float or None, default=None
@@ -101,8 +102,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss : 'log_loss' or `Loss`, default='log_loss'
         Or a loss of `arraymlp.nn.losses` that is for classes.
     callbacks : callable or list of callables, default=None
-        Each is called after each epoch with an `EpochEnd`; the answer True stops. See
-        `arraymlp.train`. Those of scikit-learn go to ``set_callbacks`` (1.9 and newer).
+        Each is called after each epoch with an `EpochEnd`, and stops the training by returning
+        True. See `arraymlp.train`. scikit-learn's own go to ``set_callbacks`` (1.9 and newer).
 
     Attributes
     ----------
@@ -113,37 +114,37 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss_ : float
         Loss of the last epoch, with the penalty.
     loss_curve_ : list of float
-        That of each epoch. Not for 'lbfgs'.
+        The loss of each epoch. Not for 'lbfgs'.
     best_loss_ : float or None
-        The lowest; None with early stopping.
+        The lowest loss; None with early stopping.
     validation_scores_, validation_loss_curve_ : lists of float, or None
         Accuracy and loss on the validation rows after each epoch.
     best_validation_score_ : float or None
-        With early stopping, the highest of these.
+        With early stopping, the highest of the validation scores.
     n_iter_ : int
         Epochs (iterations of 'lbfgs') of the last call.
     t_ : int
         Samples trained on, in all epochs.
     n_layers_, n_outputs_ : int
-        Layers, inputs and outputs included; outputs.
+        Number of layers, inputs and outputs included; number of outputs.
     out_activation_ : str
-        What makes predictions of the last layer's sums.
+        The function that makes predictions of the last layer's sums.
     n_features_in_ : int
-        Features.
+        Number of features.
     feature_names_in_ : array of str
         Their names, where X had some.
     network_ : `MultilayerPerceptron`
-        What was trained, on the backend that trained it.
+        The trained network, on the backend that trained it.
     history_ : `History`
         Its epochs, with times. Not for 'lbfgs'.
     findings_ : list of `Finding`
-        What a diagnosis of the run says. Not for 'lbfgs'.
+        Diagnosis of the last call (see `arraymlp.diagnose`). Not for 'lbfgs'.
     backend_ : `Backend`
-        Where it was trained.
+        The backend that it was trained on.
 
     See Also
     --------
-    arraymlp.train : what trains.
+    arraymlp.train : training without scikit-learn.
 
     Examples
     --------
@@ -155,33 +156,31 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     array([1, 1, 1, 0, 0])
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **BaseMLP._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "loss": [StrOptions({"log_loss"}), Loss],
     }
     _numeric = False
 
-    class_weight: Mapping[Any, float] | str | None
-    loss: str | Loss
-    _labels: Labels
+    class_weight: Mapping[Hashable, float] | str | None
 
     def __init__(
         self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: HiddenSizes = (100,),
+        activation: Activations = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
-        batch_size: Any = "auto",
+        batch_size: int | str = "auto",
         learning_rate: str = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: RandomState = None,
         tol: float = 1e-4,
-        verbose: Any = False,
+        verbose: bool = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -190,37 +189,67 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
-        n_iter_no_change: Any = 10,
+        n_iter_no_change: float = 10,
         max_fun: int = 15000,
         backend: str | Backend | None = None,
-        device: Any = None,
+        device: object = None,
         dtype: str = "auto",
         dropout: float | Dropout = 0.0,
         gradient_clip: float | None = None,
-        class_weight: Mapping[Any, float] | str | None = None,
+        class_weight: Mapping[Hashable, float] | str | None = None,
         loss: str | Loss = "log_loss",
-        callbacks: Any = None,
+        callbacks: Callbacks = None,
     ) -> None:
-        self._store(locals())
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.backend = backend
+        self.device = device
+        self.dtype = dtype
+        self.dropout = dropout
+        self.gradient_clip = gradient_clip
+        self.class_weight = class_weight
+        self.loss = loss
+        self.callbacks = callbacks
 
     def _encode(self, y: Any, method: str, first: bool) -> HostArray:
-        if first and method == "fit":  # partial_fit was told them
-            self._labels = Labels.found_in(y)
+        if first and method == "fit":  # partial_fit has them from its caller
+            self._labels = Labels.of(y)
         self.classes_ = self._labels.on(self._home)
-        return self._labels.encode(y, all_of_them=method == "fit" and not first)
+        return self._labels.encode(y, require_all=method == "fit" and not first)
 
     def _outputs(self, y: HostArray) -> tuple[Loss, int, HostArray | None]:
-        n, several = len(self._labels), self._labels.several
-        many = n > 2 and not several
+        n, multilabel = len(self._labels), self._labels.multilabel
+        multiclass = n > 2 and not multilabel
         if isinstance(self.loss, str):
-            name = "softmax" if many else "binary"
+            name = "softmax" if multiclass else "binary"
             loss = get_loss(f"capped_{name}_cross_entropy")  # as scikit-learn has it
         else:
             loss = self.loss
-        if not {"each": not many, "one": not several, "no": False}[loss.classifies]:
-            what = "several labels" if several else f"{n} classes"
-            raise ValueError(f"the loss {loss.name} cannot tell {what}")
-        if several:
+        if not {"each": not multiclass, "one": not multilabel, "no": False}[loss.classifies]:
+            targets = "several labels" if multilabel else f"{n} classes"
+            raise ValueError(f"the loss {loss.name} cannot tell {targets}")
+        if multilabel:
             return loss, n, None
         classes = np.arange(max(n, 2))
         return loss, 1 if loss.classifies == "each" else len(classes), classes
@@ -231,26 +260,31 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _strata(self, y: HostArray) -> HostArray | None:
         return self._labels.classes[y] if self.n_outputs_ == 1 else None
 
-    def _class_weight(self, incremental: bool) -> Any:
-        given = self.class_weight
-        if given is None:
+    def _class_weight(self, incremental: bool) -> ClassWeight:
+        if self.class_weight is None:
             return None
-        if self._labels.several:
+        if self._labels.multilabel:
             raise ValueError("class_weight is for one class a sample: use sample_weight instead")
-        if not isinstance(given, str):
-            return self._labels.weights(given)
+        if not isinstance(self.class_weight, str):
+            return self._labels.weights(self.class_weight)
         if incremental:
             raise ValueError(
                 "class_weight 'balanced' is not supported for partial_fit, which does not know how "
                 "often each class occurs: give {label: weight}, such as sklearn.utils."
                 "class_weight.compute_class_weight computes from all of y"
             )
-        return given
+        return "balanced"
 
-    @available_if(stochastic)
+    @available_if(is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: RowsLike,
+        y: RowsLike,
+        sample_weight: RowsLike | None = None,
+        classes: RowsLike | None = None,
+    ) -> Self:
         """Train for one pass over X and y, going on where the last call stopped.
 
         Parameters
@@ -268,19 +302,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         self
         """
-        known = None if classes is None else np.unique(on_host(classes))
+        labels = None if classes is None else np.unique(on_host(classes))
         if not hasattr(self, "_labels"):
-            if known is None:
+            if labels is None:
                 raise ValueError("classes must be passed on the first call to partial_fit.")
-            self._labels = Labels.found_in(on_host(y), known)
-        elif known is not None and not np.array_equal(self._labels.classes, known):
+            self._labels = Labels.of(on_host(y), labels)
+        elif labels is not None and not np.array_equal(self._labels.classes, labels):
             raise ValueError(
                 f"`classes={classes!r}` is not the same as on last call to partial_fit, was: "
                 f"{self._labels.classes!r}"
             )
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: RowsLike) -> Rows:
         """The most probable class of each sample, or 0 and 1 for each label.
 
         Parameters
@@ -293,22 +327,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array of shape (n_samples,) or (n_samples, n_classes)
             In the namespace of X, but strings are always a NumPy array.
         """
-        X = self._input(X, "predict")
-        return self._named(self.network_.predict(X))
+        return self._named(self.network_.predict(self._input(X, "predict")))
 
-    def _named(self, chosen: Array) -> Any:
-        """Positions of classes, or 0 and 1 for each label, as `predict` answers."""
-        if self._labels.several:
-            xp = array_namespace(chosen)
+    def _named(self, chosen: Array) -> Rows:
+        """The return value of `predict`, of positions of classes, or 0 and 1 for each label."""
+        xp = array_namespace(chosen)
+        if self._labels.multilabel:
             chosen = xp.astype(chosen, xp.__array_namespace_info__().default_dtypes()["integral"])
             return csr_matrix(chosen) if self._labels.sparse else chosen
         if self.classes_ is self._labels.classes:  # on the host
             chosen = on_host(chosen)
-        xp = array_namespace(chosen)
+            xp = array_namespace(chosen)
         with self._home.active():  # of one class alone, the network knows two
-            return xp.take(self.classes_, xp.minimum(chosen, len(self._labels) - 1), axis=0)
+            last = len(self._labels) - 1
+            names: Array = xp.take(self.classes_, xp.minimum(chosen, last), axis=0)
+        return names
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: RowsLike) -> Array:
         """The probability of each class, in the order of `classes_`; or of each label.
 
         Parameters
@@ -321,10 +356,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p : array of shape (n_samples, n_classes)
             In the namespace of X.
         """
-        X = self._input(X, "predict_proba")
-        return self.network_.predict_proba(X)
+        return self.network_.predict_proba(self._input(X, "predict_proba"))
 
-    def predict_log_proba(self, X: Any) -> Any:
+    def predict_log_proba(self, X: RowsLike) -> Array:
         """The logarithm of `predict_proba`.
 
         Parameters
@@ -337,11 +371,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         log_p : array of shape (n_samples, n_classes)
             In the namespace of X.
         """
-        X = self._input(X, "predict_log_proba")
-        p = self.network_.predict_proba(X)
-        return array_namespace(p).log(p)
+        p = self.network_.predict_proba(self._input(X, "predict_log_proba"))
+        xp: Namespace = array_namespace(p)
+        return xp.log(p)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: RowsLike, y: RowsLike, sample_weight: RowsLike | None = None) -> float:
         """Accuracy on X and y (of all labels of a sample together).
 
         Parameters
@@ -357,8 +391,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         score : float
         """
-        found = on_host(self.predict(X))
-        return float(accuracy_score(on_host(y), found, sample_weight=on_host(sample_weight)))
+        predicted = on_host(self.predict(X))
+        return float(accuracy_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

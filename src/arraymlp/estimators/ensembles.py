@@ -5,6 +5,7 @@ one stack (`arraymlp.sweeps.ensemble`).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import copy
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -15,32 +16,39 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from arraymlp.backends.array import Array, array_namespace
+from arraymlp.backends.array import Array, HostArray, Namespace, array_namespace
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import resolve
 from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.classifier import MLPClassifier
 from arraymlp.estimators.fitted import AtHome
-from arraymlp.estimators.inputs import checked_input
+from arraymlp.estimators.inputs import Rows, RowsLike, checked_input
+from arraymlp.estimators.parameters import Constraints
 from arraymlp.estimators.population import fit_together
 from arraymlp.estimators.regressor import MLPRegressor
 from arraymlp.sweeps.ensemble import Ensemble
 
 
 class DeepEnsemble(AtHome, ABC):
-    """What both ensembles share."""
+    """What both ensembles share; each says what its members are."""
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         "estimator": [BaseMLP, None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
-    estimators_: list[Any]
+    estimators_: Sequence[BaseMLP]
     ensemble_: Ensemble
+    n_outputs_: int
+    classes_: Array | HostArray
 
     def __init__(
-        self, estimator: Any = None, n_estimators: int = 5, *, random_state: Any = None
+        self,
+        estimator: BaseMLP | None = None,
+        n_estimators: int = 5,
+        *,
+        random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -48,10 +56,10 @@ class DeepEnsemble(AtHome, ABC):
 
     @abstractmethod
     def _prototype(self) -> BaseMLP:
-        """What each member is a clone of."""
+        """The estimator that each member is a clone of."""
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: RowsLike, y: RowsLike, sample_weight: RowsLike | None = None) -> Self:
         """Train all members on X and y.
 
         Parameters
@@ -81,19 +89,19 @@ class DeepEnsemble(AtHome, ABC):
         return self
 
     def _stack(self) -> None:
-        """What follows from the members."""
+        """Set the attributes that follow from the members."""
         self._home = self.estimators_[0]._home
         self.ensemble_ = Ensemble([member.network_ for member in self.estimators_])
         if hasattr(self.estimators_[0], "classes_"):
             self.classes_ = self.estimators_[0].classes_
 
-    def _input(self, X: Any, method: str) -> Any:
+    def _input(self, X: RowsLike, method: str) -> Rows:
         """X checked, for the networks to predict on."""
         check_is_fitted(self)
         self._require_home(X, method)
         return checked_input(self, X, self.estimators_[0]._dtypes(self.ensemble_.backend))
 
-    def to(self, backend: str | Backend, device: Any = None) -> Self:
+    def to(self, backend: str | Backend, device: object = None) -> Self:
         """A copy that takes arrays of another backend, and computes there.
 
         Parameters
@@ -132,11 +140,11 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
     Parameters
     ----------
     estimator : `MLPClassifier` or None, default=None
-        What each member is a clone of; None is ``MLPClassifier()``.
+        The estimator that each member is a clone of; None is ``MLPClassifier()``.
     n_estimators : int, default=5
-        Members.
+        Number of members.
     random_state : int, RandomState or None, default=None
-        Of the members' own, which are ``n_estimators`` draws of ``randint(2**31 - 1)``: a larger
+        Draws the members' random states by ``randint(2**31 - 1)``, ``n_estimators`` times: a larger
         ensemble has all members of a smaller one. That of ``estimator`` is not used.
 
     Attributes
@@ -148,9 +156,9 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
     classes_ : array of shape (n_classes,)
         The labels, ascending, in the namespace of X; strings in NumPy's.
     n_outputs_ : int
-        Outputs of a network.
+        Number of outputs of a network.
     n_features_in_ : int
-        Features.
+        Number of features.
     feature_names_in_ : array of str
         Their names, where X had some.
 
@@ -173,15 +181,17 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
     ((100, 2), (100, 2))
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **DeepEnsemble._parameter_constraints,
         "estimator": [MLPClassifier, None],
     }
 
+    estimators_: Sequence[MLPClassifier]
+
     def _prototype(self) -> BaseMLP:
         return MLPClassifier() if self.estimator is None else self.estimator
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: RowsLike) -> Rows:
         """The class of the highest mean probability, or 0 and 1 for each label.
 
         Parameters
@@ -194,10 +204,9 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
         y : array of shape (n_samples,) or (n_samples, n_classes)
             In the namespace of X, but strings are always a NumPy array.
         """
-        X = self._input(X, "predict")
-        return self.estimators_[0]._named(self.ensemble_.predict(X))
+        return self.estimators_[0]._named(self.ensemble_.predict(self._input(X, "predict")))
 
-    def predict_proba(self, X: Any, return_std: bool = False) -> Any:
+    def predict_proba(self, X: RowsLike, return_std: bool = False) -> Array | tuple[Array, Array]:
         """The mean probability of each class, in the order of `classes_`; or of each label.
 
         Parameters
@@ -214,10 +223,11 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
         std : array of shape (n_samples, n_classes)
             Only with ``return_std``.
         """
-        X = self._input(X, "predict_proba")
-        return self.ensemble_.predict_proba(X, return_std=return_std)
+        rows = self._input(X, "predict_proba")
+        p: Array | tuple[Array, Array] = self.ensemble_.predict_proba(rows, return_std=return_std)
+        return p
 
-    def predict_log_proba(self, X: Any) -> Array:
+    def predict_log_proba(self, X: RowsLike) -> Array:
         """The logarithm of `predict_proba`.
 
         Parameters
@@ -230,9 +240,9 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
         log_p : array of shape (n_samples, n_classes)
             In the namespace of X.
         """
-        X = self._input(X, "predict_log_proba")
-        p = self.ensemble_.predict_proba(X)
-        return array_namespace(p).log(p)
+        p: Array = self.ensemble_.predict_proba(self._input(X, "predict_log_proba"))
+        xp: Namespace = array_namespace(p)
+        return xp.log(p)
 
     score = MLPClassifier.score
 
@@ -252,11 +262,11 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
     Parameters
     ----------
     estimator : `MLPRegressor` or None, default=None
-        What each member is a clone of; None is ``MLPRegressor()``.
+        The estimator that each member is a clone of; None is ``MLPRegressor()``.
     n_estimators : int, default=5
-        Members.
+        Number of members.
     random_state : int, RandomState or None, default=None
-        Of the members' own, which are ``n_estimators`` draws of ``randint(2**31 - 1)``: a larger
+        Draws the members' random states by ``randint(2**31 - 1)``, ``n_estimators`` times: a larger
         ensemble has all members of a smaller one. That of ``estimator`` is not used.
 
     Attributes
@@ -266,9 +276,9 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
     ensemble_ : `Ensemble`
         Their networks, stacked, on the backend that trained them.
     n_outputs_ : int
-        Outputs of a network.
+        Number of outputs of a network.
     n_features_in_ : int
-        Features.
+        Number of features.
     feature_names_in_ : array of str
         Their names, where X had some.
 
@@ -289,15 +299,17 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **DeepEnsemble._parameter_constraints,
         "estimator": [MLPRegressor, None],
     }
 
+    estimators_: Sequence[MLPRegressor]
+
     def _prototype(self) -> BaseMLP:
         return MLPRegressor() if self.estimator is None else self.estimator
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: RowsLike, return_std: bool = False) -> Array | tuple[Array, Array]:
         """The mean prediction; with a quantile loss, of the level nearest to the median.
 
         Parameters
@@ -315,11 +327,11 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
         std : array of that shape
             Only with ``return_std``.
         """
-        X = self._input(X, "predict")
+        rows = self._input(X, "predict")
         central = self.estimators_[0]._central
         if not return_std:
-            return central(self.ensemble_.predict(X))
-        mean, std = self.ensemble_.predict(X, return_std=True)
+            return central(self.ensemble_.predict(rows))
+        mean, std = self.ensemble_.predict(rows, return_std=True)
         return central(mean), central(std)
 
     score = MLPRegressor.score

@@ -1,4 +1,4 @@
-"""Model files of estimators: the network's file, whose header also has what scikit-learn adds.
+"""Model files of estimators: the network's file, whose header has the estimator's entries, too.
 
 Under ``estimator`` the header has the class's name, the parameters and the fitted attributes, in
 JSON. Like the network, they are read without running anything.
@@ -24,25 +24,26 @@ LEFT_OUT = (np.random.RandomState, np.random.Generator)
 
 def save_estimator(
     path: str | os.PathLike[str],
-    kind: str,
+    class_name: str,
     network: MultilayerPerceptron,
-    parameters: Mapping[str, Any],
-    fitted: Mapping[str, Any],
+    parameters: Mapping[str, object],
+    fitted: Mapping[str, object],
 ) -> None:
     """Write an estimator's file, whole or not at all.
 
     Args:
         path: of the file.
-        kind: the class's name.
-        network: what it trained.
+        class_name: the estimator's.
+        network: the one that it trained.
         parameters: as ``get_params`` gives them. A random state that is no number becomes None.
         fitted: its attributes: numbers, strings, None, lists of them, and arrays on the host.
 
     Raises:
-        ValueError: something that has no form in JSON here.
+        ValueError: a value has no form in JSON here.
+        OSError: the file cannot be written; nothing is left behind.
     """
     estimator = {
-        "kind": kind,
+        "kind": class_name,
         "parameters": {name: _to_json(name, value) for name, value in parameters.items()},
         "fitted": {name: _to_json(name, value) for name, value in fitted.items()},
     }
@@ -50,7 +51,7 @@ def save_estimator(
 
 
 def load_estimator(
-    path: str | os.PathLike[str], kind: str, backend: Backend
+    path: str | os.PathLike[str], class_name: str, backend: Backend
 ) -> tuple[MultilayerPerceptron, dict[str, Any], dict[str, Any]]:
     """Read what `save_estimator` wrote: network, parameters and fitted attributes.
 
@@ -58,13 +59,13 @@ def load_estimator(
         ModelFileError: the file is damaged, or of something else.
     """
     network, header = read(path, backend)
-    found = header.get("estimator")
-    if not isinstance(found, dict) or found.get("kind") != kind:
-        what = f"an {found.get('kind')}" if isinstance(found, dict) else "a network alone"
-        raise ModelFileError(f"{os.fspath(path)}: it holds {what}, not an {kind}")
+    entry = header.get("estimator")
+    if not isinstance(entry, dict) or entry.get("kind") != class_name:
+        content = f"an {entry.get('kind')}" if isinstance(entry, dict) else "a network alone"
+        raise ModelFileError(f"{os.fspath(path)}: it holds {content}, not an {class_name}")
     try:
-        parameters = {name: _from_json(v, tuple) for name, v in found["parameters"].items()}
-        fitted = {name: _from_json(v, list) for name, v in found["fitted"].items()}
+        parameters = {name: _from_json(v, tuple) for name, v in entry["parameters"].items()}
+        fitted = {name: _from_json(v, list) for name, v in entry["fitted"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelFileError(
             f"{os.fspath(path)}: its estimator is not readable ({error!r})"
@@ -72,8 +73,13 @@ def load_estimator(
     return network, parameters, fitted
 
 
-def _to_json(name: str, value: Any) -> Any:
-    """A value in JSON's types; what has none is an object with one key, which says what it is."""
+def _to_json(name: str, value: object) -> object:
+    """A value in JSON's types; one that has none is an object, whose first key says what it is.
+
+    Args:
+        name: of the parameter or attribute, for the message.
+        value: its value.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -81,11 +87,12 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {"mapping": [[_to_json(name, k), _to_json(name, v)] for k, v in value.items()]}
     if isinstance(value, np.ndarray):
-        kind = value.dtype.kind
-        if kind in "mM":  # times, by their number
+        dtype_kind = value.dtype.kind
+        if dtype_kind in "mM":  # times, by their number
             return {"array": value.view(np.int64).tolist(), "dtype": value.dtype.str}
-        if kind in "biufU" or (kind == "O" and all(isinstance(v, str) for v in value)):
-            return {"array": value.tolist(), "dtype": value.dtype.str if kind != "O" else "O"}
+        if dtype_kind in "biufU" or (dtype_kind == "O" and all(isinstance(v, str) for v in value)):
+            dtype = value.dtype.str if dtype_kind != "O" else "O"
+            return {"array": value.tolist(), "dtype": dtype}
     if isinstance(value, Loss) and type(LOSSES.get(value.name)) is type(value):
         return {"loss": value.name, "parameters": value.parameters}
     if isinstance(value, Dropout):
@@ -101,7 +108,7 @@ def _to_json(name: str, value: Any) -> Any:
     raise ValueError(f"{name} cannot be written to a model file: {value!r}")
 
 
-def _from_json(value: Any, sequence: type) -> Any:
+def _from_json(value: Any, sequence: type[list[Any]] | type[tuple[Any, ...]]) -> Any:
     """The value that `_to_json` was given; its lists and tuples as ``sequence``."""
     if isinstance(value, list):
         return sequence(_from_json(v, sequence) for v in value)

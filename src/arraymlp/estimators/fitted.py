@@ -1,30 +1,33 @@
-"""What an estimator is once it is fitted: its network, moved, pickled, saved and shown.
+"""An estimator after its fit: its network, moved, pickled, saved and shown.
 
 The network lives where it was trained; what the user sees is of the namespace of X, the estimator's
 home.
 """
 
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import fields
+from os import PathLike
 from typing import Any, Self
 
-import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from arraymlp.backends.array import Array
+from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import resolve
-from arraymlp.estimators.convergence import CURVES
+from arraymlp.diagnosis.findings import Finding
 from arraymlp.estimators.files import load_estimator, save_estimator
-from arraymlp.estimators.inputs import Dtypes, checked_input, home_of
-from arraymlp.estimators.labels import Labels
+from arraymlp.estimators.fitting.convergence import CURVES
+from arraymlp.estimators.inputs import Rows, RowsLike, checked_input, home_of
+from arraymlp.estimators.labels import FIELDS, Labels
+from arraymlp.estimators.parameters import Parameters
 from arraymlp.training.files import ModelFileError
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.run import Run
 
-FITTED = (  # what a model file has, besides the network
+FITTED = (  # what a model file has, besides the network and the labels
     "n_features_in_",
     "feature_names_in_",
     "n_outputs_",
@@ -38,11 +41,11 @@ FITTED = (  # what a model file has, besides the network
 
 
 class AtHome(BaseEstimator):
-    """What stays with the namespace and device of the X in ``fit``."""
+    """An estimator that stays with the namespace and device of the X in ``fit``."""
 
     _home: Backend
 
-    def _require_home(self, X: Any, method: str) -> None:
+    def _require_home(self, X: RowsLike, method: str) -> None:
         """A ValueError where X is of another namespace or device than in fit."""
         there = home_of(X)
         if there != self._home:
@@ -60,21 +63,32 @@ class AtHome(BaseEstimator):
         return tags
 
 
-class Fitted(AtHome):
-    """The fitted half of an estimator."""
+class Fitted(Parameters, AtHome):
+    """The fitted half of an estimator: its attributes, documented in the estimators."""
 
-    dtype: str
+    classes_: Array | HostArray
+    loss_: float
+    loss_curve_: list[float]
+    best_loss_: float | None
+    validation_scores_: list[float] | None
+    validation_loss_curve_: list[float] | None
+    best_validation_score_: float | None
+    n_iter_: int
+    t_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
     network_: MultilayerPerceptron
+    history_: History
+    findings_: list[Finding]
+
+    _labels: Labels  # of a classifier
     _run: Run | None  # what the solver goes on with; None after L-BFGS
+    _rate: float  # the current learning rate
+    _rate_of: tuple[str, float]  # the solver and first learning rate that `_rate` belongs to
+    _no_improvement_count: int  # epochs in a row, as in scikit-learn
 
-    def _dtypes(self, backend: Backend) -> Dtypes:
-        """The dtypes X may have on the host; another becomes the first."""
-        if self.dtype != "auto":
-            return np.dtype(self.dtype)
-        kinds = [np.float64, np.float32]
-        return kinds if backend.has("float64") else kinds[::-1]
-
-    def _input(self, X: Any, method: str) -> Any:
+    def _input(self, X: RowsLike, method: str) -> Rows:
         """X checked, for the network to predict on."""
         check_is_fitted(self)
         self._require_home(X, method)
@@ -92,9 +106,9 @@ class Fitted(AtHome):
         return [self._shown(layer.weights) for layer in self._fitted("coefs_").layers]
 
     @coefs_.setter
-    def coefs_(self, arrays: list[Any]) -> None:
+    def coefs_(self, arrays: Sequence[ArrayLike | Array]) -> None:
         for layer, weights in zip(self._fitted("coefs_").layers, arrays, strict=True):
-            layer.weights = self._taken(weights, layer.weights)
+            layer.weights = self._parameter(weights, layer.weights)
 
     @property
     def intercepts_(self) -> list[Array]:
@@ -102,32 +116,35 @@ class Fitted(AtHome):
         return [self._shown(layer.bias)[0, :] for layer in self._fitted("intercepts_").layers]
 
     @intercepts_.setter
-    def intercepts_(self, arrays: list[Any]) -> None:
+    def intercepts_(self, arrays: Sequence[ArrayLike | Array]) -> None:
         for layer, bias in zip(self._fitted("intercepts_").layers, arrays, strict=True):
-            layer.bias = self._taken(bias, layer.bias)
+            layer.bias = self._parameter(bias, layer.bias)
 
     def _fitted(self, attribute: str) -> MultilayerPerceptron:
+        """The network; an AttributeError before there is one."""
         if not hasattr(self, "network_"):
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute {attribute!r} before it is fitted"
             )
         return self.network_
 
-    def _shown(self, array: Array) -> Array:
+    def _shown(self, array: Array) -> Array | HostArray:
+        """An array of the network, in the namespace of X."""
         here = self.network_.backend
         return array if here == self._home else here.to_numpy(array)
 
-    def _taken(self, values: Any, old: Array) -> Array:
+    def _parameter(self, values: ArrayLike | Array, old: Array) -> Array:
+        """A copy of the values in the network's dtype and the shape of what they replace."""
         backend = self.network_.backend
         array = backend.asarray(values, self.network_.dtype, copy=True)
         return backend.xp.reshape(array, old.shape)
 
     @property
     def backend_(self) -> Backend:
-        """Where it was trained."""
+        """The backend that it was trained on."""
         return self._fitted("backend_").backend
 
-    def to(self, backend: str | Backend, device: Any = None) -> Self:
+    def to(self, backend: str | Backend, device: object = None) -> Self:
         """A copy that takes arrays of another backend, and computes there.
 
         Parameters
@@ -136,6 +153,15 @@ class Fitted(AtHome):
             "numpy", "cupy", "torch", "jax".
         device : default=None
             The backend's device; None for its default.
+
+        Returns
+        -------
+        moved : estimator
+
+        Raises
+        ------
+        BackendUnavailableError
+            The backend cannot run here.
         """
         check_is_fitted(self)
         there = resolve(backend, device, fallback=False)
@@ -171,7 +197,7 @@ class Fitted(AtHome):
             return twin.__getstate__()
         return dict(super().__getstate__())
 
-    def save(self, path: Any) -> None:
+    def save(self, path: str | PathLike[str]) -> None:
         """Write the estimator to a model file: parameters, network, classes and feature names.
 
         It is a file that `arraymlp.load` opens too, as a network. In the estimator that is loaded,
@@ -182,19 +208,34 @@ class Fitted(AtHome):
         ----------
         path : str or path-like
             The file; one that exists is replaced.
+
+        Raises
+        ------
+        ValueError
+            A parameter has no form in a file, such as a loss of your own.
+        OSError
+            The file cannot be written; nothing is left behind.
         """
         check_is_fitted(self)
         fitted = {name: getattr(self, name) for name in FITTED if hasattr(self, name)}
-        labels: Labels | None = getattr(self, "_labels", None)
-        if labels is not None:
-            fitted |= vars(labels)
+        if hasattr(self, "_labels"):
+            fitted |= self._labels.to_file()
         left_out = dict.fromkeys(("callbacks", "device"))  # of a session, and of a machine
         parameters = self.get_params(deep=False) | left_out
         save_estimator(path, type(self).__name__, self.network_, parameters, fitted)
 
     @classmethod
-    def load(cls, path: Any) -> Self:
+    def load(cls, path: str | PathLike[str]) -> Self:
         """Read an estimator that `save` wrote, for NumPy data; `to` moves it on.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        loaded : estimator
 
         Raises
         ------
@@ -203,15 +244,14 @@ class Fitted(AtHome):
         """
         home = resolve("numpy")
         network, parameters, fitted = load_estimator(path, cls.__name__, home)
-        names = [field.name for field in fields(Labels)]
-        labels = {name: fitted.pop(name) for name in names if name in fitted}
+        labels = {name: fitted.pop(name) for name in FIELDS if name in fitted}
         unknown = parameters.keys() - set(cls._get_param_names()) | fitted.keys() - set(FITTED)
         if unknown:
             raise ModelFileError(f"{path}: this version knows nothing of {sorted(unknown)}")
         try:
             _require_width(network, fitted)
             if network.loss.classifies != "no" or labels:
-                fitted["_labels"] = Labels(**labels)
+                fitted["_labels"] = Labels.from_file(labels)
                 fitted["_labels"].require_fit(network)
                 fitted["classes_"] = labels["classes"]
         except (TypeError, ValueError) as error:

@@ -7,19 +7,54 @@ names and number of features, and `arraymlp.data.inputs` the rest.
 
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-from sklearn.model_selection import train_test_split
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from arraymlp.backends.array import HostArray, is_device_array
+from arraymlp.backends.array import Array, HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of, resolve
 from arraymlp.data.stream import is_sparse
 
-Dtypes = Sequence[Any] | np.dtype[Any]
+
+class SparseRows(Protocol):
+    """A SciPy sparse matrix or array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n_samples, n_features)."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of its numbers."""
+
+    def toarray(self) -> HostArray:
+        """All of its numbers, zeros included."""
+
+
+# What users pass: lists, frames, NumPy's arrays, device arrays, sparse matrices.
+RowsLike: TypeAlias = ArrayLike | Array | SparseRows
+# What the checks make of it: the user's own array where that needs no conversion.
+Rows: TypeAlias = HostArray | Array | SparseRows
+Dtypes: TypeAlias = Sequence[type[np.floating[Any]]] | np.dtype[Any]
+
+
+class Samples(NamedTuple):
+    """Rows with their targets, checked.
+
+    Attributes:
+        X: (n_samples, n_features).
+        y: the encoded targets, on the host.
+        weight: (n_samples,) weights, on the host; None where all samples count alike.
+    """
+
+    X: Rows
+    y: HostArray
+    weight: HostArray | None = None
 
 
 def on_host(values: Any) -> Any:
@@ -32,8 +67,8 @@ def home_of(X: Any) -> Backend:
     return backend_of(X) if is_device_array(X) else resolve("numpy")
 
 
-def backend_for(X: Any, backend: str | Backend | None, device: Any) -> Backend:
-    """Where to train: where X is, unless a backend is named.
+def backend_for(X: Any, backend: str | Backend | None, device: object) -> Backend:
+    """The backend to train on: X's own, unless one is named.
 
     Raises:
         ValueError: X is a device array on another backend than that, or on another device.
@@ -47,18 +82,26 @@ def backend_for(X: Any, backend: str | Backend | None, device: Any) -> Backend:
     return chosen
 
 
-def checked_input(estimator: Any, X: Any, dtypes: Dtypes, *, reset: bool = False) -> Any:
+def checked_input(estimator: BaseEstimator, X: Any, dtypes: Dtypes, *, reset: bool = False) -> Rows:
     """X as a 2-D array of numbers or a sparse matrix on the host, or as it is on a device."""
     if is_device_array(X):
         if len(X.shape) != 2:
             raise ValueError(f"Expected 2D array, got {len(X.shape)}D array instead.")
-        return validate_data(estimator, X, reset=reset, skip_check_array=True)
-    return validate_data(estimator, X, reset=reset, accept_sparse=["csr", "csc"], dtype=dtypes)
+        rows: Rows = validate_data(estimator, X, reset=reset, skip_check_array=True)
+    else:
+        rows = validate_data(estimator, X, reset=reset, accept_sparse=["csr", "csc"], dtype=dtypes)
+    return rows
 
 
 def checked_pair(
-    estimator: Any, X: Any, y: Any, dtypes: Dtypes, *, numeric: bool, reset: bool
-) -> tuple[Any, HostArray]:
+    estimator: BaseEstimator,
+    X: RowsLike,
+    y: RowsLike,
+    dtypes: Dtypes,
+    *,
+    numeric: bool,
+    reset: bool,
+) -> tuple[Rows, Any]:
     """X as `checked_input` has it; y on the host, (n_samples,) or (n_samples, n) or sparse.
 
     Args:
@@ -69,32 +112,43 @@ def checked_pair(
         numeric: whether y must be numbers.
         reset: whether this is the data that the estimator is fitted to.
     """
-    y = on_host(y)
+    rows: Rows
+    targets = on_host(y)
     if is_device_array(X) and y is not None:
-        X = checked_input(estimator, X, dtypes, reset=reset)
-        kind = {"dtype": "numeric" if numeric else None, "accept_sparse": "csr"}
-        y = check_array(y, ensure_2d=False, input_name="y", estimator=estimator, **kind)
-        check_consistent_length(np.empty(X.shape[0]), y)
+        rows = checked_input(estimator, X, dtypes, reset=reset)
+        targets = check_array(
+            targets,
+            dtype="numeric" if numeric else None,
+            accept_sparse="csr",
+            ensure_2d=False,
+            input_name="y",
+            estimator=estimator,
+        )
+        check_consistent_length(np.empty(rows.shape[0]), targets)
     else:
-        X, y = validate_data(
+        rows, targets = validate_data(
             estimator,
             X,
-            y,
+            targets,
             reset=reset,
             accept_sparse=["csr", "csc"],
             dtype=dtypes,
             multi_output=True,
             y_numeric=numeric,
         )
-    if numeric and y.dtype.kind not in "biuf":
-        raise ValueError(f"y must be numbers, not of dtype {y.dtype}")
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y.toarray() if is_sparse(y) else y, warn=True)
-    return X, y
+    if numeric and targets.dtype.kind not in "biuf":
+        raise ValueError(f"y must be numbers, not of dtype {targets.dtype}")
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = column_or_1d(targets.toarray() if is_sparse(targets) else targets, warn=True)
+    return rows, targets
 
 
-def checked_weight(sample_weight: Any, n: int, dtypes: Dtypes) -> HostArray | None:
-    """Sample weights (n,) on the host, or None."""
+def checked_weight(sample_weight: RowsLike | None, n: int, dtypes: Dtypes) -> HostArray | None:
+    """Sample weights (n,) on the host, or None.
+
+    Raises:
+        ValueError: they are not n finite numbers from 0, or all are 0.
+    """
     if sample_weight is None:
         return None
     weight = on_host(sample_weight)
@@ -113,29 +167,3 @@ def checked_weight(sample_weight: Any, n: int, dtypes: Dtypes) -> HostArray | No
     if (weight < 0).any():
         raise ValueError(f"sample_weight must not be negative, but {weight.min()} is among them")
     return np.asarray(weight)
-
-
-def split(
-    n: int, fraction: float, strata: HostArray | None, random: np.random.RandomState
-) -> tuple[HostArray, HostArray]:
-    """Rows of n to train on, and those held out, the same ones as scikit-learn."""
-    rows, held_out = train_test_split(
-        np.arange(n), random_state=random, test_size=fraction, stratify=strata
-    )
-    if len(held_out) < 2:
-        raise ValueError(
-            "The validation set is too small. Increase 'validation_fraction' or the size of your "
-            "dataset."
-        )
-    return rows, held_out
-
-
-def taken(X: Any, y: HostArray, weight: HostArray | None, rows: Any) -> tuple[Any, ...]:
-    """These rows of (X, y, weight), X on the host, sparse, or on a device."""
-    if is_device_array(X):
-        chosen = backend_of(X)
-        with chosen.active():
-            x = chosen.xp.take(X, chosen.asarray(rows), axis=0)
-    else:
-        x = X[rows]
-    return x, y[rows], None if weight is None else weight[rows]

@@ -2,43 +2,44 @@
 
 from typing import Any, ClassVar, Self
 
-try:
-    import sklearn  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "the estimators need scikit-learn: pip install 'arraymlp[sklearn]'"
-    ) from error
-
 import numpy as np
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
-from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.array import Array, HostArray, Namespace
 from arraymlp.backends.backend import Backend
 from arraymlp.data.stream import is_sparse
-from arraymlp.estimators.base import BaseMLP, stochastic
-from arraymlp.estimators.inputs import on_host
-from arraymlp.estimators.tasks import with_callbacks
+from arraymlp.estimators.base import BaseMLP, is_stochastic
+from arraymlp.estimators.fitting.tasks import with_callbacks
+from arraymlp.estimators.inputs import RowsLike, on_host
+from arraymlp.estimators.parameters import (
+    Activations,
+    Callbacks,
+    Constraints,
+    HiddenSizes,
+    RandomState,
+)
 from arraymlp.nn.dropout import Dropout
 from arraymlp.nn.losses import Loss, Quantile, get_loss
 from arraymlp.nn.metrics import METRICS, OUTPUTS, Metric, Predictions
 
 
 def _has_quantiles(estimator: "MLPRegressor") -> bool:
+    """Return True where the loss is a quantile loss; else an AttributeError."""
     if not isinstance(get_loss(estimator.loss), Quantile):
         raise AttributeError("predict_quantiles is for loss='quantile' or a Quantile")
     return True
 
 
 def _middle(loss: Loss) -> int:
-    """Which of a quantile loss's levels is the nearest to the median."""
+    """The position of the level of a quantile loss that is the nearest to the median."""
     assert isinstance(loss, Quantile)
-    return min(range(len(loss.levels)), key=lambda i: abs(loss.levels[i] - 0.5))
+    return int(np.argmin(abs(np.asarray(loss.levels) - 0.5)))
 
 
-def _r2_of_the_middle(p: Predictions, xp: Any) -> Array:
+def _r2_of_the_middle(p: Predictions, xp: Namespace) -> Array:
     """R2 of the level nearest to the median."""
     q, n = p.loss.output(p.s, xp), p.loss.outputs_per_target
     middle = xp.reshape(q, (*q.shape[:-1], -1, n))[..., _middle(p.loss)]
@@ -58,8 +59,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Widths of the hidden layers; () for none.
     activation : str or sequence of str, default='relu'
-        Of the hidden layers, or one for each of them: 'identity', 'logistic', 'tanh', 'relu', and
-        'elu', 'gelu', 'leaky_relu', 'silu', 'softplus'.
+        Activation of the hidden layers, or one for each of them: 'identity', 'logistic', 'tanh',
+        'relu', and 'elu', 'gelu', 'leaky_relu', 'silu', 'softplus'.
     solver : {'adam', 'sgd', 'lbfgs', 'adamw'}, default='adam'
         'lbfgs' goes through SciPy on the host, with all rows in every step: for small data.
     alpha : float, default=0.0001
@@ -79,14 +80,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     shuffle : bool, default=True
         Whether to draw a new order of the rows for each epoch.
     random_state : int, RandomState, Generator or None, default=None
-        Of initial weights, split, orders and dropout. The same number gives the network that
+        Draws initial weights, split, orders and dropout. The same number gives the network that
         scikit-learn trains with it, to rounding.
     tol : float, default=1e-4
-        What an improvement is at least.
+        The least change of loss or score that counts as an improvement.
     verbose : bool, default=False
         Whether to print a line an epoch.
     warm_start : bool, default=False
-        Whether ``fit`` goes on with the weights of the last one.
+        Whether ``fit`` goes on with the weights of the last ``fit``.
     momentum : float, default=0.9
         For 'sgd'.
     nesterovs_momentum : bool, default=True
@@ -94,31 +95,31 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     early_stopping : bool, default=False
         Whether to stop by the score on validation rows, and keep the weights of the best epoch.
     validation_fraction : float, default=0.1
-        Of the rows, to hold out for early stopping where ``fit`` is given no X_val.
+        Fraction of the rows to hold out for early stopping, where ``fit`` is given no X_val.
     beta_1 : float, default=0.9
         For 'adam' and 'adamw': decay of the running mean of gradients.
     beta_2 : float, default=0.999
-        The same, of squared gradients.
+        The same, of the squared gradients.
     epsilon : float, default=1e-8
-        The same: added to the root of that mean.
+        For 'adam' and 'adamw': added to the root of the mean of squared gradients.
     n_iter_no_change : int, default=10
         Epochs without an improvement after which to stop.
     max_fun : int, default=15000
         For 'lbfgs': passes over the data at most.
     backend : {'numpy', 'cupy', 'torch', 'jax', 'auto'} or None, default=None
         Where to train. None: where X is, so NumPy data trains on NumPy. 'auto': CuPy for NumPy data
-        where a CUDA device works. Results are of the namespace of X wherever that is.
+        where a CUDA device works. Results are always of the namespace of X.
     device : default=None
         The backend's device; None for its default.
     dtype : {'auto', 'float32', 'float64'}, default='auto'
-        'auto' is that of X; float64 for whole numbers.
+        The dtype of weights and data; 'auto' is that of X, and float64 for whole numbers.
     dropout : float or `Dropout`, default=0.0
         Probability that a hidden unit's output is dropped in training.
     gradient_clip : float or None, default=None
         Bound on the Euclidean norm of a minibatch's gradient.
     callbacks : callable or list of callables, default=None
-        Each is called after each epoch with an `EpochEnd`; the answer True stops. See
-        `arraymlp.train`. Those of scikit-learn go to ``set_callbacks`` (1.9 and newer).
+        Each is called after each epoch with an `EpochEnd`, and stops the training by returning
+        True. See `arraymlp.train`. scikit-learn's own go to ``set_callbacks`` (1.9 and newer).
 
     Attributes
     ----------
@@ -127,37 +128,37 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     loss_ : float
         Loss of the last epoch, with the penalty.
     loss_curve_ : list of float
-        That of each epoch. Not for 'lbfgs'.
+        The loss of each epoch. Not for 'lbfgs'.
     best_loss_ : float or None
-        The lowest; None with early stopping.
+        The lowest loss; None with early stopping.
     validation_scores_, validation_loss_curve_ : lists of float, or None
         R2 and loss on the validation rows after each epoch.
     best_validation_score_ : float or None
-        With early stopping, the highest of these.
+        With early stopping, the highest of the validation scores.
     n_iter_ : int
         Epochs (iterations of 'lbfgs') of the last call.
     t_ : int
         Samples trained on, in all epochs.
     n_layers_, n_outputs_ : int
-        Layers, inputs and outputs included; outputs.
+        Number of layers, inputs and outputs included; number of outputs.
     out_activation_ : str
-        What makes predictions of the last layer's sums.
+        The function that makes predictions of the last layer's sums.
     n_features_in_ : int
-        Features.
+        Number of features.
     feature_names_in_ : array of str
         Their names, where X had some.
     network_ : `MultilayerPerceptron`
-        What was trained, on the backend that trained it.
+        The trained network, on the backend that trained it.
     history_ : `History`
         Its epochs, with times. Not for 'lbfgs'.
     findings_ : list of `Finding`
-        What a diagnosis of the run says. Not for 'lbfgs'.
+        Diagnosis of the last call (see `arraymlp.diagnose`). Not for 'lbfgs'.
     backend_ : `Backend`
-        Where it was trained.
+        The backend that it was trained on.
 
     See Also
     --------
-    arraymlp.train : what trains.
+    arraymlp.train : training without scikit-learn.
 
     Examples
     --------
@@ -169,7 +170,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     1.0
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **BaseMLP._parameter_constraints,
         "loss": [
             StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"}),
@@ -178,25 +179,23 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     }
     _numeric = True
 
-    loss: str | Loss
-
     def __init__(
         self,
         loss: str | Loss = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
+        hidden_layer_sizes: HiddenSizes = (100,),
+        activation: Activations = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
-        batch_size: Any = "auto",
+        batch_size: int | str = "auto",
         learning_rate: str = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
         shuffle: bool = True,
-        random_state: Any = None,
+        random_state: RandomState = None,
         tol: float = 1e-4,
-        verbose: Any = False,
+        verbose: bool = False,
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
@@ -205,16 +204,45 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
-        n_iter_no_change: Any = 10,
+        n_iter_no_change: float = 10,
         max_fun: int = 15000,
         backend: str | Backend | None = None,
-        device: Any = None,
+        device: object = None,
         dtype: str = "auto",
         dropout: float | Dropout = 0.0,
         gradient_clip: float | None = None,
-        callbacks: Any = None,
+        callbacks: Callbacks = None,
     ) -> None:
-        self._store(locals())
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.backend = backend
+        self.device = device
+        self.dtype = dtype
+        self.dropout = dropout
+        self.gradient_clip = gradient_clip
+        self.callbacks = callbacks
 
     def _encode(self, y: Any, method: str, first: bool) -> HostArray:
         return np.asarray(y.toarray() if is_sparse(y) else y, dtype=np.float64)
@@ -230,10 +258,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return METRICS["r2"]
         return Metric("r2", _r2_of_the_middle, True, (OUTPUTS,))
 
-    @available_if(stochastic)
+    @available_if(is_stochastic)
     @_fit_context(prefer_skip_nested_validation=True)
     @with_callbacks
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: RowsLike, y: RowsLike, sample_weight: RowsLike | None = None) -> Self:
         """Train for one pass over X and y, going on where the last call stopped.
 
         Parameters
@@ -251,7 +279,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: RowsLike) -> Array:
         """The predicted targets; with a quantile loss, the level nearest to the median.
 
         Parameters
@@ -264,16 +292,15 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y : array of shape (n_samples,) or (n_samples, n_targets)
             In the namespace of X.
         """
-        X = self._input(X, "predict")
-        return self._central(self.network_.predict(X))
+        return self._central(self.network_.predict(self._input(X, "predict")))
 
-    def _central(self, found: Array) -> Array:
-        """What the network predicts, (..., n_levels) with quantiles, as `predict` answers."""
+    def _central(self, predicted: Array) -> Array:
+        """The return value of `predict`, of the network's, (..., n_levels) with quantiles."""
         loss = self.network_.loss
-        return found if loss.outputs_per_target == 1 else found[..., _middle(loss)]
+        return predicted if loss.outputs_per_target == 1 else predicted[..., _middle(loss)]
 
     @available_if(_has_quantiles)
-    def predict_quantiles(self, X: Any) -> Any:
+    def predict_quantiles(self, X: RowsLike) -> Array:
         """The quantiles of each target, ascending.
 
         Parameters
@@ -286,11 +313,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         q : array of shape (n_samples, n_levels) or (n_samples, n_targets, n_levels)
             In the order of the levels of the loss, in the namespace of X.
         """
-        X = self._input(X, "predict_quantiles")
-        found = self.network_.predict(X)
-        return found if self.network_.loss.outputs_per_target > 1 else found[..., None]
+        predicted = self.network_.predict(self._input(X, "predict_quantiles"))
+        return predicted if self.network_.loss.outputs_per_target > 1 else predicted[..., None]
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: RowsLike, y: RowsLike, sample_weight: RowsLike | None = None) -> float:
         """R2 on X and y, the mean over targets.
 
         Parameters
@@ -306,5 +332,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         -------
         score : float
         """
-        found = on_host(self.predict(X))
-        return float(r2_score(on_host(y), found, sample_weight=on_host(sample_weight)))
+        predicted = on_host(self.predict(X))
+        return float(r2_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))

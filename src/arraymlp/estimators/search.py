@@ -4,16 +4,15 @@ What a search is, its results and its refit are scikit-learn's; here is how its 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from numbers import Integral, Real
+from numbers import Integral
 from traceback import format_exception
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self, TypeAlias
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
-from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
+from sklearn.base import _fit_context, clone, is_classifier
+from sklearn.model_selection import BaseCrossValidator, ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import (
     _insert_error_scores,
@@ -21,16 +20,21 @@ from sklearn.model_selection._validation import (
     _warn_or_raise_about_fit_failures,
 )
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, indexable
+from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_method_params, _is_arraylike, _num_samples
+from sklearn.utils.validation import _check_method_params, _num_samples
 
-from arraymlp.backends.array import Array, HostArray, is_device_array
-from arraymlp.backends.registry import backend_of
-from arraymlp.data.stream import is_sparse
+from arraymlp.backends.array import HostArray
 from arraymlp.estimators.base import BaseMLP
-from arraymlp.estimators.inputs import on_host
-from arraymlp.estimators.population import fit_together
+from arraymlp.estimators.fitting.rows import take_rows
+from arraymlp.estimators.inputs import RowsLike, on_host
+from arraymlp.estimators.parameters import Constraints
+from arraymlp.estimators.trials import Params, Trial, fit_trials, params_of_rows
+
+Grid: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]  # values by parameter
+Fold: TypeAlias = tuple[HostArray, HostArray]  # numbers of the rows to train on, and to score on
+Splitter: TypeAlias = int | BaseCrossValidator | Iterable[Fold] | None
+Scoring: TypeAlias = str | Callable[..., Any] | Sequence[str] | Mapping[str, Any] | None
 
 
 class MLPSearchCV(BaseSearchCV):
@@ -71,17 +75,18 @@ class MLPSearchCV(BaseSearchCV):
     error_score : 'raise' or float, default=np.nan
         The score where a fit fails; 'raise' raises its error.
     return_train_score : bool, default=False
-        Whether to score on the rows trained on, too.
+        Whether to score on the training rows, too.
     random_state : int, RandomState or None, default=None
-        Of the draws from ``param_distributions``; not of the networks, which have their own.
+        Draws from ``param_distributions``. The networks have their own.
     memory : int, str or None, default=None
-        Bytes that one population may take, as for `arraymlp.sweep`.
+        Bytes that one population may take, or an amount such as '2 GiB', as for
+        `arraymlp.sweep`.
 
     Attributes
     ----------
     cv_results_ : dict of arrays
-        What `GridSearchCV` has, by the same keys. A population's time is divided evenly among its
-        fits: `mean_fit_time` is the share of a candidate, and hardly differs between them.
+        The results of `GridSearchCV`, by the same keys. A population's time is divided evenly among
+        its fits: `mean_fit_time` is the share of a candidate, and hardly differs between them.
     best_estimator_ : estimator
         The best candidate, fitted to all of the data. Not with ``refit=False``.
     best_score_ : float
@@ -91,17 +96,17 @@ class MLPSearchCV(BaseSearchCV):
     best_index_ : int
         Its number in ``cv_results_``.
     scorer_ : callable or dict
-        What scored.
+        The scorer or scorers.
     n_splits_ : int
-        Folds.
+        Number of folds.
     refit_time_ : float
-        Seconds that the last fit took.
+        Seconds that the refit took.
     multimetric_ : bool
         Whether there are several metrics.
     classes_ : array
         The labels, of a classifier.
     n_features_in_ : int
-        Features.
+        Number of features.
     feature_names_in_ : array of str
         Their names, where X had some.
 
@@ -126,7 +131,7 @@ class MLPSearchCV(BaseSearchCV):
     {'alpha': 0.0001}
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
+    _parameter_constraints: ClassVar[Constraints] = {
         **{k: v for k, v in BaseSearchCV._parameter_constraints.items() if k != "pre_dispatch"},
         "param_grid": [dict, list, None],
         "param_distributions": [dict, list, None],
@@ -137,19 +142,19 @@ class MLPSearchCV(BaseSearchCV):
 
     def __init__(
         self,
-        estimator: Any,
-        param_grid: Any = None,
+        estimator: BaseMLP | Pipeline,
+        param_grid: Grid | None = None,
         *,
-        param_distributions: Any = None,
+        param_distributions: Grid | None = None,
         n_iter: int = 10,
-        scoring: Any = None,
+        scoring: Scoring = None,
         n_jobs: int | None = None,
-        refit: Any = True,
-        cv: Any = None,
+        refit: bool | str | Callable[[Mapping[str, Any]], int] = True,
+        cv: Splitter = None,
         verbose: int = 0,
-        error_score: Any = np.nan,
+        error_score: float | str = np.nan,
         return_train_score: bool = False,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         memory: int | str | None = None,
     ) -> None:
         self.estimator = estimator
@@ -167,7 +172,7 @@ class MLPSearchCV(BaseSearchCV):
         self.memory = memory
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
+    def fit(self, X: RowsLike, y: RowsLike | None = None, **params: Any) -> Self:
         """Try all candidates on all folds, and fit the best one to all of the data.
 
         Parameters
@@ -197,8 +202,9 @@ class MLPSearchCV(BaseSearchCV):
                 f"{len(splits) * len(candidates)} fits"
             )
         out: list[dict[str, Any]] = [{} for _ in range(len(candidates) * len(splits))]
-        for trials in self._trials(candidates, splits, X, y, routed.estimator.fit):
-            for trial in trials:
+        trials = self._trials(candidates, splits)
+        for group in fit_trials(trials, X, y, routed.estimator.fit, self.memory):
+            for trial in group:
                 out[trial.number] = self._scored(trial, X, y, scorer, routed.scorer.score)
         _warn_or_raise_about_fit_failures(out, self.error_score)
         if callable(self.scoring):
@@ -229,16 +235,14 @@ class MLPSearchCV(BaseSearchCV):
 
     @property
     def set_callbacks(self) -> NoReturn:
-        """There is none: populations have no tasks of scikit-learn's; the networks can have."""
+        """An AttributeError: populations have no tasks of scikit-learn's; the networks can have."""
         raise AttributeError(
             f"{type(self).__name__} has no callbacks: set them on its estimator, whose fits they "
             "are told of"
         )
 
-    # What there is to try
-
-    def _candidates(self) -> Iterable[dict[str, Any]]:
-        """The settings to try."""
+    def _candidates(self) -> Iterable[Params]:
+        """The parameters to try."""
         if (self.param_grid is None) == (self.param_distributions is None):
             raise ValueError("give param_grid or param_distributions, and not both")
         if self.param_grid is not None:
@@ -247,13 +251,13 @@ class MLPSearchCV(BaseSearchCV):
             self.param_distributions, self.n_iter, random_state=self.random_state
         )
 
-    def _candidate(self, params: Mapping[str, Any]) -> Any:
+    def _candidate(self, params: Params) -> BaseMLP | Pipeline:
         """A new estimator with these parameters."""
         return clone(self.estimator).set_params(**clone(params, safe=False))
 
-    def _splits(self, X: Any, y: Any, params: Mapping[str, Any]) -> list[tuple[HostArray, ...]]:
-        """The numbers of the rows of each fold, to train on and to score on."""
-        labels, every = on_host(y), np.arange(_num_samples(X))
+    def _splits(self, X: RowsLike, y: RowsLike, params: Params) -> list[Fold]:
+        """The numbers of the rows of each fold."""
+        labels, numbers = on_host(y), np.arange(_num_samples(X))
         cv = check_cv(self.cv, labels, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, labels, **params))
         if not splits or len(splits) != cv.get_n_splits(X, labels, **params):
@@ -261,199 +265,58 @@ class MLPSearchCV(BaseSearchCV):
                 "No fits were performed, or cv.split and cv.get_n_splits are inconsistent: cv "
                 f"gives {len(splits)} splits"
             )
-        return [(every[train], every[test]) for train, test in splits]
+        return [(numbers[train], numbers[test]) for train, test in splits]
 
-    # Fitting
+    def _trials(self, candidates: Sequence[Params], splits: Sequence[Fold]) -> list[Trial]:
+        """Every candidate on every fold.
 
-    def _trials(
-        self,
-        candidates: Sequence[Mapping[str, Any]],
-        splits: Sequence[tuple[HostArray, ...]],
-        X: Any,
-        y: Any,
-        params: dict[str, Any],
-    ) -> Iterator[list["_Trial"]]:
-        """Every candidate fitted on every fold, group by group of those trained together."""
-        groups: dict[Any, list[_Trial]] = {}
-        for number, (settings, (fold, rows)) in enumerate(product(candidates, enumerate(splits))):
-            estimator = self._candidate(settings)
-            trial = _Trial(number, fold, rows[0], rows[1], settings, estimator)
+        Raises:
+            TypeError: a candidate is, or ends in, no network of this package.
+        """
+        trials = []
+        for number, (params, (fold, rows)) in enumerate(product(candidates, enumerate(splits))):
+            trial = Trial(number, fold, *rows, params, self._candidate(params))
             if not isinstance(trial.network, BaseMLP):
                 raise TypeError(
                     f"{type(self).__name__} is for MLPClassifier, MLPRegressor and pipelines that "
-                    f"end in one of them, not for {estimator!r}: GridSearchCV is for any estimator"
+                    f"end in one of them, not for {trial.estimator!r}: GridSearchCV is for any "
+                    "estimator"
                 )
-            groups.setdefault(trial.steps_before(), []).append(trial)
-        for trials in groups.values():
-            start = time.perf_counter()
-            if isinstance(self.estimator, Pipeline):
-                self._fit_pipelines(trials, X, y, params)
-            else:
-                self._fit_networks(trials, X, y, params, [trial.train for trial in trials])
-            seconds = (time.perf_counter() - start) / len(trials)
-            for trial in trials:
-                trial.seconds = seconds
-            yield trials
-
-    def _fit_pipelines(
-        self, trials: Sequence["_Trial"], X: Any, y: Any, params: dict[str, Any]
-    ) -> None:
-        """Fit pipelines that differ in their last steps alone, on one fold."""
-        networks = [trial.network for trial in trials]
-        rows, first = trials[0].train, trials[0].estimator
-        waiting = _Waiting(networks[0])
-        first.steps[-1] = (first.steps[-1][0], waiting)
-        failure = _failure(
-            first.fit, _taken(X, rows), _taken(y, rows), **_params_at(params, X, rows)
-        )
-        for trial, network in zip(trials, networks, strict=True):
-            trial.failure = failure
-            name = trial.estimator.steps[-1][0]
-            trial.estimator.steps = [*first.steps[:-1], (name, network)]
-        if failure is None:
-            self._fit_networks(trials, *waiting.given_)
-
-    def _fit_networks(
-        self,
-        trials: Sequence["_Trial"],
-        X: Any,
-        y: Any,
-        params: dict[str, Any],
-        rows: Sequence[HostArray] | None = None,
-    ) -> None:
-        """Fit the networks, each on its rows; on all rows where none are named."""
-        networks = [trial.network for trial in trials]
-        weight = params.get("sample_weight")
-        if params.keys() <= {"sample_weight"} and not isinstance(weight, Real):
-            failures = fit_together(networks, X, y, weight, rows, memory=self.memory)
-        else:
-            every = np.arange(_num_samples(X))
-            failures = [
-                _failure(
-                    network.fit, _taken(X, some), _taken(y, some), **_params_at(params, X, some)
-                )
-                for network, some in zip(networks, rows or [every] * len(networks), strict=True)
-            ]
-        for trial, failure in zip(trials, failures, strict=True):
-            trial.failure = failure
-
-    # Scoring
+            trials.append(trial)
+        return trials
 
     def _scored(
-        self, trial: "_Trial", X: Any, y: Any, scorer: Any, params: dict[str, Any]
+        self,
+        trial: Trial,
+        X: RowsLike,
+        y: RowsLike,
+        scorer: Callable[..., Any],
+        params: Params,
     ) -> dict[str, Any]:
-        """What scikit-learn makes its results of."""
+        """The entries that scikit-learn makes its results of."""
         failure = trial.failure
         if failure is not None and self.error_score == "raise":
             raise failure
 
-        def score(rows: HostArray) -> Any:
+        def score(rows: HostArray) -> object:
             if failure is not None:  # where a callable scores, _insert_error_scores knows more
                 names = getattr(scorer, "_scorers", None)
                 return self.error_score if names is None else dict.fromkeys(names, self.error_score)
-            own = _params_at(params, X, rows)
-            x, t = _taken(X, rows), _taken(y, rows)
-            return _score(trial.estimator, x, t, scorer, own, self.error_score)
+            rows_params = params_of_rows(params, X, rows)
+            x, t = take_rows(X, rows), take_rows(y, rows)
+            return _score(trial.estimator, x, t, scorer, rows_params, self.error_score)
 
         start = time.perf_counter()
-        found = {
-            "fit_error": None
-            if trial.failure is None
-            else "".join(format_exception(trial.failure)),
+        scored = {
+            "fit_error": None if failure is None else "".join(format_exception(failure)),
             "n_test_samples": len(trial.test),
             "fit_time": trial.seconds,
             "test_scores": score(trial.test),
             "score_time": time.perf_counter() - start,
         }
         if self.return_train_score:
-            found["train_scores"] = score(trial.train)
+            scored["train_scores"] = score(trial.train)
         if self.verbose > 1:
-            settings = ", ".join(f"{k}={trial.settings[k]}" for k in sorted(trial.settings))
-            print(f"[CV {trial.fold + 1}] END {settings}; score={found['test_scores']}")
-        return found
-
-
-@dataclass(eq=False)
-class _Trial:
-    """One candidate on one fold."""
-
-    number: int
-    fold: int
-    train: HostArray
-    test: HostArray
-    settings: Mapping[str, Any]
-    estimator: Any
-    failure: Exception | None = None
-    seconds: float = 0.0
-
-    @property
-    def network(self) -> Any:
-        """The estimator, or the last step of a pipeline."""
-        whole = self.estimator
-        return whole.steps[-1][1] if isinstance(whole, Pipeline) else whole
-
-    def steps_before(self) -> Any:
-        """What is the same where a pipeline comes to the same input of the network."""
-        if not isinstance(self.estimator, Pipeline):
-            return None
-        last = self.estimator.steps[-1][0]
-        own = (
-            (name, _token(value))
-            for name, value in self.settings.items()
-            if name.partition("__")[0] != last
-        )
-        return self.fold, frozenset(own)
-
-
-class _Waiting(BaseEstimator):
-    """In a pipeline in place of the network, it is fitted by taking note of what to fit to."""
-
-    given_: tuple[Any, Any, dict[str, Any]]
-
-    def __init__(self, network: BaseMLP) -> None:
-        self.network = network
-
-    def fit(self, X: Any, y: Any, **params: Any) -> Self:
-        self.given_ = X, y, params
-        return self
-
-    def get_metadata_routing(self) -> Any:
-        return self.network.get_metadata_routing()
-
-
-def _failure(fit: Callable[..., Any], *args: Any, **params: Any) -> Exception | None:
-    """What a fit raises."""
-    try:
-        fit(*args, **params)
-    except Exception as error:
-        return error
-    return None
-
-
-def _taken(values: Any, rows: HostArray) -> Array:
-    """Some rows of whatever holds samples."""
-    if is_device_array(values):
-        backend = backend_of(values)
-        with backend.active():
-            return backend.xp.take(values, backend.asarray(rows), axis=0)
-    return _safe_indexing(values, rows)
-
-
-def _params_at(params: Mapping[str, Any], X: Any, rows: HostArray) -> dict[str, Any]:
-    """Parameters of a method for some rows: of those with a value a row, these values."""
-    n = _num_samples(X)
-    return {
-        name: _taken(value, rows)
-        if (_is_arraylike(value) or is_sparse(value)) and _num_samples(value) == n
-        else value
-        for name, value in params.items()
-    }
-
-
-def _token(value: Any) -> Any:
-    """The same for equal values, as far as that can be told."""
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return type(value), value
+            params_text = ", ".join(f"{k}={trial.candidate[k]}" for k in sorted(trial.candidate))
+            print(f"[CV {trial.fold + 1}] END {params_text}; score={scored['test_scores']}")
+        return scored

@@ -1,23 +1,26 @@
 """scikit-learn's rules at an epoch's end: what is reported, when to stop, which rate comes next.
 
 They are those of its MLPClassifier and MLPRegressor, message by message. They differ from
-`arraymlp.steps.patience` in that a figure that only equals the best is an improvement where tol is 0, and
-NaN always is.
+`arraymlp.steps.patience` in that a figure that only equals the best is an improvement where tol is
+0, and NaN always is.
 """
 
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arraymlp.backends.array import HostArray
+from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.steps.schedules import Schedule
 from arraymlp.sweeps.population import StepLosses
 from arraymlp.training.callbacks import EpochEnd, StepEnd
 from arraymlp.training.history import Record
 
-CURVES = (  # what it keeps of all calls of one network, besides n_iter_, t_ and loss_
+if TYPE_CHECKING:
+    from arraymlp.estimators.base import BaseMLP
+
+CURVES = (  # kept over all calls of one network, besides n_iter_, t_ and loss_
     "loss_curve_",
     "best_loss_",
     "validation_scores_",
@@ -37,9 +40,12 @@ class Convergence(Schedule):
 
     with the squared error of several columns averaged over them.
 
+    Attributes:
+        stopped: whether the training has converged.
+
     Args:
         estimator: whose attributes are kept up to date.
-        rows: that an epoch trains on.
+        rows: how many an epoch trains on.
         steps: of an epoch.
         done: steps done before.
         columns: what the loss is divided by.
@@ -49,7 +55,7 @@ class Convergence(Schedule):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: "BaseMLP",
         rows: int,
         steps: int,
         done: int,
@@ -59,13 +65,13 @@ class Convergence(Schedule):
     ) -> None:
         self._estimator, self._rows, self._steps, self._done = estimator, rows, steps, done
         self._columns, self._monitor = columns, monitor
-        self._losses = StepLosses(columns) if weighted else None
+        self._losses = WeightedLosses(columns) if weighted else None
         self.on_step = None if self._losses is None else self._losses.on_step
         self.stopped = False
         self._begin()
 
     def _begin(self) -> None:
-        """The records that a fit of other parameters has not begun."""
+        """Begin the records that earlier fits, with other parameters, have not begun."""
         est = self._estimator
         if getattr(est, "loss_curve_", None) is None:
             est.loss_curve_, est._no_improvement_count = [], 0
@@ -79,19 +85,19 @@ class Convergence(Schedule):
             est.validation_scores_, est.validation_loss_curve_ = [], []
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
-        """The current rate over the first one."""
+        """The current learning rate over the first one."""
         return np.full(steps.shape, self._estimator._rate / self._estimator.learning_rate_init)
 
     def __call__(self, event: EpochEnd) -> bool:
-        """Take note of an epoch; True ends the training."""
+        """Record an epoch. Return True to stop the training."""
         record = event.record
         steps, self._done = record["step"] - self._done, record["step"]
-        if steps < self._steps:  # broken off: no iteration of scikit-learn's
+        if steps < self._steps:  # broken off, and so no iteration of scikit-learn's
             return False
         return self.epoch(record, None if self._losses is None else self._losses.take()[0])
 
     def epoch(self, record: Record, loss: float | None = None) -> bool:
-        """Take note of a whole epoch's record; True ends the training.
+        """Record a whole epoch. Return True to stop the training.
 
         Args:
             record: of one network.
@@ -104,32 +110,39 @@ class Convergence(Schedule):
         est.t_ += self._rows
         est.loss_ = loss
         est.loss_curve_.append(loss)
-        self._say(f"Iteration {est.n_iter_}, loss = {loss:.8f}")
+        self._print(f"Iteration {est.n_iter_}, loss = {loss:.8f}")
         if self._monitor is not None:
-            est.validation_scores_.append(record[self._monitor])
-            est.validation_loss_curve_.append(record["validation_loss"] / self._columns)
-            self._say(f"Validation score: {record[self._monitor]:f}")
-        self._count()
+            scores, losses = est.validation_scores_, est.validation_loss_curve_
+            assert scores is not None
+            assert losses is not None
+            scores.append(record[self._monitor])
+            losses.append(record["validation_loss"] / self._columns)
+            self._print(f"Validation score: {record[self._monitor]:f}")
+        self._compare_with_best()
         if est.solver == "sgd" and est.learning_rate == "invscaling":
             est._rate = est.learning_rate_init / (est.t_ + 1) ** est.power_t
         if est._no_improvement_count > est.n_iter_no_change:
             self._lower_or_stop()
         return self.stopped
 
-    def _count(self) -> None:
-        """Whether this epoch was better than the best one, by tol, and what is best now."""
+    def _compare_with_best(self) -> None:
+        """Count the epochs in a row without an improvement by tol, and keep the best figure."""
         est = self._estimator
         if est.early_stopping:
-            score, best = est.validation_scores_[-1], est.best_validation_score_
-            worse = score < best + est.tol
-            est.best_validation_score_ = score if score > best else best
+            scores, best = est.validation_scores_, est.best_validation_score_
+            assert scores is not None
+            assert best is not None
+            worse = scores[-1] < best + est.tol
+            est.best_validation_score_ = scores[-1] if scores[-1] > best else best
         else:
             loss, best = est.loss_curve_[-1], est.best_loss_
+            assert best is not None
             worse = loss > best - est.tol
             est.best_loss_ = loss if loss < best else best
         est._no_improvement_count = est._no_improvement_count + 1 if worse else 0
 
     def _lower_or_stop(self) -> None:
+        """Lower the learning rate where it is adaptive and not too small yet, or else stop."""
         est = self._estimator
         figure = (
             "Validation score did not improve"
@@ -147,15 +160,15 @@ class Convergence(Schedule):
             est._rate /= 5.0
             est._no_improvement_count = 0
             after = f"Setting learning rate to {est._rate:f}"
-        self._say(f"{message} {after}")
+        self._print(f"{message} {after}")
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._estimator.verbose:
             print(line)
 
 
 class WeightedLosses(StepLosses):
-    """Adds up, step by step, what scikit-learn calls the loss where samples have weights.
+    """The loss of an epoch as scikit-learn has it where samples have weights: see `Convergence`.
 
     Args:
         columns: what the loss is divided by.
@@ -163,8 +176,8 @@ class WeightedLosses(StepLosses):
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
-        self._sum: Any = 0.0  # on the device, () or (K,)
-        self._rows: Any = 0
+        self._sum: Array | None = None  # of the losses times the rows, on the device, () or (K,)
+        self._rows: HostArray | int = 0  # so far in the epoch, () or (K,)
         self._backend: Backend | None = None
 
     def on_step(self, event: StepEnd) -> None:
@@ -173,12 +186,14 @@ class WeightedLosses(StepLosses):
         self._backend = event.network.backend
         if isinstance(rows, np.ndarray):
             rows = self._backend.asarray(rows.astype(event.network.dtype))
-        self._sum = self._sum + rows * (event.loss / self._columns + event.penalty)
+        more = rows * (event.loss / self._columns + event.penalty)
+        self._sum = more if self._sum is None else self._sum + more
         self._rows = self._rows + event.rows
 
     def take(self) -> list[float]:
-        """The mean since the last call, of each network."""
+        """The mean loss since the last call, of each network."""
         assert self._backend is not None
-        found = np.ravel(self._backend.to_numpy(self._sum)) / self._rows
-        self._sum, self._rows = 0.0, 0
-        return [float(v) for v in found]
+        assert self._sum is not None
+        means = np.ravel(self._backend.to_numpy(self._sum)) / self._rows
+        self._sum, self._rows = None, 0
+        return [float(mean) for mean in means]

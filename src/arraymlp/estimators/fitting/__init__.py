@@ -1,0 +1,1 @@
+"""What a fit does besides training: scikit-learn's rows, stopping rules, callbacks, and L-BFGS."""
