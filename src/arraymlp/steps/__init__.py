@@ -1,4 +1,4 @@
-"""One step of learning: what it is told, gradients, updates, and how the rate changes.
+"""One step of learning: its gradients and its update, its constants, and the learning rate.
 
-Read `gradient` and `update`, of which `step` makes the training step.
+Read `gradient` and `update` first; `step` makes the training step of them.
 """

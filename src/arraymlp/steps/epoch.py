@@ -1,4 +1,4 @@
-"""The rows that an epoch trains on, and the sums of losses over its steps."""
+"""The rows that an epoch trains on, and the sums of the losses of its steps."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ from arraymlp.data.minibatches import Minibatch, minibatches
 
 
 class EpochRows(NamedTuple):
-    """What an epoch, or the rest of one, trains on, on the device.
+    """The rows that an epoch, or the rest of one, trains on; all arrays are on the device.
 
     Attributes:
         x: (N, n_features).
         y: (N,) class positions, or (N, n) numbers.
-        weight: of each sample, (N,), or (N, K) for one a member; None where all are alike.
-        order: (N,) numbers of rows, int32; None for the rows as they stand.
-        batch_size: rows of a step.
-        first: where in the order the first step begins.
-        stop: where the last one ends.
+        weight: the samples' weights, (N,), or (N, K) for one a member; None where all are 1.
+        order: row numbers (N,), int32; None for the rows as they stand.
+        batch_size: the number of rows of a step.
+        first: the position in the order at which the first step begins.
+        stop: the position past the last step's last row.
     """
 
     x: Array
@@ -29,28 +29,36 @@ class EpochRows(NamedTuple):
     stop: int
 
     def part(self, start: int, stop: int) -> "EpochRows":
-        """The rows of some of its steps."""
+        """The rows of the steps from start to stop - 1."""
         first = self.first + start * self.batch_size
         return self._replace(
             first=first, stop=min(self.stop, first + (stop - start) * self.batch_size)
         )
 
     def minibatch(self, number: int, backend: Backend) -> Minibatch:
-        """The rows of the step of this number."""
+        """The rows of the step of that number, from 0."""
         size = self.batch_size
-        how = (size, self.order, False, backend, self.first // size + number, self.weight)
-        return next(minibatches(self.x, self.y, *how))
+        batches = minibatches(
+            self.x,
+            self.y,
+            size,
+            backend=backend,
+            weight=self.weight,
+            order=self.order,
+            skip=self.first // size + number,
+        )
+        return next(batches)
 
 
 class LossSums(NamedTuple):
-    """Losses of minibatches, each computed before its update, and added up.
+    """The losses of minibatches, each computed before its update, summed.
 
-    Each is a number, or () or (K,) on the device.
+    Each sum is a number, or () or (K,) on the device.
 
     Attributes:
-        loss: summed over the samples, each times its weight.
-        weight: of all samples: their number, where all are alike.
-        penalty: alpha / 2 |W|^2, summed over the minibatches; 0 without alpha.
+        loss: the samples' losses, each times the sample's weight.
+        weight: the samples' weights; the number of samples where all weights are 1.
+        penalty: alpha / 2 |W|^2 of each minibatch; 0 without alpha.
     """
 
     loss: Array | float = 0.0
@@ -58,5 +66,5 @@ class LossSums(NamedTuple):
     penalty: Array | float = 0.0
 
     def plus(self, more: "LossSums") -> "LossSums":
-        """The sums of these minibatches and more."""
+        """The sums over the minibatches of both."""
         return LossSums(*(a + b for a, b in zip(self, more, strict=True)))

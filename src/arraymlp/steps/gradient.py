@@ -18,12 +18,12 @@ Backpropagation: TypeAlias = Callable[[Network, Minibatch, Hyper], tuple[Array, 
 def backpropagation(
     network: Network, reduction: str, xp: Namespace | None = None
 ) -> Backpropagation:
-    """A function that gives the summed loss (...,) of a minibatch, and each layer's gradients.
+    """Return a function that computes a minibatch's summed loss (...,) and each layer's gradients.
 
     Args:
-        network: of what kind.
+        network: one of the dtype and on the backend of those that the function will be given.
         reduction: "mean" or "sum".
-        xp: the namespace to compute with, where it is not the network's own.
+        xp: the namespace to compute with; None for the network's own.
     """
     xp = xp or network.backend.xp
     masks = masks_for(network)
@@ -39,7 +39,7 @@ def backpropagation(
 
 
 def masks_for(network: Network) -> Masks:
-    """A function that gives for each layer the mask of its inputs, or None, in a step."""
+    """Return a function that computes each layer's dropout mask for one step; None for no masks."""
     dtype = network.layers[0].weights.dtype
     mask = mask_maker(dtype, network.backend.xp, network.backend.device)
 
@@ -57,7 +57,7 @@ def masks_for(network: Network) -> Masks:
 def loss_and_delta(
     network: Network, s: Array, batch: Minibatch, hyper: Hyper, reduction: str, xp: Namespace
 ) -> tuple[Array, Array]:
-    """The summed loss (...,) of logits s (..., B, n), and its derivative dL/ds, of their shape.
+    """Return the summed loss (...,) of logits s (..., B, n), and its derivative dL/ds (..., B, n).
 
     With the reduction "mean" the derivative, and not the loss, is divided by the minibatch's size.
     """
@@ -77,8 +77,10 @@ def loss_and_delta(
 
 
 def divisor(batch: Minibatch, reduction: str) -> Array | float:
-    """What a minibatch's sums are divided by: a number, or (..., 1, 1)."""
+    """The number by which a minibatch's gradients are divided, or (..., 1, 1) of them."""
     if reduction == "sum":
         return 1
-    total: Array | float = batch.rows if batch.weight is None else batch.divisor[..., None, None]
+    if batch.weight is None:
+        return batch.rows
+    total: Array = batch.divisor[..., None, None]
     return total

@@ -1,13 +1,13 @@
-"""What each step of an epoch is told: rates and constants, computed on the host beforehand.
+"""The rates and constants of each step of an epoch, computed on the host beforehand.
 
-All of it is known before the epoch starts. So it is computed there, in double precision, uploaded
-once, and read on the device step by step; no step waits for the host.
+All of them are known before the epoch starts. So they are computed on the host, in double
+precision, uploaded once, and read on the device step by step; no step waits for the host.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
-from typing import Any, NamedTuple, Protocol
+from itertools import islice, repeat
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,16 +19,17 @@ from arraymlp.nn.network import Network
 from arraymlp.steps.optimizers import Constant, Constants, Optimizer, PerMember
 from arraymlp.steps.schedules import Schedule
 
-_DROPOUT = 3  # its stream: initial values have 0, minibatch orders 1, splits 2
+# A random stream of its own: initial values have 0, minibatch orders 1, splits 2.
+_DROPOUT = 3
 
 
 class Hyper(NamedTuple):
-    """What one step is told. None is a feature that is off.
+    """The rates and constants of one step; None for a feature that is off.
 
     Each is a number, or (K, 1, 1) on the device: one value for each member of a population.
 
     Attributes:
-        optimizer: the optimiser's constants; see its ``constants``.
+        optimizer: the optimiser's constants; see `Optimizer.constants`.
         dropout: for each layer the key of the mask on its inputs, or None.
         label_smoothing: a; see `arraymlp.nn.losses.smoothed`.
         gradient_clip: c: all gradients of a member are multiplied by min(1, c / norm), with norm
@@ -54,14 +55,14 @@ class Hyper(NamedTuple):
 
 @dataclass(frozen=True)
 class HyperTable:
-    """A `Hyper` for each step of an epoch, in double precision on the host; iterating gives them.
+    """The `Hyper` of each step of an epoch, in double precision on the host; iterate for them.
 
     Attributes:
-        steps: S, how many.
+        steps: their number, S.
         hyper: each entry a number, (K,), (S, 1) or (S, K). Of dropout: keys (S, 1) or (S, K),
             threshold and scale () or (K,).
-        backend: where the steps are done.
-        dtype: of the network.
+        backend: that of the steps.
+        dtype: the network's.
     """
 
     steps: int
@@ -72,48 +73,48 @@ class HyperTable:
     @property
     def constants(self) -> dict[str, Constant]:
         """All entries but dropout's, by name; the optimiser's by their own names."""
-        own = {name: v for name, v in self.hyper._asdict().items() if v is not None}
-        del own["optimizer"]
-        own.pop("dropout", None)
-        return {**self.hyper.optimizer._asdict(), **own}
+        entries = zip(Hyper._fields[2:], self.hyper[2:], strict=True)
+        return {
+            **self.hyper.optimizer._asdict(),
+            **{name: value for name, value in entries if value is not None},
+        }
 
     @property
     def members(self) -> int:
-        """K where members are told different things, else 1."""
-        keys = [a for key in self.hyper.dropout or () for a in key or ()]
-        every = [*self.constants.values(), *keys]
-        return max(np.shape(v)[-1] if np.ndim(v) else 1 for v in every)
+        """K where members differ in any entry, else 1."""
+        keys = [value for key in self.hyper.dropout or () for value in key or ()]
+        values = [*self.constants.values(), *keys]
+        return max(np.shape(v)[-1] if np.ndim(v) else 1 for v in values)
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[Hyper]:
-        """What each step is told, on the device."""
-        rule = self.hyper.optimizer
-        columns: dict[str, Iterator[Any]] = {"optimizer": self._each(rule)}
-        for name, value in zip(Hyper._fields[1:], self.hyper[1:], strict=True):
-            if name == "dropout":
-                keys = value and zip(*map(self._keys_by_step, value), strict=False)
-                columns[name] = keys or repeat(None)
-            else:
-                columns[name] = repeat(None) if value is None else self._by_step(value)
-        rows = zip(*columns.values(), strict=False)
-        return (Hyper(*next(rows)) for _ in range(self.steps))
+        """The entries of each step, on the device; all are uploaded before the first."""
+        keys = self.hyper.dropout
+        columns = (
+            self._constants_by_step(self.hyper.optimizer),
+            repeat(None) if keys is None else zip(*map(self._keys_by_step, keys), strict=False),
+            *(repeat(None) if v is None else self._by_step(v) for v in self.hyper[2:]),
+        )
+        # Some of them have no end.
+        return (Hyper(*row) for row in islice(zip(*columns, strict=False), self.steps))
 
     def part(self, start: int, stop: int) -> "HyperTable":
-        """The table of some of its steps."""
+        """The table of the steps from start to stop - 1."""
 
-        def rows(value: Any) -> Any:
+        def rows(value: Constant) -> Constant:
             return value[start:stop] if np.ndim(value) == 2 else value
 
         keys = self.hyper.dropout
-        hyper = Hyper(*map(rows, (None, None, *self.hyper[2:])))._replace(
-            optimizer=type(self.hyper.optimizer)(*map(rows, self.hyper.optimizer)),
-            dropout=keys and [key and key._replace(key=rows(key.key)) for key in keys],
+        hyper = Hyper(
+            type(self.hyper.optimizer)(*map(rows, self.hyper.optimizer)),
+            keys and [key and key._replace(key=rows(key.key)) for key in keys],
+            *map(rows, self.hyper[2:]),
         )
         return replace(self, steps=stop - start, hyper=hyper)
 
-    def _each(self, constants: Constants) -> Iterator[Constants]:
+    def _constants_by_step(self, constants: Constants) -> Iterator[Constants]:
         """The optimiser's constants step by step; where none changes, one object for all."""
         columns = [self._by_step(value) for value in constants]
         make = type(constants)
@@ -121,7 +122,7 @@ class HyperTable:
             return repeat(make(*map(next, columns)))
         return (make(*row) for row in zip(*columns, strict=False))
 
-    def _by_step(self, value: Constant) -> Iterator[Any]:
+    def _by_step(self, value: Constant) -> Iterator[Constant]:
         """A number, (K,), (S, 1) or (S, K) on the host, step by step and on the device."""
         v = np.asarray(value)
         if v.ndim == 2 and (v == v[:1]).all():
@@ -134,12 +135,13 @@ class HyperTable:
             return iter(v[:, 0].tolist())
         return _rows(self._on_device(v))
 
-    def _keys_by_step(self, drop: DropoutKey | None) -> Iterator[DropoutKey | None]:
-        if drop is None:
+    def _keys_by_step(self, dropout: DropoutKey | None) -> Iterator[DropoutKey | None]:
+        """One layer's dropout step by step, on the device."""
+        if dropout is None:
             return repeat(None)
-        per_member = drop.key.shape[1] > 1
-        keys = _rows(self._on_device(drop.key, "int32")) if per_member else drop.key[:, 0].tolist()
-        threshold, scale = drop.threshold, drop.scale
+        drawn, threshold, scale = dropout
+        per_member = drawn.shape[1] > 1
+        keys = _rows(self._on_device(drawn, "int32")) if per_member else drawn[:, 0].tolist()
         return map(
             DropoutKey,
             keys,
@@ -160,31 +162,54 @@ class StepSettings(Protocol):
     """The settings of a run (`arraymlp.Settings`) that this room reads."""
 
     @property
-    def optimizer(self) -> Optimizer: ...
+    def optimizer(self) -> Optimizer:
+        """The update rule."""
+
     @property
-    def learning_rate(self) -> PerMember: ...
+    def learning_rate(self) -> PerMember:
+        """Eta, before the schedule; K values, one a member, here and below."""
+
     @property
-    def decay(self) -> PerMember: ...
+    def decay(self) -> PerMember:
+        """Lambda of the decoupled weight decay; 0 is off."""
+
     @property
-    def l2(self) -> PerMember: ...
+    def l2(self) -> PerMember:
+        """Lambda of the L2 penalty; 0 is off."""
+
     @property
-    def alpha(self) -> PerMember: ...
+    def alpha(self) -> PerMember:
+        """The L2 penalty of the summed loss; 0 is off."""
+
     @property
-    def gradient_clip(self) -> PerMember: ...
+    def gradient_clip(self) -> PerMember:
+        """The bound on the gradients' norm; infinite is off."""
+
     @property
-    def weight_average(self) -> PerMember: ...
+    def weight_average(self) -> PerMember:
+        """The decay d of the moving average of weights; 0 is off."""
+
     @property
-    def label_smoothing(self) -> PerMember: ...
+    def label_smoothing(self) -> PerMember:
+        """The amount by which targets are smoothed; 0 is off."""
+
     @property
-    def dropout(self) -> Dropout: ...
+    def dropout(self) -> Dropout:
+        """The probabilities with which inputs are dropped."""
+
     @property
-    def seed(self) -> int | Sequence[int] | None: ...
+    def seed(self) -> int | Sequence[int] | None:
+        """The seed of the dropout masks; K seeds for K members."""
 
 
 def learning_rates(
     settings: StepSettings, schedule: Schedule, first: int, steps: int, total: int
 ) -> HostArray:
-    """The learning rate of ``steps`` steps from number ``first`` of ``total``: (S, 1) or (S, K)."""
+    """The learning rates of ``steps`` steps from number ``first`` of ``total``: (S, 1) or (S, K).
+
+    Raises:
+        ValueError: the schedule's factors are not finite, or of another shape.
+    """
     factors = np.asarray(schedule.factors(first + np.arange(steps)[:, None], total))
     if factors.ndim != 2 or factors.shape[0] != steps or not np.isfinite(factors).all():
         raise ValueError(
@@ -198,19 +223,22 @@ def hyper_table(
     settings: StepSettings,
     network: Network,
     rate: HostArray,
-    updates: Any,
+    updates: int | HostArray,
     epoch: int,
     first: int = 0,
 ) -> HyperTable:
-    """What the steps of an epoch, from number ``first`` of it on, are told.
+    """The table of the steps of an epoch, from number ``first`` of it on.
 
     Args:
-        settings: of the run.
-        network: that will be trained.
-        rate: learning rate of each step, (S, 1) or (S, K).
-        updates: how many steps the optimiser's state has seen, one number or (K,).
-        epoch: number of the epoch.
-        first: steps of the epoch that are done already.
+        settings: the run's.
+        network: the one that will be trained.
+        rate: the learning rate of each step, (S, 1) or (S, K).
+        updates: the number of steps that the optimiser's state has seen, or (K,) of them.
+        epoch: the epoch's number, from 0.
+        first: the number of steps of the epoch that are done already.
+
+    Raises:
+        ValueError: the optimiser's constants are no NamedTuple.
     """
     t = np.asarray(updates) + np.arange(1, len(rate) + 1)[:, None]
     constants = settings.optimizer.constants(rate, t)
@@ -228,8 +256,8 @@ def hyper_table(
     if np.any(decay := as_floats(settings.decay)):
         hyper = hyper._replace(decay_factor=1 - rate * decay)
     if np.any(np.isfinite(clip := as_floats(settings.gradient_clip))):
-        kind = np.finfo(network.dtype)
-        hyper = hyper._replace(gradient_clip=np.clip(clip, kind.smallest_normal, kind.max))
+        limits = np.finfo(network.dtype)
+        hyper = hyper._replace(gradient_clip=np.clip(clip, limits.smallest_normal, limits.max))
     if np.any(average := as_floats(settings.weight_average)):
         hyper = hyper._replace(average_rate=1 - np.minimum(average, (t - 1) / (t + 8)))
     return HyperTable(len(rate), hyper, network.backend, network.dtype)
@@ -243,20 +271,20 @@ def _where_any(value: Constant) -> Constant | None:
 def _dropout_keys(
     settings: StepSettings, layers: int, epoch: int, start: int, stop: int
 ) -> list[DropoutKey | None] | None:
-    """For each layer what masks its inputs in these steps, on the host; None for no masks."""
+    """For each layer the keys of the masks of these steps, on the host; None for no masks."""
     probabilities = [settings.dropout.input] + [settings.dropout.hidden] * (layers - 1)
-    drops: list[DropoutKey | None] = []
+    of_layers: list[DropoutKey | None] = []
     for layer, probability in enumerate(probabilities):
         p = np.asarray(as_floats(probability))
         if not p.any():
-            drops.append(None)
+            of_layers.append(None)
             continue
         # The largest int32 stands for a probability that rounds to 1.
         threshold = np.minimum(np.round(p * 2.0**32) - 2.0**31, 2.0**31 - 1).astype(np.int64)
         seeds = as_tuple("seed", 0 if settings.seed is None else settings.seed)
-        keys = np.stack([_keys(s, layer, epoch, stop)[start:] for s in seeds], axis=-1)
-        drops.append(DropoutKey(keys, threshold, 1 / (1 - p)))
-    return drops if any(drop is not None for drop in drops) else None
+        drawn = np.stack([_keys(s, layer, epoch, stop)[start:] for s in seeds], axis=-1)
+        of_layers.append(DropoutKey(drawn, threshold, 1 / (1 - p)))
+    return of_layers if any(key is not None for key in of_layers) else None
 
 
 def _keys(seed: int, layer: int, epoch: int, steps: int) -> HostArray:

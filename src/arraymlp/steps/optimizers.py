@@ -22,11 +22,11 @@ from arraymlp.backends.array import Array, Namespace
 
 PerMember: TypeAlias = float | Sequence[float]  # one for all, or one a member
 Constant: TypeAlias = Any  # a number or an array of some shape, on the host or on the device
-State: TypeAlias = Any  # beside a parameter: an array, a tuple of arrays, or None
+State: TypeAlias = Any  # kept beside a parameter: an array, a tuple of arrays, or None
 
 
 class Constants(Protocol):
-    """A NamedTuple with what an optimiser's ``update`` is told."""
+    """A NamedTuple of the constants that an optimiser's ``update`` reads."""
 
     def _asdict(self) -> dict[str, Constant]: ...
     def __iter__(self) -> Iterator[Constant]: ...
@@ -34,23 +34,23 @@ class Constants(Protocol):
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """What `train` needs of an optimiser."""
+    """The methods that `train` calls of an optimiser."""
 
     def constants(self, learning_rate: Constant, t: Constant) -> Constants:
-        """What `update` needs to know for the steps t of an epoch.
+        """Return the constants of `update` for the steps t of an epoch.
 
         Args:
             learning_rate: host array (S, 1) or (S, K), one row a step.
-            t: how many steps the state will have seen with each, from 1; (S, 1) or (S, K).
+            t: the number of each step, which the state has then seen, from 1; (S, 1) or (S, K).
 
         Returns:
-            A NamedTuple of numbers, (K,), or arrays as the arguments are. ``update`` gets the same
-            NamedTuple with the values of its step.
+            A NamedTuple of numbers, (K,), or arrays shaped as the arguments. ``update`` gets the
+            same NamedTuple with the values of its step.
         """
         ...
 
     def initial_state(self, parameter: Array, xp: Namespace) -> State:
-        """The state to keep beside a parameter: an array, a tuple of arrays, or None."""
+        """Return the state to keep beside a parameter: an array, a tuple of arrays, or None."""
         ...
 
     def update(
@@ -61,14 +61,14 @@ class Optimizer(Protocol):
 
 
 class SGDConstants(NamedTuple):
-    """What a step of `SGD` is told."""
+    """The constants of a step of `SGD`."""
 
     learning_rate: Constant
     momentum: Constant
 
 
 class AdamConstants(NamedTuple):
-    """What a step of `Adam` is told, with both bias corrections folded into rate and epsilon."""
+    """The constants of a step of `Adam`, both bias corrections folded into rate and epsilon."""
 
     rate: Constant
     beta1: Constant
@@ -79,7 +79,7 @@ class AdamConstants(NamedTuple):
 
 
 class RMSPropConstants(NamedTuple):
-    """What a step of `RMSProp` is told."""
+    """The constants of a step of `RMSProp`."""
 
     learning_rate: Constant
     rho: Constant
@@ -294,15 +294,19 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 
 
-def default_rate(rule: Optimizer) -> float:
+def default_rate(optimizer: Optimizer) -> float:
     """The learning rate where none is given: 0.05 for SGD; 0.001, Adam's own, for the others."""
-    return 0.05 if isinstance(rule, SGD) else 0.001
+    return 0.05 if isinstance(optimizer, SGD) else 0.001
 
 
 def get_optimizer(name: str | Optimizer) -> Optimizer:
-    """The optimiser of that name, with its default constants: one of ``OPTIMIZERS``.
+    """Return the optimiser of that name, with its default constants; an optimiser is itself.
 
-    "sgd", "momentum" (0.9), "nesterov" (0.9), "adam", "adamw" (decay 0.01) or "rmsprop".
+    Args:
+        name: "sgd", "momentum" (0.9), "nesterov" (0.9), "adam", "adamw" (decay 0.01) or "rmsprop".
+
+    Raises:
+        ValueError: an unknown name; the message offers the nearest.
     """
     if isinstance(name, Optimizer) and not isinstance(name, type):
         return name

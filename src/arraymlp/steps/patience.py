@@ -1,10 +1,9 @@
-"""Patience: how long a figure of the history has not been better, and when that is long enough."""
+"""Patience: the number of epochs without improvement of a figure, and when it is too large."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
 from math import inf
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class Patience:
     are two differences: here a figure that only equals the best, with c = 0, is no improvement (nor
     is it in PyTorch), and NaN is none either. A first NaN leaves b infinite.
 
-    scikit-learn and PyTorch act once the count *exceeds* theirs: ours is their number + 1.
+    scikit-learn and PyTorch act once the count *exceeds* their patience: here it is theirs + 1.
 
     Attributes:
         best: the best figure so far, () or (K,); infinite before the first.
@@ -47,16 +46,17 @@ class Patience:
         min_change: float | Sequence[float],
         greater_is_better: bool,
     ) -> None:
-        """Wait for a first figure.
+        """Wait for the first figure.
 
         Args:
             monitor: the column of the history.
-            epochs: how many to wait, from 1; or K values, one a member.
-            min_change: what an improvement is at least, from 0, in the figure's own unit; or K.
-            greater_is_better: as for an accuracy; False as for a loss.
+            epochs: the number of epochs to wait, from 1; or K values, one a member.
+            min_change: the least improvement that ends the wait, from 0, in the figure's own unit;
+                or K values.
+            greater_is_better: True as for an accuracy; False as for a loss.
 
         Raises:
-            ValueError: a constant is none of these.
+            ValueError: an argument is none of these.
         """
         epochs, min_change = to_python(epochs), to_python(min_change)
         if not isinstance(monitor, str) or not monitor:
@@ -68,19 +68,17 @@ class Patience:
         if not isinstance(greater_is_better, bool | np.bool):
             raise ValueError(f"greater_is_better must be True or False, not {greater_is_better!r}")
         self.monitor = monitor
-        self._epochs, self._min_change = (
-            np.asarray(as_floats(epochs)),
-            np.asarray(as_floats(min_change)),
-        )
+        self._epochs: HostArray = np.asarray(as_floats(epochs))
+        self._min_change: HostArray = np.asarray(as_floats(min_change))
         self._sign = -1.0 if greater_is_better else 1.0
         self.best: HostArray = np.asarray(self._sign * inf)
         self.waited: HostArray = np.asarray(0)
 
-    def observe(self, record: Mapping[str, Any]) -> HostArray:
+    def observe(self, record: Mapping[str, object]) -> HostArray:
         """Take in an epoch's record; return where its figure is the best so far, () or (K,) bool.
 
         Raises:
-            ValueError: the record has no such column, or not a figure for each given constant.
+            ValueError: the record lacks the column, or has fewer or more figures than constants.
         """
         figure = np.asarray(lookup(record, self.monitor, "column to monitor"), dtype=float)
         for name, value in (("patience", self._epochs), ("min_change", self._min_change)):
@@ -88,25 +86,26 @@ class Patience:
                 raise ValueError(
                     f"{name} has {value.size} values, but {self.monitor} has {figure.size}"
                 )
-        now, best = self._sign * figure, self._sign * self.best
-        better = np.asarray(now < best)
+        cost, least_cost = self._sign * figure, self._sign * self.best
+        better = np.asarray(cost < least_cost)
+        improved = better & (cost <= least_cost - self._min_change)
         self.best = np.where(better, figure, self.best)
-        self.waited = np.where(better & (now <= best - self._min_change), 0, self.waited + 1)
+        self.waited = np.where(improved, 0, self.waited + 1)
         return better
 
     @property
     def exhausted(self) -> HostArray:
-        """Where the last improvement was as many epochs ago as one is to wait, () or (K,) bool."""
+        """Where the last improvement is ``epochs`` or more epochs ago, () or (K,) bool."""
         return np.asarray(self.waited >= self._epochs)
 
-    def some(self, members: Sequence[int]) -> "Patience":
-        """The patience of some members, as it stands."""
-        chosen = copy(self)
+    def select_members(self, members: Sequence[int]) -> "Patience":
+        """The patience of these members, as it stands."""
+        selected = copy(self)
         for name in ("best", "waited", "_epochs", "_min_change"):
             value = getattr(self, name)
-            setattr(chosen, name, value[list(members)] if value.ndim else value)
-        return chosen
+            setattr(selected, name, value[list(members)] if value.ndim else value)
+        return selected
 
     def restart(self, mask: HostArray) -> None:
-        """Begin to wait anew where the mask is true; the best figure stays."""
+        """Restart the wait where the mask is true; the best figure stays."""
         self.waited = np.where(mask, 0, self.waited)

@@ -4,8 +4,8 @@ The learning rate itself is a setting of `train`; a schedule gives the factor on
 is one value, or K: one for each member of a population.
 
 A duration is a whole number of steps, or a number between 0 and 1: that fraction of the whole run,
-rounded up to whole steps, so that three thirds of a run are never shorter than it. There is no 1.0,
-which is too easily taken for one step.
+rounded up to whole steps, so that three thirds of a run are never shorter than it. 1.0 is refused,
+since it is too easily taken for one step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil
 from numbers import Integral
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,18 +22,18 @@ from arraymlp.backends.array import HostArray
 from arraymlp.nn.metrics import METRICS, greater_is_better
 from arraymlp.steps.patience import EPOCHS, Patience
 
-Numbers = float | Sequence[float]
+Numbers: TypeAlias = float | Sequence[float]
 
 
 class Schedule:
-    """What `train` needs of a schedule; to subclass, define `factors`."""
+    """The base class of schedules; a subclass defines `factors`."""
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
         """Return the factors on the learning rate, float64.
 
         Args:
             steps: (S, 1) int64, counted from 0 over the whole run.
-            n_steps: of the whole run.
+            n_steps: the number of steps of the whole run.
 
         Returns:
             (S, 1), or (S, K) where a constant or an observed record has K values.
@@ -41,19 +41,19 @@ class Schedule:
         raise NotImplementedError(f"{type(self).__name__} must define factors(steps, n_steps)")
 
     def begin(self) -> "Schedule":
-        """The schedule for one run: a copy of its own where it remembers epochs."""
+        """Return the schedule for one run: a copy where it remembers epochs."""
         return self
 
-    def observe(self, record: Mapping[str, Any]) -> None:
-        """Be told of an epoch's record, once it is in the history."""
+    def observe(self, record: Mapping[str, object]) -> None:
+        """Called with each epoch's record, once it is in the history."""
 
     def compare_anew(self) -> None:
-        """Be told that coming records are of other data, and not to be compared with earlier."""
+        """Called where later records are of other data, not to be compared with earlier ones."""
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The learning rate as it is: 1."""
+    """No change of the learning rate: 1."""
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
         """Ones."""
@@ -62,11 +62,11 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """Lower by a factor after every so many steps: factor ** floor(step / every).
+    """A fall by a factor after every so many steps: factor ** floor(step / every).
 
     Attributes:
         every: duration of each level.
-        factor: of each level to the one before, above 0 and up to 1.
+        factor: the ratio of each level to the one before, above 0 and up to 1.
     """
 
     every: Numbers = 1 / 3
@@ -82,12 +82,12 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class ExponentialDecay(Schedule):
-    """Lower at every step, by a factor in so many steps: factor ** (step / every).
+    """A steady fall, by a factor in so many steps: factor ** (step / every).
 
     Attributes:
         factor: above 0 and up to 1.
-        every: duration in which the learning rate falls by it. By the defaults it falls to a tenth
-            in half the run, and to a hundredth in all of it.
+        every: duration in which the learning rate falls by the factor. With the defaults it falls
+            to a tenth in half the run, and to a hundredth in all of it.
     """
 
     factor: Numbers = 0.1
@@ -133,13 +133,13 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """A power of the time gone by: (1 + step / every) ** -power.
+    """A power of the elapsed time: (1 + step / every) ** -power.
 
     scikit-learn's "invscaling" is (1 + t) ** -power with t in samples instead of steps, and changes
     at the end of an epoch only, so that the first epoch has the whole learning rate.
 
     Attributes:
-        power: a positive number. Robbins and Monro (1951) need one above 1/2 and up to 1.
+        power: a positive number. Robbins and Monro (1951) require one above 1/2 and up to 1.
         every: duration that is the unit of time.
     """
 
@@ -156,22 +156,23 @@ class InverseScaling(Schedule):
 
 @dataclass(frozen=True)
 class Adaptive(Schedule):
-    """Lower by a factor each time a figure has not improved for some epochs, member by member.
+    """A fall by a factor each time a figure has not improved for some epochs, member by member.
 
-    After `patience` epochs without improvement the factor changes by ``factor``, never below
-    ``lowest``, and the wait begins anew. `Patience` says what an improvement is.
+    After ``patience`` epochs without improvement the product of factors so far is multiplied by
+    ``factor``, but stays at ``lowest`` or above, and the wait restarts. See
+    `arraymlp.steps.patience.Patience` for what counts as an improvement.
 
     scikit-learn's "adaptive" is factor 0.2 and patience n_iter_no_change + 1, and also stops below
     a rate of 1e-6. PyTorch's ReduceLROnPlateau with threshold 0 has patience + 1, too; with another
-    threshold it takes for best the last improvement, not the best of all epochs.
+    threshold its best is the last improvement, not the best of all epochs.
 
     Attributes:
         monitor: the column of the history that is watched.
         factor: above 0 and up to 1.
         patience: epochs to wait for an improvement, from 1.
-        min_change: what an improvement is at least, from 0, in the figure's own unit.
+        min_change: the least improvement that ends the wait, from 0, in the figure's own unit.
         lowest: lower bound on the product of factors, from 0 to 1.
-        greater_is_better: None for a loss, an error or a metric of this package.
+        greater_is_better: None for a loss, an error or a metric of this package, where it is known.
     """
 
     monitor: str = "loss"
@@ -197,11 +198,11 @@ class Adaptive(Schedule):
         return greater_is_better(self.monitor, METRICS.values()) if given is None else given
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
-        """Ones, as before the first epoch's end: what `begin` returns does the rest."""
+        """Ones, as before the first epoch's end; `begin` returns the schedule that changes."""
         return self.begin().factors(steps, n_steps)
 
     def begin(self) -> Schedule:
-        """A schedule that starts with factor 1 and changes by what it is told of."""
+        """Return a schedule that starts with factor 1 and changes with the records it observes."""
         return _Adapting(self)
 
 
@@ -220,12 +221,12 @@ class _Adapting(Schedule):
         return np.ones(steps.shape) * self._factor
 
     def begin(self) -> Schedule:
-        return deepcopy(self)  # a run that goes on has its own memory of what was
+        return deepcopy(self)  # a run that goes on remembers the epochs so far
 
     def compare_anew(self) -> None:
         self._patience = Patience(*self._watched)
 
-    def observe(self, record: Mapping[str, Any]) -> None:
+    def observe(self, record: Mapping[str, object]) -> None:
         self._patience.observe(record)
         due = self._patience.exhausted
         lower = np.maximum(self._factor * self._change, self._lowest)
@@ -249,26 +250,27 @@ _FRACTION = Rule("a number from 0 to 1", lambda v: 0 <= v <= 1)
 def _keep(schedule: Schedule, **rules: Rule) -> None:
     """Store and check the constants; those with values for members must have equally many."""
     keep_numbers(schedule, **rules)
-    own = {name: getattr(schedule, name) for name in vars(schedule)}
-    counts = {name: len(value) for name, value in own.items() if isinstance(value, tuple)}
+    constants = vars(schedule).items()
+    counts = {name: len(value) for name, value in constants if isinstance(value, tuple)}
     if len(set(counts.values())) > 1:
         given = ", ".join(f"{n} for {name}" for name, n in counts.items())
         raise ValueError(f"constants need as many values as there are members, not {given}")
 
 
-def _in_steps(duration: Numbers, n_steps: int) -> Any:
-    """A duration in steps: a float, or K of them (K,)."""
+def _in_steps(duration: Numbers, n_steps: int) -> HostArray | float:
+    """A duration in steps, or K of them (K,)."""
 
     def whole(d: float) -> int:
         # A third of 99 is 33, however 1/3 is rounded: a millionth of a step is no step.
         return int(d) if isinstance(d, Integral) else max(1, ceil(d * n_steps - 1e-6))
 
-    return as_floats(
+    steps: HostArray | float = as_floats(
         tuple(map(whole, duration)) if isinstance(duration, Sequence) else whole(duration)
     )
+    return steps
 
 
-def _power(base: Any, exponent: Any) -> HostArray:
+def _power(base: HostArray | float, exponent: HostArray | float) -> HostArray:
     # NumPy's own power takes shortcuts where one exponent, such as 2, meets many bases: a member
     # would then differ by a rounding from the same network alone.
     return np.asarray(np.exp(np.log(base) * exponent))
@@ -285,7 +287,7 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def get_schedule(name: str | Schedule) -> Schedule:
-    """The schedule of that name; an unknown name is a ValueError with the nearest match.
+    """Return the schedule of that name; a schedule is itself.
 
     =============== =================================================== ========================
     name            factor at a step of a run of N                      source
@@ -301,5 +303,8 @@ def get_schedule(name: str | Schedule) -> Schedule:
     =============== =================================================== ========================
 
     The classes of this module are these schedules with other constants.
+
+    Raises:
+        ValueError: an unknown name; the message offers the nearest.
     """
     return name if isinstance(name, Schedule) else lookup(SCHEDULES, name, "schedule")

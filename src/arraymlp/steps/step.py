@@ -6,8 +6,8 @@ every engine is tested against. An engine (`arraymlp.engines`) does the same ste
 
 A step has the signature ``step(network, states, batch, hyper) -> states, sums``. It reads the
 parameters from the network's layers and updates them there, in place where the namespace allows
-and by rebinding where it does not. It never looks at a value on the device. `Hyper` says what it
-does besides.
+and by rebinding where it does not. It never looks at a value on the device. `Hyper` lists the
+features that it may have besides.
 """
 
 from abc import ABC, abstractmethod
@@ -25,19 +25,20 @@ from arraymlp.steps.profile import Profile, TimedNamespace
 from arraymlp.steps.update import States, penalty, updated
 
 Step: TypeAlias = Callable[[Network, States, Minibatch, Hyper], tuple[States, LossSums]]
-# Evaluates rows x with labels y: each row's loss and whether its decision is wrong, (..., B), and
-# how often each class is chosen, (..., n); None for rows that it cannot read.
+# From rows x (B, n_in) and labels y (B,): each row's loss (..., B), 1 where its decision is wrong
+# (..., B), and the number of rows that each class is chosen for (..., n); None for rows in a form
+# that it does not read.
 Evaluator: TypeAlias = Callable[[Array, Array], tuple[Array, Array, Array] | None]
 
 
 class EpochStep(ABC):
-    """A step that can also do those of a whole epoch at once."""
+    """A step that can also do the steps of a whole epoch at once."""
 
     @abstractmethod
     def __call__(
         self, network: Network, states: States, batch: Minibatch, hyper: Hyper
     ) -> tuple[States, LossSums]:
-        """One minibatch."""
+        """Do one step."""
 
     @abstractmethod
     def epoch(
@@ -48,31 +49,31 @@ class EpochStep(ABC):
         table: HyperTable,
         interrupted: Callable[[], bool],
     ) -> tuple[int, LossSums] | None:
-        """Steps over all these rows, as single ones would do them, in place.
+        """Do the steps over all these rows as single steps would do them, in place.
 
         Returns:
-            How many were done until ``interrupted()``, and their sums; None where this epoch has
-            to be done step by step.
+            The number of steps done, fewer than the table's after ``interrupted()``, and their
+            sums; None, with nothing done, where this epoch has to be trained step by step.
         """
 
 
 class Engine(Protocol):
-    """The steps and evaluations of one backend, compiled."""
+    """Compiled steps and evaluations for one backend."""
 
     @property
     def name(self) -> str:
-        """Such as "cuda"."""
+        """The name in ``run.engine``, such as "cuda"."""
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Those it computes products in; see `arraymlp.backends.precision`."""
+        """The precisions that its products can have; see `arraymlp.backends.precision`."""
 
     @property
     def shares_threads(self) -> bool:
-        """Whether it shares its products out among the host's threads itself."""
+        """True where it divides its products among the host's threads itself."""
 
     def uncovered(self, network: Network) -> str:
-        """Why it cannot train this network; "" where it can."""
+        """Return the reason why it cannot train this network, or ""."""
 
     def step(
         self,
@@ -83,19 +84,19 @@ class Engine(Protocol):
         profile: Profile | None,
         precision: str,
     ) -> Step:
-        """The step to train this network with.
+        """Return the step for this network; an `EpochStep` where it can train whole epochs.
 
         Args:
-            network: what will be trained: its backend, sizes and members decide.
+            network: the network that will be trained.
             optimizer: the update rule.
-            reduction: as of `array_step`.
-            threads: of the host's processor that it may use.
-            profile: counts the time of products and the rest.
+            reduction: as for `array_step`.
+            threads: the number of the host's threads that it may use.
+            profile: counts the time of products and of the rest.
             precision: of the products, one of ``precisions``.
         """
 
     def evaluator(self, network: Network) -> Evaluator | None:
-        """Its own way to evaluate a network on rows with labels; None for the definition's."""
+        """Return its evaluation of this network on rows with labels; None for the definition's."""
 
 
 def array_step(
@@ -104,14 +105,14 @@ def array_step(
     reduction: str,
     profile: Profile | None = None,
 ) -> Step:
-    """The step on any array namespace: forward, loss, backward, update.
+    """Return the step on any array namespace: forward, loss, backward, update.
 
     Args:
-        network: what will be trained.
+        network: the network that will be trained.
         optimizer: the update rule.
         reduction: "mean" divides the gradient by the minibatch's size (by the sum of its weights,
             where samples have some), "sum" does not.
-        profile: counts the time of products and the rest.
+        profile: counts the time of products and of the rest.
     """
     xp: Namespace = network.backend.xp
     if profile is not None:
@@ -123,17 +124,21 @@ def array_step(
     ) -> tuple[States, LossSums]:
         loss, gradients = backpropagate(network, batch, hyper)
         sums = LossSums(loss, batch.total, penalty(network, hyper, xp))
-        args = (batch, hyper, optimizer.update, reduction, xp)
-        return updated(network, states, gradients, *args), sums
+        states = updated(network, states, gradients, batch, hyper, optimizer.update, reduction, xp)
+        return states, sums
 
     return step
 
 
 def averaging(step: Step, average: Network) -> Step:
-    """The same step, after which ``average`` follows the weights: a <- d a + (1 - d) w.
+    """Return a step that also updates the weights' average: a <- d a + (1 - d) w.
 
-    An exponential moving average of weights and biases (Polyak, Juditsky 1992, averaged all alike;
-    with d near 1 as in Tarvainen, Valpola 2017). ``hyper.average_rate`` is 1 - d.
+    It is an exponential moving average of weights and biases (Polyak, Juditsky 1992, weighed all
+    steps alike; with d near 1 as in Tarvainen, Valpola 2017). ``hyper.average_rate`` is 1 - d.
+
+    Args:
+        step: updates the weights w.
+        average: the network with the parameters a.
     """
 
     def averaging_step(

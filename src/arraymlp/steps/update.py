@@ -1,10 +1,10 @@
 """The second half of a step: from gradients to new weights.
 
-The gradients are clipped, penalties added, weights decayed, and the rest is the optimiser's.
+The gradients are clipped, penalties are added, weights decay, and the optimiser does the rest.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from arraymlp.backends.array import Array, Namespace
 from arraymlp.data.minibatches import Minibatch
@@ -14,13 +14,14 @@ from arraymlp.steps.gradient import divisor
 from arraymlp.steps.hyper import Hyper
 from arraymlp.steps.optimizers import Constant, Constants, Optimizer, State
 
-# Beside each layer, the optimiser's state of its weights and of its bias.
+# For each layer, the optimiser's states of its weights and of its bias.
 States: TypeAlias = list[tuple[State, State]]
-Update: TypeAlias = Callable[[Array, Array, Any, Any, Namespace], tuple[Array, Any]]
+Update: TypeAlias = Callable[[Array, Array, State, Constants, Namespace], tuple[Array, State]]
+Tree = TypeVar("Tree")
 
 
 def initial_states(network: Network, optimizer: Optimizer) -> States:
-    """The optimiser's state before the first step."""
+    """The optimiser's states before the first step."""
     xp = network.backend.xp
     return [
         (optimizer.initial_state(a.weights, xp), optimizer.initial_state(a.bias, xp))
@@ -28,18 +29,24 @@ def initial_states(network: Network, optimizer: Optimizer) -> States:
     ]
 
 
-def tree_map(change: Callable[..., Any], *trees: Any) -> Any:
-    """A nest of lists and tuples of arrays with every array changed alike; several in step."""
-    first = trees[0]
-    if isinstance(first, list | tuple):
-        parts = [tree_map(change, *part) for part in zip(*trees, strict=True)]
-        kind = type(first)
-        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
-    return None if first is None else change(*trees)
+def tree_map(change: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply a function to every array in nested lists and tuples, and return the same nest.
+
+    Args:
+        change: gets the arrays that stand at one position of all the trees.
+        tree: lists, tuples and NamedTuples, nested, of arrays and None, which stays.
+        others: trees of the same structure.
+    """
+    if isinstance(tree, list | tuple):
+        branches = [tree_map(change, *branch) for branch in zip(tree, *others, strict=True)]
+        make: Callable[..., Tree] = type(tree)
+        return make(*branches) if hasattr(make, "_fields") else make(branches)
+    changed: Tree = tree if tree is None else change(tree, *others)
+    return changed
 
 
 def arrays_of(state: State) -> tuple[Array, ...]:
-    """The arrays of one parameter's state: none, one, or several."""
+    """The arrays of one parameter's state: none, one or more."""
     if state is None:
         return ()
     return state if isinstance(state, tuple) else (state,)
@@ -55,22 +62,22 @@ def updated(
     reduction: str,
     xp: Namespace,
 ) -> States:
-    """Change the network's parameters, in place where arrays allow, and return the new states.
+    """Update the network's parameters, in place where arrays allow, and return the new states.
 
     Args:
-        network: whose.
-        states: the optimiser's.
+        network: the network that is trained.
+        states: the optimiser's, for each layer.
         gradients: of each layer; they may be overwritten.
-        batch: what they are of.
-        hyper: what the step is told.
-        update: the optimiser's own, of one parameter.
+        batch: the minibatch whose gradients they are.
+        hyper: the step's rates and constants.
+        update: the optimiser's update of one parameter.
         reduction: "mean" or "sum".
         xp: the arrays' namespace.
     """
     if hyper.gradient_clip is not None:
         gradients = _clipped(gradients, hyper.gradient_clip, xp)
     factor = penalty_factor(batch, hyper, reduction)
-    constants: Constants = hyper.optimizer
+    constants = hyper.optimizer
     new_states = []
     for layer, (dw, db), (w_state, b_state) in zip(network.layers, gradients, states, strict=True):
         if factor is not None:
@@ -86,13 +93,12 @@ def updated(
 def penalty_factor(batch: Minibatch, hyper: Hyper, reduction: str) -> Constant | None:
     """The factor of W in the gradient of the L2 penalties, a number or (..., 1, 1); None for none.
 
-    That of ``l2`` is lambda, that of ``alpha`` is alpha over the divisor of the minibatch's loss.
+    It is lambda of ``l2`` plus alpha over the divisor of the minibatch's gradients.
     """
-    factor = hyper.l2
-    if hyper.alpha is not None:
-        of_alpha = hyper.alpha / divisor(batch, reduction)
-        factor = of_alpha if factor is None else factor + of_alpha
-    return factor
+    if hyper.alpha is None:
+        return hyper.l2
+    alpha = hyper.alpha / divisor(batch, reduction)
+    return alpha if hyper.l2 is None else hyper.l2 + alpha
 
 
 def penalty(network: Network, hyper: Hyper, xp: Namespace) -> Array | float:

@@ -94,7 +94,8 @@ class Stopper:
     def some(self, members: Sequence[int], change: Callable[[Array], Array]) -> "Stopper":
         """The stopper of some members, as it stands; ``change`` picks their entries of an array."""
         chosen = copy(self)
-        chosen.patience, chosen.kept = self.patience.some(members), tree_map(change, self.kept)
+        chosen.patience = self.patience.select_members(members)
+        chosen.kept = tree_map(change, self.kept)
         for name in ("stopped", "epoch", "updates"):
             setattr(chosen, name, getattr(self, name)[list(members)])
         return chosen
