@@ -18,7 +18,7 @@ GRID = [
 
 
 def main() -> None:
-    """Print a line a setting, then the best."""
+    """Print a line for each setting, then the best."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=100)
@@ -26,7 +26,7 @@ def main() -> None:
     mnist = load_mnist()
     errors = {}
     for optimizer, rate in GRID:
-        found = [
+        by_seed = [
             train(
                 mnist.X_train,
                 mnist.y_train,
@@ -38,10 +38,10 @@ def main() -> None:
             ).history[-1]["validation_error"]
             for seed in range(options.seeds)
         ]
-        errors[optimizer, rate] = median(found)
+        errors[optimizer, rate] = median(by_seed)
         print(
-            f"{optimizer:9} {rate:<5} {100 * median(found):.2f} %"
-            f"  ({', '.join(f'{100 * e:.2f}' for e in found)})",
+            f"{optimizer:9} {rate:<5} {100 * median(by_seed):.2f} %"
+            f"  ({', '.join(f'{100 * e:.2f}' for e in by_seed)})",
             flush=True,
         )
     best = min(errors, key=lambda key: errors[key])

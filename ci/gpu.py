@@ -1,79 +1,27 @@
 """The suite and the lab on CuPy, summed up as JSON: commit, device, driver, versions, tests, times.
 
 Called by ci/gpu. Exit status 0 only if no test failed, CuPy tests ran and each of them passed, and
-every run of the lab, by the generic step, was in its band. By the fast step the lab is judged too,
-but in a table of its own: one of its runs hangs on rounding.
+every run of the lab, trained by the array code, was in its band. Trained by the engine, the lab is
+judged too, but does not decide: one of its runs hangs on rounding.
 """
 
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = (
-    "cupy-cuda12x",
-    "cupy-cuda13x",
-    "numpy",
-    "array-api-compat",
-    "scikit-learn",
-    "torch",
-    "jax",
-    "pytest",
-)
+from benchmarks import machine
+from benchmarks.machine import ROOT
 
-
-def versions() -> dict[str, str]:
-    """Those of the packages that are installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def device() -> dict[str, Any]:
-    """The GPU and its driver, as CuPy sees them."""
-    import cupy
-
-    runtime = cupy.cuda.runtime
-    properties = runtime.getDeviceProperties(0)
-    free, total = (int(n) for n in runtime.memGetInfo())
-    return {
-        "name": properties["name"].decode(),
-        "compute_capability": f"{properties['major']}.{properties['minor']}",
-        "devices": runtime.getDeviceCount(),
-        "memory_free": free,
-        "memory_total": total,
-        "driver_cuda": runtime.driverGetVersion(),
-        "runtime_cuda": runtime.runtimeGetVersion(),
-    }
-
-
-def commit() -> str:
-    """The commit this tree is at; ARRAYMLP_COMMIT says it where git or its folder is missing."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
-        )
-    except OSError:
-        return os.environ.get("ARRAYMLP_COMMIT", "unknown")
-    return done.stdout.strip() or os.environ.get("ARRAYMLP_COMMIT", "unknown")
-
-
-# What pytest is to run: an option's name, the backends that are tested, and arguments.
+# By option: the backends to test ("" for all), and arguments of pytest.
 SELECTIONS: dict[str, tuple[str, list[str]]] = {
     "default": ("numpy,cupy", []),
     "only-cupy": ("cupy", ["-k", "cupy or test_cuda.py"]),
@@ -94,22 +42,22 @@ def tests(selection: str) -> tuple[dict[str, Any], bool]:
         status = subprocess.run(
             [*command, f"--junitxml={report}"], cwd=ROOT, env=environment
         ).returncode
-        found = {
+        summary = {
             "selection": selection,
             "exit_status": status,
             "seconds": round(perf_counter() - started, 1),
         }
         if not report.exists():
-            return found, False
+            return summary, False
         cases = list(ElementTree.parse(report).iter("testcase"))
     counted = outcomes(cases)
     on_cupy = counted["cupy"]
     good = status == 0 and on_cupy.get("passed", 0) > 0 and set(on_cupy) == {"passed"}
-    return {**found, **counted}, good
+    return {**summary, **counted}, good
 
 
 def outcomes(cases: Iterable[ElementTree.Element]) -> dict[str, Any]:
-    """Of a report's cases, how many passed, failed and so on: in all, on CuPy, there by file."""
+    """How many of a report's cases passed, failed and so on: in all, on CuPy, on CuPy by file."""
     everything: Counter[str] = Counter()
     on_cupy: Counter[str] = Counter()
     by_file: dict[str, Counter[str]] = {}
@@ -143,11 +91,11 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> dict[str, Any]:
     }
 
 
-def lab(fast: bool) -> tuple[dict[str, Any], bool]:
-    """The lab's five runs on CuPy, by the generic step or the fast one, with their times."""
-    from arraymlp.app.lab.experiments import run_lab
+def lab(engine: str) -> tuple[dict[str, Any], bool]:
+    """The lab's five runs on CuPy, by the array code or the engine, with their times."""
+    from arraymlp.app.lab.training import run_lab
 
-    result = run_lab(backend="cupy", fast=fast)
+    result = run_lab(backend="cupy", engine=engine)
     rows = result.rows()
     good = result.in_band and all(row["judged"] for row in rows)
     return {
@@ -167,7 +115,7 @@ def main() -> int:
         "--bench", type=Path, help="figures of ci/bench --gpu, to put in as they are"
     )
     which = parser.add_mutually_exclusive_group()
-    for name, what in (
+    for name, help in (
         ("only-cupy", "the tests on CuPy alone"),
         ("all", "the tests on all backends, not on NumPy and CuPy alone"),
     ):
@@ -177,7 +125,7 @@ def main() -> int:
             action="store_const",
             const=name,
             default="default",
-            help=what,
+            help=help,
         )
     options = parser.parse_args()
     bench = None if options.bench is None else json.loads(options.bench.read_text("utf-8"))
@@ -189,10 +137,10 @@ def main() -> int:
         print(f"ci/gpu: {error}", file=sys.stderr)
         return 2
     summary: dict[str, Any] = {
-        "commit": commit(),
+        "commit": machine.commit(),
         "backend": str(backend),
-        "device": device(),
-        "versions": versions(),
+        "device": machine.gpu(),
+        "versions": machine.gpu_versions(),
     }
     print(json.dumps(summary, indent=1), flush=True)
     if bench is not None:
@@ -204,14 +152,14 @@ def main() -> int:
         "tests": lambda: tests(options.tests)
     }
     if not options.no_lab:
-        parts |= {"lab_fast": lambda: lab(engine="auto"), "lab": lambda: lab(engine="array")}
+        parts |= {"lab_engine": lambda: lab("auto"), "lab": lambda: lab("array")}
     good: dict[str, bool] = {}
-    for part, do in parts.items():  # the file tells what there is, should the rest be broken off
+    for part, do in parts.items():  # the file is written after each, should the rest be broken off
         try:
             summary[part], good[part] = do()
         except Exception as error:
             summary[part], good[part] = {"error": repr(error)}, False
-        deciding = [fine for name, fine in good.items() if name != "lab_fast"]
+        deciding = [fine for name, fine in good.items() if name != "lab_engine"]
         summary["passed"] = len(good) == len(parts) and all(deciding)
         out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=1))

@@ -18,13 +18,13 @@ PACKAGE = "nvidia-cuda-nvrtc"
 
 
 def library() -> ctypes.CDLL:
-    """NVRTC, of NVIDIA's wheel."""
-    found = [f for f in files(PACKAGE) or [] if f.name.startswith("libnvrtc.so")]
-    return ctypes.CDLL(str(found[0].locate()))
+    """NVRTC, from NVIDIA's wheel."""
+    libraries = [f for f in files(PACKAGE) or [] if f.name.startswith("libnvrtc.so")]
+    return ctypes.CDLL(str(libraries[0].locate()))
 
 
-def compiled(nvrtc: ctypes.CDLL, name: str, arch: str) -> str:
-    """What NVRTC has to say of a kernel file that it does not compile; "" where it does."""
+def complaint(nvrtc: ctypes.CDLL, name: str, arch: str) -> str:
+    """NVRTC's errors and warnings on a kernel file; "" if there are none."""
     program = ctypes.c_void_p()
     text = source(name).encode()
     if nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, name.encode(), 0, None, None):
@@ -36,23 +36,23 @@ def compiled(nvrtc: ctypes.CDLL, name: str, arch: str) -> str:
     nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
     log = ctypes.create_string_buffer(size.value)
     nvrtc.nvrtcGetProgramLog(program, log)
-    said = log.value.decode().strip()
-    return said if status == 0 else said or f"status {status}"
+    messages = log.value.decode().strip()
+    return messages if status == 0 else messages or f"status {status}"
 
 
 def main() -> int:
-    """Compile all; a failure, or a warning, is printed and is status 1."""
+    """Compile all files; an error or a warning is printed, and the status is 1."""
     nvrtc, failed = library(), False
-    folder = resources("arraymlp.engines")
+    folder = resources("arraymlp.engines.cuda")
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".cu"))
     for name in names:
         for arch in ARCHITECTURES:
             started = perf_counter()
-            said = compiled(nvrtc, name, arch)
+            text = complaint(nvrtc, name, arch)
             seconds = perf_counter() - started
-            print(f"{name:20} {arch} {'FAILED' if said else f'{seconds:.1f} s'}")
-            if said:
-                print(said, file=sys.stderr)
+            print(f"{name:20} {arch} {'FAILED' if text else f'{seconds:.1f} s'}")
+            if text:
+                print(text, file=sys.stderr)
                 failed = True
     if not names:
         print("ci/nvrtc.py: no kernel file found", file=sys.stderr)

@@ -18,7 +18,7 @@ for _ in range(50):
     for layer, gradient in zip(network.layers, gradients, strict=True):
         layer.weights -= 0.5 * gradient.weights
         layer.bias -= 0.5 * gradient.bias
-    losses.append(value.mean())
+    losses.append(np.asarray(value).mean())
 
 print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}, {np.mean(network.predict(X) == y):.1%} right")
 assert losses[-1] < losses[0] / 5

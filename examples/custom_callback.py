@@ -1,14 +1,14 @@
-"""A callback of one's own: watch every step, look once an epoch, and stop when it is good."""
+"""A callback of one's own: watch every step, read the losses once an epoch, and stop."""
 
 from typing import Any
 
 import arraymlp
 
 
-class StepLosses:
-    """Keeps the loss of every step, and stops once an epoch's last 100 steps are below a target.
+class StepLosses(arraymlp.callbacks.Callback):
+    """Keeps the loss of every step, and stops when the last 100 of an epoch are below a target.
 
-    The losses stay on the device until the epoch ends, so that no step waits for them.
+    The losses stay on the device until the epoch ends, so that no step waits for one.
     """
 
     def __init__(self, target: float) -> None:
@@ -28,7 +28,8 @@ class StepLosses:
 
 
 watch = StepLosses(target=0.1)
-run = arraymlp.train(epochs=10, callbacks=[watch, arraymlp.callbacks.StopAt("validation_error", below=0.01)])
+stop = arraymlp.callbacks.StopAt("validation_error", below=0.01)
+run = arraymlp.train(epochs=10, callbacks=[watch, stop])
 print(
     f"{len(watch.losses)} steps in {len(run.history)} epochs, loss {watch.losses[0]:.2f} at first"
 )

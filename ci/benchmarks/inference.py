@@ -5,8 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bench_peers import AbsentError, Task, imported
-from bench_rounds import (
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+
+from arraymlp.backends.array import HostArray
+from benchmarks.peers import AbsentError, Task, imported
+from benchmarks.rounds import (
     OURS,
     Candidate,
     Goal,
@@ -17,11 +21,7 @@ from bench_rounds import (
     timed,
     torch_threads,
 )
-from bench_train import mnist, task
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPClassifier
-
-from arraymlp.backends.array import HostArray
+from benchmarks.training import make_task, mnist
 
 Predict = Callable[[], HostArray]
 CHUNK = 1000
@@ -29,20 +29,20 @@ CHUNK = 1000
 
 def case_h(plan: Plan) -> list[Result]:
     """`predict_proba` of the lab's network."""
-    of = task(mnist(), (100, 100), 100, plan)
-    X, n = of.X, len(of.X)
+    task = make_task(mnist(), (100, 100), 100, plan)
+    X, n = task.X, len(task.X)
     makers: dict[str, tuple[Callable[[], Predict], Any]] = {
-        OURS: (lambda: lambda: of.network.predict_proba(X), blas_threads),
-        "PyTorch": (lambda: torch_predict(of, n), torch_threads),
-        f"PyTorch, {CHUNK:,} rows at once": (lambda: torch_predict(of, CHUNK), torch_threads),
-        "JAX": (lambda: jax_predict(of), None),
-        "scikit-learn": (lambda: sklearn_predict(of), blas_threads),
+        OURS: (lambda: lambda: np.asarray(task.network.predict_proba(X)), blas_threads),
+        "PyTorch": (lambda: torch_predict(task, n), torch_threads),
+        f"PyTorch, {CHUNK:,} rows at once": (lambda: torch_predict(task, CHUNK), torch_threads),
+        "JAX": (lambda: jax_predict(task), None),
+        "scikit-learn": (lambda: sklearn_predict(task), blas_threads),
     }
-    sizes = "-".join(map(str, of.network.sizes))
+    sizes = "-".join(map(str, task.network.sizes))
     result = Result("h", f"{sizes}: probabilities of {n:,} rows", n)
-    expected = of.network.predict_proba(X)
+    expected = task.network.predict_proba(X)
     work: dict[str, Candidate | str] = {}
-    apart = 0.0
+    most_apart = 0.0
     for name, (make, threads) in makers.items():
         if not plan.peers and name.startswith(("PyTorch", "JAX")):
             work[name] = "left out"
@@ -54,18 +54,18 @@ def case_h(plan: Plan) -> list[Result]:
             continue
         difference = float(np.max(np.abs(predict() - expected)))
         assert difference < 1e-5, f"{name}: from equal weights probabilities differ by {difference}"
-        apart = max(apart, difference)
+        most_apart = max(most_apart, difference)
         work[name] = Candidate(timed(predict), threads)
         if name != OURS:
             result.goals[name] = Goal(OURS, 1.0)
-    result.notes.append(f"the probabilities differ by at most {apart:.0e}")
+    result.notes.append(f"the probabilities differ by at most {most_apart:.0e}")
     return [measure(result, work, plan.share(3))]
 
 
-def torch_predict(of: Task, rows: int) -> Predict:
-    """PyTorch, so many rows at once."""
+def torch_predict(task: Task, rows: int) -> Predict:
+    """PyTorch, ``rows`` at once."""
     torch = imported("torch")
-    X, parameters = torch.from_numpy(of.X), [torch.from_numpy(a) for a in of.parameters]
+    X, parameters = torch.from_numpy(task.X), [torch.from_numpy(a) for a in task.parameters]
 
     def forward(x: Any) -> Any:
         for i in range(0, len(parameters), 2):
@@ -83,12 +83,12 @@ def torch_predict(of: Task, rows: int) -> Predict:
     return predict
 
 
-def jax_predict(of: Task) -> Predict:
+def jax_predict(task: Task) -> Predict:
     """JAX, compiled."""
     jax = imported("jax")
     import jax.numpy as jnp
 
-    X, parameters = jnp.asarray(of.X), [jnp.asarray(a) for a in of.parameters]
+    X, parameters = jnp.asarray(task.X), [jnp.asarray(a) for a in task.parameters]
 
     def forward(parameters: Any, x: Any) -> Any:
         for i in range(0, len(parameters), 2):
@@ -101,12 +101,12 @@ def jax_predict(of: Task) -> Predict:
     return lambda: np.asarray(compiled(parameters, X))
 
 
-def sklearn_predict(of: Task) -> Predict:
+def sklearn_predict(task: Task) -> Predict:
     """scikit-learn, with our weights in place of those of a short fit."""
-    model = MLPClassifier(of.network.sizes[1:-1], max_iter=1)
+    model = MLPClassifier(task.network.sizes[1:-1], max_iter=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(of.X[:1000], of.y[:1000])
-    parameters = of.parameters
+        model.fit(task.X[:1000], task.y[:1000])
+    parameters = task.parameters
     model.coefs_, model.intercepts_ = parameters[::2], [b[0] for b in parameters[1::2]]
-    return lambda: model.predict_proba(of.X)
+    return lambda: model.predict_proba(task.X)

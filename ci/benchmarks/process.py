@@ -1,4 +1,4 @@
-"""What a process costs: seconds to import, and memory at its peak."""
+"""The cost of a process: seconds to import, and its peak memory."""
 
 import json
 import statistics
@@ -11,11 +11,11 @@ class Figure(NamedTuple):
     """One thing measured.
 
     Attributes:
-        what: it is.
-        value: its number; None where it cannot be measured, on Windows.
+        what: its name.
+        value: None where it cannot be measured, on Windows.
         unit: of value and goal.
-        goal: what it should be at most.
-        detail: what it is made of.
+        goal: the most that it should be.
+        detail: how it comes about.
     """
 
     what: str
@@ -44,7 +44,7 @@ def peak():
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most * (1 if sys.platform == "darwin" else 1024)
 """
-# The data of 784-100-100-10 as float32; what its values are makes no difference.
+# Data for 784-100-100-10 as float32; its values make no difference.
 TRAIN = """
 import numpy as np
 from arraymlp import train
@@ -56,7 +56,7 @@ print([peak() - imported, X.nbytes])
 """
 LAB = """
 import tempfile
-from arraymlp.app.lab.experiments import run_lab
+from arraymlp.app.lab.training import run_lab
 from arraymlp.app.lab.report import write_report
 write_report(run_lab(backend="numpy", epochs=1), Path(tempfile.mkdtemp()))
 print([peak()])
@@ -68,20 +68,23 @@ def figures() -> list[Figure]:
     base = import_seconds("import numpy, array_api_compat.numpy")
     ours = import_seconds("import arraymlp")
     detail = f"{ours:.3f} s, NumPy and array-api-compat {base:.3f} s"
-    found = [Figure("import arraymlp", ours / base, "times theirs", 1.5, detail)]
-    taken = data = lab = None
+    imports = Figure("import arraymlp", ours / base, "times theirs", 1.4, detail)
+    peak = data = lab = None
     if sys.platform != "win32":
-        taken, data = (b / 1e6 for b in answer(PEAK + TRAIN))
+        peak, data = (b / 1e6 for b in answer(PEAK + TRAIN))
         lab = answer(PEAK + LAB)[0] / 1e9
-    found.append(training_memory(taken, data or 1.0))
-    return [*found, Figure("peak memory of the lab", lab, "GB", 1.0, "an epoch a run")]
+    return [
+        imports,
+        training_memory(peak, data or 1.0),
+        Figure("peak memory of the lab", lab, "GB", 1.0, "an epoch of each run"),
+    ]
 
 
-def training_memory(taken: float | None, data: float) -> Figure:
-    """What a run takes at its peak beyond the imports; both in MB."""
+def training_memory(peak: float | None, data: float) -> Figure:
+    """The peak memory of a run, without that of the imports; both in MB."""
     what = "peak memory of training 784-100-100-10 on 60,000 rows"
-    times = f"{(taken or 0) / data:.2f} times the {data:.0f} MB of data"
-    return Figure(what, taken, "MB", 1.3 * data + 100, f"{times}; 1.3 times and 100 MB are allowed")
+    times = f"{(peak or 0) / data:.2f} times the {data:.0f} MB of data"
+    return Figure(what, peak, "MB", 1.3 * data + 100, f"{times}; 1.3 times and 100 MB are allowed")
 
 
 def import_seconds(code: str, repeats: int = 7) -> float:

@@ -6,8 +6,16 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from bench_peers import AbsentError, Epoch, Task, jax_scan, torch_func
-from bench_rounds import (
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.neural_network import MLPClassifier as SklearnClassifier
+
+import arraymlp
+from arraymlp.backends.host import cores
+from benchmarks.peers import AbsentError, Epoch, Task, jax_scan, torch_func
+from benchmarks.products import folded_epoch
+from benchmarks.rounds import (
     BARE,
     OURS,
     Candidate,
@@ -19,15 +27,7 @@ from bench_rounds import (
     timed,
     torch_threads,
 )
-from bench_train import agreement, mnist, synthetic
-from products import folded_epoch
-from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.neural_network import MLPClassifier as SklearnClassifier
-
-import arraymlp
-from arraymlp.backends.host import cores
+from benchmarks.training import agreement, mnist, synthetic
 
 ROWS = {1: 12_000, 4: 12_000, 16: 12_000, 64: 3000}
 BATCH, EPOCHS = 100, 2
@@ -43,14 +43,14 @@ def case_d(plan: Plan) -> list[Result]:
 
 
 def population(k: int, plan: Plan) -> Result:
-    """K networks: an epoch of all of them."""
+    """An epoch of K networks."""
     X, y = mnist()
     n = plan.rows(ROWS[k], BATCH)
     X, y = X[:n], y[:n]
     seeds = list(range(k))
-    of = Task(X, y, arraymlp.train(X, y, seed=seeds, epochs=0, backend="numpy").network, BATCH)
+    task = Task(X, y, arraymlp.train(X, y, seed=seeds, epochs=0, backend="numpy").network, BATCH)
     losses: dict[str, Any] = {}
-    sizes = of.network.sizes
+    sizes = task.network.sizes
     result = Result("d", f"{k} x {'-'.join(map(str, sizes))}, {n:,} rows: an epoch", n * k)
     if k == 16:
         result.goals[OURS] = Goal(BARE, 1.35)
@@ -60,8 +60,8 @@ def population(k: int, plan: Plan) -> Result:
         return seconds / EPOCHS
 
     def sweep() -> None:
-        found = arraymlp.sweep(X, y, seed=seeds, epochs=EPOCHS, shuffle=False, **of.settings)
-        losses[OURS] = np.array([member.history["loss"][0] for member in found])
+        result = arraymlp.sweep(X, y, seed=seeds, epochs=EPOCHS, shuffle=False, **task.settings)
+        losses[OURS] = np.array([member.history["loss"][0] for member in result])
 
     def run(name: str, epoch: Epoch, rows: int) -> float:
         seconds, loss = epoch(rows, False)
@@ -80,7 +80,7 @@ def population(k: int, plan: Plan) -> Result:
             work[name] = "left out"
             continue
         try:
-            epoch = make(of)
+            epoch = make(task)
             trial = partial(run, name, epoch, short) if threads else None
             work[name] = Candidate(partial(run, name, epoch, n), threads, trial)
         except AbsentError as error:
@@ -144,17 +144,17 @@ def search(dtype: str, plan: Plan) -> Result:
     }
     same: dict[str, Any] = {"tol": 0.0, "n_iter_no_change": 50, "random_state": 0}
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    found: dict[str, Any] = {}
+    searches: dict[str, Any] = {}
 
     def theirs(epochs: int) -> None:
         model = SklearnClassifier(max_iter=epochs, **same)
         grid_search = GridSearchCV(model, grid, cv=folds, n_jobs=cores(), refit=False)
         with blas_threads(1):
-            found["scikit-learn"] = grid_search.fit(X, y)
+            searches["scikit-learn"] = grid_search.fit(X, y)
 
     def ours(epochs: int) -> None:
         model = arraymlp.MLPClassifier(max_iter=epochs, **same)
-        found[OURS] = arraymlp.MLPSearchCV(model, grid, cv=folds, refit=False).fit(X, y)
+        searches[OURS] = arraymlp.MLPSearchCV(model, grid, cv=folds, refit=False).fit(X, y)
 
     # 24 networks on each of 5 folds of 7 whole minibatches; the eighth, of 37 rows, is left out.
     products = folded_epoch(X[:1400], (64, 100, 10), 200, 24)
@@ -176,8 +176,8 @@ def search(dtype: str, plan: Plan) -> Result:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         measure(result, work, plan)
-    a, b = (float(found[name].best_score_) for name in (OURS, "scikit-learn"))
-    i = found["scikit-learn"].best_index_
-    error = float(found["scikit-learn"].cv_results_["std_test_score"][i]) / 5**0.5
+    a, b = (float(searches[name].best_score_) for name in (OURS, "scikit-learn"))
+    i = searches["scikit-learn"].best_index_
+    error = float(searches["scikit-learn"].cv_results_["std_test_score"][i]) / 5**0.5
     result.notes.append(f"best mean scores {a:.4f} and {b:.4f} (standard error {error:.4f})")
     return result

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from bench_peers import Task, imported, jax_step, torch_loss, torch_state, torch_step
 
 import arraymlp
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
+from benchmarks.peers import Task, imported, jax_step, torch_loss, torch_state, torch_step
 
 # (epochs, shuffled) -> seconds an epoch, mean loss of the first one; of K networks (K,); or None
 Epochs: TypeAlias = Callable[[int, bool], tuple[float, Any]]
@@ -33,7 +33,7 @@ _uploads: dict[tuple[int, str], tuple[Any, Any]] = {}
 
 @dataclass(frozen=True)
 class GpuTask(Task):
-    """What every library is to do.
+    """What every library computes.
 
     Attributes:
         device: "cuda", or "cpu" to rehearse.
@@ -48,18 +48,18 @@ class GpuTask(Task):
     @property
     def settings(self) -> dict[str, Any]:
         """The same for `arraymlp.train`."""
-        own = {} if self.precision == "float32" else {"precision": self.precision}
+        precision = {} if self.precision == "float32" else {"precision": self.precision}
         rate = self.rates or self.rate
-        return {**super().settings, **own, "learning_rate": rate, "backend": self.backend}
+        return {**super().settings, **precision, "learning_rate": rate, "backend": self.backend}
 
     @property
     def backend(self) -> Backend:
-        """Where ours computes; BackendUnavailableError where that is not there."""
+        """The backend of ours; a BackendUnavailableError if it cannot run here."""
         return arraymlp.resolve(BACKENDS[self.device], fallback=False)
 
     @property
     def steps(self) -> int:
-        """Of an epoch."""
+        """Steps of an epoch."""
         return len(self.X) // self.batch
 
     @property
@@ -68,10 +68,10 @@ class GpuTask(Task):
         return next(n for n in range(CHUNK, 0, -1) if self.steps % n == 0)
 
 
-def ours(task: GpuTask, fast: bool = True) -> Epochs:
-    """`arraymlp.train`, from its first epoch's end on: what a call sets up once is no epoch's.
+def ours(task: GpuTask, engine: Literal["auto", "array"] = "auto") -> Epochs:
+    """`arraymlp.train`, timed from its first epoch's end: the set-up of a call is left out.
 
-    An epoch ends when a callback is told its loss, which was read from the device.
+    An epoch ends when a callback gets its loss, which was read from the device.
     """
     backend = task.backend
     X, y = backend.asarray(task.X), backend.asarray(task.y)
@@ -79,7 +79,7 @@ def ours(task: GpuTask, fast: bool = True) -> Epochs:
     def epochs(n: int, shuffled: bool) -> tuple[float, Any]:
         ends: list[float] = []
         run = arraymlp.train(
-            X, y, network=task.network, epochs=n + 1, shuffle=shuffled, fast=fast,
+            X, y, network=task.network, epochs=n + 1, shuffle=shuffled, engine=engine,
             callbacks=[lambda _: ends.append(perf_counter())], **task.settings,
         )  # fmt: skip
         backend.wait()
@@ -88,8 +88,8 @@ def ours(task: GpuTask, fast: bool = True) -> Epochs:
     return epochs
 
 
-def generic(task: GpuTask) -> Epochs:
-    """`arraymlp.train` by the generic step."""
+def array_code(task: GpuTask) -> Epochs:
+    """`arraymlp.train` by the array code, which is the definition."""
     return ours(task, engine="array")
 
 
@@ -104,12 +104,12 @@ def bare(task: GpuTask) -> Epochs:
     X = _on(task, "torch")[0].to(kind)
     work = _products(task, X, torch.mm, lambda a: torch.from_numpy(a).to(task.device, kind))
 
-    def several() -> None:
+    def steps() -> None:
         for i in range(task.chunk):
             work(i)
 
     with _torch_precision(task):
-        replay = _captured(several, task.device)
+        replay = _captured(steps, task.device)
 
     def epochs(n: int, shuffled: bool) -> tuple[float, Any]:
         with _torch_precision(task):
@@ -182,23 +182,23 @@ def torch_compiled(task: GpuTask) -> Epochs:
     from torch._dynamo.utils import counters
 
     torch = imported("torch")
-    one, reset, total, tensors = _functional(task, mode="reduce-overhead")
-    for tensor in tensors:  # else each call would copy them, and what it changes forbid a graph
+    step, reset, total, tensors = _functional(task, mode="reduce-overhead")
+    for tensor in tensors:  # else each call copies them, and changing them forbids a graph
         torch._dynamo.mark_static_address(tensor)
     before = counters["inductor"]["cudagraph_skips"]
-    some = torch.arange(task.batch, device=task.device)
+    batch = torch.arange(task.batch, device=task.device)
     with _torch_precision(task):
         for _ in range(3):
-            one(some)
+            step(batch)
     if task.device == "cuda" and counters["inductor"]["cudagraph_skips"] > before:
         warnings.warn("torch.compile made no CUDA graph", stacklevel=1)
-    return _torch_epochs(task, one, reset, total)
+    return _torch_epochs(task, step, reset, total)
 
 
 def torch_compiled_graph(task: GpuTask) -> Epochs:
     """Many steps by torch.compile, captured together in one CUDA graph: PyTorch's best."""
-    one, reset, total, _ = _functional(task)
-    return _torch_epochs(task, one, reset, total, chunk=task.chunk)
+    step, reset, total, _ = _functional(task)
+    return _torch_epochs(task, step, reset, total, chunk=task.chunk)
 
 
 def torch_func(task: GpuTask, chunk: int = 0) -> Epochs:
@@ -213,14 +213,14 @@ def torch_func(task: GpuTask, chunk: int = 0) -> Epochs:
     total = torch.zeros(len(task.rates), device=task.device)
     downhill = torch.tensor(task.rates, device=task.device)[:, None, None] * -1
 
-    def one(some: Any) -> None:
-        gradients, values = both(parameters, X.index_select(0, some), y.index_select(0, some))
+    def step(batch: Any) -> None:
+        gradients, values = both(parameters, X.index_select(0, batch), y.index_select(0, batch))
         for p, g in zip(parameters, gradients, strict=True):
             p.addcmul_(g, downhill)
         total.add_(values)
 
     return _torch_epochs(
-        task, one, lambda: torch._foreach_copy_(parameters, initial), total, chunk=chunk
+        task, step, lambda: torch._foreach_copy_(parameters, initial), total, chunk=chunk
     )
 
 
@@ -243,7 +243,7 @@ def _torch_loss(task: GpuTask) -> Callable[[Any, Any, Any], Any]:
 
 
 def _eager(task: GpuTask) -> tuple[Callable[[Any], None], Callable[[], None], Any]:
-    """A step by autograd on given rows, what brings its weights back, and the sum of its losses."""
+    """A step by autograd on given rows, a reset of its weights, and the sum of its losses."""
     torch = imported("torch")
     X, y = _on(task, "torch")
     loss = _torch_loss(task)
@@ -255,8 +255,8 @@ def _eager(task: GpuTask) -> tuple[Callable[[Any], None], Callable[[], None], An
         graphs = task.device == "cuda"
         adam = torch.optim.Adam(parameters, task.rate, fused=True, capturable=graphs)
 
-    def one(some: Any) -> None:
-        value = loss(parameters, X.index_select(0, some), y.index_select(0, some))
+    def step(batch: Any) -> None:
+        value = loss(parameters, X.index_select(0, batch), y.index_select(0, batch))
         gradients = torch.autograd.grad(value, parameters)
         with torch.no_grad():
             if adam is None:
@@ -274,13 +274,13 @@ def _eager(task: GpuTask) -> tuple[Callable[[Any], None], Callable[[], None], An
                 for tensor in state.values():
                     tensor.zero_()
 
-    return one, reset, total
+    return step, reset, total
 
 
 def _functional(
     task: GpuTask, **how: Any
 ) -> tuple[Callable[[Any], None], Callable[[], None], Any, list[Any]]:
-    """A step by torch.compile, as of `_eager`, and all tensors that it uses but the row numbers."""
+    """As `_eager`, by torch.compile, and all tensors of the step but the row numbers."""
     torch = imported("torch")
     X, y = _on(task, "torch")
     state = torch_state(task, task.device)
@@ -288,56 +288,56 @@ def _functional(
     changed += [t for t in state if not isinstance(t, list)]
     initial = [t.clone() for t in changed]
     total = torch.zeros((), device=task.device)
-    step = torch_step(task, _torch_loss(task))
+    on_rows = torch_step(task, _torch_loss(task))
 
-    def whole(state: Any, total: Any, X: Any, y: Any, some: Any) -> None:
-        total.add_(step(*state, X.index_select(0, some), y.index_select(0, some)))
+    def with_rows(state: Any, total: Any, X: Any, y: Any, batch: Any) -> None:
+        total.add_(on_rows(*state, X.index_select(0, batch), y.index_select(0, batch)))
 
-    compiled = torch.compile(whole, dynamic=False, fullgraph=True, **how)
+    compiled = torch.compile(with_rows, dynamic=False, fullgraph=True, **how)
 
-    def one(some: Any) -> None:
-        compiled(state, total, X, y, some)
+    def step(batch: Any) -> None:
+        compiled(state, total, X, y, batch)
 
     def reset() -> None:
         for tensor, value in zip(changed, initial, strict=True):
             tensor.copy_(value)
 
-    return one, reset, total, [*changed, total, X, y]
+    return step, reset, total, [*changed, total, X, y]
 
 
 def _torch_epochs(
     task: GpuTask,
-    one: Callable[[Any], None],
+    step: Callable[[Any], None],
     reset: Callable[[], Any],
     total: Any,
     chunk: int = 0,
 ) -> Epochs:
-    """Epochs of a step; where ``chunk`` is not 0, by a CUDA graph of so many steps."""
+    """Epochs of a step; unless ``chunk`` is 0, by a CUDA graph of so many steps."""
     import torch
 
     n, size = len(task.X), max(1, chunk)
-    do = one
+    do = step
     if chunk:
         rows = torch.zeros(chunk, task.batch, dtype=torch.int64, device=task.device)
 
-        def several() -> None:
-            for some in rows.unbind():
-                one(some)
+        def steps() -> None:
+            for batch in rows.unbind():
+                step(batch)
 
         with _torch_precision(task):
-            replay = _captured(several, task.device)
+            replay = _captured(steps, task.device)
 
-        def do(some: Any) -> None:
-            rows.copy_(some)
+        def do(batches: Any) -> None:
+            rows.copy_(batches)
             replay()
 
     def epoch(shuffled: bool) -> Any:
         order = (torch.randperm if shuffled else torch.arange)(n, device=task.device)
         total.zero_()
         shape = (-1, size, task.batch) if chunk else (-1, task.batch)
-        for some in order.view(*shape).unbind():
-            do(some)
-        return (total / task.steps).cpu().numpy()  # which waits for it
+        for batches in order.view(*shape).unbind():
+            do(batches)
+        return (total / task.steps).cpu().numpy()  # reading it waits for it
 
     def epochs(n: int, shuffled: bool) -> tuple[float, Any]:
         reset()
@@ -360,7 +360,7 @@ def _captured(work: Callable[[], object], device: str) -> Callable[[], object]:
         return work
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):  # what is compiled or set up at first must be so by now
+    with torch.cuda.stream(beside):  # everything is compiled and set up before the capture
         for _ in range(3):
             work()
     torch.cuda.current_stream().wait_stream(beside)
@@ -385,7 +385,7 @@ def _torch_precision(task: GpuTask) -> Iterator[None]:
 
 
 def _wait(task: GpuTask) -> None:
-    """Until PyTorch's work on the device is done."""
+    """Wait until PyTorch's work on the device is done."""
     if task.device == "cuda":
         import torch
 
@@ -405,9 +405,9 @@ def jax_scan(task: GpuTask, unroll: int = 1) -> Epochs:
     n, members = len(task.X), task.network.members
 
     def scan(carried: Any, X: Any, y: Any, order: Any, rate: Any) -> Any:
-        def step(carried: Any, some: Any) -> Any:
+        def step(carried: Any, batch: Any) -> Any:
             parameters, moments, t = carried
-            x, labels = (a.at[some].get(mode="promise_in_bounds") for a in (X, y))
+            x, labels = (a.at[batch].get(mode="promise_in_bounds") for a in (X, y))
             parameters, moments, value = update(parameters, moments, t + 1, x, labels, None, rate)
             return (parameters, moments, t + 1), value
 
@@ -434,9 +434,10 @@ def jax_scan(task: GpuTask, unroll: int = 1) -> Epochs:
             key = jax.random.key(0)
             started = perf_counter()
             for _ in range(count):
-                key, own = jax.random.split(key)
-                carried, loss = epoch(carried, X, y, drawn(own) if shuffled else in_order, rate)
-                losses.append(np.asarray(loss))  # which waits for it
+                key, epoch_key = jax.random.split(key)
+                order = drawn(epoch_key) if shuffled else in_order
+                carried, loss = epoch(carried, X, y, order, rate)
+                losses.append(np.asarray(loss))  # reading it waits for it
             jax.block_until_ready(carried)
             return (perf_counter() - started) / count, losses[0]
 
@@ -454,9 +455,9 @@ def _on(task: GpuTask, library: str) -> tuple[Any, Any]:
     if key not in _uploads:
         if library == "torch":
             torch = imported("torch")
-            found = tuple(torch.from_numpy(a).to(task.device) for a in (task.X, task.y))
+            X, y = (torch.from_numpy(a).to(task.device) for a in (task.X, task.y))
         else:
             jnp = imported("jax.numpy")
-            found = jnp.asarray(task.X), jnp.asarray(task.y.astype(np.int32))
-        _uploads[key] = found[0], found[1]
+            X, y = jnp.asarray(task.X), jnp.asarray(task.y.astype(np.int32))
+        _uploads[key] = X, y
     return _uploads[key]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -25,12 +25,12 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's, everyone's defaults
 
 @dataclass(frozen=True)
 class Task:
-    """What every library is to do, with relu, softmax cross-entropy and its mean.
+    """What every library computes, with relu, softmax cross-entropy and its mean.
 
     Attributes:
         X: (n, n_0), float32.
         y: (n,) classes, int64.
-        network: ours, with the weights to begin with; a population for K networks at once.
+        network: ours, with the initial weights; a population for K networks at once.
         batch: rows a step; n is a multiple.
         rate: the learning rate.
         adam: Adam instead of plain SGD.
@@ -48,7 +48,8 @@ class Task:
     @property
     def parameters(self) -> list[HostArray]:
         """Weights (..., n_in, n_out) and bias (..., 1, n_out) of each layer in turn, copied."""
-        return [a.copy() for layer in self.network.layers for a in (layer.weights, layer.bias)]
+        layers = self.network.layers
+        return [np.array(a) for layer in layers for a in (layer.weights, layer.bias)]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class Task:
         }
 
     def without_dropout(self, rows: int) -> "Task":
-        """The same on the first rows, as something whose losses can be compared."""
+        """The same on the first rows and without dropout, so that losses can be compared."""
         return replace(self, X=self.X[:rows], y=self.y[:rows], dropout=0.0)
 
 
@@ -78,18 +79,18 @@ def imported(name: str) -> Any:
         raise AbsentError("not installed") from None
 
 
-def ours(task: Task, fast: bool) -> Epoch:
+def ours(task: Task, engine: Literal["auto", "array"]) -> Epoch:
     """`arraymlp.train`, by its own history.
 
-    Its first epoch gives the loss and the second the time: what a run sets up once is no epoch's.
-    (Nothing is evaluated in between: there are no validation rows. That `train` has freed memory
-    stay with the process serves all candidates.)
+    Its first epoch gives the loss and the second the time, which leaves out the set-up of a run.
+    (Nothing is evaluated in between: there are no validation rows. Freed memory stays with the
+    process, by `train`'s request; all candidates gain from it.)
     """
 
     def epoch(rows: int, shuffled: bool) -> tuple[float, Any]:
         run = arraymlp.train(
             task.X[:rows], task.y[:rows], network=task.network, epochs=2, shuffle=shuffled,
-            fast=fast, **task.settings,
+            engine=engine, **task.settings,
         )  # fmt: skip
         return run.history["seconds"][1], run.history["loss"][0]
 
@@ -166,7 +167,7 @@ def torch_compiled(task: Task) -> Epoch:
 
     try:
         _torch_epochs(task, begin)(task.batch, False)
-    except Exception as error:  # its own kinds of error are many
+    except Exception as error:  # it raises many classes
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise AbsentError(f"does not compile: {lines[0][:80]}") from None
     return _torch_epochs(task, begin)
@@ -263,8 +264,8 @@ def _torch_epochs(task: Task, begin: Callable[[], Callable[[Any, Any], Any]]) ->
             if order is None:
                 total += step(X[start : start + task.batch], y[start : start + task.batch])
             else:
-                some = order[start : start + task.batch]
-                total += step(X.index_select(0, some), y.index_select(0, some))
+                batch = order[start : start + task.batch]
+                total += step(X.index_select(0, batch), y.index_select(0, batch))
         loss = (total / (rows // task.batch)).numpy()
         return perf_counter() - started, loss
 
@@ -288,8 +289,8 @@ def jax_step(task: Task, cast: Callable[[Any], Any] = lambda a: a) -> Callable[.
             if i < len(parameters) - 2:
                 x = jnp.maximum(x, 0)
                 if task.dropout:
-                    key, own = jax.random.split(key)
-                    kept = jax.random.bernoulli(own, 1 - task.dropout, x.shape)
+                    key, layer_key = jax.random.split(key)
+                    kept = jax.random.bernoulli(layer_key, 1 - task.dropout, x.shape)
                     x = jnp.where(kept, x / (1 - task.dropout), 0)
         logs = jax.nn.log_softmax(x.astype(jnp.float32))
         return -jnp.mean(jnp.take_along_axis(logs, y[:, None], axis=1))
@@ -329,9 +330,8 @@ def jax_scan(task: Task) -> Epoch:
 
     def step(carried: Any, batch: Any) -> Any:
         parameters, moments, t, key = carried
-        key, own = jax.random.split(key) if task.dropout else (key, key)
-        some = parameters, moments, t + 1, *batch, own, task.rate
-        parameters, moments, value = update(*some)
+        key, step_key = jax.random.split(key) if task.dropout else (key, key)
+        parameters, moments, value = update(parameters, moments, t + 1, *batch, step_key, task.rate)
         return (parameters, moments, t + 1, key), value
 
     def scan(parameters: Any, batches: Any, take: Callable[[Any], Any]) -> Any:
@@ -345,7 +345,7 @@ def jax_scan(task: Task) -> Epoch:
         return scan(parameters, batches, lambda batch: batch)
 
     def given(parameters: Any, X: Any, y: Any, order: Any) -> Any:
-        return scan(parameters, order.reshape(-1, task.batch), lambda some: (X[some], y[some]))
+        return scan(parameters, order.reshape(-1, task.batch), lambda rows: (X[rows], y[rows]))
 
     in_order = jax.jit(jax.vmap(of_file, (0, None, None)) if task.network.members else of_file)
     in_given_order = jax.jit(given)
@@ -358,10 +358,10 @@ def jax_scan(task: Task) -> Epoch:
         started = perf_counter()
         if shuffled:
             order = orders.permutation(rows).astype(np.int32)
-            found = in_given_order(parameters, *data, order)
+            result = in_given_order(parameters, *data, order)
         else:
-            found = in_order(parameters, *data)
-        _, value = jax.block_until_ready(found)
+            result = in_order(parameters, *data)
+        _, value = jax.block_until_ready(result)
         return perf_counter() - started, np.asarray(value)
 
     return epoch

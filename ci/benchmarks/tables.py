@@ -1,10 +1,10 @@
-"""Results as a table each for the terminal, as a few in Markdown for the README, and as JSON."""
+"""Results as text: a table each for the terminal, a few in Markdown for the README, and JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench_rounds import BARE, OURS, Goal, Result
+from benchmarks.rounds import BARE, OURS, Goal, Result
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -45,13 +45,13 @@ def _line(result: Result, name: str) -> tuple[str, ...]:
     if name in result.absent:
         return (name, "", "", "", "", "", result.absent[name])
     reached = result.reached(name)
-    each = result.steps if result.per else result.rows
+    n = result.steps if result.per else result.rows
     goal = "" if reached is None else f"{result.goals[name]}: {'reached' if reached else 'missed'}"
     return (
         name,
         _seconds(result.figure(name)),
         str(result.threads[name] or "own"),
-        f"{each / result.median(name):,.0f}" if each else "",
+        f"{n / result.median(name):,.0f}" if n else "",
         _ratio(result.ratio(name, BARE)),
         _ratio(result.ratio(name, OURS)),
         goal,
@@ -59,7 +59,7 @@ def _line(result: Result, name: str) -> tuple[str, ...]:
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """All of them, those with the same candidates in one table."""
+    """All results; those with the same candidates are one table."""
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in results:
         groups.setdefault(result.names, []).append(result)
@@ -88,17 +88,17 @@ def _cell(result: Result, name: str) -> str:
 
 
 def _goals(result: Result) -> str:
-    """All goals of a result, and for whom they are missed."""
+    """All goals of a result, and the candidates that miss them."""
     names: dict[Goal, list[str]] = {}
     for name, goal in result.goals.items():
         if result.reached(name) is not None:
             names.setdefault(goal, []).append(name)
-    found = []
-    for goal, some in names.items():
-        missed = [name for name in some if not result.reached(name)]
-        by = "" if missed == some else f" by {', '.join(missed)}"
-        found.append(f"{', '.join(some)} {goal}: {f'missed{by}' if missed else 'reached'}")
-    return "; ".join(found)
+    texts = []
+    for goal, having in names.items():
+        missed = [name for name in having if not result.reached(name)]
+        by = "" if missed == having else f" by {', '.join(missed)}"
+        texts.append(f"{', '.join(having)} {goal}: {f'missed{by}' if missed else 'reached'}")
+    return "; ".join(texts)
 
 
 def _seconds(seconds: float) -> str:

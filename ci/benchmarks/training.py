@@ -5,7 +5,10 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from bench_peers import (
+
+import arraymlp
+from arraymlp.backends.array import HostArray
+from benchmarks.peers import (
     AbsentError,
     Epoch,
     Task,
@@ -15,9 +18,10 @@ from bench_peers import (
     torch_compiled,
     torch_eager,
 )
-from bench_rounds import (
+from benchmarks.products import bare_epoch
+from benchmarks.rounds import (
+    ARRAY,
     BARE,
-    GENERIC,
     OURS,
     Candidate,
     Goal,
@@ -28,10 +32,6 @@ from bench_rounds import (
     timed,
     torch_threads,
 )
-from products import bare_epoch
-
-import arraymlp
-from arraymlp.backends.array import HostArray
 
 PEERS: dict[str, Callable[[Task], Epoch]] = {
     "PyTorch": torch_eager,
@@ -58,10 +58,10 @@ def synthetic(rows: int, features: int, classes: int) -> tuple[HostArray, HostAr
     return X, np.argmax(X @ rng.standard_normal((features, classes)), axis=1)
 
 
-def task(
+def make_task(
     data: tuple[HostArray, HostArray], hidden: tuple[int, ...], batch: int, plan: Plan, **given: Any
 ) -> Task:
-    """A task on as many of the rows as the plan says."""
+    """A task on as many rows of the data as the plan says."""
     rows = plan.rows(len(data[0]), batch)
     X, y = data[0][:rows], data[1][:rows]
     drawn = arraymlp.train(X, y, hidden=hidden, epochs=0, backend="numpy")
@@ -70,58 +70,58 @@ def task(
 
 def case_a(plan: Plan) -> list[Result]:
     """The lab's network on MNIST."""
-    goals = {OURS: Goal(BARE, 1.25), GENERIC: Goal(BARE, 1.5)}
+    goals = {OURS: Goal(BARE, 1.25), ARRAY: Goal(BARE, 1.5)}
     goals |= {"PyTorch": Goal(OURS, 1.8), "scikit-learn": Goal(OURS, 2.0)}
-    return both_orders("a", task(mnist(), (100, 100), 100, plan), plan, goals)
+    return both_orders("a", make_task(mnist(), (100, 100), 100, plan), plan, goals)
 
 
 def case_b(plan: Plan) -> list[Result]:
     """Many rows of few features."""
     data = synthetic(199_936, 28, 2)
-    return both_orders("b", task(data, (256, 256), 256, plan), plan, FASTER)
+    return both_orders("b", make_task(data, (256, 256), 256, plan), plan, FASTER)
 
 
 def case_c(plan: Plan) -> list[Result]:
     """Layers so wide that the products are nearly all there is."""
     data = synthetic(10_240, 784, 10)
     goals = {OURS: Goal(BARE, 1.1), **FASTER}
-    return both_orders("c", task(data, (1024, 1024), 512, plan), plan, goals)
+    return both_orders("c", make_task(data, (1024, 1024), 512, plan), plan, goals)
 
 
 def case_g(plan: Plan) -> list[Result]:
-    """The first with Adam and dropout. Losses are compared without it: masks are each one's own."""
-    own = task(mnist(), (100, 100), 100, plan, adam=True, rate=0.001, dropout=0.2)
-    compared = own.without_dropout(min(len(own.X), 3000))
+    """Case a with Adam and dropout. Losses are compared without dropout: masks differ."""
+    with_dropout = make_task(mnist(), (100, 100), 100, plan, adam=True, rate=0.001, dropout=0.2)
+    compared = with_dropout.without_dropout(min(len(with_dropout.X), 3000))
     losses = {
         name: epoch(len(compared.X), False)[1]
         for name, epoch in implementations(compared, plan).items()
         if not isinstance(epoch, str) and name != "scikit-learn"  # which has no dropout
     }
     notes = [f"without dropout, {len(compared.X):,} rows: {note}" for note in agreement(losses)]
-    results = both_orders("g", own, plan, FASTER)
+    results = both_orders("g", with_dropout, plan, FASTER)
     results[0].notes += notes
     return results
 
 
-def implementations(of: Task, plan: Plan) -> dict[str, Epoch | str]:
-    """Every library's epoch, or why it is absent."""
-    found: dict[str, Epoch | str] = {OURS: ours(of, True), GENERIC: ours(of, False)}
+def implementations(task: Task, plan: Plan) -> dict[str, Epoch | str]:
+    """Each library's epoch, or why it is absent."""
+    epochs: dict[str, Epoch | str] = {OURS: ours(task, "auto"), ARRAY: ours(task, "array")}
     for name, make in PEERS.items():
         if not plan.peers and name != "scikit-learn":
-            found[name] = "left out"
+            epochs[name] = "left out"
             continue
         try:
-            found[name] = make(of)
+            epochs[name] = make(task)
         except AbsentError as error:
-            found[name] = str(error)
-    return found
+            epochs[name] = str(error)
+    return epochs
 
 
-def both_orders(case: str, of: Task, plan: Plan, goals: dict[str, Goal]) -> list[Result]:
-    """Rows in order, whose losses are compared, and shuffled anew; on as many threads in both."""
-    epochs = implementations(of, plan)
-    n = len(of.X)
-    short = min(n, max(4, n // 10 // of.batch) * of.batch)
+def both_orders(case: str, task: Task, plan: Plan, goals: dict[str, Goal]) -> list[Result]:
+    """Rows in order, with losses compared, then shuffled, on the same number of threads."""
+    epochs = implementations(task, plan)
+    n = len(task.X)
+    short = min(n, max(4, n // 10 // task.batch) * task.batch)
     losses: dict[bool, dict[str, Any]] = {False: {}, True: {}}
 
     def run(name: str, epoch: Epoch, rows: int, shuffled: bool) -> float:
@@ -131,9 +131,9 @@ def both_orders(case: str, of: Task, plan: Plan, goals: dict[str, Goal]) -> list
             losses[shuffled][name] = loss
         return seconds
 
-    whole, few = (bare_epoch(of.X[:rows], of.network.sizes, of.batch) for rows in (n, short))
-    how = f"{'Adam' if of.adam else 'SGD'}{f', dropout {of.dropout}' if of.dropout else ''}"
-    what = f"{'-'.join(map(str, of.network.sizes))}, batch {of.batch}, {how}, {n:,} rows"
+    whole, few = (bare_epoch(task.X[:rows], task.network.sizes, task.batch) for rows in (n, short))
+    how = f"{'Adam' if task.adam else 'SGD'}{f', dropout {task.dropout}' if task.dropout else ''}"
+    title = f"{'-'.join(map(str, task.network.sizes))}, batch {task.batch}, {how}, {n:,} rows"
     results: list[Result] = []
     for shuffled in (False, True):
         bare = Candidate(timed(whole), blas_threads, timed(few))
@@ -145,20 +145,20 @@ def both_orders(case: str, of: Task, plan: Plan, goals: dict[str, Goal]) -> list
             threads = THREADS.get(name, blas_threads)
             trial = partial(run, name, epoch, short, shuffled) if threads else None
             work[name] = Candidate(partial(run, name, epoch, n, shuffled), threads, trial)
-        title = f"{what}, {'shuffled' if shuffled else 'in order'}: an epoch"
-        result = Result(case, title, n, goals=goals)
+        order = "shuffled" if shuffled else "in order"
+        result = Result(case, f"{title}, {order}: an epoch", n, goals=goals)
         result.threads = dict(results[0].threads) if results else {}
         results.append(measure(result, work, plan.share(2)))
-    if not of.dropout:
+    if not task.dropout:
         results[0].notes += agreement(losses[False])
     return results
 
 
 def agreement(losses: dict[str, Any]) -> list[str]:
-    """A note on how far losses are from ours; those that are None cannot be compared.
+    """A note on how much the losses differ from ours; one that is None cannot be compared.
 
     Raises:
-        AssertionError: further than rounding explains, so that they did not do the same.
+        AssertionError: by more than rounding explains: something else was computed.
     """
     apart = {
         name: float(np.max(np.abs(loss - losses[OURS])))

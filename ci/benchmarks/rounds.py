@@ -1,7 +1,7 @@
-"""Rounds: what is compared does its work in turn, each on its better number of threads.
+"""Rounds: candidates do their work in turn, each on its better number of threads.
 
 All candidates run in one process, one after another in every round, so that a busy machine slows
-all of them. What is compared are medians, and ratios within a round.
+all of them. Medians are compared, and ratios within a round.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from arraymlp.backends.host import cores
 
-BARE, OURS, GENERIC = "bare products", "arraymlp", "arraymlp, engine="array""
+BARE, OURS, ARRAY = "bare products", "arraymlp", 'arraymlp, engine="array"'
 # OpenBLAS's threads go on spinning for 0.1 s after their last product, PyTorch's for 0.01 s.
 PAUSE = 0.15
 MOST_ROUNDS = 25
@@ -46,10 +46,10 @@ class Plan:
     """How long and how thoroughly to measure.
 
     Attributes:
-        seconds: that a case may take.
-        rounds: that there are at least.
-        part: of a case's rows that are used.
-        peers: whether PyTorch and JAX take part.
+        seconds: the most that a case may take.
+        rounds: the least number of rounds.
+        part: the fraction of a case's rows to use.
+        peers: False leaves out PyTorch and JAX.
     """
 
     seconds: float = 60.0
@@ -58,7 +58,7 @@ class Plan:
     peers: bool = True
 
     def share(self, cases: float) -> "Plan":
-        """The plan for one of so many parts of a case."""
+        """The plan for one of so many results of a case."""
         return Plan(self.seconds / cases, self.rounds, self.part, self.peers)
 
     def rows(self, n: int, batch: int) -> int:
@@ -70,9 +70,8 @@ class Candidate(NamedTuple):
     """One way of doing the work.
 
     Attributes:
-        run: does it once and says how many seconds that took.
-        threads: sets the number of threads it may use; None where that cannot be set, or is its own
-            to choose.
+        run: does it once and returns the seconds.
+        threads: sets the number of threads; None where that cannot be set, or it chooses itself.
         trial: a shorter ``run`` by which the number of threads is chosen; None for ``run``.
     """
 
@@ -82,7 +81,7 @@ class Candidate(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """At most ``bound`` times the time of the bare products, at least that of ours, or so much.
+    """At most ``bound`` times the bare products' time, at least ``bound`` times ours, or a figure.
 
     Attributes:
         of: BARE or OURS; or the unit of the result's figures.
@@ -99,12 +98,13 @@ class Goal(NamedTuple):
             return f"at most {self.bound:g} {self.of}"
         return "slower than ours" if self.bound == 1 else f"at least {self.bound:g} times ours"
 
-    def reached(self, found: float) -> bool:
-        return found >= self.bound if self.of == OURS else found <= self.bound
+    def reached(self, figure: float) -> bool:
+        """Return True if a ratio or figure reaches it."""
+        return figure >= self.bound if self.of == OURS else figure <= self.bound
 
 
 def timed(work: Callable[[], object]) -> Callable[[], float]:
-    """The same work, which then says how many seconds it took."""
+    """The same work as a function that returns its seconds."""
 
     def run() -> float:
         started = time.perf_counter()
@@ -116,23 +116,22 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
 
 @dataclass
 class Result:
-    """What a case came to.
+    """A result of a case: the times of its candidates.
 
     Attributes:
         case: its letter or name.
-        title: what was done, and what the seconds are of.
-        rows: that these seconds go through, those of all networks together; 0 where that says
-            nothing.
+        title: what was done in these seconds.
+        rows: processed in them, by all networks together; 0 where that says nothing.
         times: candidate -> threads -> seconds, round by round.
         threads: candidate -> the number it is best with; None where that is its own choice.
-        trials: candidate -> threads -> median seconds of short runs, which leave out bad numbers.
-        goals: what a candidate's time should be; that of a peer says how much faster ours is to be.
-        names: of the candidates, also of those that could not take part.
-        absent: these -> why.
+        trials: candidate -> threads -> median seconds of short runs, which rule out bad numbers.
+        goals: for a candidate's time; a peer's says how much faster ours should be.
+        names: of the candidates, including those that could not take part.
+        absent: the latter -> why.
         notes: remarks on the figures.
-        per: "step" or "network-step": figures are microseconds of each; "" for plain seconds.
-        steps: of those, how many the seconds go through.
-        errors: what absent candidates broke off with, in full.
+        per: "step" or "network-step": figures are microseconds per each; "" for plain seconds.
+        steps: how many of these the seconds are for.
+        errors: tracebacks of candidates that failed.
     """
 
     case: str
@@ -179,16 +178,16 @@ class Result:
         return statistics.median(a / b for a, b in pairs)
 
     def reached(self, name: str) -> bool | None:
-        """Whether a candidate's goal is; None where it has none."""
+        """Return True if a candidate reaches its goal; None if it has none."""
         goal = self.goals.get(name)
         if goal is None or name not in self.times:
             return None
-        found = self.figure(name) if goal.of == self.unit else self.ratio(name, goal.of)
-        return None if found is None else goal.reached(found)
+        figure = self.figure(name) if goal.of == self.unit else self.ratio(name, goal.of)
+        return None if figure is None else goal.reached(figure)
 
 
 def measure(result: Result, candidates: Mapping[str, Candidate | str], plan: Plan) -> Result:
-    """Time the candidates, and write it into the result; a string is why one is absent.
+    """Time the candidates into the result; a string says why one is absent.
 
     Rounds go on until the plan's time is over. A candidate takes part in them on one thread and on
     as many as there are cores, unless short runs took more than a fifth longer on either, or the
@@ -197,7 +196,7 @@ def measure(result: Result, candidates: Mapping[str, Candidate | str], plan: Pla
     started = time.perf_counter()
     result.names = tuple(candidates)
     result.absent = {name: why for name, why in candidates.items() if isinstance(why, str)}
-    present = {name: found for name, found in candidates.items() if not isinstance(found, str)}
+    present = {name: c for name, c in candidates.items() if not isinstance(c, str)}
     result.trials = _trials(present, result.threads)
     result.times = {
         name: {n: [] for n, seconds in tried.items() if seconds <= 1.2 * min(tried.values())}
@@ -205,8 +204,8 @@ def measure(result: Result, candidates: Mapping[str, Candidate | str], plan: Pla
     }
     begun = time.perf_counter()
     for done in range(MOST_ROUNDS):
-        each = (time.perf_counter() - begun) / max(1, done)
-        if done >= plan.rounds and time.perf_counter() + each > started + plan.seconds:
+        a_round = (time.perf_counter() - begun) / max(1, done)
+        if done >= plan.rounds and time.perf_counter() + a_round > started + plan.seconds:
             break
         for name, candidate in present.items():
             for n, seconds in result.times[name].items():
@@ -220,28 +219,28 @@ def measure(result: Result, candidates: Mapping[str, Candidate | str], plan: Pla
 def _trials(
     candidates: Mapping[str, Candidate], known: Mapping[str, int | None]
 ) -> dict[str, dict[int | None, float]]:
-    """Seconds of each candidate's short runs on each number of threads that is to be tried.
+    """Median seconds of each candidate's short runs on each number of threads to try.
 
-    The first of three warms up: it compiles, and has memory ready. Without a choice it is the only
-    one.
+    The first of three runs warms up: it compiles and allocates. Without a choice of threads it is
+    the only one.
     """
-    found: dict[str, dict[int | None, list[float]]] = {}
+    tried: dict[str, dict[int | None, list[float]]] = {}
     for name, candidate in candidates.items():
         choice: list[int | None] = [*sorted({1, cores()})] if candidate.threads else [None]
-        found[name] = {n: [] for n in ([known[name]] if name in known else choice)}
+        tried[name] = {n: [] for n in ([known[name]] if name in known else choice)}
     for round_ in range(3):
         for name, candidate in candidates.items():
-            if round_ == 0 or len(found[name]) > 1:
-                for n, seconds in found[name].items():
+            if round_ == 0 or len(tried[name]) > 1:
+                for n, seconds in tried[name].items():
                     seconds.append(_once(candidate, candidate.trial or candidate.run, n))
     return {
-        name: {n: statistics.median(seconds[1:] or seconds) for n, seconds in tried.items()}
-        for name, tried in found.items()
+        name: {n: statistics.median(seconds[1:] or seconds) for n, seconds in by_threads.items()}
+        for name, by_threads in tried.items()
     }
 
 
 def _once(candidate: Candidate, run: Callable[[], float], n: int | None) -> float:
-    """Seconds of one run on n threads, when those of the run before have come to rest."""
+    """Seconds of one run on n threads, once the threads of the run before have stopped."""
     time.sleep(PAUSE)
     with nullcontext() if n is None or candidate.threads is None else candidate.threads(n):
         return run()

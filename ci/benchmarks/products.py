@@ -1,4 +1,4 @@
-"""The bare matrix products of a training epoch: what no step can do without."""
+"""The bare matrix products of a training epoch, which no step can do without."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -43,13 +43,13 @@ def folded_epoch(
     stacked. Arguments as of `bare_epoch`.
     """
     rng = np.random.default_rng(0)
-    k, kind = members, X.dtype
-    wide = (rng.standard_normal((sizes[0], k * sizes[1])) / 100).astype(kind)
+    k, dtype = members, X.dtype
+    wide = (rng.standard_normal((sizes[0], k * sizes[1])) / 100).astype(dtype)
     weights = [
-        (rng.standard_normal((k, *shape)) / 100).astype(kind) for shape in pairwise(sizes[1:])
+        (rng.standard_normal((k, *shape)) / 100).astype(dtype) for shape in pairwise(sizes[1:])
     ]
-    first, wide_gradient = np.zeros((batch, k * sizes[1]), kind), np.empty_like(wide)
-    sums = [np.zeros((k, batch, n), kind) for n in sizes[1:]]
+    first, wide_gradient = np.zeros((batch, k * sizes[1]), dtype), np.empty_like(wide)
+    sums = [np.zeros((k, batch, n), dtype) for n in sizes[1:]]
     gradients = [np.empty_like(w) for w in weights]
 
     def epoch() -> None:

@@ -3,23 +3,36 @@
 import warnings
 from functools import partial
 from itertools import product
-from typing import Any
 
-from bench_rounds import BARE, OURS, Candidate, Goal, Plan, Result, blas_threads, measure, timed
-from bench_train import mnist
-from products import bare_epoch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier as Theirs
 
 from arraymlp import MLPClassifier
 from arraymlp.backends.array import HostArray
+from benchmarks.products import bare_epoch
+from benchmarks.rounds import (
+    BARE,
+    OURS,
+    Candidate,
+    Goal,
+    Plan,
+    Result,
+    blas_threads,
+    measure,
+    timed,
+)
+from benchmarks.training import mnist
 
 SIZES, ROWS, BATCH, EPOCHS, GOAL = (784, 100, 100, 10), 30_000, 200, 2, 2.0
 
 
-def fit(kind: Any, X: HostArray, y: HostArray, solver: str) -> float:
-    """Seconds of one of a fit's epochs, on which its data checks and set-up are spread."""
-    estimator = kind(SIZES[1:-1], max_iter=EPOCHS, random_state=0, solver=solver, batch_size=BATCH)
+def fit(
+    classifier: type[MLPClassifier] | type[Theirs], X: HostArray, y: HostArray, solver: str
+) -> float:
+    """Seconds per epoch of a fit; its data checks and set-up are spread over the epochs."""
+    estimator = classifier(
+        SIZES[1:-1], max_iter=EPOCHS, random_state=0, solver=solver, batch_size=BATCH
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # after two epochs, of course
         seconds = timed(partial(estimator.fit, X, y))()
@@ -37,9 +50,9 @@ def case_fits(plan: Plan) -> list[Result]:
         short = max(5, n // 10 // BATCH) * BATCH
         few = timed(bare_epoch(X[:short], SIZES, BATCH))
         work = {BARE: Candidate(timed(bare_epoch(X, SIZES, BATCH)), blas_threads, few)}
-        for name, kind in ((OURS, MLPClassifier), ("scikit-learn", Theirs)):
-            trial = partial(fit, kind, X[:short], y[:short], solver)
-            work[name] = Candidate(partial(fit, kind, X, y, solver), blas_threads, trial)
+        for name, classifier in ((OURS, MLPClassifier), ("scikit-learn", Theirs)):
+            trial = partial(fit, classifier, X[:short], y[:short], solver)
+            work[name] = Candidate(partial(fit, classifier, X, y, solver), blas_threads, trial)
         title = f"MLPClassifier.fit, {dtype}, {solver}, batch {BATCH}, {n:,} rows: an epoch"
         result = Result("fits", title, n, goals={"scikit-learn": Goal(OURS, GOAL)})
         results.append(measure(result, work, plan.share(4)))
