@@ -10,11 +10,11 @@ import pytest
 
 import arraymlp.training.loop
 from arraymlp import Backend, MultilayerPerceptron, Run, resolve, train
-from arraymlp.initializers import normal
-from arraymlp.optimizers import SGD
 from arraymlp.data.inputs import targets
+from arraymlp.initializers import normal
 from arraymlp.nn.initializers import INITIALIZERS
 from arraymlp.nn.losses import LOSSES, Huber, Loss, Quantile
+from arraymlp.optimizers import SGD
 from arraymlp.steps.optimizers import OPTIMIZERS
 from arraymlp.training.settings import PRESETS
 from conftest import on_host
@@ -715,7 +715,7 @@ def test_the_targets_choose_the_loss(
 def test_a_loss_that_is_given_decides(
     y: Any, loss: str | Loss, n_outputs: int, classes: list[int] | None, backend: Backend
 ) -> None:
-    found = targets(y, N, backend, "float32", loss_name=loss)
+    found = targets(y, N, backend, "float32", loss=loss)
     assert found.loss == (loss if isinstance(loss, Loss) else LOSSES[loss])
     assert found.n_outputs == n_outputs
     assert classes == (None if found.classes is None else found.classes.tolist())

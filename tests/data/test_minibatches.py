@@ -73,7 +73,9 @@ class TestMinibatches:
         y_dtype = "int32" if y is LABELS else "float32"
         y_all = backend.asarray(y, y_dtype)
         there = None if order is None else backend.asarray(order)
-        found = list(minibatches(x_all, y_all, 4, there, drop_last, backend))
+        found = list(
+            minibatches(x_all, y_all, 4, backend=backend, order=there, drop_last=drop_last)
+        )
         rows = np.arange(N) if order is None else order
         start = 0
         for (x_some, y_some, _), size in zip(found, sizes, strict=True):
@@ -92,14 +94,16 @@ class TestMinibatches:
         w_all = backend.asarray(weight, "float32")
         rows = np.arange(N) if order is None else order
         there = None if order is None else backend.asarray(order)
-        found = list(minibatches(x_all, y_all, 4, there, False, backend, 1, w_all))
+        found = list(
+            minibatches(x_all, y_all, 4, backend=backend, weight=w_all, order=there, skip=1)
+        )
         for start, batch in zip((4, 8), found, strict=True):
             some = rows[start : start + 4]
             assert_same(batch.weight, backend.asarray(weight[some].T, "float32"))
             assert_same(batch.y, backend.asarray(LABELS[some]))
 
     def test_nothing_is_dropped_where_nothing_is_over(self, numpy_backend: Backend) -> None:
-        found = list(minibatches(X, LABELS, 5, None, True, numpy_backend))
+        found = list(minibatches(X, LABELS, 5, backend=numpy_backend, drop_last=True))
         assert [len(batch.y) for batch in found] == [5, 5]
 
     @pytest.mark.parametrize("order", [None, ORDER], ids=["in order", "shuffled"])
@@ -107,13 +111,13 @@ class TestMinibatches:
     def test_skipping_leaves_the_first_ones_out(
         self, numpy_backend: Backend, order: np.ndarray | None, skip: int
     ) -> None:
-        every = list(minibatches(X, LABELS, 4, order, False, numpy_backend))
-        rest = list(minibatches(X, LABELS, 4, order, False, numpy_backend, skip))
+        every = list(minibatches(X, LABELS, 4, backend=numpy_backend, order=order))
+        rest = list(minibatches(X, LABELS, 4, backend=numpy_backend, order=order, skip=skip))
         assert [b.y.tolist() for b in rest] == [b.y.tolist() for b in every[skip:]]
         assert [b.x.tolist() for b in rest] == [b.x.tolist() for b in every[skip:]]
 
     def test_in_file_order_they_are_views(self, numpy_backend: Backend) -> None:
-        for x, y, _ in minibatches(X, LABELS, 4, None, False, numpy_backend):
+        for x, y, _ in minibatches(X, LABELS, 4, backend=numpy_backend):
             assert np.shares_memory(x, X)
             assert np.shares_memory(y, LABELS)
 
@@ -121,7 +125,7 @@ class TestMinibatches:
     def test_meet_every_row_once(self, n: int, size: int, seed: int) -> None:
         rows = np.arange(n)
         order = epoch_order(n, seed, 0)
-        batches = minibatches(rows[:, None], rows, size, order, False, resolve("numpy"))
+        batches = minibatches(rows[:, None], rows, size, backend=resolve("numpy"), order=order)
         met = np.concatenate([batch.y for batch in batches])
         np.testing.assert_array_equal(met, order)
 

@@ -4,23 +4,21 @@ orders by seed. Each meets what it would meet alone, with nothing looked at insi
 from collections.abc import Callable
 from typing import Any
 
-import array_api_strict
 import numpy as np
 import pytest
-from looks import LOOKS, LookedError
-from members import RTOL, WEIGHT, assert_as_alone, assert_same_bits, on, parameters, sweep
-from members import alone as trained_alone
 
 import arraymlp
 import problems
 from arraymlp import Backend, Dropout, EarlyStopping, SweepResult
-from arraymlp.data import orders
-from arraymlp.data.minibatches import epoch_order, minibatches
-from arraymlp.data.row_plans import RowPlan, plan_minibatches, groups
+from arraymlp.data.minibatches import Minibatch, epoch_order, minibatches
+from arraymlp.data.row_plans import PlannedEpoch, RowPlan, groups
 from arraymlp.data.splits import folds, split
 from arraymlp.sweeps import partition
 from arraymlp.training import loop
 from conftest import on_host
+from looks import ARRAY, LOOKS, LookedError
+from members import RTOL, WEIGHT, assert_as_alone, assert_same_bits, on, parameters, sweep
+from members import alone as trained_alone
 
 HostArray = np.ndarray[Any, Any]
 X, Y = problems.labels()
@@ -32,28 +30,32 @@ Pairs = list[tuple[HostArray, HostArray]]
 ROWS = [np.arange(0, 20), np.arange(3, 22), np.arange(24)[::-1][:18]]
 
 
-def met(
-    backend: Backend, row_plans: list[RowPlan], weight: HostArray | None, **given: Any
-) -> list[arraymlp.data.minibatches.Minibatch]:
+def planned(
+    backend: Backend,
+    row_plans: list[RowPlan],
+    weight: HostArray | None = None,
+    *,
+    epoch: int = 2,
+    skip: int = 0,
+    drop_last: bool = False,
+) -> list[Minibatch]:
     w = None if weight is None else backend.asarray(weight, "float32")
-    defaults = {"batch_size": 8, "epoch": 2, "window": None, "drop_last": False}
     x, y = backend.asarray(X, "float32"), backend.asarray(Y)
-    return list(
-        plan_minibatches(x, y, w, row_plans, backend=backend, **{**defaults, **given}, skip=0)
-    )
+    plan = PlannedEpoch(row_plans, epoch, backend, batch_size=8, drop_last=drop_last)
+    return list(plan.minibatches(x, y, w, skip))
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT, np.stack([WEIGHT] * 6, axis=1) * range(1, 7)])
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("twice", [False, True])
-def test_a_course_meets_its_rows_as_alone(
+def test_a_plan_gives_its_rows_as_alone(
     quick_backend: Backend, weight: HostArray | None, drop_last: bool, twice: bool
 ) -> None:
     row_plans = [RowPlan(rows, order=seed) for rows, seed in zip(ROWS, (0, 1, 0), strict=True)]
     of_members = (
         [c for c in row_plans for _ in range(2)] if twice else [*row_plans, *row_plans[::-1]]
     )
-    batches = met(quick_backend, of_members, weight, drop_last=drop_last)
+    batches = planned(quick_backend, of_members, weight, drop_last=drop_last)
     assert len(batches) == (2 if drop_last else 3)
     assert {int(b.x.shape[0]) for b in batches} == {3 if twice else 6}
     for k, row_plan in enumerate(of_members):
@@ -83,30 +85,30 @@ def on_host_number(value: Any) -> Any:
 
 
 def test_full_minibatches_have_no_weights(quick_backend: Backend) -> None:
-    batches = met(quick_backend, [RowPlan(rows, order=0) for rows in ROWS], None)
+    batches = planned(quick_backend, [RowPlan(rows, order=0) for rows in ROWS])
     assert [b.weight is None for b in batches] == [True, True, False]
-    assert [b.own_samples is None for b in batches] == [True, True, False]
+    assert [b.samples_per_member is None for b in batches] == [True, True, False]
     assert batches[-1].rows == 4
     assert list(batches[-1].samples) == [4, 3, 2]
 
 
-def test_members_that_share_a_course_share_its_rows(quick_backend: Backend) -> None:
+def test_members_that_share_a_plan_share_its_rows(quick_backend: Backend) -> None:
     a, b = RowPlan(np.arange(16), order=0), RowPlan(np.arange(8, 24), order=1)
-    assert [int(m.x.shape[0]) for m in met(quick_backend, [a, a, b, b], None)] == [2, 2]
-    assert [int(m.x.shape[0]) for m in met(quick_backend, [a, a, b], None)] == [3, 3]
-    assert [int(m.x.shape[0]) for m in met(quick_backend, [a, a], None)] == [1, 1]
+    assert [int(m.x.shape[0]) for m in planned(quick_backend, [a, a, b, b])] == [2, 2]
+    assert [int(m.x.shape[0]) for m in planned(quick_backend, [a, a, b])] == [3, 3]
+    assert [int(m.x.shape[0]) for m in planned(quick_backend, [a, a])] == [1, 1]
     assert groups([a, a, b, a]) == [(a, 0, 2), (b, 2, 3), (a, 3, 4)]
 
 
 def test_minibatches_are_left_out_at_the_start(numpy_backend: Backend) -> None:
     row_plans = [RowPlan(rows, order=3) for rows in ROWS]
-    x, y = numpy_backend.asarray(X, "float32"), numpy_backend.asarray(Y)
-    rest = (x, y, None, row_plans, 8, 1, None, False, numpy_backend)
-    whole, later = list(plan_minibatches(*rest)), list(plan_minibatches(*rest, skip=2))
-    assert len(later) == 1
-    np.testing.assert_array_equal(later[0].x, whole[2].x)
-    one = list(minibatches(x, y, 8, ROWS[0][epoch_order(20, 3, 1)], False, numpy_backend))
-    np.testing.assert_array_equal(whole[1].x[0], one[1].x)
+    whole = planned(numpy_backend, row_plans, epoch=1)
+    (later,) = planned(numpy_backend, row_plans, epoch=1, skip=2)
+    np.testing.assert_array_equal(later.x, whole[2].x)
+    order = ROWS[0][epoch_order(20, 3, 1)]
+    x = X.astype(np.float32)
+    alone = list(minibatches(x, Y, 8, backend=numpy_backend, order=order))
+    np.testing.assert_array_equal(whole[1].x[0], alone[1].x)
 
 
 def test_an_order_is_by_seed_by_function_or_as_it_stands() -> None:
@@ -330,7 +332,7 @@ def test_a_fraction_is_held_out_by_each_order_seed() -> None:
 
 
 @pytest.mark.parametrize("compact", [True, False])
-def test_members_with_courses_stop_early_as_alone(quick_backend: Backend, compact: bool) -> None:
+def test_members_with_row_plans_stop_early_as_alone(quick_backend: Backend, compact: bool) -> None:
     given = {
         "learning_rate": [0.05, 0.3],
         "early_stopping": [EarlyStopping("validation_loss", 1), EarlyStopping(patience=2)],
@@ -362,7 +364,7 @@ def test_an_order_of_ones_own_is_as_alone(memory: str | None) -> None:
     given = {"shuffle": order, "cv": 3, "mode": "grid", "seed": range(4), "memory": memory}
     result = sweep(X, Y, **given)
     assert order.asked == 0  # each population has its own
-    assert (" parts" in result.plan) is (memory is not None)
+    assert (" stacks" in result.plan) is (memory is not None)
     for member in result:
         rows, out = folds(24, 3, 0, Y)[member.fold]
         own = {**given, "shuffle": Turning(), "validation": (X[out], Y[out])}
@@ -374,17 +376,17 @@ def test_an_order_that_is_none_is_refused() -> None:
         sweep(X, Y, cv=3, shuffle=lambda n, epoch: np.arange(n + 1))
 
 
-@pytest.mark.parametrize(("memory", "parts", "atol"), [("0.4MB", 45, 1e-15), ("2MB", 9, 0)])
-def test_parts_of_folds_are_as_the_whole(
-    memory: str, parts: int, atol: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("memory", "stacks", "atol"), [("0.4MB", 45, 1e-15), ("2MB", 9, 0)])
+def test_stacks_of_folds_are_as_the_whole(
+    memory: str, stacks: int, atol: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the bit where each part has all folds: a last minibatch is filled up for the longest."""
+    """To the bit where each stack has all folds: a last minibatch is filled up for the longest."""
     monkeypatch.setattr(partition, "cores", lambda: 1)
     given = {"cv": 5, "learning_rate": [0.05, 0.1, 0.2], "seed": range(3), "mode": "grid"}
     whole, cut = sweep(X, Y, **given), sweep(X, Y, memory=memory, **given)
     assert " in 1 population\n" in whole.plan
-    assert " parts" not in whole.plan
-    assert f" in {parts} stacks of up to {45 // parts}" in cut.plan
+    assert " stacks" not in whole.plan
+    assert f" in {stacks} stacks of up to {45 // stacks}" in cut.plan
     for a, b in zip(cut, whole, strict=True):
         if atol == 0:
             assert_same_bits(a, b)
@@ -406,7 +408,6 @@ def test_a_fold_that_diverges_changes_no_bit_of_the_others() -> None:
 
 # --- nothing is looked at ------------------------------------------------------------------------
 
-ARRAY = type(array_api_strict.asarray(0.0))
 GUARDED: dict[str, dict[str, Any]] = {
     "folds": {"cv": 5},
     "folds with lots": {**LOTS, "cv": 5, "early_stopping": "validation_loss"},
@@ -417,7 +418,7 @@ GUARDED: dict[str, dict[str, Any]] = {
 
 def guarded_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Make every look within an epoch or its evaluation raise; the list gets each epoch's steps."""
-    run_epoch, evaluations = loop.run_epoch, loop._evaluations
+    run_epoch, evaluations = loop.run_epoch, loop.evaluations
     steps: list[int] = []
 
     def look(*args: Any, **kwargs: Any) -> Any:
@@ -430,12 +431,12 @@ def guarded_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             return function(*args)
 
     def run_epoch_guarded(*args: Any) -> Any:
-        found = guarded(run_epoch, *args)
-        steps.append(found[0])
-        return found
+        done = guarded(run_epoch, *args)
+        steps.append(done.steps)
+        return done
 
     monkeypatch.setattr(loop, "run_epoch", run_epoch_guarded)
-    monkeypatch.setattr(loop, "_evaluations", lambda *args: guarded(evaluations, *args))
+    monkeypatch.setattr(loop, "evaluations", lambda *args: guarded(evaluations, *args))
     return steps
 
 
@@ -460,15 +461,15 @@ def test_an_epoch_looks_at_nothing_and_brings_its_figures_at_once(
 
 
 def test_the_guard_catches_a_look(monkeypatch: pytest.MonkeyPatch, strict_backend: Backend) -> None:
-    own_minibatches = orders.plan_minibatches
+    planned_minibatches = PlannedEpoch.minibatches
 
     def looking(*args: Any) -> Any:
-        for batch in own_minibatches(*args):
+        for batch in planned_minibatches(*args):
             float(batch.x[0, 0, 0])
             yield batch
 
     given = {"cv": 5, **on(strict_backend)}
-    monkeypatch.setattr(orders, "course_minibatches", looking)
+    monkeypatch.setattr(PlannedEpoch, "minibatches", looking)
     sweep(X, Y, **given)
     guarded_epochs(monkeypatch)
     with pytest.raises(LookedError):

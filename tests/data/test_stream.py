@@ -13,8 +13,9 @@ import array_api_compat.numpy
 import numpy as np
 import pytest
 
-import arraymlp.backends.backend
 from arraymlp import Backend
+from arraymlp.backends import cupy
+from arraymlp.backends.cupy import CupyBackend
 from arraymlp.data.stream import (
     WINDOW_BYTES,
     Streamed,
@@ -641,14 +642,15 @@ def test_cupy_uploads_beside_the_queue_and_after_what_may_still_use_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fake = FakeCuda()
-    monkeypatch.setattr(arraymlp.backends.backend, "import_module", fake.modules.__getitem__)
+    monkeypatch.setattr(cupy, "import_module", fake.modules.__getitem__)
     active: list[threading.Thread] = []
 
-    def context() -> Any:
+    def context(backend: CupyBackend) -> Any:
         active.append(threading.current_thread())  # CuPy's current device is the thread's own
         return nullcontext()
 
-    cupy = Backend("cupy", array_api_compat.numpy, "cpu", "14", np.asarray, context)
+    monkeypatch.setattr(CupyBackend, "active", context)
+    backend = CupyBackend("cupy", array_api_compat.numpy, "cpu", "14")
     once = [
         "allocate on user",
         "record user",
@@ -656,7 +658,7 @@ def test_cupy_uploads_beside_the_queue_and_after_what_may_still_use_the_memory(
         "copy on side",
         "wait for side",
     ]
-    windows = stream(Sliced(X), "float32").windows(cupy, ROWS)
+    windows = stream(Sliced(X), "float32").windows(backend, ROWS)
     assert (next(windows) == X[:ROWS]).all()
     windows.close()
     assert fake.log == once * 2  # the second was uploaded ahead

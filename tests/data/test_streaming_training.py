@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import assert_same_bits, go_on, interrupt_after
 
 import arraymlp
 import problems
 from arraymlp import Backend, Run
 from arraymlp.data.stream import Streamed
 from arraymlp.training.early_stopping import EarlyStopping
+from runs import assert_same_bits, go_on, interrupt_after
 
 HostArray = np.ndarray[Any, Any]
 N, BATCH, WINDOW = 50, 6, 12  # nine minibatches, the last of two rows; windows of two minibatches
@@ -217,7 +217,7 @@ def test_an_interrupted_run_goes_on_in_the_middle_of_a_window(
     interrupt_after(monkeypatch, at)
     broken = train(*source, **given)
     assert broken.interrupted
-    assert broken.position == at % steps
+    assert broken.partial_epoch.steps == at % steps
     run = go_on(broken, epochs=3 - at // steps)
     assert_same_bits(run.network, whole.network)
     assert run.history[-1]["loss"] == whole.history[-1]["loss"]

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import X, Y, go_on, interrupt_after, parameters, train, train_on
 
 import problems
 from arraymlp import Backend, Run
 from conftest import on_host
+from runs import X, Y, go_on, interrupt_after, parameters, train, train_on
 
 HostArray = np.ndarray[Any, Any]
 RNG = np.random.default_rng(90)

@@ -8,6 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+import problems
+from arraymlp import Backend, MultilayerPerceptron, Settings, resolve
+from arraymlp.data.minibatches import epoch_order
+from arraymlp.nn.dropout import Dropout, DropoutKey, hash32, mask_maker
+from arraymlp.steps.hyper import hyper_table
+from conftest import on_host
+from gradcheck import max_relative_error
 from runs import (
     X,
     Y,
@@ -18,14 +26,6 @@ from runs import (
     train,
     train_on,
 )
-
-import problems
-from arraymlp import Backend, MultilayerPerceptron, Settings, resolve
-from arraymlp.data.minibatches import epoch_order
-from arraymlp.nn.dropout import DropoutKey, Dropout, mask_maker, hash32
-from arraymlp.steps.hyper import hyper_table
-from conftest import on_host
-from gradcheck import max_relative_error
 
 HostArray = np.ndarray[Any, Any]
 SIZES = (problems.FEATURES, *problems.HIDDEN, problems.CLASSES)
@@ -78,7 +78,9 @@ def masks(
     return [
         [
             None if drop is None else mask(drop, rows, layer.n_in)
-            for layer, drop in zip(network.layers, hyper["dropout"], strict=True)
+            for layer, drop in zip(
+                network.layers, hyper.dropout or [None] * len(network.layers), strict=True
+            )
         ]
         for hyper in hyper_table(given, network, np.full((steps, 1), 0.1), 0, epoch)
     ]
@@ -276,7 +278,7 @@ def test_a_run_broken_off_inside_an_epoch_goes_on_with_the_same_masks(
     interrupt_after(monkeypatch, at)
     broken = train(**settings)
     assert broken.interrupted
-    assert broken.position == at % 3
+    assert broken.partial_epoch.steps == at % 3
     assert_same_bits(go_on(broken, epochs=2 - at // 3).network, whole.network)
 
 

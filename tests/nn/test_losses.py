@@ -550,5 +550,5 @@ def test_a_weight_is_a_number_of_rows(chosen: Any) -> None:
 def test_guessing_may_cost_each_member_its_own() -> None:
     for k, d in enumerate(THRESHOLDS):
         alone = guess(SKEWED, Huber(d))
-        assert guess(SKEWED, Huber(THRESHOLDS), k=k) == pytest.approx(alone, rel=1e-12)
-    assert guess(SKEWED, Huber(THRESHOLDS)) == guess(SKEWED, Huber(THRESHOLDS), k=0)
+        assert guess(SKEWED, Huber(THRESHOLDS), member=k) == pytest.approx(alone, rel=1e-12)
+    assert guess(SKEWED, Huber(THRESHOLDS)) == guess(SKEWED, Huber(THRESHOLDS), member=0)

@@ -9,20 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from looks import ARRAY, LOOKS, LookedError
 
 from arraymlp import Backend
-from arraymlp.nn.losses import LOSSES, Quantile
-from arraymlp.nn.losses import get_loss
+from arraymlp.nn.losses import LOSSES, Quantile, get_loss
 from arraymlp.nn.metrics import (
     METRICS,
     Metric,
     Predictions,
-    greater_is_better,
     get_metric,
+    greater_is_better,
     require_suits,
 )
 from conftest import assert_same
+from looks import ARRAY, LOOKS, LookedError
 
 HostArray = np.ndarray[Any, Any]
 K, N = 3, 40

@@ -7,17 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import arraymlp
 from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.initializers import normal
-from arraymlp.data.data import row_blocks
-from arraymlp.data.inputs import targets
-from arraymlp.data.blocks import BYTES_AT_ONCE, ROWS_AT_ONCE
-from arraymlp.data.stream import stream
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.losses import LOSSES, Huber, Quantile, smoothed
-from arraymlp.training.evaluation import evaluate
-from conftest import assert_same, on_host
+from conftest import assert_same
 from gradcheck import backward_gradients, max_relative_error
 
 NUMPY = resolve("numpy")
@@ -211,26 +205,6 @@ class TestShapes:
             for ours, theirs in zip(backward_gradients(network, x, y), alone, strict=True):
                 np.testing.assert_allclose(ours[k], theirs, rtol=1e-11, atol=1e-13)
 
-    @given(n=st.sampled_from([1, 4095, 4096, 4097, 9000]))
-    @settings(max_examples=5, deadline=None)
-    def test_any_number_of_rows_is_predicted_in_order(self, n: int) -> None:
-        X = np.random.default_rng(44).normal(size=(n, 3))
-        network = network_of((3, 2), seed=[0, 1])
-        layer = network.layers[0]
-        # The rows of a product may be summed in another order in another block.
-        np.testing.assert_allclose(
-            network.logits(X), X @ layer.weights + layer.bias, rtol=1e-13, atol=1e-14
-        )
-
-    def test_many_rows_are_predicted_on_a_device(self, quick_backend: Backend) -> None:
-        X = np.random.default_rng(44).normal(size=(4100, 3)).astype(np.float32)
-        network = network_of((3, 2), seed=[0, 1], backend=quick_backend, dtype="float32")
-        parts = [network.logits(X[:4096]), network.logits(X[4096:])]
-        whole = network.logits(quick_backend.asarray(X))
-        np.testing.assert_allclose(
-            on_host(whole), np.concatenate(parts, axis=1), rtol=1e-6, atol=1e-6
-        )
-
     @pytest.mark.parametrize("sizes", [(3,), (3, 0, 2), (3, 2.0), (3, -1)])
     def test_impossible_sizes_are_refused(self, sizes: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match=r"needs inputs and outputs|positive integer"):
@@ -262,141 +236,6 @@ class TestShapes:
             network_of((3, 4, 2), loss="quantile")
         with pytest.raises(ValueError, match="has 2 values, but one network: give as many seeds"):
             network_of((3, 4, 2), loss=Huber((1.0, 2.0)))
-
-
-class TestPredictions:
-    @pytest.mark.parametrize("method", ["logits", "predict", "predict_proba"])
-    def test_host_in_host_out(self, backend: Backend, method: str) -> None:
-        network = network_of((3, 4, 2), backend=backend, dtype="float32")
-        assert type(getattr(network, method)(ROWS)) is np.ndarray
-        assert type(getattr(network, method)(ROWS.tolist())) is np.ndarray
-
-    @pytest.mark.parametrize("method", ["logits", "predict", "predict_proba"])
-    def test_device_in_device_out_with_the_same_values(self, backend: Backend, method: str) -> None:
-        network = network_of((3, 4, 2), backend=backend, dtype="float32")
-        found = getattr(network, method)(backend.asarray(ROWS, "float32"))
-        backend.require(found)
-        np.testing.assert_array_equal(on_host(found), getattr(network, method)(ROWS))
-
-    def test_an_array_of_another_device_is_refused_with_both_names(self, backend: Backend) -> None:
-        elsewhere = resolve("array_api_strict", "device2").asarray(ROWS, "float32")
-        network = network_of((3, 2), backend=backend, dtype="float32")
-        expected = rf"X is on array_api_strict, device device2, but {backend.name}, device .* was"
-        with pytest.raises(ValueError, match=expected):
-            network.predict(elsewhere)
-
-    def test_another_width_is_refused(self, backend: Backend) -> None:
-        network = network_of((3, 2), backend=backend, dtype="float32")
-        with pytest.raises(ValueError, match="X has 2 features, but 3 are expected"):
-            network.predict(ROWS[:, :2])
-
-    def test_labels_need_not_be_contiguous(self, backend: Backend) -> None:
-        classes = np.asarray([3, 7, 20])
-        network = network_of((3, 3), classes=classes, backend=backend, dtype="float32")
-        expected = classes[np.argmax(network.logits(ROWS), axis=1)]
-        assert len(set(expected)) > 1
-        np.testing.assert_array_equal(network.predict(ROWS), expected)
-        on_device = network.predict(backend.asarray(ROWS, "float32"))
-        np.testing.assert_array_equal(on_host(on_device), expected)
-
-    def test_new_labels_count_from_zero(self) -> None:
-        np.testing.assert_array_equal(network_of((3, 4)).classes, [0, 1, 2, 3])
-
-    def test_probabilities_are_softmax_of_the_logits(self, backend: Backend) -> None:
-        network = network_of((3, 4, 2), backend=backend, dtype="float32")
-        e = np.exp(network.logits(ROWS).astype(float))
-        np.testing.assert_allclose(
-            network.predict_proba(ROWS), e / e.sum(axis=1, keepdims=True), rtol=1e-6
-        )
-
-    def test_a_single_output_with_classes_gives_two_columns(self, backend: Backend) -> None:
-        network = network_of(
-            (3, 4, 1),
-            loss="binary_cross_entropy",
-            classes=np.asarray([4, 9]),
-            seed=1,
-            backend=backend,
-            dtype="float32",
-        )
-        logits = network.logits(ROWS)[:, 0].astype(float)
-        p = 1 / (1 + np.exp(-logits))
-        assert (logits > 0).any()
-        assert (logits < 0).any()
-        np.testing.assert_allclose(
-            network.predict_proba(ROWS), np.stack([1 - p, p], axis=1), rtol=1e-6
-        )
-        np.testing.assert_array_equal(network.predict(ROWS), np.where(logits > 0, 9, 4))
-
-    def test_multi_label_gives_a_decision_for_each_column(self, backend: Backend) -> None:
-        network = network_of(
-            (3, 4, 2), loss="binary_cross_entropy", backend=backend, dtype="float32"
-        )
-        logits = network.logits(ROWS).astype(float)
-        decided = network.predict(ROWS)
-        np.testing.assert_array_equal(decided, (logits > 0).astype(int))
-        assert set(np.unique(decided)) == {0, 1}
-        np.testing.assert_allclose(network.predict_proba(ROWS), 1 / (1 + np.exp(-logits)), 1e-6)
-
-    def test_regression_gives_the_outputs(self, backend: Backend) -> None:
-        network = network_of((3, 4, 2), loss="squared_error", backend=backend, dtype="float32")
-        np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS))
-
-    def test_regression_with_one_output_gives_one_number_a_sample(self, backend: Backend) -> None:
-        network = network_of((3, 4, 1), loss="squared_error", backend=backend, dtype="float32")
-        np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS)[:, 0])
-
-    @pytest.mark.parametrize("outputs", [1, 2])
-    def test_poisson_gives_rates(self, backend: Backend, outputs: int) -> None:
-        network = network_of((3, 4, outputs), loss="poisson", backend=backend, dtype="float32")
-        rates = np.exp(network.logits(ROWS).astype(float))
-        rates = rates[:, 0] if outputs == 1 else rates
-        np.testing.assert_allclose(network.predict(ROWS), rates, rtol=1e-6)
-
-    @pytest.mark.parametrize("loss", ["absolute_error", "huber"])
-    def test_robust_regression_gives_the_outputs(self, loss: str) -> None:
-        network = network_of((3, 4, 2), loss=loss)
-        np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS))
-
-    @pytest.mark.parametrize(
-        ("levels", "outputs", "shape"),
-        [
-            ((0.1, 0.5, 0.9), 3, (5, 3)),
-            ((0.1, 0.5, 0.9), 6, (5, 2, 3)),
-            ((0.5,), 1, (5,)),
-            ((0.5,), 2, (5, 2)),
-        ],
-    )
-    @pytest.mark.parametrize("seed", [0, [0, 1]], ids=["one", "members"])
-    def test_quantiles_are_the_last_axis(
-        self,
-        backend: Backend,
-        levels: tuple[float, ...],
-        outputs: int,
-        shape: tuple[int, ...],
-        seed: Any,
-    ) -> None:
-        network = network_of(
-            (3, 4, outputs), loss=Quantile(levels), seed=seed, backend=backend, dtype="float32"
-        )
-        shape = shape if seed == 0 else (2, *shape)
-        expected = network.logits(ROWS).reshape(shape)
-        if len(levels) > 1:
-            expected = np.sort(expected, axis=-1)
-            assert (expected != network.logits(ROWS).reshape(shape)).any()
-        np.testing.assert_array_equal(network.predict(ROWS), expected)
-        on_device = network.predict(backend.asarray(ROWS, "float32"))
-        np.testing.assert_array_equal(on_host(on_device), expected)
-
-    def test_regression_has_no_probabilities(self) -> None:
-        network = network_of((3, 1), loss="squared_error")
-        with pytest.raises(ValueError, match="trained on squared_error predicts no probabilities"):
-            network.predict_proba(ROWS)
-
-    def test_read_only_rows_are_predicted(self, backend: Backend) -> None:
-        network = network_of((3, 2), backend=backend, dtype="float32")
-        X = ROWS.astype(np.float32)
-        X.flags.writeable = False
-        np.testing.assert_array_equal(network.predict(X), network.predict(ROWS))
 
 
 def with_changed_parameters(network: MultilayerPerceptron) -> None:
@@ -435,8 +274,8 @@ class TestCopies:
     def test_to_is_independent_even_where_it_stays(self, backend: Backend) -> None:
         network = network_of((3, 4, 2), backend=backend, dtype="float32")
         before = network.logits(ROWS)
-        for backend in (backend, NUMPY):
-            with_changed_parameters(network.to(backend))
+        for there in (backend, NUMPY):
+            with_changed_parameters(network.to(there))
         np.testing.assert_array_equal(network.logits(ROWS), before)
 
 
@@ -460,64 +299,3 @@ class TestWords:
 
     def test_parameters_are_counted_for_one_member(self) -> None:
         assert network_of((3, 4, 2), seed=[0, 1, 2]).n_parameters == (3 + 1) * 4 + (4 + 1) * 2
-
-
-class TestRowsAtOnce:
-    @pytest.mark.parametrize("k", [None, 3])
-    def test_on_a_processor_they_are_always_the_same(self, backend: Backend, k: int | None) -> None:
-        network = network_of((3, 4, 2), backend=backend, dtype="float32", seed=_seeds(k))
-        if backend.is_accelerator:  # then as the next test has it
-            units = 6 * (k or 1)
-            assert network.rows_at_once == BYTES_AT_ONCE // (3 * units * 4)
-        else:
-            assert network.rows_at_once == ROWS_AT_ONCE == 1000
-
-    @pytest.mark.parametrize(
-        ("sizes", "k", "dtype", "numbers"),
-        [
-            ((784, 100, 100, 10), None, "float32", 210),
-            ((784, 100, 100, 10), 5, "float32", 1050),
-            ((784, 100, 100, 10), None, "float64", 420),
-            ((7, 1), None, "float32", 1),
-        ],
-    )
-    def test_on_a_gpu_all_values_stay_within_the_budget(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        sizes: tuple[int, ...],
-        k: int | None,
-        dtype: str,
-        numbers: int,
-    ) -> None:
-        monkeypatch.setattr(Backend, "is_accelerator", True)
-        found = network_of(sizes, dtype=dtype, seed=_seeds(k)).rows_at_once
-        assert found == BYTES_AT_ONCE // (3 * 4 * numbers)
-
-    def test_on_a_gpu_it_is_one_row_at_least(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Backend, "is_accelerator", True)
-        monkeypatch.setattr(arraymlp.nn.network, "BYTES_AT_ONCE", 10)
-        assert network_of((3, 4, 2)).rows_at_once == 1
-
-    @pytest.mark.parametrize("k", [None, 3])
-    @pytest.mark.parametrize("sparse", [False, True])
-    def test_any_number_predicts_and_evaluates_alike(
-        self, monkeypatch: pytest.MonkeyPatch, backend: Backend, k: int | None, sparse: bool
-    ) -> None:
-        network = network_of((3, 4, 2), backend=backend, dtype="float32", seed=_seeds(k))
-        X = np.random.default_rng(47).normal(size=(23, 3)).astype(np.float32)
-        given = pytest.importorskip("scipy.sparse").csr_matrix(X) if sparse else X
-        rows = stream(given, "float32") if sparse else backend.asarray(X)
-        y = targets(np.arange(23) % 2, 23, backend, "float32", loss_name=network.loss)
-        expected = network.logits(given), evaluate(network, rows, y, backend)
-        monkeypatch.setattr(Backend, "is_accelerator", True)
-        monkeypatch.setattr(arraymlp.nn.network, "BYTES_AT_ONCE", 5 * 3 * 6 * (k or 1) * 4)
-        assert network.rows_at_once == 5
-        assert [x.shape[0] for _, x in row_blocks(rows, network)] == [5, 5, 5, 5, 3]
-        np.testing.assert_allclose(network.logits(given), expected[0], rtol=1e-5, atol=1e-6)
-        found = evaluate(network, rows, y, backend)
-        assert_same(found.loss, expected[1].loss, rtol=1e-6)
-        assert_same(found.predicted, expected[1].predicted)
-
-
-def _seeds(k: int | None) -> Any:
-    return 0 if k is None else tuple(range(k))

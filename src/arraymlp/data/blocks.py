@@ -1,4 +1,4 @@
-"""Blocks of rows: how many go through a network together where no minibatch says it."""
+"""Blocks of rows that go through a network together, in evaluation and prediction."""
 
 from collections.abc import Iterator
 
@@ -19,8 +19,8 @@ def blocks(n: int, size: int) -> Iterator[slice]:
 def rows_at_once(network: Network) -> int:
     """The number of rows of a block.
 
-    On a CPU as many as leave its cache room, and always the same; on a GPU as many as keep all
-    members' values within a budget: each unit's sum and output, and as much in between.
+    On a CPU it is the same for all networks, and fits the cache; on a GPU all members' values stay
+    within a budget: each unit's sum and output, and as much again in between.
     """
     if not network.backend.is_accelerator:
         return ROWS_AT_ONCE

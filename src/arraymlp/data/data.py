@@ -1,13 +1,13 @@
 """Training and validation data, brought to the device once and never written there.
 
-Where X is larger than memory (`arraymlp.data.stream`), only its targets and weights are; X comes by
-windows of rows.
+Where X is larger than memory (`arraymlp.data.stream`), only targets and weights are brought; X
+comes in windows of rows.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -25,32 +25,55 @@ ClassWeight: TypeAlias = Mapping[int, float] | Literal["balanced"] | None
 
 
 class DataSettings(Protocol):
-    """The settings of a run (`arraymlp.Settings`) that this room reads."""
+    """The part of a run's settings (`arraymlp.Settings`) that this room reads."""
 
     @property
-    def loss(self) -> str | Loss: ...
+    def loss(self) -> str | Loss:
+        """The loss of the targets, or "auto"."""
+
     @property
-    def metrics(self) -> tuple[Metric, ...]: ...
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics evaluated beside the loss."""
+
     @property
-    def alpha(self) -> float | Sequence[float]: ...
+    def alpha(self) -> float | Sequence[float]:
+        """The L2 penalty of the summed loss; K values, one a member."""
+
     @property
-    def class_weight(self) -> ClassWeight | Sequence[ClassWeight]: ...
+    def class_weight(self) -> ClassWeight | Sequence[ClassWeight]:
+        """The weights of classes; K of them, one a member."""
+
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Rows of a minibatch."""
+
     @property
-    def shuffle(self) -> bool | Callable[[int, int], HostArray]: ...
+    def shuffle(self) -> bool | Callable[[int, int], HostArray]:
+        """True for a new order each epoch, or a function ``(n, epoch) -> order``."""
+
     @property
-    def window(self) -> int | None: ...
+    def window(self) -> int | None:
+        """Rows that are shuffled among themselves; None for all, or for 64 MiB of a stream."""
+
     @property
-    def drop_last(self) -> bool: ...
+    def drop_last(self) -> bool:
+        """True to leave out rows that fill no minibatch."""
+
     @property
-    def seed(self) -> int | Sequence[int] | None: ...
+    def seed(self) -> int | Sequence[int] | None:
+        """The seed of a network, K seeds of a population; None for a given network."""
+
     @property
-    def order_seed(self) -> int: ...
+    def order_seed(self) -> int:
+        """The seed of minibatch orders and splits."""
+
     @property
-    def dtype(self) -> str: ...
+    def dtype(self) -> str:
+        """The dtype of data and parameters."""
+
     @property
-    def training_error(self) -> bool: ...
+    def training_error(self) -> bool:
+        """True to evaluate the training rows each epoch."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +85,8 @@ class Data:
         y: their targets and weights.
         X_val: validation rows, likewise.
         y_val: their targets and weights.
-        row_plans: which of the rows each member trains on, and in what order; None for all of them in
-            one order for all.
+        row_plans: for each member the rows it trains on, and their order; None where all members
+            train on all rows in one order.
     """
 
     X: Array | Streamed
@@ -74,14 +97,14 @@ class Data:
 
     @property
     def rows(self) -> int:
-        """How many rows an epoch trains on: of courses, the longest."""
+        """The number of rows that an epoch trains on; with row plans, of the longest."""
         if self.row_plans is None:
             return int(self.X.shape[0])
         return max(len(row_plan.rows) for row_plan in self.row_plans)
 
     @property
     def validates(self) -> bool:
-        """Whether there are rows to validate on."""
+        """True where there are rows to validate on."""
         if self.row_plans is not None and self.row_plans[0].held_out is not None:
             return True
         return self.X_val is not None
@@ -90,113 +113,111 @@ class Data:
         """The same data on another backend."""
         if here == there:
             return self
-        return self.changed(lambda a: there.asarray(here.to_numpy(a)))
 
-    def changed(
-        self,
-        change: Callable[[Array], Array],
-        streamed: Callable[[Streamed], Streamed] = lambda s: s,
-    ) -> "Data":
-        """The same data with every array changed alike, and what is streamed in its own way."""
+        def move(a: Array) -> Array:
+            return there.asarray(here.to_numpy(a))
 
-        def one(a: Any) -> Any:
-            if a is None:
-                return None
-            return streamed(a) if isinstance(a, Streamed) else change(a)
-
-        def of(t: Targets | None) -> Any:
-            if t is None:
-                return None
-            return replace(
-                t, values=one(t.values), weight=one(t.weight), loss_weight=one(t.loss_weight)
-            )
+        def move_rows(X: Array | Streamed) -> Array | Streamed:
+            return X if isinstance(X, Streamed) else move(X)
 
         return replace(
-            self, X=one(self.X), y=of(self.y), X_val=one(self.X_val), y_val=of(self.y_val)
+            self,
+            X=move_rows(self.X),
+            y=self.y.map(move),
+            X_val=None if self.X_val is None else move_rows(self.X_val),
+            y_val=None if self.y_val is None else self.y_val.map(move),
         )
 
-    def taken(self, rows: HostArray, backend: Backend) -> "Data":
-        """These training rows alone, in ascending order, as training data."""
+    def select_rows(self, rows: HostArray, backend: Backend) -> "Data":
+        """These training rows alone (ascending row numbers), as training data."""
         numbers = backend.asarray(rows)
-        training = Data(self.X, self.y)
-        return training.changed(
-            lambda a: backend.xp.take(a, numbers, axis=0), lambda s: s.kept(rows)
-        )
+
+        def take(a: Array) -> Array:
+            return backend.xp.take(a, numbers, axis=0)
+
+        X = self.X.kept(rows) if isinstance(self.X, Streamed) else take(self.X)
+        return Data(X, self.y.map(take))
 
     def parts(self, settings: DataSettings) -> Iterator[tuple[str, Array | Streamed, Targets]]:
-        """What is evaluated at an epoch's end, as (name, rows, targets)."""
+        """The parts of the data evaluated at an epoch's end, as (name, rows, targets)."""
         if settings.training_error:
             yield "training", self.X, self.y
         if self.X_val is not None and self.y_val is not None:
             yield "validation", self.X_val, self.y_val
 
     def part_names(self, settings: DataSettings) -> list[str]:
-        """What is evaluated at an epoch's end, by name."""
+        """The names of the parts of the data evaluated at an epoch's end."""
         return ["training"] * settings.training_error + ["validation"] * self.validates
 
     def by_row_plan(
         self, settings: DataSettings, backend: Backend
     ) -> Iterator[tuple[int, int, "Data"]]:
-        """The data of neighbouring members with one course: (first, past the last, their data)."""
+        """The data of neighbouring members that share a row plan.
+
+        Yields:
+            Its first member, one past the last, and the data; all rows are kept to train on where
+            training_error does not ask for them.
+        """
         assert self.row_plans is not None
         for row_plan, start, stop in groups(self.row_plans):
-            own = replace(self, y=self.y.between(start, stop), row_plans=None)
-            kept = own.taken(row_plan.rows, backend) if settings.training_error else own
+            whole = replace(self, y=self.y.slice_members(start, stop), row_plans=None)
+            train = whole.select_rows(row_plan.rows, backend) if settings.training_error else whole
             if row_plan.held_out is not None:
-                out = own.taken(row_plan.held_out, backend)
-                yield start, stop, Data(kept.X, kept.y, out.X, out.y)
+                held_out = whole.select_rows(row_plan.held_out, backend)
+                yield start, stop, Data(train.X, train.y, held_out.X, held_out.y)
             else:
-                y_val = None if self.y_val is None else self.y_val.between(start, stop)
-                yield start, stop, Data(kept.X, kept.y, self.X_val, y_val)
+                y_val = None if self.y_val is None else self.y_val.slice_members(start, stop)
+                yield start, stop, Data(train.X, train.y, self.X_val, y_val)
 
     def window(self, settings: DataSettings) -> int:
-        """Rows that are shuffled among themselves: whole minibatches, or all rows."""
-        n, size = self.X.shape[0], settings.batch_size
-        free = not isinstance(self.X, Streamed) or self.X.any_order
-        if settings.window is None and free:
-            return int(n)
-        return min(int(n), window_rows(self.X.shape[1], size, settings.dtype, settings.window))
+        """The number of rows that are shuffled among themselves: whole minibatches, or all rows."""
+        n, size = int(self.X.shape[0]), settings.batch_size
+        any_order = not isinstance(self.X, Streamed) or self.X.any_order
+        if settings.window is None and any_order:
+            return n
+        return min(n, window_rows(self.X.shape[1], size, settings.dtype, settings.window))
 
 
-def class_positions(t: Targets, backend: Backend) -> HostArray | None:
-    """The class of each sample (N,), as its position; None where a sample has no one class."""
-    if t.classes is None:
+def class_positions(targets: Targets, backend: Backend) -> HostArray | None:
+    """The class of each sample (N,), as its position; None where a sample has no single class."""
+    if targets.classes is None:
         return None
-    values = backend.to_numpy(t.values)
+    values = backend.to_numpy(targets.values)
     if values.ndim == 1:
         return values
-    return np.asarray(values[:, 0] > 0.5 if t.n_outputs == 1 else values.argmax(axis=1), dtype=int)
+    single = targets.n_outputs == 1
+    return np.asarray(values[:, 0] > 0.5 if single else values.argmax(axis=1), dtype=int)
 
 
 def row_blocks(
     X: Array | Streamed, network: Network, window: int | None = None
 ) -> Iterator[tuple[slice, Array]]:
-    """All rows of X, as many at a time as go through a network together.
+    """All rows of X in blocks that go through a network together; see `rows_at_once`.
 
-    Rows larger than memory are read by ``window``, or by as many as fill 64 MiB.
+    Rows larger than memory are read ``window`` at a time, or as many as fill 64 MiB.
 
     Yields:
-        Where they stand, and the rows on the network's device.
+        The positions of a block, and its rows on the network's device.
     """
     backend, at_once = network.backend, rows_at_once(network)
     if not isinstance(X, Streamed):
         for rows in blocks(X.shape[0], at_once):
             yield rows, X[rows, :]
         return
-    start = 0
     if X.any_order:
         yield from X.dense_blocks(backend, at_once)
         return
+    start = 0
     size = window_rows(X.shape[1], ROWS_AT_ONCE, "float64", window)
     with closing(X.windows(backend, size)) as windows:
-        for some in windows:
-            for rows in blocks(some.shape[0], at_once):
-                yield slice(start + rows.start, start + rows.stop), some[rows, :]
-            start += some.shape[0]
+        for x in windows:
+            for rows in blocks(x.shape[0], at_once):
+                yield slice(start + rows.start, start + rows.stop), x[rows, :]
+            start += x.shape[0]
 
 
 def take_rows(X: Array | Streamed, rows: HostArray, backend: Backend) -> Array:
-    """Some rows of X, in ascending order, together on the device."""
+    """Rows of X (ascending row numbers), together on the device."""
     if isinstance(X, Streamed):
         return X.take(rows, backend)
     return backend.xp.take(X, backend.asarray(rows), axis=0)

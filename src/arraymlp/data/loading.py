@@ -1,4 +1,4 @@
-"""From what the user gives to `Data` on the device: training rows, validation rows, weights."""
+"""Loads the user's rows, targets, weights and validation data as `Data` on the device."""
 
 import warnings
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp._checks import as_floats, caller_level, is_number
-from arraymlp.backends.array import Array, is_device_array
+from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, DataSettings, class_positions
 from arraymlp.data.datasets import load_mnist
@@ -36,10 +36,18 @@ def load_data(
     network: Network | None,
     backend: Backend,
 ) -> Data:
-    """Check the training data and bring it to the device; MNIST with its test set for none.
+    """Check the training data and bring it to the device; without X and y, MNIST and its test set.
+
+    Args:
+        X: rows (N, n_features), in memory, streamed or sparse; or chunks (X, y), without y.
+        y: their targets.
+        sample_weight: (N,), or (K, N) for one a member; None for weights of 1.
+        settings: of the run.
+        network: whose training goes on; None for a new one.
+        backend: of the result.
 
     Raises:
-        ValueError: anything about the data that cannot be trained with.
+        ValueError: data that cannot be trained with.
     """
     if X is None and y is None:
         if network is not None:
@@ -48,27 +56,28 @@ def load_data(
         data = load_data(mnist.X_train, mnist.y_train, sample_weight, settings, None, backend)
         return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, backend)
     n_features = None if network is None else network.sizes[0]
-    x: Array | Streamed
+    rows: Array | Streamed
     if y is None and is_chunks(X):
-        x, y = stream_chunks(X, settings.dtype, n_features=n_features)
+        rows, y = stream_chunks(X, settings.dtype, n_features=n_features)
     elif X is None or y is None:
         raise ValueError(f"{'X' if X is None else 'y'} is missing: give both, or neither for MNIST")
     else:
-        x = _rows(X, settings, backend, n_features, "X")
-    known: dict[str, Any] = {"loss_name": settings.loss}
-    if network is not None:
-        known = {
-            "loss_name": network.loss,
-            "classes": network.classes,
-            "n_outputs": network.sizes[-1],
-        }
-    t = targets(y, x.shape[0], backend, settings.dtype, **known)
-    members = member_count(settings, network)
-    return Data(x, _weighted(t, sample_weight, members, settings, backend, "sample_weight"))
+        rows = _rows(X, settings, backend, n_features, "X")
+    checked = targets(
+        y,
+        rows.shape[0],
+        backend,
+        settings.dtype,
+        loss=settings.loss if network is None else network.loss,
+        classes=None if network is None else network.classes,
+        n_outputs=None if network is None else network.sizes[-1],
+    )
+    members, dtype = member_count(settings, network), settings.dtype
+    return Data(rows, _weighted(checked, sample_weight, members, dtype, backend, "sample_weight"))
 
 
 def member_count(settings: DataSettings, network: Network | None) -> int | None:
-    """K of the population that will be trained; None for one network."""
+    """K, the size of the population that will be trained; None for one network."""
     if network is not None:
         return network.members
     return len(settings.seed) if isinstance(settings.seed, tuple) else None
@@ -77,6 +86,7 @@ def member_count(settings: DataSettings, network: Network | None) -> int | None:
 def _rows(
     X: Any, settings: DataSettings, backend: Backend, n_features: int | None, what: str
 ) -> Array | Streamed:
+    """X on the device, or to be streamed there."""
     if is_streamed(X) or is_sparse(X):
         return stream(X, settings.dtype, n_features=n_features, what=what)
     with backend.within_memory(TOO_LARGE):
@@ -84,31 +94,35 @@ def _rows(
 
 
 def _weighted(
-    t: Targets,
-    weight: Any,
+    targets: Targets,
+    sample_weight: Any,
     members: int | None,
-    settings: DataSettings,
+    dtype: str,
     backend: Backend,
     what: str,
 ) -> Targets:
     """The targets with their samples' weights, checked: (N,), or (K, N) for one a member."""
-    if weight is None:
-        return t
-    w, n = numeric(weight, backend, what), t.values.shape[0]
-    w = backend.to_numpy(backend.asarray(w, settings.dtype)) if is_device_array(w) else w
-    if w.shape not in ((n,), (members, n)):
-        several = f", or ({members}, {n}) for one a member" if members else ""
-        raise ValueError(f"{what} must have the shape ({n},){several}, not {w.shape}")
+    if sample_weight is None:
+        return targets
+    given, n = numeric(sample_weight, backend, what), targets.values.shape[0]
+    host = given if isinstance(given, np.ndarray) else _on_host(given, dtype, backend)
+    if host.shape not in ((n,), (members, n)):
+        of_members = f", or ({members}, {n}) for one a member" if members else ""
+        raise ValueError(f"{what} must have the shape ({n},){of_members}, not {host.shape}")
     with np.errstate(over="ignore"):
-        converted = w.astype(settings.dtype)
-    bad = np.argwhere(~(np.isfinite(converted) & (converted >= 0)))
+        weight = host.astype(dtype)
+    bad = np.argwhere(~(np.isfinite(weight) & (weight >= 0)))
     if bad.size:
         where = ", ".join(str(i) for i in bad[0])
         raise ValueError(
-            f"{what} must be finite and not negative, but {what}[{where}] is {w[tuple(bad[0])]} as "
-            f"{settings.dtype}"
+            f"{what} must be finite and not negative, but {what}[{where}] is "
+            f"{host[tuple(bad[0])]} as {dtype}"
         )
-    return replace(t, weight=backend.asarray(np.ascontiguousarray(converted.T), copy=True))
+    return replace(targets, weight=backend.asarray(np.ascontiguousarray(weight.T), copy=True))
+
+
+def _on_host(array: Array, dtype: str, backend: Backend) -> HostArray:
+    return backend.to_numpy(backend.asarray(array, dtype))
 
 
 def add_validation(
@@ -118,50 +132,54 @@ def add_validation(
     network: Network | None,
     backend: Backend,
 ) -> Data:
-    """Hold out a fraction of the training rows, or take (X, y) or (X, y, sample_weight)."""
+    """The data with validation rows: a fraction held out, or (X, y) or (X, y, sample_weight).
+
+    Raises:
+        ValueError: any other ``validation``, or rows that do not go with the training data.
+    """
     if is_number(validation):
         return _split(data, float(validation), settings, backend)
     return _with_validation(data, validation, settings, member_count(settings, network), backend)
 
 
 def _split(data: Data, fraction: float, settings: DataSettings, backend: Backend) -> Data:
-    """Hold some of the rows out for validation, the same fraction of each class."""
+    """The data with some of its rows held out for validation, the same fraction of each class."""
     classes = class_positions(data.y, backend)
     rows, held_out = split(data.X.shape[0], fraction, settings.order_seed, classes)
-    kept, out = data.taken(rows, backend), data.taken(held_out, backend)
-    return Data(kept.X, kept.y, out.X, out.y)
+    train, validation = data.select_rows(rows, backend), data.select_rows(held_out, backend)
+    return Data(train.X, train.y, validation.X, validation.y)
 
 
 def _with_validation(
     data: Data, validation: Any, settings: DataSettings, members: int | None, backend: Backend
 ) -> Data:
+    """The data with the user's validation rows, targets and weights, checked."""
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):
-        several = isinstance(validation, tuple)
-        found = f"{len(validation)} things" if several else f"a {type(validation).__name__}"
+        is_tuple = isinstance(validation, tuple)
+        given = f"{len(validation)} things" if is_tuple else f"a {type(validation).__name__}"
         raise ValueError(
             "validation must be None, a fraction between 0 and 1, or a tuple (X, y) or "
-            f"(X, y, sample_weight), not {found}"
+            f"(X, y, sample_weight), not {given}"
         )
-    X, y, *weight = validation
-    known = data.y
-    x = _rows(X, settings, backend, data.X.shape[1], "the validation X")
-    t = targets(
+    X, y, sample_weight = validation if len(validation) == 3 else (*validation, None)
+    rows = _rows(X, settings, backend, data.X.shape[1], "the validation X")
+    checked = targets(
         y,
-        x.shape[0],
+        rows.shape[0],
         backend,
         settings.dtype,
-        loss_name=known.loss,
-        classes=known.classes,
-        n_outputs=known.n_outputs,
+        loss=data.y.loss,
+        classes=data.y.classes,
+        n_outputs=data.y.n_outputs,
         what="the validation y",
     )
     what = "the validation sample_weight"
-    own = weight[0] if weight else None
-    return replace(data, X_val=x, y_val=_weighted(t, own, members, settings, backend, what))
+    y_val = _weighted(checked, sample_weight, members, settings.dtype, backend, what)
+    return replace(data, X_val=rows, y_val=y_val)
 
 
 def require_minibatches(n: int, settings: DataSettings) -> None:
-    """Refuse a minibatch that n rows cannot fill; warn of rows that will be left over."""
+    """Raise a ValueError where n rows fill no minibatch; warn where rows will be left over."""
     size = settings.batch_size
     if size > n:
         raise ValueError(
@@ -176,8 +194,9 @@ def require_minibatches(n: int, settings: DataSettings) -> None:
 
 
 def columns(settings: DataSettings, data: Data) -> list[str]:
-    """The figures that the history will have of each epoch."""
-    kinds = ["loss"] + ["error"] * (data.y.loss.classifies != "no")
-    kinds += [m.name for m in settings.metrics]
-    met = ["loss"] + ["penalty"] * bool(np.any(as_floats(settings.alpha)))
-    return met + [f"{part}_{kind}" for part in data.part_names(settings) for kind in kinds]
+    """The names of the figures that the history will have of each epoch."""
+    of_training = ["loss"] + ["penalty"] * bool(np.any(as_floats(settings.alpha)))
+    of_parts = ["loss"] + ["error"] * (data.y.loss.classifies != "no")
+    of_parts += [m.name for m in settings.metrics]
+    parts = data.part_names(settings)
+    return of_training + [f"{part}_{name}" for part in parts for name in of_parts]

@@ -1,4 +1,4 @@
-"""Which rows make which minibatch: orders drawn on the host, rows taken on the device."""
+"""Minibatches: orders of rows drawn on the host, rows taken on the device."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,30 +12,39 @@ import numpy as np
 from arraymlp.backends.array import Array, HostArray, array_namespace
 from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import blocks
+from arraymlp.data.stream import Streamed
 
-_ORDER = 1  # a stream of its own, so that no other draw shifts it: initial values have 0, splits 2, dropout 3
+# A random stream of its own, so that no other draw shifts it: initial values have 0, splits 2,
+# dropout 3.
+_ORDER = 1
 
 
 def epoch_order(n: int, order_seed: int, epoch: int, window: int | None = None) -> HostArray:
-    """A permutation of n rows (int32), a function of its arguments alone: a run can go on.
+    """A permutation of n rows (int32), which depends on nothing but the arguments.
 
     Args:
-        n: how many rows.
-        order_seed: of the stream it is drawn from.
-        epoch: from 0.
-        window: rows change places only within each so many consecutive ones; None for all.
+        n: the number of rows.
+        order_seed: the seed of the random stream.
+        epoch: counted from 0.
+        window: rows are shuffled only within consecutive windows of so many; None for all together.
     """
     stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_ORDER, epoch)))
     drawn = [b.start + stream.permutation(b.stop - b.start) for b in blocks(n, window or n)]
     return np.concatenate(drawn).astype(np.int32)
 
 
-def own_order(order: Callable[[int, int], HostArray], n: int, epoch: int) -> HostArray:
-    """What a function gives as an order of n rows (int32), or a ValueError."""
-    found = np.asarray(order(n, epoch))
-    if found.shape != (n,) or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= n:
-        raise ValueError(f"shuffle({n}, {epoch}) must give {n} numbers of rows, not {found!r}")
-    return found.astype(np.int32)
+def user_order(order: Callable[[int, int], HostArray], n: int, epoch: int) -> HostArray:
+    """The order of n rows (int32) that a function of the user's gives; a ValueError for any other.
+
+    Args:
+        order: ``(n, epoch) -> row numbers (n,)``.
+        n: the number of rows.
+        epoch: counted from 0.
+    """
+    rows = np.asarray(order(n, epoch))
+    if rows.shape != (n,) or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n:
+        raise ValueError(f"shuffle({n}, {epoch}) must give {n} numbers of rows, not {rows!r}")
+    return rows.astype(np.int32)
 
 
 @dataclass(eq=False)
@@ -43,18 +52,19 @@ class Minibatch:
     """Rows for one step, on the device; ``x, y, weight = batch`` unpacks it.
 
     Attributes:
-        x: (B, n_features); (G, B, n_features) where members have courses of their own.
-        y: (B,) class positions, or (B, n) numbers; then with a leading axis of members.
-        weight: of each sample (B,), or (K, B) for one a member; None where all are alike.
-        own_samples: how many of the rows are samples, (K,) on the host, where members differ.
+        x: (B, n_features); (G, B, n_features) where members have row plans, in G groups.
+        y: (B,) class positions, or (B, n) numbers; with row plans, (K, B) or (K, B, n).
+        weight: of each sample (B,), or (K, B) for one a member; None where all are 1.
+        samples_per_member: the number of samples among the rows, (K,) on the host, where members
+            differ in it; the other rows only fill up and have weight 0.
     """
 
     x: Array
     y: Array
     weight: Array | None = None
-    own_samples: HostArray | None = None
+    samples_per_member: HostArray | None = None
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Array | None]:
         return iter((self.x, self.y, self.weight))
 
     @property
@@ -63,22 +73,22 @@ class Minibatch:
         return int(self.x.shape[-2])
 
     @property
-    def samples(self) -> Any:
-        """The number of samples: of rows, or less, one number a member, where some are filling."""
-        return self.rows if self.own_samples is None else self.own_samples
+    def samples(self) -> int | HostArray:
+        """The number of samples: B, or where members differ (K,) on the host."""
+        return self.rows if self.samples_per_member is None else self.samples_per_member
 
     @cached_property
     def total(self) -> Any:
-        """What the samples weigh together: B, or on the device () or (K,)."""
+        """The sum of the samples' weights: B, or on the device () or (K,)."""
         if self.weight is None:
             return self.rows
         return array_namespace(self.weight).sum(self.weight, axis=-1)
 
     @cached_property
     def divisor(self) -> Any:
-        """What a sum over the samples is divided by for their mean, likewise.
+        """The number by which a sum over the samples is divided for their mean: as ``total``.
 
-        It is infinite where no sample has a weight: such a minibatch has nothing to say.
+        It is infinite where no sample has a weight: the gradient of such a minibatch is 0.
         """
         if self.weight is None:
             return self.rows
@@ -86,30 +96,42 @@ class Minibatch:
 
 
 def minibatches(
-    X: Any,
+    X: Array | Streamed,
     y: Array,
     batch_size: int,
-    order: Array | None,
-    drop_last: bool,
+    *,
     backend: Backend,
-    skip: int = 0,
     weight: Array | None = None,
+    order: Array | None = None,
+    drop_last: bool = False,
+    skip: int = 0,
     gather: Callable[[slice], Array] | None = None,
 ) -> Iterator[Minibatch]:
-    """Yield rows by ``batch_size``, in file order (views) or in an order that is on the device.
+    """Yield the rows in minibatches; the last one is smaller where rows are left over.
 
-    The last minibatch is smaller, or dropped, where rows are left over; the first ``skip``
-    minibatches are left out. The weight is (N,), or (N, K) for one a member. Where X is no array,
-    ``gather`` brings the rows at these places of the order to the device.
+    Args:
+        X: (N, n_features).
+        y: (N,) or (N, n).
+        batch_size: rows of a minibatch.
+        backend: of the arrays.
+        weight: of the samples (N,), or (N, K) for one a member; None where all are 1.
+        order: row numbers (N,) on the device; None for the rows as they stand, whose minibatches
+            are views.
+        drop_last: leave out a last minibatch that is smaller.
+        skip: the number of minibatches to leave out at the start.
+        gather: ``(positions in the order) -> rows on the device``, needed for a `Streamed` X.
     """
-    xp = backend.xp
     n = X.shape[0]
-    end = n - n % batch_size if drop_last else n
+    stop = n - n % batch_size if drop_last else n
 
-    def some(a: Array, block: slice) -> Array:
-        return a[block, ...] if order is None else xp.take(a, order[block], axis=0)
+    def take(a: Array, block: slice) -> Array:
+        return a[block, ...] if order is None else backend.xp.take(a, order[block], axis=0)
 
-    for block in islice(blocks(end, batch_size), skip, None):
-        w = None if weight is None else some(weight, block)
-        x = some(X, block) if gather is None else gather(block)
-        yield Minibatch(x, some(y, block), w.mT if w is not None and w.ndim == 2 else w)
+    for block in islice(blocks(stop, batch_size), skip, None):
+        if gather is not None:
+            x = gather(block)
+        else:
+            assert not isinstance(X, Streamed)
+            x = take(X, block)
+        w = None if weight is None else take(weight, block)
+        yield Minibatch(x, take(y, block), w.mT if w is not None and w.ndim == 2 else w)

@@ -1,6 +1,6 @@
-"""In what order an epoch meets the rows, drawn and sent ahead of time, and its minibatches."""
+"""The order of an epoch's rows, drawn and sent ahead of time, and the epoch's minibatches."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 import numpy as np
@@ -8,33 +8,33 @@ import numpy as np
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, DataSettings
-from arraymlp.data.minibatches import Minibatch, epoch_order, minibatches, own_order
-from arraymlp.data.row_plans import plan_minibatches
+from arraymlp.data.minibatches import Minibatch, epoch_order, minibatches, user_order
+from arraymlp.data.row_plans import PlannedEpoch
 from arraymlp.data.stream import Streamed
 
 
 class Orders:
-    """The orders of a run's epochs, where all members meet all rows in one order.
+    """The orders of a run's epochs, where all members see all rows in one order.
 
-    An order is drawn on the host, where a permutation of 60,000 rows takes a millisecond, and
-    minibatches are taken by its copy on the device. The next epoch's can be prepared while the
-    device is at work: then it need not wait for it.
+    An order is drawn on the host, where a permutation of 60,000 rows takes a millisecond, and its
+    copy on the device takes the minibatches. The next epoch's order can be prepared while the
+    device is at work, which then need not wait for it.
     """
 
     def __init__(self, data: Data, settings: DataSettings, backend: Backend) -> None:
         self._n, self._window = int(data.X.shape[0]), data.window(settings)
         self._settings, self._backend = settings, backend
         self._by_window = is_by_window(data, settings)
-        # A function of the user's is called in the epoch that it is for, and in no other.
+        # A function of the user's is called only in the epoch that its order is for.
         drawn = settings.shuffle and not callable(settings.shuffle) and data.row_plans is None
         self._ahead = bool(drawn) and backend.name != "numpy"
         self._known: dict[int, tuple[HostArray | None, Array | None]] = {}
 
     def of(self, epoch: int) -> tuple[HostArray | None, Array | None]:
-        """The numbers of the rows in an epoch's order, (n,) int32, on the host and on the device.
+        """The row numbers in an epoch's order, (n,) int32, on the host and on the device.
 
         Both are None for the order of the file; the second also for data that is read by windows.
-        Asked again for the same epoch, they are the same.
+        Repeated calls for one epoch return the same arrays.
         """
         host, device = self._known.pop(epoch, (None, None))
         if host is None:
@@ -47,8 +47,7 @@ class Orders:
     def prepare(self, epoch: int) -> None:
         """Draw an epoch's order and queue its copy to the device, behind the work queued so far.
 
-        That is nothing on NumPy, and for an order that is a function of the user's. If the epoch
-        never comes, an order was drawn in vain.
+        This does nothing on NumPy, or for an order that is a function of the user's.
         """
         if not self._ahead or epoch in self._known:
             return
@@ -59,16 +58,14 @@ class Orders:
         self._known[epoch] = host, device
 
     def _order(self, epoch: int) -> HostArray | None:
-        settings, n = self._settings, self._n
-        if callable(settings.shuffle):
-            return own_order(settings.shuffle, n, epoch)
-        return (
-            epoch_order(n, settings.order_seed, epoch, self._window) if settings.shuffle else None
-        )
+        shuffle, n = self._settings.shuffle, self._n
+        if callable(shuffle):
+            return user_order(shuffle, n, epoch)
+        return epoch_order(n, self._settings.order_seed, epoch, self._window) if shuffle else None
 
 
 def is_by_window(data: Data, settings: DataSettings) -> bool:
-    """Whether an epoch brings the rows to the device window by window."""
+    """True where an epoch brings the rows to the device window by window."""
     X = data.X
     return isinstance(X, Streamed) and not (X.any_order and data.window(settings) >= X.shape[0])
 
@@ -81,52 +78,78 @@ def epoch_batches(
     skip: int = 0,
     orders: Orders | None = None,
 ) -> Generator[Minibatch, None, None]:
-    """The minibatches of an epoch from number ``skip`` on, from memory or window by window.
+    """The minibatches of an epoch, from memory or window by window.
 
     Args:
         data: the rows.
         settings: batch size, window, shuffling and so on.
-        backend: where the rows are.
-        epoch: its number.
-        skip: how many minibatches to leave out at the start.
-        orders: the run's, where some of them are prepared.
+        backend: of the data.
+        epoch: counted from 0.
+        skip: the number of minibatches to leave out at the start.
+        orders: the run's; without them the order is drawn anew.
+
+    Raises:
+        ValueError: shuffle is a function of the user's and the data is read by windows.
     """
-    n, size, window = data.X.shape[0], settings.batch_size, data.window(settings)
-    X, y, weight, drop_last = data.X, data.y.values, data.y.loss_weight, settings.drop_last
     if data.row_plans is not None:
-        span = None if settings.window is None else window
-        gather = (lambda rows: X.gather(rows, backend)) if isinstance(X, Streamed) else None
-        yield from plan_minibatches(
-            X, y, weight, data.row_plans, size, epoch, span, drop_last, backend, skip, gather
+        planned = PlannedEpoch(
+            data.row_plans,
+            epoch,
+            backend,
+            batch_size=settings.batch_size,
+            window=None if settings.window is None else data.window(settings),
+            drop_last=settings.drop_last,
         )
+        yield from planned.minibatches(data.X, data.y.values, data.y.loss_weight, skip)
         return
     by_window = is_by_window(data, settings)
     if by_window and callable(settings.shuffle):
         raise ValueError("an order of one's own, shuffle=f, needs X in memory and no window")
-    host, order = (orders or Orders(data, settings, backend)).of(epoch)
+    host_order, order = (orders or Orders(data, settings, backend)).of(epoch)
+    if by_window:
+        yield from _windowed(data, settings, backend, host_order, skip)
+        return
+    yield from minibatches(
+        data.X,
+        data.y.values,
+        settings.batch_size,
+        backend=backend,
+        weight=data.y.loss_weight,
+        order=order,
+        drop_last=settings.drop_last,
+        skip=skip,
+        gather=_gather(data.X, host_order, backend),
+    )
+
+
+def _gather(
+    X: Array | Streamed, order: HostArray | None, backend: Backend
+) -> Callable[[slice], Array] | None:
+    """How sparse rows at positions of an order come to the device; None for rows in memory."""
     if not isinstance(X, Streamed):
-        yield from minibatches(X, y, size, order, drop_last, backend, skip, weight)
-        return
-    if not by_window:
-        rows = np.arange(n) if host is None else host
-        yield from minibatches(
-            X,
-            y,
-            size,
-            order,
-            drop_last,
-            backend,
-            skip,
-            weight,
-            lambda some: X.gather(rows[some], backend),
-        )
-        return
-    per_window = -(-window // size)
-    first, skip = divmod(skip, per_window)
+        return None
+    rows = np.arange(X.shape[0]) if order is None else order
+    return lambda block: X.gather(rows[block], backend)
+
+
+def _windowed(
+    data: Data, settings: DataSettings, backend: Backend, order: HostArray | None, skip: int
+) -> Generator[Minibatch, None, None]:
+    """The minibatches of an epoch whose rows are read window by window."""
+    X, y, weight = data.X, data.y.values, data.y.loss_weight
+    assert isinstance(X, Streamed)
+    window, size = data.window(settings), settings.batch_size
+    first, skip = divmod(skip, -(-window // size))  # whole windows, and minibatches of the next
     with closing(X.windows(backend, window, first)) as windows:
         for i, x in enumerate(windows, first):
-            there = slice(i * window, i * window + x.shape[0])
-            own = None if host is None else backend.asarray(host[there] - there.start)
-            w = None if weight is None else weight[there, ...]
-            skipped = skip if i == first else 0
-            yield from minibatches(x, y[there, ...], size, own, drop_last, backend, skipped, w)
+            rows = slice(i * window, i * window + x.shape[0])
+            yield from minibatches(
+                x,
+                y[rows, ...],
+                size,
+                backend=backend,
+                weight=None if weight is None else weight[rows, ...],
+                order=None if order is None else backend.asarray(order[rows] - rows.start),
+                drop_last=settings.drop_last,
+                skip=skip if i == first else 0,
+            )

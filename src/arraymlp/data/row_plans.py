@@ -1,10 +1,11 @@
-"""Courses: which rows each member of a population trains on, and in what order.
+"""Row plans: the rows that each member of a population trains on, and their order.
 
-Members that share all rows need none. In cross-validation, or where each has a minibatch order of
-its own, a member's course says what it would see if it trained alone. Neighbouring members with one
-course share its minibatches, which then have a leading axis: (G, B, n_features) for G courses.
+Members that share all rows and their order need none. In cross-validation, or where each has a
+minibatch order of its own, a member's plan says what it would see if it trained alone. Neighbouring
+members with the same plan form a group and share its minibatches, which have a leading axis for the
+groups: (G, B, n_features).
 
-All courses of a population have equally many minibatches an epoch. Only the last one can differ in
+All plans of a population have equally many minibatches an epoch. Only the last one can differ in
 rows: shorter ones are filled up with rows of weight 0, which change no loss and no gradient.
 """
 
@@ -12,25 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
-from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.array import Array, HostArray, dtype_name
 from arraymlp.backends.backend import Backend
-from arraymlp.data.minibatches import Minibatch, epoch_order, own_order
+from arraymlp.data.minibatches import Minibatch, epoch_order, user_order
+from arraymlp.data.stream import Streamed
 from arraymlp.nn.linalg import repeat_groups
 
 
 @dataclass(frozen=True, eq=False)
 class RowPlan:
-    """What a member sees of the data.
+    """The rows of the data that a member sees.
 
     Attributes:
         rows: numbers (n,) of the rows it trains on.
-        held_out: numbers of those it is validated on; None for the data's validation rows, or none.
-        order: of the rows, anew each epoch: the ``order_seed``; a function as `arraymlp.train`'s
-            ``shuffle``; None as they stand.
+        held_out: numbers of those it is validated on; None for the data's validation rows, if any.
+        order: of the rows, drawn anew each epoch: an ``order_seed``, or a function as
+            `arraymlp.train`'s ``shuffle``; None for the rows as they stand.
     """
 
     rows: HostArray
@@ -38,101 +39,127 @@ class RowPlan:
     order: int | Callable[[int, int], HostArray] | None = None
 
     def begun(self) -> "RowPlan":
-        """The course for one population: an order that remembers is a copy of its own."""
+        """The plan for one population: an order function with a memory is copied for it."""
         return replace(self, order=deepcopy(self.order)) if callable(self.order) else self
 
     def minibatches(self, batch_size: int, drop_last: bool) -> int:
-        """How many an epoch has."""
+        """The number of minibatches of an epoch."""
         n = len(self.rows)
         return n // batch_size if drop_last else -(-n // batch_size)
 
     def ordered(self, epoch: int, window: int | None) -> HostArray:
-        """The row numbers in the order in which an epoch meets them, (n,) int32."""
+        """The row numbers in the order of an epoch, (n,) int32; see `epoch_order`."""
         n = len(self.rows)
         if self.order is None:
             return self.rows
         if callable(self.order):
-            return self.rows[own_order(self.order, n, epoch)]
+            return self.rows[user_order(self.order, n, epoch)]
         return self.rows[epoch_order(n, self.order, epoch, window)]
 
 
 def groups(row_plans: Sequence[RowPlan]) -> list[tuple[RowPlan, int, int]]:
-    """Each course with the neighbouring members that share it: (course, first, past the last)."""
-    found, start = [], 0
+    """Each plan with the neighbouring members that share it: (plan, first, one past the last)."""
+    shared, start = [], 0
     for _, same in groupby(row_plans, key=id):
-        several = list(same)
-        found.append((several[0], start, start + len(several)))
-        start += len(several)
-    return found
+        members = list(same)
+        shared.append((members[0], start, start + len(members)))
+        start += len(members)
+    return shared
 
 
-def plan_minibatches(
-    X: Any,
-    y: Array,
-    weight: Array | None,
-    row_plans: Sequence[RowPlan],
-    batch_size: int,
-    epoch: int,
-    window: int | None,
-    drop_last: bool,
-    backend: Backend,
-    skip: int = 0,
-    gather: Callable[[HostArray], Array] | None = None,
-) -> Iterator[Minibatch]:
-    """The minibatches of an epoch: x (G, B, n_features), and y and weights of each member.
+class PlannedEpoch:
+    """One epoch of the members of a population, in G groups of K / G, each with a row plan."""
 
-    Args:
-        X: all rows, (N, n_features).
-        y: targets of all rows, (N,) or (N, n).
-        weight: of all rows, (N,), or (N, K) for one a member.
-        row_plans: one for each of the K members.
-        batch_size: rows of a minibatch.
-        epoch: its number.
-        window: rows change places only within so many.
-        drop_last: leave out the rows that fill no minibatch.
-        backend: of the arrays.
-        skip: how many minibatches to leave out at the start.
-        gather: where X is no array, brings the rows of these numbers (m,) to the device.
-    """
-    xp, members = backend.xp, len(row_plans)
-    each = groups(row_plans)
-    if len({stop - start for _, start, stop in each}) > 1:  # groups of one size alone share rows
-        each = [(row_plan, k, k + 1) for k, row_plan in enumerate(row_plans)]
-    known = {id(c): c.ordered(epoch, window) for c, _, _ in each}
-    orders = [known[id(c)] for c, _, _ in each]
-    steps = each[0][0].minibatches(batch_size, drop_last)
-    padded = steps * batch_size
-    counts = np.minimum([len(r) for r in orders], padded)  # rows of each course in the epoch
-    ends = [np.pad(r[:n], (0, padded - n), "edge") for r, n in zip(orders, counts, strict=True)]
-    table = np.stack(ends).astype(np.int32)  # (G, padded)
-    uploaded = backend.asarray(table)
-    kind = "int64" if backend.has("int64") else "int32"  # of numbers of entries of (N, K)
-    for step in range(skip, steps):
-        start = step * batch_size
-        sizes = np.minimum(counts - start, batch_size)
-        stop = start + int(sizes.max())
+    def __init__(
+        self,
+        row_plans: Sequence[RowPlan],
+        epoch: int,
+        backend: Backend,
+        *,
+        batch_size: int,
+        window: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        """Draw the orders of the epoch.
 
-        def own(a: Array, start: int = start, stop: int = stop) -> Array:
-            taken = xp.take(a, xp.reshape(uploaded[:, start:stop], (-1,)), axis=0)
-            return xp.reshape(taken, (len(each), stop - start, *a.shape[1:]))
+        Args:
+            row_plans: one for each of the K members.
+            epoch: counted from 0.
+            backend: of the data.
+            batch_size: rows of a minibatch.
+            window: rows are shuffled only within so many.
+            drop_last: leave out the rows that fill no minibatch.
+        """
+        shared = groups(row_plans)
+        if len({stop - start for _, start, stop in shared}) > 1:  # groups must be of one size
+            shared = [(plan, k, k + 1) for k, plan in enumerate(row_plans)]
+        plans = [plan for plan, _, _ in shared]
+        self._backend, self._batch_size = backend, batch_size
+        self._members, self._groups = len(row_plans), len(plans)
+        self.steps = plans[0].minibatches(batch_size, drop_last)
+        # A plan that several groups have is asked for its order once.
+        order_of = {id(plan): plan.ordered(epoch, window) for plan in plans}
+        orders = [order_of[id(plan)] for plan in plans]
+        padded = self.steps * batch_size
+        self._counts = np.minimum([len(rows) for rows in orders], padded)  # (G,) rows of the epoch
+        filled = [
+            np.pad(rows[:n], (0, padded - n), "edge")
+            for rows, n in zip(orders, self._counts, strict=True)
+        ]
+        self._rows = np.stack(filled).astype(np.int32)  # (G, padded), on the host
+        self._device_rows = backend.asarray(self._rows)
 
-        if gather is None:
-            x = own(X)
-        else:
-            x = gather(table[:, start:stop].reshape(-1))
-            x = xp.reshape(x, (len(each), stop - start, int(x.shape[-1])))
-        samples = np.repeat(sizes, members // len(each))
-        w = None
-        if weight is not None and weight.ndim == 1:
-            w = repeat_groups(own(weight), members, xp)
-        elif weight is not None:  # (N, K): each member's own column
-            rows = np.repeat(table[:, start:stop], members // len(each), axis=0)
-            entries = rows.astype(np.int64) * members + np.arange(members)[:, None]
-            flat = backend.asarray(entries.reshape(-1), kind)
-            w = xp.reshape(xp.take(xp.reshape(weight, (-1,)), flat, axis=0), rows.shape)
-        if (sizes < stop - start).any():
-            there = np.arange(stop - start) < samples[:, None]
-            real = backend.asarray(there.astype(np.float64), str(x.dtype).rpartition(".")[2])
-            w = real if w is None else w * real
-        even = bool((samples == stop - start).all())
-        yield Minibatch(x, repeat_groups(own(y), members, xp), w, None if even else samples)
+    def minibatches(
+        self, X: Array | Streamed, y: Array, weight: Array | None, skip: int = 0
+    ) -> Iterator[Minibatch]:
+        """Yield the minibatches: x (G, B, n_features), and y and weights of each member.
+
+        Args:
+            X: all rows, (N, n_features).
+            y: targets of all rows, (N,) or (N, n).
+            weight: of all rows, (N,), or (N, K) for one a member; None where all are 1.
+            skip: the number of minibatches to leave out at the start.
+        """
+        for step in range(skip, self.steps):
+            start = step * self._batch_size
+            counts = np.minimum(self._counts - start, self._batch_size)  # (G,) rows of the step
+            block = slice(start, start + int(counts.max()))
+            samples = np.repeat(counts, self._members // self._groups)  # (K,)
+            x, width = self._features(X, block), block.stop - block.start
+            w = None if weight is None else self._weights(weight, block)
+            same = bool((counts == width).all())
+            if not same:
+                is_sample = (np.arange(width) < samples[:, None]).astype(np.float64)
+                fill = self._backend.asarray(is_sample, dtype_name(x))
+                w = fill if w is None else w * fill
+            targets = self._repeated(self._take(y, block))
+            yield Minibatch(x, targets, w, None if same else samples)
+
+    def _take(self, a: Array, block: slice) -> Array:
+        """The rows (N, ...) of a that each group has in a block of the epoch, (G, B, ...)."""
+        xp = self._backend.xp
+        flat = xp.take(a, xp.reshape(self._device_rows[:, block], (-1,)), axis=0)
+        return xp.reshape(flat, (self._groups, block.stop - block.start, *a.shape[1:]))
+
+    def _repeated(self, a: Array) -> Array:
+        """(G, ...) as (K, ...)."""
+        return repeat_groups(a, self._members, self._backend.xp)
+
+    def _features(self, X: Array | Streamed, block: slice) -> Array:
+        """The rows of X of each group, (G, B, n_features)."""
+        if not isinstance(X, Streamed):
+            return self._take(X, block)
+        x = X.gather(self._rows[:, block].reshape(-1), self._backend)
+        return self._backend.xp.reshape(x, (self._groups, block.stop - block.start, -1))
+
+    def _weights(self, weight: Array, block: slice) -> Array:
+        """The weights (K, B) of each member's rows."""
+        if weight.ndim == 1:
+            return self._repeated(self._take(weight, block))
+        # Of (N, K) each member takes its own column: entries of the flat array.
+        xp, members = self._backend.xp, self._members
+        rows = np.repeat(self._rows[:, block], members // self._groups, axis=0)  # (K, B)
+        entries = rows.astype(np.int64) * members + np.arange(members)[:, None]
+        integers = "int64" if self._backend.has("int64") else "int32"
+        flat = self._backend.asarray(entries.reshape(-1), integers)
+        return xp.reshape(xp.take(xp.reshape(weight, (-1,)), flat, axis=0), rows.shape)

@@ -1,4 +1,4 @@
-"""Rows held out: a fraction or folds, drawn on the host from a seed, of each class alike."""
+"""Held-out rows: a fraction or folds, drawn on the host from a seed, stratified by class."""
 
 from numbers import Integral
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 
-_SPLIT = 2  # its stream: initial values have 0, minibatch orders 1, dropout 3
+_SPLIT = 2  # a random stream of its own: initial values have 0, minibatch orders 1, dropout 3
 
 
 def split(
@@ -15,9 +15,9 @@ def split(
     """Rows to train on and rows held out, each in ascending order (int32).
 
     Args:
-        n: how many rows.
+        n: the number of rows.
         fraction: of them to hold out, rounded to whole rows.
-        order_seed: of the stream they are drawn from.
+        order_seed: the seed of the random stream.
         classes: class of each row (n,), to hold out the same fraction of each but for rounding; a
             class's last row is never held out.
 
@@ -32,12 +32,12 @@ def split(
     stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,)))
     order = stream.permutation(n).astype(np.int32)
     if classes is not None:
-        _, which, counts = np.unique(classes, return_inverse=True, return_counts=True)
-        # order by class, each class's rows as they were drawn; then of each class the first ones
-        order = order[np.argsort(which[order], kind="stable")]
+        _, positions, counts = np.unique(classes, return_inverse=True, return_counts=True)
+        # sorted by class, each class's rows as they were drawn; then the first ones of each class
+        order = order[np.argsort(positions[order], kind="stable")]
         rank = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
-        out = rank < np.repeat(_shares(counts, held_out), counts)
-        order = np.concatenate([order[out], order[~out]])
+        is_out = rank < np.repeat(_shares(counts, held_out), counts)
+        order = np.concatenate([order[is_out], order[~is_out]])
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
@@ -46,17 +46,17 @@ def folds(
 ) -> list[tuple[HostArray, HostArray]]:
     """Rows to train on and rows held out, each in ascending order (int32), of k folds.
 
-    Each row is held out once. The rows are shuffled, and of each class dealt out in turn, so that
-    folds differ by one row at most, of each class and in all.
+    Each row is held out once. The rows are shuffled, sorted by class and dealt out in turn, so that
+    the numbers of rows in folds differ by at most one, in all and for each class.
 
     Args:
-        n: how many rows.
-        k: how many folds, from 2.
-        order_seed: of the stream they are drawn from.
+        n: the number of rows.
+        k: the number of folds, from 2.
+        order_seed: the seed of the random stream.
         classes: class of each row (n,), or None.
 
     Raises:
-        ValueError: so many folds cannot be made.
+        ValueError: k is no such number, or larger than the number of rows, or of a class's rows.
     """
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 2:
         raise ValueError(f"cv must be a whole number of folds from 2, or a splitter, not {k!r}")
@@ -76,7 +76,7 @@ def folds(
 
 
 def _shares(counts: HostArray, total: int) -> HostArray:
-    """How many of each class to hold out: proportional by largest remainders, never a whole class.
+    """The number to hold out of each class: proportional by largest remainders, no whole class.
 
     Raises:
         ValueError: so many rows cannot be held out.
@@ -87,15 +87,15 @@ def _shares(counts: HostArray, total: int) -> HostArray:
             f"to hold out {total} of {n} rows leaves some of the {len(counts)} classes without a "
             "row to train on"
         )
-    share = counts * (total / n)
-    found = np.minimum(share.astype(int), counts - 1)
-    for c in np.argsort(found - share, kind="stable"):
-        found[c] += found.sum() < total and found[c] < counts[c] - 1
-    while found.sum() < total:  # the remainders of classes that had no row to spare
-        found[np.argmax(counts - 1 - found)] += 1
-    return np.asarray(found)
+    exact = counts * (total / n)
+    shares = np.minimum(exact.astype(int), counts - 1)
+    for c in np.argsort(shares - exact, kind="stable"):
+        shares[c] += shares.sum() < total and shares[c] < counts[c] - 1
+    while shares.sum() < total:  # the remainders of classes that had no row to spare
+        shares[np.argmax(counts - 1 - shares)] += 1
+    return np.asarray(shares)
 
 
 def sample_rows(n: int, at_most: int) -> HostArray:
-    """Rows evenly spread over n, the first and the last among them (int32)."""
+    """Row numbers evenly spread over n rows, with the first and the last (int32)."""
     return np.linspace(0, n - 1, min(n, at_most)).round().astype(np.int32)

@@ -1,4 +1,4 @@
-"""Data larger than memory: rows read window by window, while the caller computes on the last one.
+"""Data larger than memory: the next window of rows is read while the caller computes on the last.
 
 X is a memmap, an HDF5 or Zarr array, or an iterable of (X, y) chunks; y is always held in memory.
 A pass keeps the order of the rows. X may also be a SciPy sparse matrix or array, which would be too
@@ -7,7 +7,7 @@ large as a dense one; its rows become dense a few at a time, in any order.
 
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -17,37 +17,52 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
 
-WINDOW_BYTES = 64 * 2**20  # of a window, where its rows are not given
+WINDOW_BYTES = 64 * 2**20  # of a window, where the number of its rows is not given
 _Rows: TypeAlias = Sequence[int] | HostArray  # ascending row numbers
+
+
+class _Source(Protocol):
+    """Where rows are read from: an array that is sliced, or an iterable of chunks."""
+
+    shape: tuple[int, int]
+
+    def parts(self, rows: _Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
+        """Yield (a, the values from row a on) in order, with all of ``rows[start:]`` among them.
+
+        Args:
+            rows: the rows to read.
+            start: a position in ``rows``.
+            at_once: rows of the source to read together, or more.
+        """
 
 
 class Streamed:
     """Rows (N, n_features) that are read window by window and never all at once.
 
     Memory: three windows on the host, and with CuPy three on the GPU (one of those on the host is
-    then page-locked). Besides, an HDF5 or Zarr array takes one window in its own dtype, or one of
-    its storage chunks where that is larger; an iterable takes two of its chunks. The third window
-    is there only while the caller exchanges one for the next. What the operating system keeps of a
-    memmap is its cache, and not counted.
+    then page-locked). In addition an HDF5 or Zarr array takes one window in its own dtype, or one
+    of its storage chunks where that is larger; an iterable takes two of its chunks. The third
+    window exists only while the caller exchanges one for the next. The operating system's cache of
+    a memmap is not counted.
     """
 
     ndim = 2
 
     def __init__(
-        self, source: "_Slices | _Chunks", dtype: str, what: str, rows: HostArray | None = None
+        self, source: _Source, dtype: str, what: str, rows: HostArray | None = None
     ) -> None:
         self._source, self._dtype, self._what = source, dtype, what
         self._rows: _Rows = range(source.shape[0]) if rows is None else rows
         self.shape: tuple[int, int] = (len(self._rows), source.shape[1])
 
     def windows(self, backend: Backend, rows: int, first: int = 0) -> Generator[Array, None, None]:
-        """Yield device arrays of ``rows`` rows each, the last one with what is left.
+        """Yield device arrays of ``rows`` rows each, the last one with the rest.
 
-        A helper thread reads, checks, converts and uploads the next window meanwhile. Leaving the
-        loop early ends the thread, once it has read the window that it is at.
+        Meanwhile a helper thread reads, checks, converts and uploads the next window. Leaving the
+        loop early ends the thread, once it has read its present window.
 
         Args:
-            backend: where to.
+            backend: of the arrays.
             rows: of a window.
             first: the window to begin with, counted from 0.
 
@@ -65,31 +80,31 @@ class Streamed:
 
     @property
     def any_order(self) -> bool:
-        """Whether rows can be had in any order at no greater cost: of a sparse matrix."""
+        """True where rows in any order cost no more: for a sparse matrix."""
         return isinstance(self._source, _Sparse)
 
     def gather(self, rows: HostArray, backend: Backend) -> Array:
-        """Rows in any order, where `any_order` allows it, together on the device."""
+        """Rows in any order, together on the device; for sources with `any_order`."""
         assert isinstance(self._source, _Sparse)
         dense = self._source.dense(np.asarray(self._rows)[rows])
         return backend.asarray(dense, self._dtype)
 
     def dense_blocks(self, backend: Backend, at_once: int) -> Iterator[tuple[slice, Array]]:
-        """All rows, where `any_order` allows it, as (where they stand, rows on the device).
+        """All rows as (positions, rows on the device), for sources with `any_order`.
 
-        There are ``at_once`` in each, or as many as are small when dense.
+        There are ``at_once`` rows in each block, or fewer where these would fill more than 64 MiB.
         """
         most = window_rows(self.shape[1], 1, "float64", None)
         for rows in blocks(self.shape[0], min(most, at_once)):
             yield rows, self.gather(np.arange(rows.start, rows.stop), backend)
 
     def take(self, rows: HostArray, backend: Backend) -> Array:
-        """Some rows (ascending row numbers), together on the device."""
+        """These rows (ascending row numbers), together on the device."""
         (window,) = self.kept(rows)._read(len(rows), at_once=1)
         return backend.asarray(window, self._dtype)
 
     def kept(self, rows: HostArray) -> "Streamed":
-        """The same source, but only these of its rows (ascending row numbers)."""
+        """The same source with these of its rows alone (ascending row numbers)."""
         rows = rows if isinstance(self._rows, range) else np.asarray(self._rows)[rows]
         return Streamed(self._source, self._dtype, self._what, rows)
 
@@ -100,62 +115,65 @@ class Streamed:
         for a, part in self._source.parts(rows, start, at_once):
             stop = bisect_left(rows, a + len(part))
             while start < stop:
-                backend = start % size
-                if backend == 0:
+                filled = start % size  # rows that the window has
+                if filled == 0:
                     window = np.empty((min(size, n - start), width), self._dtype)
-                some = rows[start : min(stop, start + size - backend)]
-                _convert(part, a, some, window[backend:], self._what)
-                start += len(some)
-                if backend + len(some) == len(window):
+                taken = rows[start : min(stop, start + size - filled)]
+                _convert(part, a, taken, window[filled:], self._what)
+                start += len(taken)
+                if filled + len(taken) == len(window):
                     yield window
             del part  # before the next is read
 
 
 def _convert(part: HostArray, a: int, rows: _Rows, into: HostArray, what: str) -> None:
-    """Write rows of a part that begins with row a into the head of a window; refuse infinite ones.
+    """Write rows of a part, converted, to the head of a window.
 
     Args:
         part: (m, n_features), of any numeric dtype.
-        a: the number of its first row.
-        rows: the n rows wanted, all of them in this part.
-        into: (n or more, n_features), of the dtype wanted.
+        a: the number of the part's first row.
+        rows: the numbers of n rows, all of them in this part.
+        into: (n or more, n_features), of the dtype to convert to.
         what: the name of the data, for the message.
+
+    Raises:
+        ValueError: a value is not finite.
     """
     for block in blocks(len(rows), ROWS_AT_ONCE):
-        some = rows[block]
-        first, last = int(some[0]) - a, int(some[-1]) - a
-        all_between = last - first == len(some) - 1
-        chosen = part[first : last + 1] if all_between else part[np.asarray(some) - a]
+        numbers = rows[block]
+        first, last = int(numbers[0]) - a, int(numbers[-1]) - a
+        consecutive = last - first == len(numbers) - 1
+        values = part[first : last + 1] if consecutive else part[np.asarray(numbers) - a]
         with np.errstate(over="ignore"):
-            into[block] = chosen
-        fine = np.isfinite(into[block])
-        if not fine.all():
-            row, column = np.argwhere(~fine)[0]
+            into[block] = values
+        finite = np.isfinite(into[block])
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
             value = into[block][row, column]
             raise ValueError(
-                f"{what} must be finite, but {what}[{some[row]}, {column}] is {value} as "
+                f"{what} must be finite, but {what}[{numbers[row]}, {column}] is {value} as "
                 f"{into.dtype}"
             )
 
 
 def is_streamed(X: object) -> bool:
-    """Whether X is to be read window by window: a memmap, an HDF5 or Zarr array, or `Streamed`."""
-    if isinstance(X, np.ndarray | np.generic):  # what is computed from a memmap is one in name only
+    """True for what is read window by window: a memmap, an HDF5 or Zarr array, or `Streamed`."""
+    if isinstance(X, np.ndarray | np.generic):  # a result computed from a memmap is one in name
         return isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None
     if is_sparse(X):
         return False
-    shaped = isinstance(getattr(X, "shape", None), tuple) and hasattr(X, "dtype")
-    sliced = shaped and hasattr(X, "__getitem__") and not is_device_array(X)
-    return sliced or isinstance(X, Streamed)
+    is_shaped = isinstance(getattr(X, "shape", None), tuple) and hasattr(X, "dtype")
+    can_slice = is_shaped and hasattr(X, "__getitem__") and not is_device_array(X)
+    return can_slice or isinstance(X, Streamed)
 
 
 def is_sparse(X: object) -> bool:
-    """Whether X is a SciPy sparse matrix or array."""
+    """True for a SciPy sparse matrix or array."""
     return hasattr(X, "tocsr") and isinstance(getattr(X, "shape", None), tuple)
 
 
 def is_chunks(X: object) -> bool:
-    """Whether X may be an iterable of (X, y) chunks; lists of numbers are data in memory."""
+    """True for what may be an iterable of (X, y) chunks; lists of numbers are data in memory."""
     if isinstance(X, str | bytes | Mapping) or hasattr(X, "shape") or hasattr(X, "__array__"):
         return False
     if isinstance(X, list | tuple):
@@ -163,18 +181,18 @@ def is_chunks(X: object) -> bool:
     return isinstance(X, Iterable)
 
 
-def window_rows(n_features: int, batch_size: int, dtype: str, wanted: int | None) -> int:
-    """Rows of a window: a multiple of ``batch_size``, at least one.
+def window_rows(n_features: int, batch_size: int, dtype: str, at_most: int | None) -> int:
+    """The number of rows of a window: a multiple of ``batch_size``, at least one minibatch.
 
     Args:
         n_features: of a row.
         batch_size: rows of a minibatch.
         dtype: of the values.
-        wanted: rows to round down; None for as many as `WINDOW_BYTES` hold.
+        at_most: rows; None for as many as `WINDOW_BYTES` hold.
     """
-    if wanted is None:
-        wanted = WINDOW_BYTES // (n_features * np.dtype(dtype).itemsize)
-    return max(wanted // batch_size, 1) * batch_size
+    if at_most is None:
+        at_most = WINDOW_BYTES // (n_features * np.dtype(dtype).itemsize)
+    return max(at_most // batch_size, 1) * batch_size
 
 
 def stream(X: Any, dtype: str, *, n_features: int | None = None, what: str = "X") -> Streamed:
@@ -197,23 +215,36 @@ def _require_numeric(values: HostArray, what: str) -> None:
         raise ValueError(f"{what} must be numeric, not of dtype {values.dtype}")
 
 
-class _Slices:
-    """An array that is read by slices, as few as there can be."""
+class _Sliceable(Protocol):
+    """An array that gives rows as slices ``array[a:b]``."""
 
-    def __init__(self, array: Any) -> None:
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, rows: slice, /) -> object: ...
+
+
+class _SparseRows(Protocol):
+    """A SciPy sparse array in CSR form."""
+
+    data: HostArray
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, rows: slice | HostArray, /) -> "_SparseRows": ...
+    def toarray(self) -> HostArray: ...
+
+
+class _Slices:
+    """An array that is read by as few slices as possible."""
+
+    def __init__(self, array: _Sliceable) -> None:
         self._array = array
-        self.shape: tuple[int, int] = tuple(array.shape)
+        self.shape = cast(tuple[int, int], tuple(array.shape))
         chunks = getattr(array, "chunks", None) or (1,)  # of the storage, each read as a whole
-        self._at_least = chunks[0] if isinstance(chunks[0], int) else 1
+        self._at_least: int = chunks[0] if isinstance(chunks[0], int) else 1
 
     def parts(self, rows: _Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
-        """Yield (a, the values from row a on) in order, with all of ``rows[start:]`` among them.
-
-        Args:
-            rows: the rows wanted.
-            start: a place in ``rows``.
-            at_once: rows of the array to read together, or more.
-        """
+        """See `_Source`."""
         at_once = max(at_once, self._at_least)
         while start < len(rows):
             a = int(rows[start])
@@ -229,40 +260,41 @@ class _Sparse(_Slices):
     """A SciPy sparse matrix or array, by rows."""
 
     def __init__(self, matrix: Any) -> None:
-        super().__init__(matrix.tocsr())
+        self._rows: _SparseRows = matrix.tocsr()
+        super().__init__(self._rows)
 
     def require_finite(self, dtype: str, what: str) -> None:
-        """A ValueError where a value is not finite as ``dtype``."""
+        """Raise a ValueError where a value is not finite as ``dtype``."""
         with np.errstate(over="ignore"):
-            fine = np.isfinite(self._array.data.astype(dtype))
-        if not fine.all():
-            value = self._array.data[~fine][0]
+            finite = np.isfinite(self._rows.data.astype(dtype))
+        if not finite.all():
+            value = self._rows.data[~finite][0]
             raise ValueError(f"{what} must be finite, but it has {value}, as {dtype}")
 
     def values(self, a: int, b: int) -> HostArray:
         return self.dense(slice(a, b))
 
-    def dense(self, rows: Any) -> HostArray:
+    def dense(self, rows: slice | HostArray) -> HostArray:
         """Rows of these numbers, dense."""
-        return np.asarray(self._array[rows].toarray())
+        return np.asarray(self._rows[rows].toarray())
 
 
 def stream_chunks(
     chunks: Iterable[Any], dtype: str, *, n_features: int | None = None, what: str = "X"
 ) -> tuple[Streamed, HostArray]:
-    """Read (X, y) chunks from start to end; return the rows of X as ``dtype``, and all y.
+    """Read (X, y) chunks once through; return the rows of X as ``dtype``, and all y.
 
-    The chunks are iterated over anew for each pass, and must be the same in each.
+    Each pass iterates over the chunks anew, and they must be the same in each.
 
     Args:
-        chunks: tuples of X (n, n_features) and y (n,) or (n, n_outputs), n being any number.
+        chunks: tuples of X (n, n_features) and y (n,) or (n, n_outputs), for any n.
         dtype: of the rows.
-        n_features: the width X must have.
+        n_features: the width that X must have; None for any.
         what: the name of X, for messages.
 
     Raises:
         ValueError: the chunks can be read once only, there is none, or one is not such a tuple,
-            not numeric, not finite, or of another width or kind than those before.
+            not numeric, not finite, or of another width or dtype than those before.
     """
     if iter(chunks) is chunks:
         raise ValueError(
@@ -272,8 +304,8 @@ def stream_chunks(
     n, ys = 0, []
     for X, y in _checked(chunks, n_features, what):
         for block in blocks(len(X), ROWS_AT_ONCE):
-            some = range(n + block.start, n + block.stop)
-            _convert(X, n, some, np.empty((len(some), X.shape[1]), dtype), what)
+            rows = range(n + block.start, n + block.stop)  # converted only to be checked
+            _convert(X, n, rows, np.empty((len(rows), X.shape[1]), dtype), what)
         n += len(X)
         ys.append(y.copy())  # a view would keep the whole chunk
         n_features = X.shape[1]
@@ -286,8 +318,8 @@ def stream_chunks(
 def _checked(
     chunks: Iterable[Any], n_features: int | None, what: str
 ) -> Iterator[tuple[HostArray, HostArray]]:
-    """Every chunk's X and y on the host, alike in all but length."""
-    kind: Any = None
+    """Every chunk's X and y on the host; a ValueError unless they differ in length alone."""
+    y_kind: tuple[np.dtype[Any], tuple[int, ...]] | None = None
     for number, chunk in enumerate(chunks):
         name = f"chunk {number} of {what}"
         if not isinstance(chunk, tuple | list) or len(chunk) != 2:
@@ -296,18 +328,18 @@ def _checked(
         require_table(X.shape, name)
         _require_numeric(X, name)
         if n_features not in (None, X.shape[1]):
-            known = (
+            expected = (
                 f"the chunks before have {n_features}" if number else f"{n_features} are expected"
             )
-            raise ValueError(f"{name} has {X.shape[1]} features, but {known}")
+            raise ValueError(f"{name} has {X.shape[1]} features, but {expected}")
         if y.shape[:1] != X.shape[:1]:
             raise ValueError(f"{name} has {len(X)} rows, but its y is of shape {y.shape}")
-        if kind not in (None, (y.dtype, y.shape[1:])):
+        if y_kind is not None and y_kind != (y.dtype, y.shape[1:]):
             raise ValueError(
                 f"the y of {name} has rows of {y.dtype} and shape {y.shape[1:]}, but the chunks "
-                f"before have {kind[0]} and {kind[1]}"
+                f"before have {y_kind[0]} and {y_kind[1]}"
             )
-        n_features, kind = X.shape[1], (y.dtype, y.shape[1:])
+        n_features, y_kind = X.shape[1], (y.dtype, y.shape[1:])
         yield X, y
 
 
@@ -318,14 +350,14 @@ def _on_host(values: Any, what: str) -> HostArray:
 
 
 class _Chunks:
-    """An iterable of chunks, which has been read once and is read from its start in each pass."""
+    """An iterable of chunks, read from its start in each pass; its y is known from the first."""
 
     def __init__(self, chunks: Iterable[Any], y: HostArray, n_features: int, what: str) -> None:
         self._chunks, self._y, self._what = chunks, y, what
         self.shape = (len(y), n_features)
 
     def parts(self, rows: _Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
-        """As of `_Slices`; here every chunk passes by."""
+        """See `_Source`; every chunk is yielded."""
         n, width = self.shape
         a = 0
         for X, y in _checked(self._chunks, width, self._what):

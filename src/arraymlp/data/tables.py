@@ -1,4 +1,4 @@
-"""Data files: rows of numbers and a target, from .npz, .csv and .parquet, for the command line."""
+"""Data files for the command line: rows of numbers and a target, from .npz, .csv and .parquet."""
 
 import csv
 import zipfile
@@ -13,7 +13,7 @@ import numpy as np
 from arraymlp._checks import nearest, require_table
 from arraymlp.backends.array import HostArray
 
-# What reads Parquet: the first that is installed.
+# The libraries that read Parquet, the first installed one of which is used.
 PARQUET: dict[str, Callable[[Path], Any]] = {
     "polars": lambda path: import_module("polars").read_parquet(path),
     "pyarrow": lambda path: import_module("pyarrow.parquet").read_table(path),
@@ -24,13 +24,13 @@ NAMED = 20  # classes that a description lists
 
 @dataclass(frozen=True)
 class Table:
-    """Rows to train on.
+    """The contents of a data file.
 
     Attributes:
         X: (n_samples, n_features), numbers.
         y: (n_samples,) or (n_samples, n_columns): integers for classes, else floating-point.
         target: the name of y.
-        names: of the classes that were no integers, by their number from 0; else None.
+        names: the classes' names, by their numbers in y, where the file has names; else None.
     """
 
     X: HostArray
@@ -39,7 +39,7 @@ class Table:
     names: list[str] | None = None
 
     def describe(self) -> str:
-        """Rows, features, and what the target was taken for."""
+        """Its numbers of rows and features, and how its target is understood, as text."""
         n, features = self.X.shape
         text = f"{n} rows, {features} features; target {self.target}: "
         if self.y.dtype.kind == "f":
@@ -49,8 +49,8 @@ class Table:
         classes = np.unique(self.y)
         text += f"{len(classes)} classes"
         if self.names is not None:
-            known = [f"{i} = {name}" for i, name in enumerate(self.names[:NAMED])]
-            text += ", " + ", ".join(known) + (", ..." if len(self.names) > NAMED else "")
+            shown = [f"{i} = {name}" for i, name in enumerate(self.names[:NAMED])]
+            text += ", " + ", ".join(shown) + (", ..." if len(self.names) > NAMED else "")
         elif len(classes) > NAMED:
             text += " (for regression on these integers: --loss squared_error)"
         return text
@@ -66,9 +66,9 @@ def read_table(path: Path, target: str | None = None) -> Table:
             (or the array in an ``.npz`` file); by default the last (or y).
 
     Raises:
-        ValueError: another kind of file, or one that does not have this, in numbers.
+        ValueError: another kind of file, or one without such columns or arrays of numbers.
         OSError: it cannot be read.
-        ModuleNotFoundError: nothing that reads Parquet is installed.
+        ModuleNotFoundError: no library that reads Parquet is installed.
     """
     readers = {".npz": _npz, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
     reader = readers.get(path.suffix.lower())
@@ -86,7 +86,7 @@ def read_table(path: Path, target: str | None = None) -> Table:
 
 
 def _target(y: HostArray) -> tuple[HostArray, list[str] | None]:
-    """Numbers as they are; else each class's number, in the order of their names, and the names."""
+    """Numbers unchanged; or the classes' numbers, in the order of their names, and the names."""
     if y.dtype.kind in "iuf":
         return y, None
     if y.dtype.kind == "b":
@@ -96,8 +96,8 @@ def _target(y: HostArray) -> tuple[HostArray, list[str] | None]:
     for row, value in enumerate(y.tolist()):
         if not isinstance(value, str) or not value:
             raise ValueError(f"a target must be a number or a string, but row {row} has {value!r}")
-    found, numbers = np.unique(y.astype(str), return_inverse=True)
-    return numbers, found.tolist()
+    names, numbers = np.unique(y.astype(str), return_inverse=True)
+    return numbers, names.tolist()
 
 
 def _npz(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
@@ -105,17 +105,17 @@ def _npz(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
     if not zipfile.is_zipfile(path):
         raise ValueError("no .npz file")
     with np.load(path, allow_pickle=False) as file:
-        for wanted in ("X", name):
-            if wanted not in file:
-                raise ValueError(f"it has no array {wanted!r}, but {', '.join(file.files)}")
+        for array in ("X", name):
+            if array not in file:
+                raise ValueError(f"it has no array {array!r}, but {', '.join(file.files)}")
         return file["X"], file[name], name
 
 
 def _csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        line, more = file.readline(), file.readline()
-    delimiter = max(",;\t", key=line.count)
-    first, second = (next(csv.reader([v], delimiter=delimiter), []) for v in (line, more))
+        lines = file.readline(), file.readline()
+    delimiter = max(",;\t", key=lines[0].count)
+    first, second = (next(csv.reader([line], delimiter=delimiter), []) for line in lines)
     if len(first) < 2:
         raise ValueError("it needs columns: features, and a target")
     header = not any(map(_is_number, first))
@@ -126,9 +126,9 @@ def _csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
         raise ValueError("it has no rows")
     if second and len(second) != len(first):
         raise ValueError(f"its first line has {len(first)} columns, its second {len(second)}")
-    at = _column(columns, target)
-    features = [i for i in range(len(columns)) if i != at]
-    how: dict[str, Any] = {
+    target_column = _column(columns, target)
+    features = [i for i in range(len(columns)) if i != target_column]
+    form: dict[str, Any] = {
         "delimiter": delimiter,
         "skiprows": int(header),
         "comments": None,
@@ -137,16 +137,17 @@ def _csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
         "ndmin": 1,
     }
     try:
-        X = np.loadtxt(path, usecols=features, **{**how, "ndmin": 2})
+        X = np.loadtxt(path, usecols=features, **{**form, "ndmin": 2})
     except ValueError as error:
         raise ValueError(f"features must be numbers in every row ({error})") from error
-    y = np.char.strip(np.loadtxt(path, usecols=at, dtype=str, **how))
-    for kind in (np.int64, np.float64):
+    y = np.char.strip(np.loadtxt(path, usecols=target_column, dtype=str, **form))
+    name = columns[target_column]
+    for dtype in (np.int64, np.float64):
         try:
-            return X, y.astype(kind), columns[at]
+            return X, y.astype(dtype), name
         except ValueError:
             continue
-    return X, y, columns[at]
+    return X, y, name
 
 
 def _is_number(text: str) -> bool:
@@ -171,17 +172,17 @@ def _parquet(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
     else:
         raise ModuleNotFoundError("a .parquet file needs one of these: pip install pyarrow")
     columns = [str(name) for name in getattr(table, "column_names", None) or table.columns]
-    at = _column(columns, target)
+    target_name = columns[_column(columns, target)]
     features = []
     for name in columns:
         values = np.asarray(table[name].to_numpy())
-        if name == columns[at]:
+        if name == target_name:
             y = values
         elif values.dtype.kind in "biuf":
             features.append(values)
         else:
             raise ValueError(f"feature {name!r} must be numbers, not {values.dtype}")
-    return np.column_stack(features) if features else np.empty((len(y), 0)), y, columns[at]
+    return np.column_stack(features) if features else np.empty((len(y), 0)), y, target_name
 
 
 def _column(columns: list[str], name: str | None) -> int:

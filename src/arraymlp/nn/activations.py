@@ -1,14 +1,15 @@
 """Activation functions and their derivatives, because a layer needs both, always together.
 
+The formulas and their sources stand in the table of `get_activation`.
+
 Every function takes the weighted sums ``s`` of any shape and the namespace ``xp`` of its arrays. A
-derivative also gets ``z = f(s)``, which is often the cheaper thing to derive from. No function
-overflows or warns, whatever finite ``s`` it is given.
+derivative also gets ``z = f(s)``, by which it is often simpler to write. No function overflows or
+warns, whatever finite ``s`` it is given.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, pi, sqrt
-from typing import Any
 
 from arraymlp._checks import lookup
 from arraymlp.backends.array import Array, Namespace, array_namespace
@@ -21,18 +22,26 @@ class Activation:
     Attributes:
         name: the name it is looked up and saved by.
         function: ``(s, xp) -> f(s)``, same shape as s.
-        derivative: ``(s, z, xp) -> f'(s)`` with z = f(s), same shape as s (a float where constant).
+        derivative: ``(s, z, xp) -> f'(s)`` with z = f(s), same shape as s; a float where constant.
         initializer: the initialiser that "auto" means for a layer with this activation.
     """
 
     name: str
-    function: Callable[[Array, Any], Array]
-    derivative: Callable[[Array, Array, Any], Array]
+    function: Callable[[Array, Namespace], Array]
+    derivative: Callable[[Array, Array, Namespace], Array | float]
     initializer: str = "glorot_uniform"
 
     def __call__(self, s: Array) -> Array:
         """Return f(s)."""
         return self.function(s, array_namespace(s))
+
+
+def _identity(s: Array, xp: Namespace) -> Array:
+    return s
+
+
+def _identity_derivative(s: Array, z: Array, xp: Namespace) -> float:
+    return 1.0
 
 
 def _sigmoid(s: Array, xp: Namespace) -> Array:
@@ -44,9 +53,9 @@ def _above_overflow(s: Array, xp: Namespace) -> Array:
 
 
 def least_exponent(s: Array, xp: Namespace) -> float:
-    """A number -b, for the dtype of s, above which e^-s stays finite.
+    """The lower bound of s, for its dtype, above which e^-s stays finite.
 
-    A sigmoid whose s is bounded by it is off by less than 3/max.
+    A sigmoid of an s bounded by it is off by less than 3/max.
     """
     return 1 - log(xp.finfo(s.dtype).max)
 
@@ -69,14 +78,6 @@ def _tanh(s: Array, xp: Namespace) -> Array:
 
 def _tanh_derivative(s: Array, z: Array, xp: Namespace) -> Array:
     return 1 - z * z
-
-
-def _identity(s: Array, xp: Namespace) -> Array:
-    return s
-
-
-def _identity_derivative(s: Array, z: Array, xp: Namespace) -> Array:
-    return 1.0
 
 
 def _softplus(s: Array, xp: Namespace) -> Array:
@@ -104,7 +105,7 @@ def _elu(s: Array, xp: Namespace) -> Array:
 
 
 def _elu_derivative(s: Array, z: Array, xp: Namespace) -> Array:
-    return 1 + xp.minimum(z, 0.0)
+    return 1 + xp.minimum(z, 0.0)  # e^s = z + 1 where s < 0
 
 
 GELU_SCALE, GELU_CUBIC = sqrt(2 / pi), 0.044715
@@ -122,6 +123,7 @@ def _gelu(s: Array, xp: Namespace) -> Array:
 
 
 def _gelu_derivative(s: Array, z: Array, xp: Namespace) -> Array:
+    # With t = tanh u and u = sqrt(2/pi) (s + 0.044715 s^3): f' = (1 + t) / 2 + s/2 (1 - t^2) u'.
     bounded, t = _gelu_tanh(s, xp)
     slope = GELU_SCALE * (1 + 3 * GELU_CUBIC * bounded**2)
     return 0.5 * (1 + t) + 0.5 * bounded * (1 - t * t) * slope
@@ -133,7 +135,7 @@ def _silu(s: Array, xp: Namespace) -> Array:
 
 
 def _silu_derivative(s: Array, z: Array, xp: Namespace) -> Array:
-    g = _sigmoid(s, xp)
+    g = _sigmoid(s, xp)  # f = s g, and g' = g (1 - g)
     return g + z * (1 - g)
 
 
@@ -155,6 +157,8 @@ ACTIVATIONS: dict[str, Activation] = {
 
 def get_activation(name: str | Activation) -> Activation:
     """The activation of that name; an unknown name is a ValueError with the nearest match.
+
+    The derivatives stand in the code above, each beside its f.
 
     ========== ============================================== ================================
     name       f(s)                                           source

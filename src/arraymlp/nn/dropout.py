@@ -1,10 +1,10 @@
-"""Dropout: masks that are a function of counters, so that every backend draws the same bits.
+"""Dropout: masks computed from counters, so that every backend draws the same bits.
 
 In training each unit's output is set to 0 with probability p and otherwise divided by 1 - p, anew
 for every row of every minibatch; in prediction nothing is dropped (Srivastava et al. 2014, in the
-inverted form). Whether a unit is dropped is read off an integer hash of (seed, layer, step, row of
-the minibatch, unit): nothing is stored, next to nothing is transferred (a key for each layer and
-step, with the epoch's rates), and a run can go on in its middle.
+inverted form). An integer hash of (seed, layer, step, row of the minibatch, unit) decides whether a
+unit is dropped: nothing is stored, next to nothing is transferred (a key for each layer and step,
+with the epoch's rates), and a run can be resumed inside an epoch.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from arraymlp._checks import PROBABILITY, require_numbers, to_python
-from arraymlp.backends.array import Array, Namespace
+from arraymlp.backends.array import Array, Device, DType, Namespace
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """How much of each layer's input is dropped in training (Srivastava et al. 2014).
+    """The probabilities of dropping a layer's inputs in training (Srivastava et al. 2014).
 
     An input is multiplied by 0 with probability p, and else by 1 / (1 - p).
 
@@ -39,15 +39,15 @@ class Dropout:
 
 
 def get_dropout(value: "float | Sequence[float] | Dropout") -> Dropout:
-    """A `Dropout` from one, or from the probability for the hidden units."""
+    """The `Dropout` itself, or one with this probability for the hidden units."""
     return value if isinstance(value, Dropout) else Dropout(value)
 
 
 class DropoutKey(NamedTuple):
-    """What a step needs to mask one layer's input: numbers, or (K, 1, 1) arrays on the device.
+    """The numbers, or (K, 1, 1) arrays on the device, that mask one layer's input in one step.
 
     Attributes:
-        key: the step's own, out of the stream of seed, layer and epoch; int32.
+        key: int32, drawn for the step from the stream of seed, layer and epoch.
         threshold: hashes below it are dropped: 2^32 p - 2^31; int32.
         scale: 1 / (1 - p).
     """
@@ -57,17 +57,20 @@ class DropoutKey(NamedTuple):
     scale: Any
 
 
-def mask_maker(dtype: Any, xp: Namespace, device: Any) -> Callable[[DropoutKey, int, int], Array]:
+def mask_maker(
+    dtype: DType, xp: Namespace, device: Device
+) -> Callable[[DropoutKey, int, int], Array]:
     """A function that makes masks; it keeps the hashed counters of the shapes it has met."""
     counters: dict[tuple[int, int], Array] = {}
 
-    def mask(drop: DropoutKey, rows: int, units: int) -> Array:
+    def mask(dropout: DropoutKey, rows: int, units: int) -> Array:
         """Factors (..., rows, units) for a layer's input: 0, or 1 / (1 - p)."""
         if (rows, units) not in counters:
             count = xp.arange(rows * units, dtype=xp.int32, device=device)
             counters[rows, units] = hash32(xp.reshape(count, (rows, units)))
-        kept = hash32(counters[rows, units] ^ drop.key) >= drop.threshold
-        return xp.astype(kept, dtype) * drop.scale
+        kept = hash32(counters[rows, units] ^ dropout.key) >= dropout.threshold
+        factors: Array = xp.astype(kept, dtype) * dropout.scale
+        return factors
 
     return mask
 
@@ -75,9 +78,10 @@ def mask_maker(dtype: Any, xp: Namespace, device: Any) -> Callable[[DropoutKey, 
 def hash32(x: Array) -> Array:
     """A 32-bit integer hash in which every bit depends on every bit (Wellons's lowbias32).
 
-    On int32, whose products wrap around; its right shift keeps the sign, which the ands undo.
+    It works on int32, whose products wrap around; a right shift of int32 keeps the sign, and the
+    masks after it remove the copies of the sign bit.
     """
-    x = x ^ ((x >> 16) & 0xFFFF)  # an array of our own, which the next lines overwrite
+    x = x ^ ((x >> 16) & 0xFFFF)  # a new array, which the next lines overwrite
     x *= 0x7FEB352D
     x ^= (x >> 15) & 0x1FFFF
     x *= 0x846CA68B - (1 << 32)

@@ -13,7 +13,7 @@ from arraymlp.backends.array import HostArray
 
 @dataclass(frozen=True)
 class Initializer:
-    """How the weights and bias of a layer are drawn.
+    """A rule by which the weights and bias of a layer are drawn.
 
     Attributes:
         name: the name it is looked up by.
@@ -92,21 +92,22 @@ def draw_layers(
 ) -> list[tuple[HostArray, HostArray]]:
     """Weights (..., n_in, n_out) and bias (..., 1, n_out) of each layer, float64.
 
-    Each layer's stream is a function of its seed and its place alone.
+    Each layer's random stream is a function of its seed and its position alone.
 
     Args:
         sizes: widths from inputs to outputs.
-        rules: the initialiser of each layer; of each member, or once for all.
-        seed: one, or K for a leading axis of K members.
+        rules: for each member, or once for all, the initialiser of each layer.
+        seed: one seed, or K for a leading axis of K members.
     """
 
-    def draw(seed: int, i: int, each: Sequence[Initializer]) -> tuple[HostArray, HostArray]:
+    def draw(seed: int, i: int, rules: Sequence[Initializer]) -> tuple[HostArray, HostArray]:
         stream = np.random.SeedSequence(seed, spawn_key=(0, i))
-        return each[i].draw(np.random.default_rng(stream), sizes[i], sizes[i + 1])
+        return rules[i].draw(np.random.default_rng(stream), sizes[i], sizes[i + 1])
 
     layers = range(len(sizes) - 1)
     if not isinstance(seed, Sequence):
         return [draw(int(seed), i, rules[0]) for i in layers]
-    own = rules if len(rules) > 1 else [*rules] * len(seed)
-    drawn = [[draw(int(s), i, r) for s, r in zip(seed, own, strict=True)] for i in layers]
+    of_members = rules if len(rules) > 1 else [*rules] * len(seed)
+    members = list(zip(seed, of_members, strict=True))
+    drawn = [[draw(int(s), i, member_rules) for s, member_rules in members] for i in layers]
     return [(np.stack([w for w, _ in d]), np.stack([b for _, b in d])) for d in drawn]

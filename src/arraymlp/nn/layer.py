@@ -36,8 +36,8 @@ class Gradients(NamedTuple):
 class Layer:
     """Weights (..., n_in, n_out), bias (..., 1, n_out) and an activation.
 
-    A subclass is trained by its own methods. ``xp`` is the namespace of the arrays, given by
-    callers that have it at hand.
+    A subclass is trained by its own methods. ``xp``, in all of them, is the namespace of the
+    arrays; without it, it is found from them.
     """
 
     weights: Array

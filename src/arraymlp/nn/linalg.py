@@ -1,7 +1,8 @@
-"""Products, sums and maxima of a layer, for one network, a population, or members with rows of their own.
+"""Products, sums and maxima of layers and losses, with members on a leading axis.
 
-Arrays have the members on a leading axis. Where members see different rows (folds, or minibatch
-orders of their own), X has G groups on it, each for K / G neighbouring members.
+Where members see different rows (folds, or minibatch orders of their own), X has G groups on its
+leading axis, each for K / G neighbouring members. What serves groups and speed stands here, so that
+`Layer` and the losses read as their formulas.
 """
 
 from functools import reduce
@@ -10,11 +11,11 @@ import array_api_compat
 
 from arraymlp.backends.array import Array, Namespace
 
-NARROW, FEW = 8, 4  # columns; wider rows are summed, or compared, quickly enough as they are
+NARROW, FEW = 8, 4  # columns; wider rows are summed, or compared, quickly enough by the library
 
 
 def matmul(a: Array, b: Array, xp: Namespace) -> Array:
-    """A B over the last two axes; where A is (G, m, n) and B (K, n, p), each A with K / G of B."""
+    """A B over the last two axes; for A (G, m, n) and B (K, n, p), each A times K / G of B."""
     if a.ndim == 2 or a.shape[0] in (1, b.shape[0]):
         return xp.matmul(a, b)
     groups, members = int(a.shape[0]), int(b.shape[0])
@@ -24,13 +25,13 @@ def matmul(a: Array, b: Array, xp: Namespace) -> Array:
 
 
 def repeat_groups(a: Array, members: int, xp: Namespace) -> Array:
-    """(G, ...) as (K, ...): what each group of K / G neighbouring members shares, once a member."""
+    """(G, ...) repeated to (K, ...): each group's entry for its K / G neighbouring members."""
     groups = int(a.shape[0])
     if groups == members:
         return a
     shape = (groups, members // groups, *a.shape[1:])
-    spread = xp.broadcast_to(a[:, None, ...], shape)
-    return xp.reshape(spread, (members, *a.shape[1:]))
+    repeated = xp.broadcast_to(a[:, None, ...], shape)
+    return xp.reshape(repeated, (members, *a.shape[1:]))
 
 
 # NumPy reduces many short rows up to twenty times slower than BLAS multiplies them by a vector of

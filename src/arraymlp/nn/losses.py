@@ -3,7 +3,7 @@
 A loss takes the network's *logits* s, the weighted sums of the last layer, and not the outputs
 made from them. So it can compute its value without overflow, and its derivative with respect to s
 is a plain difference: output minus target (Bishop 2006, section 5.2 and eq. 4.108), or a bounded
-function of it.
+function of it. Each class states its formula; the table of `get_loss` has them side by side.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from typing import Any, ClassVar
 import array_api_compat
 
 from arraymlp._checks import POSITIVE, is_number, keep_numbers, lookup, to_python
-from arraymlp.backends.array import Array, Namespace, array_namespace
+from arraymlp.backends.array import Array, DType, Namespace, array_namespace
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.linalg import max_columns, sum_columns
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What a network's last layer means, and how wrong it is.
+    """The meaning of a network's logits, and the measure of their error.
 
     A loss of your own is a subclass with a name and a ``value_and_delta``; `save` refuses it, since
-    `load` could not find it again. Losses are equal where class and parameters are.
+    `load` could not find it again. Losses are equal where their class and parameters are.
 
     Attributes:
         name: the name it is looked up and saved by.
@@ -39,7 +39,7 @@ class Loss:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What it was made with, in plain values."""
+        """The values it was made with, as Python's numbers and tuples of them."""
         return asdict(self)
 
     @property
@@ -49,42 +49,42 @@ class Loss:
 
     @property
     def outputs_per_target(self) -> int:
-        """How many outputs the network has for each column of y, one after another."""
+        """The number of outputs for each column of y, one after another."""
         return 1
 
     def member(self, k: int) -> "Loss":
-        """The loss of one network out of a population."""
+        """The loss of member k of a population."""
         if self.members is None:
             return self
         return replace(self, **{name: values[k] for name, values in self.parameters.items()})
 
-    def some(self, members: Sequence[int]) -> "Loss":
+    def select_members(self, members: Sequence[int]) -> "Loss":
         """The loss of a population of these members."""
         if self.members is None:
             return self
-        own = {name: tuple(v[k] for k in members) for name, v in self.parameters.items()}
-        return replace(self, **own)
+        selected = {name: tuple(v[k] for k in members) for name, v in self.parameters.items()}
+        return replace(self, **selected)
 
     def require_fit(self, n_outputs: int, members: int | None) -> None:
-        """A ValueError unless it can be the loss of a network with so many outputs and members."""
-        each = self.outputs_per_target
-        if n_outputs % each:
-            raise ValueError(f"{self} has {each} outputs a target, but there are {n_outputs}")
+        """Raise a ValueError unless it suits a network with so many outputs and members."""
+        per_target = self.outputs_per_target
+        if n_outputs % per_target:
+            raise ValueError(f"{self} has {per_target} outputs a target, but there are {n_outputs}")
         if self.members not in (None, members):
             there = f"there are {members} members" if members else "one network: give as many seeds"
             raise ValueError(f"{self} has {self.members} values, but {there}")
 
     def require_sound(self) -> None:
-        """A ValueError where a loss of the user's own lacks a name."""
+        """Raise a ValueError where a loss of the user's own lacks a name."""
         if not isinstance(getattr(self, "name", None), str):
             raise ValueError(f"{type(self).__name__} needs a name, a string, as a class attribute")
 
     def output(self, s: Array, xp: Namespace) -> Array:
-        """Return y_hat for logits s, both (..., B, n): probabilities, or numbers as here."""
+        """Return y_hat for logits s, both (..., B, n): probabilities, or the logits, as here."""
         return s
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        """Return each sample's L and dL/ds, (..., B) and (..., B, n); arguments as in a call."""
+        """Return each sample's L (..., B) and dL/ds (..., B, n); arguments as in ``__call__``."""
         raise NotImplementedError
 
     def __call__(self, s: Array, y: Array) -> tuple[Array, Array]:
@@ -98,17 +98,19 @@ class Loss:
         return self.value_and_delta(s, y, array_namespace(s))
 
 
-def one_hot(labels: Array, n: int, dtype: Any, xp: Namespace) -> Array:
+def one_hot(labels: Array, n: int, dtype: DType, xp: Namespace) -> Array:
     """Labels (..., B) as rows of zeros with a one: (..., B, n)."""
     device = array_api_compat.device(labels)
     return xp.astype(labels[..., None] == xp.arange(n, dtype=labels.dtype, device=device), dtype)
 
 
-def smoothed(y: Array, n: int, amount: Any, loss: Loss, xp: Namespace, dtype: Any) -> Array:
-    """Targets for training a classifier that shall not be too sure: (1 - a) y + a u, (..., B, n).
+def smoothed(
+    y: Array, n: int, amount: Array | float, loss: Loss, xp: Namespace, dtype: DType
+) -> Array:
+    """Smoothed targets of a classifier, against overconfidence: (1 - a) y + a u, (..., B, n).
 
-    Here u is 1/n of each class for softmax_cross_entropy (Szegedy et al. 2016, section 7; PyTorch),
-    and 1/2 in each column for binary_cross_entropy (Keras).
+    Here u is 1/n for each class with softmax_cross_entropy (Szegedy et al. 2016, section 7;
+    PyTorch), and 1/2 in each column with binary_cross_entropy (Keras).
 
     Args:
         y: targets (..., B, n), or labels (..., B).
@@ -120,10 +122,11 @@ def smoothed(y: Array, n: int, amount: Any, loss: Loss, xp: Namespace, dtype: An
     """
     if loss.classifies == "one" and xp.isdtype(y.dtype, "integral"):
         y = one_hot(y, n, dtype, xp)
-    return (1 - amount) * y + amount / (n if loss.classifies == "one" else 2)
+    uniform = amount / (n if loss.classifies == "one" else 2)
+    return y * (1 - amount) + uniform
 
 
-def _within(a: Array, bound: Any, xp: Namespace) -> Array:
+def _within(a: Array, bound: Array | float, xp: Namespace) -> Array:
     return xp.minimum(xp.maximum(a, -bound), bound)
 
 
@@ -133,7 +136,7 @@ def _sign(a: Array, xp: Namespace) -> Array:
 
 
 def _limit(s: Array, xp: Namespace) -> float:
-    # Numbers up to this in each column have a sum that is finite.
+    # The sum of a row stays finite where each of its numbers is at most this.
     return float(xp.finfo(s.dtype).max) / (4 * int(s.shape[-1]))
 
 
@@ -148,11 +151,13 @@ class SoftmaxCrossEntropy(Loss):
     classifies = "one"
 
     def output(self, s: Array, xp: Namespace) -> Array:
+        """Return p_j = e^{s_j} / sum_k e^{s_k}."""
         e = xp.exp(_shifted(s, xp))
         return e / xp.sum(e, axis=-1, keepdims=True)
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        # L = -sum_j y_j log p_j = log sum_j e^{t_j} - sum_j y_j t_j, with t = s - max s, sum y = 1
+        """Return each sample's L and dL/ds = p - y."""
+        # L = log sum_j e^{t_j} - sum_j y_j t_j, with t = s - max s, since sum_j y_j = 1
         if xp.isdtype(y.dtype, "integral"):
             y = one_hot(y, s.shape[-1], s.dtype, xp)
         t = _shifted(s, xp)
@@ -163,8 +168,8 @@ class SoftmaxCrossEntropy(Loss):
 
 
 def _shifted(s: Array, xp: Namespace) -> Array:
-    # s - max(s) is at most 0, so its exp is at most 1. Bounding s first keeps the difference of two
-    # huge logits finite; no logit below max/4 changes.
+    # s - max(s) is at most 0, so its exp is at most 1. s is bounded first, or the difference of two
+    # huge logits would overflow; no logit below max/4 changes.
     s = _within(s, float(xp.finfo(s.dtype).max) / 4, xp)
     return s - max_columns(s, xp)
 
@@ -179,15 +184,16 @@ class BinaryCrossEntropy(Loss):
     classifies = "each"
 
     def output(self, s: Array, xp: Namespace) -> Array:
+        """Return p_j = 1 / (1 + e^{-s_j})."""
         return ACTIVATIONS["sigmoid"].function(s, xp)
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        """Return each sample's L and dL/ds = p - y."""
         return xp.sum(self._by_column(s, y, xp), axis=-1), self.output(s, xp) - y
 
     def _by_column(self, s: Array, y: Array, xp: Namespace) -> Array:
-        # L = sum_j -y_j log p_j - (1 - y_j) log(1 - p_j)
-        #   = sum_j max(s_j, 0) - y_j s_j + log(1 + e^-|s_j|)
-        # The last form keeps what softplus would cancel.
+        # -y_j log p_j - (1 - y_j) log(1 - p_j) = max(s_j, 0) - y_j s_j + log(1 + e^-|s_j|),
+        # a form that cancels nothing where the loss is small.
         b = _within(s, _limit(s, xp), xp)
         return xp.maximum(b, 0.0) - y * b + xp.log1p(xp.exp(-xp.abs(b)))
 
@@ -198,6 +204,7 @@ class CappedSoftmaxCrossEntropy(SoftmaxCrossEntropy):
     name = "capped_softmax_cross_entropy"
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
+        """Return each sample's capped L, and dL/ds of the uncapped one."""
         value, delta = super().value_and_delta(s, y, xp)
         return _capped(value, xp), delta
 
@@ -212,7 +219,7 @@ class CappedBinaryCrossEntropy(BinaryCrossEntropy):
 
 
 def _capped(value: Array, xp: Namespace) -> Array:
-    """The value -log p of a label as it is with p kept within [eps, 1 - eps]."""
+    """The value -log p of a label, with p kept within [eps, 1 - eps]."""
     eps = float(xp.finfo(value.dtype).eps)
     return xp.minimum(xp.maximum(value, -log1p(-eps)), -log(eps))
 
@@ -223,7 +230,7 @@ class SquaredError(Loss):
     name = "squared_error"
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        # L = 1/2 sum_j (s_j - y_j)^2
+        """Return each sample's L and dL/ds = s - y."""
         delta = s - y
         return xp.sum(delta * delta, axis=-1) / 2, delta
 
@@ -234,7 +241,7 @@ class AbsoluteError(Loss):
     name = "absolute_error"
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        # L = sum_j |s_j - y_j|, with slope 0 at 0
+        """Return each sample's L and dL/ds = sign(s - y)."""
         e = _within(s, _limit(s, xp), xp) - y
         return xp.sum(xp.abs(e), axis=-1), _sign(e, xp)
 
@@ -249,10 +256,12 @@ class Poisson(Loss):
     least_target = 0.0
 
     def output(self, s: Array, xp: Namespace) -> Array:
+        """Return the rates r_j = e^{s_j}."""
         return xp.exp(xp.minimum(s, log(_limit(s, xp))))
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        # L = sum_j (y_j log(y_j / r_j) - y_j + r_j), with r = e^s and 0 log 0 = 0
+        """Return each sample's L and dL/ds = r - y."""
+        # with 0 log 0 = 0
         rate, limit = self.output(s, xp), _limit(s, xp)
         log_y = xp.log(xp.maximum(y, float(xp.finfo(s.dtype).smallest_normal)))
         log_rate = xp.minimum(xp.maximum(s, -limit / xp.maximum(y, 1.0)), log(limit))
@@ -263,7 +272,8 @@ class Poisson(Loss):
 class Huber(Loss):
     """Squared error for small errors, absolute error for large ones (Huber 1964).
 
-    With e = s_j - y_j, sum_j e^2/2 where |e| <= d, d (|e| - d/2) elsewhere: as PyTorch's HuberLoss.
+    With e_j = s_j - y_j, L = sum_j (e_j^2 / 2 where |e_j| <= d, else d (|e_j| - d/2)), and dL/ds is
+    e bounded to [-d, d]: as PyTorch's HuberLoss.
 
     Attributes:
         threshold: d, positive; or K values, one a member.
@@ -281,16 +291,20 @@ class Huber(Loss):
         return len(self.threshold) if isinstance(self.threshold, Sequence) else None
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        """Return each sample's L and dL/ds, which is e within -d and d."""
-        d: Any = self.threshold
-        if self.members is not None:
-            d = _constants(d, s, xp)[:, None, None]
+        """Return each sample's L and dL/ds."""
         e = _within(s, _limit(s, xp), xp) - y
-        delta = _within(e, d, xp)
+        delta = _within(e, self._threshold(s, xp), xp)
+        # delta (e - delta/2) is e^2/2 where delta = e, and d (|e| - d/2) where delta = +-d.
         return xp.sum(delta * (e - delta / 2), axis=-1), delta
 
+    def _threshold(self, s: Array, xp: Namespace) -> Array | float:
+        d = self.threshold
+        return d if not isinstance(d, Sequence) else _constants(d, s, xp)[:, None, None]
 
-def _constants(values: Any, s: Array, xp: Namespace) -> Array:
+
+def _constants(
+    values: Sequence[float] | Sequence[Sequence[float]], s: Array, xp: Namespace
+) -> Array:
     """The values as an array on the device of s, of its dtype."""
     return xp.asarray(values, dtype=s.dtype, device=array_api_compat.device(s))
 
@@ -300,16 +314,16 @@ class Quantile(Loss):
     """Quantiles of the targets, several at once, by the pinball loss (Koenker, Bassett 1978).
 
     For each column of y there is an output for each level t: (n_columns * n_levels) outputs, the
-    levels of the first column first. With
-    e = s - y, the loss is the sum over columns and levels of (1 - t) e where e > 0, of -t e where
-    e < 0. The outputs are in ascending order, so that they never cross (Chernozhukov,
-    Fernandez-Val, Galichon 2010); the loss is of the logits as they are.
+    levels of the first column first. With e = s - y, L is the sum over columns and levels of
+    (1 - t) e where e > 0, and -t e where e < 0; dL/ds is 1 - t, or -t, or 1/2 - t at 0. The outputs
+    are the logits in ascending order, so that quantiles never cross (Chernozhukov, Fernandez-Val,
+    Galichon 2010); the loss is of the logits as they stand.
 
     Attributes:
         levels: between 0 and 1, ascending; or K sequences of them, all of one length, one a member.
     """
 
-    levels: Sequence[Any] = (0.1, 0.5, 0.9)
+    levels: Sequence[float] | Sequence[Sequence[float]] = (0.1, 0.5, 0.9)
     name = "quantile"
 
     def __post_init__(self) -> None:
@@ -326,12 +340,13 @@ class Quantile(Loss):
     @property
     def members(self) -> int | None:
         """K where there are levels for each of K members, else None."""
-        return len(self.levels) if isinstance(self.levels[0], tuple) else None
+        return len(self.levels) if isinstance(self.levels[0], Sequence) else None
 
     @property
     def outputs_per_target(self) -> int:
         """The number of levels."""
-        return len(self.levels[0] if self.members is not None else self.levels)
+        first = self.levels[0]
+        return len(first) if isinstance(first, Sequence) else len(self.levels)
 
     def output(self, s: Array, xp: Namespace) -> Array:
         """Return the quantiles of each target, ascending, for logits s; both (..., B, n)."""
@@ -341,7 +356,7 @@ class Quantile(Loss):
         return xp.reshape(s, (*s.shape[:-1], -1, self.outputs_per_target))
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        """Return each sample's L and dL/ds, which is 1 - t, -t, or 1/2 - t at 0."""
+        """Return each sample's L and dL/ds."""
         levels = _constants(self.levels, s, xp)
         if self.members is not None:
             levels = levels[:, None, None, :]
@@ -350,8 +365,8 @@ class Quantile(Loss):
         return xp.sum(e * delta, axis=(-2, -1)), xp.reshape(delta, s.shape)
 
 
-def _is_row(levels: Any) -> bool:
-    """Whether it is one network's levels: a tuple of ascending numbers between 0 and 1."""
+def _is_row(levels: object) -> bool:
+    """True for one network's levels: a tuple of ascending numbers between 0 and 1."""
     if not isinstance(levels, tuple) or not all(is_number(t) for t in levels):
         return False
     return bool(levels) and all(a < b for a, b in pairwise((0, *levels, 1)))
@@ -393,8 +408,8 @@ def get_loss(name: str | Loss) -> Loss:
     The first three and poisson have dL/ds = y_hat - y.
 
     Of the first two there are capped forms, capped_softmax_cross_entropy and
-    capped_binary_cross_entropy, for labels: what they report of a label is at most -log(eps), 36.0
-    in float64 and 15.9 in float32. That is the loss of scikit-learn's MLPClassifier, which keeps
-    probabilities within [eps, 1 - eps] in its value and not in its gradient.
+    capped_binary_cross_entropy, for labels: a label's value is at most -log(eps), 36.0 in float64
+    and 15.9 in float32. That is the loss of scikit-learn's MLPClassifier, which keeps probabilities
+    within [eps, 1 - eps] in its value and not in its gradient.
     """
     return name if isinstance(name, Loss) else lookup(LOSSES, name, "loss")

@@ -1,18 +1,18 @@
-"""Metrics: how good predictions are, in the figures that people report, computed on the device.
+"""Metrics: the usual measures of the quality of predictions, computed on the device.
 
-Unlike a loss, most metrics are no mean over samples: they need the logits of all rows at once. No
-metric looks at a value, so none makes the device wait; each gives a number for every member.
+Unlike a loss, most metrics are not a mean over samples: they need the logits of all rows at once.
+No metric looks at a value, so none makes the host wait; each gives a number for every member.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import nan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import array_api_compat
 
 from arraymlp._checks import lookup
-from arraymlp.backends.array import Array, Namespace
+from arraymlp.backends.array import Array, DType, Namespace
 from arraymlp.nn.losses import LOSSES, Loss
 
 TWO, MANY, LABELS = "two classes", "three or more classes", "several labels a sample"
@@ -21,7 +21,7 @@ PROBLEMS = (TWO, MANY, LABELS, NUMBERS, OUTPUTS)
 
 
 def problem(loss: Loss, n_outputs: int) -> str:
-    """Which of `PROBLEMS` a network with this loss solves: what its outputs mean, in words."""
+    """The one of `PROBLEMS` that a network with this loss and so many outputs solves."""
     if loss.classifies == "one":
         return TWO if n_outputs == 2 else MANY
     if loss.classifies == "each":
@@ -30,13 +30,13 @@ def problem(loss: Loss, n_outputs: int) -> str:
 
 
 class Predictions(NamedTuple):
-    """What a metric is computed from, on the device.
+    """The arrays that a metric is computed from, on the device.
 
     Attributes:
         y: targets as `Targets.values` has them: (N,) class positions, or (N, n_columns) numbers.
         s: logits (..., N, n_outputs); a leading axis is members.
         weight: of the samples, (N,) or (..., N), from 0; None where all count alike.
-        loss: says what the logits mean.
+        loss: the loss of the network, which says what the logits mean.
     """
 
     y: Array
@@ -47,17 +47,17 @@ class Predictions(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of merit, a column of the history.
+    """A measure of quality, and a column of the history.
 
     Attributes:
         name: of the column, after "training_" or "validation_".
         function: ``(predictions, xp) -> m``, (...,) on the device, of the dtype of the logits.
         greater_is_better: None where that is not known.
-        suits: which of `PROBLEMS` it can be computed for.
+        suits: those of `PROBLEMS` that it can be computed for.
     """
 
     name: str
-    function: Callable[[Predictions, Any], Array]
+    function: Callable[[Predictions, Namespace], Array]
     greater_is_better: bool | None = None
     suits: tuple[str, ...] = PROBLEMS
 
@@ -71,11 +71,11 @@ class Metric:
 
 
 def _weights(p: Predictions, xp: Namespace) -> Array:
-    # (N, 1) or (..., N, 1) in float64 where the device has it: what is multiplied with them and
-    # added up is then float64 too.
+    # (N, 1) or (..., N, 1) in float64 where the device has it: products with them, and their sums,
+    # are then float64 too.
     device = array_api_compat.device(p.s)
-    known = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
-    dtype = known.get("float64", p.s.dtype)
+    dtypes = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
+    dtype = dtypes.get("float64", p.s.dtype)
     if p.weight is None:
         return xp.ones((p.s.shape[-2], 1), dtype=dtype, device=device)
     return xp.astype(p.weight, dtype)[..., None]
@@ -83,8 +83,8 @@ def _weights(p: Predictions, xp: Namespace) -> Array:
 
 def _ratio(a: Array, b: Array, xp: Namespace, otherwise: float = nan) -> Array:
     """Return a / b for b >= 0, and ``otherwise`` where b is 0."""
-    some = b > 0
-    return xp.where(some, a / xp.where(some, b, 1.0), otherwise)
+    divisible = b > 0
+    return xp.where(divisible, a / xp.where(divisible, b, 1.0), otherwise)
 
 
 def _mean(values: Array, w: Array, xp: Namespace) -> Array:
@@ -93,12 +93,12 @@ def _mean(values: Array, w: Array, xp: Namespace) -> Array:
 
 
 def _over_columns(figures: Array, p: Predictions, xp: Namespace) -> Array:
-    """Mean of (..., n), of the dtype of the logits."""
+    """The mean of (..., n) over columns, in the dtype of the logits."""
     return xp.astype(xp.mean(figures, axis=-1), p.s.dtype)
 
 
 def _decisions(p: Predictions, xp: Namespace) -> tuple[Array, Array]:
-    """True and chosen: a column of class positions, or for "each" the columns, yes or no."""
+    """True and predicted: a column of class positions; for "each" the columns, as booleans."""
     if p.loss.classifies == "each":
         return p.y > 0.5, p.s > 0
     one_hot = not xp.isdtype(p.y.dtype, "integral")
@@ -106,55 +106,56 @@ def _decisions(p: Predictions, xp: Namespace) -> tuple[Array, Array]:
     return true, xp.argmax(p.s, axis=-1, keepdims=True)
 
 
-def _indicators(p: Predictions, dtype: Any, xp: Namespace) -> tuple[Array, Array]:
-    """True and chosen as 0 and 1 in a column a class (two for a single output), or a label."""
-    true, chosen = _decisions(p, xp)
+def _indicators(p: Predictions, dtype: DType, xp: Namespace) -> tuple[Array, Array]:
+    """True and predicted as 0 and 1, a column for each class (two for a single output) or label."""
+    true, predicted = _decisions(p, xp)
     if p.loss.classifies == "one":
         device = array_api_compat.device(p.s)
-        classes = xp.arange(p.s.shape[-1], dtype=chosen.dtype, device=device)
-        true, chosen = true == classes, chosen == classes
+        classes = xp.arange(p.s.shape[-1], dtype=predicted.dtype, device=device)
+        true, predicted = xp.equal(true, classes), xp.equal(predicted, classes)
     elif problem(p.loss, p.s.shape[-1]) == TWO:
-        true, chosen = xp.concat([~true, true], axis=-1), xp.concat([~chosen, chosen], axis=-1)
-    return xp.astype(true, dtype), xp.astype(chosen, dtype)
+        true = xp.concat([~true, true], axis=-1)
+        predicted = xp.concat([~predicted, predicted], axis=-1)
+    return xp.astype(true, dtype), xp.astype(predicted, dtype)
 
 
 def _accuracy(p: Predictions, xp: Namespace) -> Array:
     w = _weights(p, xp)
-    true, chosen = _decisions(p, xp)
-    right = xp.all(true == chosen, axis=-1, keepdims=True)
+    true, predicted = _decisions(p, xp)
+    right = xp.all(xp.equal(true, predicted), axis=-1, keepdims=True)
     return _over_columns(_mean(xp.astype(right, w.dtype), w, xp), p, xp)
 
 
 def _balanced_accuracy(p: Predictions, xp: Namespace) -> Array:
     w = _weights(p, xp)
-    true, chosen = _indicators(p, w.dtype, xp)
-    there = xp.sum(w * true, axis=-2)
-    recall = _ratio(xp.sum(w * true * chosen, axis=-2), there, xp, otherwise=0.0)
-    occur = xp.sum(xp.astype(there > 0, w.dtype), axis=-1, keepdims=True)
-    return _over_columns(_ratio(xp.sum(recall, axis=-1, keepdims=True), occur, xp), p, xp)
+    true, predicted = _indicators(p, w.dtype, xp)
+    occurring = xp.sum(w * true, axis=-2)
+    recall = _ratio(xp.sum(w * true * predicted, axis=-2), occurring, xp, otherwise=0.0)
+    n_classes = xp.sum(xp.astype(occurring > 0, w.dtype), axis=-1, keepdims=True)
+    return _over_columns(_ratio(xp.sum(recall, axis=-1, keepdims=True), n_classes, xp), p, xp)
 
 
 def _log_loss(p: Predictions, xp: Namespace) -> Array:
-    one = p.loss.classifies == "one"
-    plain = LOSSES["softmax_cross_entropy" if one else "binary_cross_entropy"]
+    softmax = p.loss.classifies == "one"
+    cross_entropy = LOSSES["softmax_cross_entropy" if softmax else "binary_cross_entropy"]
     w = _weights(p, xp)
-    value, _ = plain.value_and_delta(xp.astype(p.s, w.dtype), p.y, xp)
+    value, _ = cross_entropy.value_and_delta(xp.astype(p.s, w.dtype), p.y, xp)
     return _over_columns(_mean(value[..., None], w, xp), p, xp)
 
 
 def _f1(p: Predictions, xp: Namespace) -> Array:
-    # 2 TP / (2 TP + FP + FN), whose denominator counts the true and the chosen.
+    # 2 TP / (2 TP + FP + FN), whose denominator counts the true and the predicted.
     w = _weights(p, xp)
-    true, chosen = _indicators(p, w.dtype, xp)
-    both, either = (xp.sum(w * a, axis=-2) for a in (true * chosen, true + chosen))
-    f1 = _ratio(2 * both, either, xp, otherwise=0.0)
+    true, predicted = _indicators(p, w.dtype, xp)
+    both, counted = (xp.sum(w * a, axis=-2) for a in (true * predicted, true + predicted))
+    f1 = _ratio(2 * both, counted, xp, otherwise=0.0)
     return _over_columns(f1[..., -1:] if problem(p.loss, p.s.shape[-1]) == TWO else f1, p, xp)
 
 
 def _roc_auc(p: Predictions, xp: Namespace) -> Array:
-    # The part of the pairs, one sample of each class, whose scores are in the right order. A stable
-    # sort that meets the first class first counts a tie as right, one that meets it last as wrong:
-    # the mean of the two counts it half, as the area under the curve does.
+    # The fraction of pairs, one sample of each class, whose scores are in the right order. A stable
+    # sort with the first class's rows in front counts a tie as right, with them last as wrong: the
+    # mean of the two counts it half, as the area under the curve does.
     w = _weights(p, xp)
     true, _ = _indicators(p, w.dtype, xp)
     score = p.s[..., -1] - p.s[..., 0] if p.s.shape[-1] == 2 else p.s[..., 0]
@@ -164,8 +165,8 @@ def _roc_auc(p: Predictions, xp: Namespace) -> Array:
     for rows in (by_class, xp.flip(by_class)):
         order = xp.argsort(xp.take(score, rows, axis=-1), axis=-1, stable=True)
         a, b = (
-            xp.take_along_axis(xp.take(each, rows, axis=-1), order, axis=-1)
-            for each in (first, second)
+            xp.take_along_axis(xp.take(weights, rows, axis=-1), order, axis=-1)
+            for weights in (first, second)
         )
         right = right + xp.sum(xp.cumulative_sum(a, axis=-1) * b, axis=-1) / 2
     area = _ratio(right, xp.sum(first, axis=-1) * xp.sum(second, axis=-1), xp)
@@ -181,10 +182,10 @@ def _numbers(p: Predictions, xp: Namespace) -> tuple[Array, Array, Array]:
 
 def _r2(p: Predictions, xp: Namespace) -> Array:
     w, y, output = _numbers(p, xp)
-    moved = y - y[:1, :]  # exactly 0 where y is constant, which a rounded mean would not give
+    shifted = y - y[:1, :]  # exactly 0 where y is constant, which a rounded mean would not give
     unexplained = xp.sum(w * (y - output) ** 2, axis=-2)
-    mean = _mean(moved, w, xp)[..., None, :]
-    spread = xp.sum(w * (moved - mean) ** 2, axis=-2)
+    mean = _mean(shifted, w, xp)[..., None, :]
+    spread = xp.sum(w * (shifted - mean) ** 2, axis=-2)
     constant = xp.where(unexplained > 0, 0.0, 1.0 - unexplained)  # 1.0 for 0, and NaN for NaN
     return _over_columns(xp.where(spread > 0, 1 - _ratio(unexplained, spread, xp), constant), p, xp)
 
@@ -214,7 +215,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def get_metric(name: str | Callable[..., Any] | Metric) -> Metric:
+def get_metric(name: str | Callable[..., Array | float] | Metric) -> Metric:
     """The metric of that name, or of a function ``f(y, output, weight)`` of the user's own.
 
     Each equals scikit-learn's function, sample weights w included; sums run over samples i, and
@@ -229,7 +230,7 @@ def get_metric(name: str | Callable[..., Any] | Metric) -> Metric:
     f1                2 TP / (2 TP + FP + FN), 0 for 0 / 0: of the   C 2 L   f1_score
                       second of two classes, else the mean of all
                       classes or labels                                      (average="macro")
-    roc_auc           part of the pairs of the two classes in the    2       roc_auc_score
+    roc_auc           fraction of pairs of the two classes in the    2       roc_auc_score
                       right order, weights multiplied, ties half
     r2                1 - sum w_i (y_i - o_i)^2                      N       r2_score
                       / sum w_i (y_i - mean y)^2; a column
@@ -258,45 +259,45 @@ def get_metric(name: str | Callable[..., Any] | Metric) -> Metric:
         return name
     if not callable(name):
         return lookup(METRICS, name, "metric")
-    return Metric(getattr(name, "__name__", repr(name)), _Own(name))
+    return Metric(getattr(name, "__name__", repr(name)), _UserFunction(name))
 
 
 @dataclass(frozen=True)
-class _Own:
+class _UserFunction:
     """A function of the user's own as a `Metric.function`; a class, so that it pickles."""
 
-    function: Callable[..., Any]
+    function: Callable[..., Array | float]
 
     def __call__(self, p: Predictions, xp: Namespace) -> Array:
-        found = self.function(p.y, p.loss.output(p.s, xp), p.weight)
-        found = xp.asarray(found, dtype=p.s.dtype, device=array_api_compat.device(p.s))
-        if found.shape != p.s.shape[:-2]:
+        value = self.function(p.y, p.loss.output(p.s, xp), p.weight)
+        figure = xp.asarray(value, dtype=p.s.dtype, device=array_api_compat.device(p.s))
+        if figure.shape != p.s.shape[:-2]:
             raise ValueError(
                 f"the metric {self.function.__name__} must return shape {tuple(p.s.shape[:-2])}, a "
-                f"number for each member, not {tuple(found.shape)}"
+                f"number for each member, not {tuple(figure.shape)}"
             )
-        return found
+        return figure
 
 
 def require_suits(metric: Metric, loss: Loss, n_outputs: int) -> None:
-    """Raise a ValueError, naming those that can, if the metric cannot be computed for the loss."""
-    solved = problem(loss, n_outputs)
-    if solved not in metric.suits:
-        others = ", ".join(m.name for m in METRICS.values() if solved in m.suits)
+    """Raise a ValueError, naming those that suit, if the metric cannot be computed for the loss."""
+    predicted = problem(loss, n_outputs)
+    if predicted not in metric.suits:
+        others = ", ".join(m.name for m in METRICS.values() if predicted in m.suits)
         raise ValueError(
             f"the metric {metric.name} is for {' or '.join(metric.suits)}, but {loss.name} with "
-            f"{n_outputs} {'output' if n_outputs == 1 else 'outputs'} predicts {solved}, for which "
-            f"there is {others or 'none but a function of your own'}"
+            f"{n_outputs} {'output' if n_outputs == 1 else 'outputs'} predicts {predicted}, for "
+            f"which there is {others or 'none but a function of your own'}"
         )
 
 
 def greater_is_better(column: str, metrics: Iterable[Metric]) -> bool | None:
-    """Whether more of a history's column is better; None where that is not known.
+    """True where a greater value of a history's column is better; None where that is not known.
 
     Args:
         column: "loss", "training_error", "validation_f1", and so on.
         metrics: those that the history has columns of.
     """
     stage, _, name = column.partition("_")
-    known = {m.name: m.greater_is_better for m in metrics} | {"loss": False, "error": False}
-    return known.get(name if stage in ("training", "validation") else column)
+    better = {m.name: m.greater_is_better for m in metrics} | {"loss": False, "error": False}
+    return better.get(name if stage in ("training", "validation") else column)

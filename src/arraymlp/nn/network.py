@@ -5,15 +5,22 @@ It computes outputs and gradients on arrays, and knows nothing about data or tra
 data, too.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from arraymlp._checks import as_tuple, merge, to_python
-from arraymlp.backends.array import Array, HostArray, Namespace, array_namespace, dtype_name
+from arraymlp.backends.array import (
+    Array,
+    Device,
+    HostArray,
+    Namespace,
+    array_namespace,
+    dtype_name,
+)
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of, resolve
 from arraymlp.nn.activations import Activation, get_activation
@@ -24,7 +31,7 @@ from arraymlp.nn.losses import Loss, get_loss
 
 
 class LayerCache(NamedTuple):
-    """What one layer saw on the way forward, kept for the way back.
+    """One layer's values of the forward pass, kept for the backward pass.
 
     Attributes:
         x: its inputs (..., B, n_in), as the mask left them.
@@ -46,8 +53,8 @@ class Network:
     Attributes:
         layers: first to last. The last one's activation is the identity: its outputs are logits.
         loss: the loss, and with it the meaning of the logits.
-        classes: the label that each output stands for, ascending (the two labels of a single
-            output); None for regression and multi-label.
+        classes: the label of each output, ascending (both labels of a single output); None for
+            regression and multi-label.
     """
 
     layers: list[Layer]
@@ -79,6 +86,10 @@ class Network:
             classes: the labels of the outputs; None for regression, or for labels 0, 1, ...
             backend: where the parameters live, as for `resolve`.
             dtype: "float32" or "float64".
+
+        Raises:
+            ValueError: sizes, names or numbers of values that make no network.
+            DeviceMemoryError: the parameters do not fit.
         """
         for size in sizes:
             if not isinstance(size, Integral) or size < 1:
@@ -86,21 +97,21 @@ class Network:
         if len(sizes) < 2:
             raise ValueError(f"a network needs inputs and outputs, but sizes are {list(sizes)}")
         target = resolve(backend)
-        functions = [*_hidden(activation, len(sizes) - 2), get_activation("identity")]
-        chosen = get_loss(loss)
+        activations = [*_hidden_activations(activation, len(sizes) - 2), get_activation("identity")]
+        loss = get_loss(loss)
         rules = [
-            [get_initializer(f.initializer if given == "auto" else given) for f in functions]
-            for given in as_tuple("initializer", to_python(initializer))
+            [get_initializer(a.initializer if rule == "auto" else rule) for a in activations]
+            for rule in as_tuple("initializer", to_python(initializer))
         ]
         with target.within_memory("Narrower layers, or fewer seeds at a time, need less."):
             layers = [
-                Layer(target.asarray(w, dtype, copy=True), target.asarray(b, dtype, copy=True), f)
-                for (w, b), f in zip(draw_layers(sizes, rules, seed), functions, strict=True)
+                Layer(target.asarray(w, dtype, copy=True), target.asarray(b, dtype, copy=True), a)
+                for (w, b), a in zip(draw_layers(sizes, rules, seed), activations, strict=True)
             ]
-        if classes is None and chosen.classifies == "one":
+        if classes is None and loss.classifies == "one":
             classes = np.arange(sizes[-1])
-        network = cls(layers, chosen, classes)
-        chosen.require_fit(sizes[-1], network.members)
+        network = cls(layers, loss, classes)
+        loss.require_fit(sizes[-1], network.members)
         return network
 
     def __repr__(self) -> str:
@@ -131,7 +142,7 @@ class Network:
 
     @property
     def backend(self) -> Backend:
-        """Where the parameters live."""
+        """The backend of the parameters."""
         return backend_of(self.layers[0].weights)
 
     @property
@@ -139,63 +150,65 @@ class Network:
         """Name of the parameters' dtype: "float32" or "float64"."""
         return dtype_name(self.layers[0].weights)
 
-    def _with_parameters(self, change: Callable[[Array], Array]) -> Self:
+    def _map_parameters(self, change: Callable[[Array], Array]) -> Self:
+        """The same network with every weight and bias array changed."""
         layers = [a.with_parameters(change(a.weights), change(a.bias)) for a in self.layers]
         return replace(self, layers=layers)
 
     def copy(self) -> Self:
         """A network with copied parameters on the same device."""
         backend = self.backend
-        return self._with_parameters(lambda a: backend.asarray(a, copy=True))
+        return self._map_parameters(lambda a: backend.asarray(a, copy=True))
 
-    def to(self, backend: str | Backend, device: Any = None) -> Self:
+    def to(self, backend: str | Backend, device: Device | None = None) -> Self:
         """A copy of the network on another backend, named as for `resolve`.
 
         Raises:
-            ValueError: that backend has not the parameters' dtype.
+            ValueError: that backend lacks the parameters' dtype.
         """
         here, there = self.backend, resolve(backend, device)
         there.dtype(self.dtype)  # JAX without 64 bits would cut float64 short
         if here == there:
             return self.copy()
-        return self._with_parameters(lambda a: there.asarray(here.to_numpy(a), copy=True))
+        return self._map_parameters(lambda a: there.asarray(here.to_numpy(a), copy=True))
 
-    def some(self, members: Sequence[int]) -> Self:
+    def select_members(self, members: Sequence[int]) -> Self:
         """A population of these members, copied."""
         xp, backend = self.backend.xp, self.backend
         numbers = backend.asarray(np.asarray(members))
-        chosen = self._with_parameters(lambda a: xp.take(a, numbers, axis=0))
-        return replace(chosen, loss=self.loss.some(members))
+        selected = self._map_parameters(lambda a: xp.take(a, numbers, axis=0))
+        return replace(selected, loss=self.loss.select_members(members))
 
-    def between(self, start: int, stop: int) -> Self:
-        """A population of neighbouring members, whose parameters are views of these."""
-        chosen = self._with_parameters(lambda a: a[start:stop, ...])
-        return replace(chosen, loss=self.loss.some(range(start, stop)))
+    def slice_members(self, start: int, stop: int) -> Self:
+        """A population of the members from start to stop - 1, whose parameters are views."""
+        sliced = self._map_parameters(lambda a: a[start:stop, ...])
+        return replace(sliced, loss=self.loss.select_members(range(start, stop)))
 
     @classmethod
     def stacked(cls, networks: Sequence["Network"]) -> Self:
         """A population of networks alike in sizes, activations, dtype, device and kind of loss.
 
-        Its parameters are copies, with a leading axis. The first network's classes are all's.
+        Its parameters are copies with a leading axis; layers and classes are the first network's.
         """
-        first, xp = networks[0], networks[0].backend.xp
-
-        def together(arrays: Iterable[Array]) -> Array:
-            return xp.stack(list(arrays))
-
-        layers = [
-            f.with_parameters(together(a.weights for a in each), together(a.bias for a in each))
-            for f, *each in zip(first.layers, *(n.layers for n in networks), strict=True)
-        ]
-        return cls(layers, merge([n.loss for n in networks]), first.classes)
+        xp = networks[0].backend.xp
+        layers = []
+        for same_layer in zip(*(network.layers for network in networks), strict=True):
+            weights = xp.stack([layer.weights for layer in same_layer])
+            bias = xp.stack([layer.bias for layer in same_layer])
+            layers.append(same_layer[0].with_parameters(weights, bias))
+        return cls(layers, merge([n.loss for n in networks]), networks[0].classes)
 
     def member(self, k: int) -> Self:
-        """A copy of one network out of a population."""
+        """A copy of member k of a population; negative k counts from the end.
+
+        Raises:
+            IndexError: there is no such member.
+        """
         if self.members is None or not -self.members <= k < self.members:
             raise IndexError(f"no member {k} in {self!r}")
         k %= self.members
         backend = self.backend
-        alone = self._with_parameters(lambda a: backend.asarray(a[k, ...], copy=True))
+        alone = self._map_parameters(lambda a: backend.asarray(a[k, ...], copy=True))
         return replace(alone, loss=self.loss.member(k))
 
     def forward(
@@ -204,9 +217,9 @@ class Network:
         """Run a minibatch through all layers; the last cache's ``z`` are the logits.
 
         Args:
-            x: inputs (..., B, n_inputs) on the network's device; or (G, B, n_inputs), each of them
+            x: inputs (..., B, n_inputs) on the network's device; or (G, B, n_inputs), each of the G
                 for K / G neighbouring members.
-            xp: their namespace, where the caller has it at hand.
+            xp: the namespace of the arrays; None to find it from x.
             masks: for each layer the factors on its inputs (dropout), or None.
         """
         xp = xp or array_namespace(x)
@@ -236,30 +249,37 @@ class Network:
             layer, (x, s, z, mask) = self.layers[i], caches[i]
             ds = layer.backward_activation(s, z, dz, xp)
             gradients.append(layer.backward_parameters(x, ds, xp))
-            if i > 0:  # nobody asks for the gradient of the data, and it is the widest product
+            if i > 0:  # the gradient of the data is not needed, and is the largest product
                 dz = layer.backward_input(ds, xp)
                 if mask is not None:
                     dz *= mask
         return gradients[::-1]
 
     def choices(self, s: Array, xp: Namespace) -> Array:
-        """Logits as decisions, int32: positions in ``classes`` (..., N), or columns of 0 and 1."""
+        """The decisions of logits, int32: positions in ``classes`` (..., N), or columns of 0, 1."""
         if self.loss.classifies == "one":
             return xp.astype(xp.argmax(s, axis=-1), xp.int32)
         columns = xp.astype(s > 0, xp.int32)
         return columns if self.classes is None else columns[..., 0]
 
     def numbers(self, s: Array, xp: Namespace) -> Array:
-        """What logits (..., n_outputs) of regression stand for, without axes of length 1."""
-        y, each = self.loss.output(s, xp), self.loss.outputs_per_target
-        shape = [n for n in (s.shape[-1] // each, each) if n > 1]
+        """The predicted numbers of logits (..., n_outputs) of regression, axes of length 1 dropped.
+
+        Their shape is (..., n_targets, outputs_per_target).
+        """
+        y, per_target = self.loss.output(s, xp), self.loss.outputs_per_target
+        shape = [n for n in (s.shape[-1] // per_target, per_target) if n > 1]
         return xp.reshape(y, (*s.shape[:-1], *shape))
 
 
-def _hidden(given: Any, n: int) -> list[Activation]:
+def _hidden_activations(
+    activation: str | Activation | Sequence[str | Activation], n: int
+) -> list[Activation]:
     """The activation of each of n hidden layers."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        return [get_activation(given)] * n
-    if len(given) != n:
-        raise ValueError(f"activation has {len(given)} values, but there are {n} hidden layers")
-    return [get_activation(a) for a in given]
+    if isinstance(activation, str) or not isinstance(activation, Sequence):
+        return [get_activation(activation)] * n
+    if len(activation) != n:
+        raise ValueError(
+            f"activation has {len(activation)} values, but there are {n} hidden layers"
+        )
+    return [get_activation(a) for a in activation]

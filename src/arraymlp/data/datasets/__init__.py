@@ -1,4 +1,4 @@
-"""The lab needs its data at hand: MNIST, the curves it published, and the reader of IDX files."""
+"""The lab's data, bundled: MNIST, the curves it published, and a reader of IDX files."""
 
 from arraymlp.data.datasets.idx import IDXError, read_idx
 from arraymlp.data.datasets.mnist import (

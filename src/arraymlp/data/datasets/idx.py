@@ -1,4 +1,4 @@
-"""MNIST comes as IDX files, for which NumPy has no reader: this is one, for every IDX file.
+"""A reader for IDX files, the format of MNIST, for which NumPy has none.
 
 The format, from http://yann.lecun.com/exdb/mnist/: two zero bytes, a byte for the type, a byte
 for the number of dimensions, a big-endian uint32 for the size of each, then the elements,

@@ -1,4 +1,4 @@
-"""The lab trains on MNIST: this loads the bundled copy, checked, and the lab's published curves."""
+"""MNIST from the bundled copy, checked, and the curves that the lab published."""
 
 import csv
 import gzip
@@ -38,7 +38,7 @@ class MNIST(NamedTuple):
 
 
 class PublishedEpoch(NamedTuple):
-    """What the lab printed after one epoch; errors are fractions of the images misclassified."""
+    """The errors that the lab printed after one epoch: fractions of the images misclassified."""
 
     epoch: int
     training_error: float
