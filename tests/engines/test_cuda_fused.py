@@ -169,7 +169,7 @@ class Case:
         for epoch in range(epochs):
             sums = LossSums(0.0, 0.0, 0.0)
             size, backend = self.settings.batch_size, network.backend
-            batches = minibatches(x, y, size, self.order, False, backend, weight=weight)
+            batches = minibatches(x, y, size, backend=backend, weight=weight, order=self.order)
             for batch, hyper in zip(batches, self.table(network, epoch), strict=True):
                 state, met = step(network, state, batch, hyper)
                 sums = LossSums(

@@ -317,7 +317,8 @@ def run_epoch(
         run.states, loss = step(run.raw_network, run.states, batch, hyper)
         sums = sums.plus(loss)
         steps += 1
-        rows += int(np.max(batch.samples))
+        counts = batch.samples_per_member
+        rows += batch.rows if counts is None else int(counts.max())
         if watchers:
             event = StepEnd(
                 run.steps_done + steps,
