@@ -24,7 +24,7 @@ from benchmarks.machine import ROOT
 # By option: the backends to test ("" for all), and arguments of pytest.
 SELECTIONS: dict[str, tuple[str, list[str]]] = {
     "default": ("numpy,cupy", []),
-    "only-cupy": ("cupy", ["-k", "cupy or test_cuda.py"]),
+    "only-cupy": ("cupy", ["-k", "cupy or test_on_gpu.py"]),
     "all": ("", []),
 }
 
@@ -63,7 +63,7 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> dict[str, Any]:
     by_file: dict[str, Counter[str]] = {}
     seconds: dict[str, float] = {}
     reasons: Counter[str] = Counter()
-    troubled: list[str] = []
+    not_passed: list[str] = []
     for case in cases:
         bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
         outcome = bad[0] if bad else "passed"
@@ -72,13 +72,14 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> dict[str, Any]:
         properties = {p.get("name"): p.get("value") for p in case.iter("property")}
         if properties.get("backend") != "cupy":
             continue
-        module = str(case.get("classname")).split(".")
-        file = next((part for part in module if part.startswith("test_")), module[-1]) + ".py"
+        module = str(case.get("classname")).partition("tests.")[2].split(".")
+        depth = next(i for i, part in enumerate(module, 1) if part.startswith("test_"))
+        file = "/".join(module[:depth]) + ".py"  # such as steps/test_step.py
         on_cupy[outcome] += 1
         by_file.setdefault(file, Counter())[outcome] += 1
         seconds[file] = seconds.get(file, 0.0) + float(case.get("time", 0))
         if bad:
-            troubled.append(f"{file}::{case.get('name')}: {outcome}")
+            not_passed.append(f"{file}::{case.get('name')}: {outcome}")
     return {
         "all": dict(everything),
         "cupy": dict(on_cupy),
@@ -86,7 +87,7 @@ def outcomes(cases: Iterable[ElementTree.Element]) -> dict[str, Any]:
             file: {**counts, "seconds": round(seconds[file], 1)}
             for file, counts in sorted(by_file.items())
         },
-        "cupy_not_passed": troubled,
+        "cupy_not_passed": not_passed,
         "skips": dict(reasons),
     }
 
