@@ -7,6 +7,8 @@ Two environment variables, each a comma-separated list of backends:
 """
 
 import os
+import re
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -18,6 +20,10 @@ import pytest
 
 from arraymlp import Backend, BackendUnavailableError, resolve
 from arraymlp.backends.registry import backend_of
+
+# A shell that starts a command in the background has it ignore Ctrl-C, which many tests press.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # array_api_strict runs on a device that is not its default: whoever forgets `device=` fails.
 DEVICES = {
@@ -115,6 +121,19 @@ def dtype(request: pytest.FixtureRequest, backend: Backend) -> Iterator[str]:
     """Both dtypes by name, on every backend."""
     with _float64_on(backend) if request.param == "float64" else nullcontext():
         yield request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep JAX's cases in one process: it compiles each operation once a process."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is not None and callspec.params.get("backend") == "jax":
+            item.add_marker(pytest.mark.xdist_group("jax"))
+
+
+def named(value: object) -> str:
+    """The id of a parameter: its text without addresses, which differ from process to process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", str(value))
 
 
 def on_host(array: Any) -> np.ndarray[Any, Any]:

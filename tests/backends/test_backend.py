@@ -23,6 +23,7 @@ from arraymlp.backends.cupy import CupyBackend
 from arraymlp.backends.jax import JaxBackend
 from arraymlp.backends.strict import StrictBackend
 from arraymlp.backends.torch import TorchBackend
+from conftest import named
 
 NAMES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
 ABSENT = "cupy is not installed"
@@ -372,7 +373,7 @@ def test_a_broken_cupy_is_listed_with_the_cause(reason: str) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("device", [3, "3", "cuda:3", "gpu:3", Device(3)], ids=str)
+@pytest.mark.parametrize("device", [3, "3", "cuda:3", "gpu:3", Device(3)], ids=named)
 def test_a_device_number_beyond_the_last_falls_back(
     device: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -553,7 +554,7 @@ def test_require_says_what_it_refuses(strict_backend: Backend) -> None:
         (JaxBackend, SimpleNamespace(platform="cpu"), False),
         (JaxBackend, SimpleNamespace(platform="gpu"), True),
     ],
-    ids=str,
+    ids=named,
 )
 def test_any_device_but_the_cpu_is_an_accelerator(
     kind: type[Backend], device: Any, is_accelerator: bool

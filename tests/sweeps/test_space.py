@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from arraymlp.sweeps.space import is_swept, points
+from conftest import named
 
 
 class Coins:
@@ -57,7 +58,7 @@ def test_nothing_swept_is_one_point(mode: str) -> None:
         (None, False),
         ({0: 1.0}, False),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_which_values_are_several(value: Any, several: bool) -> None:
     assert is_swept("hidden", value) is several
@@ -102,7 +103,7 @@ def test_random_draws_of_a_huge_grid_repeat_none() -> None:
     assert all(len({p[name] for p in found}) > 10 for name in given)
 
 
-@pytest.mark.parametrize("given", [GRID, {"l2": Coins(), "hidden": [(6,), (5,)]}], ids=repr)
+@pytest.mark.parametrize("given", [GRID, {"l2": Coins(), "hidden": [(6,), (5,)]}], ids=named)
 def test_the_seed_alone_decides_the_draws(given: dict[str, Any]) -> None:
     first = points(given, "random", 5, 3)
     np.random.default_rng().random()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import arraymlp
 import problems
 from arraymlp import Backend, EarlyStopping, SweepResult
@@ -17,7 +18,7 @@ from arraymlp.sweeps import partition
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.training import loop
 from arraymlp.training.settings import TABLE
-from conftest import on_host
+from conftest import named, on_host
 from members import OF_SWEEP, alone, assert_as_alone
 from runs import interrupt_after, parameters
 
@@ -128,7 +129,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "message"), REFUSED, ids=lambda v: str(v)[:60])
+@pytest.mark.parametrize(("given", "message"), REFUSED, ids=lambda v: named(v)[:60])
 def test_what_cannot_be_trained_is_refused_before_anything_is(
     given: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -455,7 +456,7 @@ def test_an_ensemble_is_of_the_best(swept: SweepResult) -> None:
         ({"training_error": [True, False]}, ("loss", False)),
         ({"alpha": [0.1, 0.2], "score": "penalty", "greater_is_better": False}, ("penalty", False)),
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_scores(given: dict[str, Any], expected: tuple[str, bool]) -> None:
     result = sweep(**{"learning_rate": [0.01, 0.2], "epochs": 1, **given})
