@@ -59,25 +59,24 @@ def test_derivative_is_the_slope_of_the_formula(backend: Backend, dtype: str, na
     h = 2e-6  # below the 1e-5 between the nearest point and the kink at 0
     formula = FORMULAS[name]
     slope = [(formula(float(v) + h) - formula(float(v) - h)) / (2 * h) for v in backend.to_numpy(s)]
-    found = f.derivative(s, f(s), backend.xp) * backend.xp.ones_like(s)
+    derivative = f.derivative(s, f(s), backend.xp) * backend.xp.ones_like(s)
     # The difference is off by eps |f| / h = 2e-9 at |s| = 20.
     tolerance = max(ROUNDING[dtype], 1e-8)
-    assert_same(found, backend.asarray(slope, dtype), tolerance, tolerance)
+    assert_same(derivative, backend.asarray(slope, dtype), tolerance, tolerance)
 
 
 @EVERY
-@pytest.mark.parametrize("size", [1e4, 1e30, "max"])
 def test_extreme_sums_reach_the_limits_without_a_warning(
-    backend: Backend, dtype: str, name: str, size: float | str
+    backend: Backend, dtype: str, name: str
 ) -> None:
-    largest = float(np.finfo(dtype).max) if size == "max" else float(size)
-    s_host = np.asarray([-largest, 0.0, largest], dtype)
+    huge = np.asarray([1e4, 1e30, np.finfo(dtype).max])
+    s_host = np.concatenate([-huge, np.zeros(3), huge]).astype(dtype)
     s = backend.asarray(s_host)
     f = get_activation(name)
     with np.errstate(all="raise", under="ignore"):
         z = f(s)
         slope = f.derivative(s, z, backend.xp) * backend.xp.ones_like(s)
-    limits = LIMITS[name]
+    limits = [limit for limit in LIMITS[name] for _ in huge]
     values = [
         value(float(v)) if callable(value) else value
         for v, (value, _) in zip(s_host, limits, strict=True)
@@ -89,11 +88,11 @@ def test_extreme_sums_reach_the_limits_without_a_warning(
 
 
 @EVERY
-def test_the_argument_is_not_written(backend: Backend, name: str) -> None:
-    s = backend.asarray(MODERATE, "float32", copy=True)
+def test_the_argument_is_not_written(quick_backend: Backend, name: str) -> None:
+    s = quick_backend.asarray(MODERATE, "float32", copy=True)
     f = get_activation(name)
-    f.derivative(s, f(s), backend.xp)
-    assert_same(s, backend.asarray(MODERATE, "float32"))
+    f.derivative(s, f(s), quick_backend.xp)
+    assert_same(s, quick_backend.asarray(MODERATE, "float32"))
 
 
 def test_relu_derivative_at_zero_is_zero(backend: Backend) -> None:

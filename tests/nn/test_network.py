@@ -1,5 +1,7 @@
 """The network: backpropagation against finite differences, members, and what predictions mean."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arraymlp import Backend, MultilayerPerceptron, resolve
+from arraymlp import Backend, Layer, MultilayerPerceptron, resolve
+from arraymlp.backends.array import Array, Namespace
 from arraymlp.initializers import normal
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.losses import LOSSES, Huber, Quantile, smoothed
+from arraymlp.nn.network import Network
 from conftest import assert_same
 from gradcheck import backward_gradients, max_relative_error
 
@@ -47,29 +51,23 @@ def target(loss: str, backend: Backend, dtype: str = "float64") -> Any:
 
 
 class TestGradients:
-    @EVERY_LOSS
     @pytest.mark.parametrize("hidden", [(4,), (4, 3), (4, 3, 4)], ids=len)
     @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-    def test_backward_is_the_numeric_gradient(
-        self, activation: str, hidden: tuple[int, ...], loss: str
+    def test_backward_is_the_numeric_gradient_for_every_activation(
+        self, activation: str, hidden: tuple[int, ...]
+    ) -> None:
+        network = network_of((3, *hidden, 2), activation=activation, seed=2)
+        assert max_relative_error(network, ROWS, target("softmax_cross_entropy", NUMPY)) < 1e-6
+
+    @EVERY_LOSS
+    @pytest.mark.parametrize("hidden", [(), (4,), (4, 3)], ids=len)
+    def test_backward_is_the_numeric_gradient_for_every_loss(
+        self, quick_backend: Backend, hidden: tuple[int, ...], loss: str
     ) -> None:
         sizes = sizes_for(loss, 3, *hidden)
-        network = network_of(sizes, activation=activation, loss=loss, seed=2)
-        assert max_relative_error(network, ROWS, target(loss, NUMPY)) < 1e-6
-
-    @EVERY_LOSS
-    def test_backward_is_the_numeric_gradient_without_hidden_layers(self, loss: str) -> None:
-        network = network_of(sizes_for(loss, 3), loss=loss)
-        assert max_relative_error(network, ROWS, target(loss, NUMPY)) < 1e-6
-
-    @EVERY_LOSS
-    def test_backward_is_the_numeric_gradient_on_every_backend(
-        self, backend: Backend, float64: str, loss: str
-    ) -> None:
-        sizes = sizes_for(loss, 3, 4)
-        network = network_of(sizes, activation="tanh", loss=loss, backend=backend)
-        x = backend.asarray(ROWS, float64)
-        assert max_relative_error(network, x, target(loss, backend)) < 1e-6
+        network = network_of(sizes, activation="tanh", loss=loss, seed=2, backend=quick_backend)
+        x = quick_backend.asarray(ROWS, "float64")
+        assert max_relative_error(network, x, target(loss, quick_backend)) < 1e-6
 
     def test_backward_is_the_numeric_gradient_of_three_members(
         self, backend: Backend, float64: str
@@ -83,11 +81,12 @@ class TestGradients:
         "loss", [Huber((0.1, 1.0, 3.0)), Quantile(((0.1, 0.9), (0.3, 0.5), (0.5, 0.6)))], ids=str
     )
     def test_backward_is_the_numeric_gradient_of_three_members_with_parameters_of_their_own(
-        self, backend: Backend, float64: str, loss: Any
+        self, quick_backend: Backend, loss: Any
     ) -> None:
         sizes = (3, 4, 2 * loss.outputs_per_target)
-        network = network_of(sizes, activation="tanh", loss=loss, seed=[0, 1, 2], backend=backend)
-        x, y = backend.asarray(ROWS, float64), target(loss.name, backend)
+        given = {"activation": "tanh", "seed": [0, 1, 2], "backend": quick_backend}
+        network = network_of(sizes, loss=loss, **given)
+        x, y = quick_backend.asarray(ROWS, "float64"), target(loss.name, quick_backend)
         assert max_relative_error(network, x, y) < 1e-6
         gradients = backward_gradients(network, x, y)
         for k in range(3):
@@ -97,13 +96,14 @@ class TestGradients:
 
     @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "binary_cross_entropy"])
     def test_backward_is_the_numeric_gradient_of_smoothed_targets(
-        self, backend: Backend, float64: str, loss: str
+        self, quick_backend: Backend, loss: str
     ) -> None:
+        backend, xp = quick_backend, quick_backend.xp
         network = network_of((3, 4, 2), loss=loss, seed=[0, 1, 2], backend=backend)
-        amount = backend.asarray(np.asarray([0.0, 0.1, 0.4])[:, None, None], float64)
+        amount = backend.asarray(np.asarray([0.0, 0.1, 0.4])[:, None, None], "float64")
         y = target(loss, backend)
-        y = smoothed(y, 2, amount, network.loss, backend.xp, backend.dtype(float64))
-        assert max_relative_error(network, backend.asarray(ROWS, float64), y) < 1e-6
+        y = smoothed(y, 2, amount, network.loss, xp, backend.dtype("float64"))
+        assert max_relative_error(network, backend.asarray(ROWS, "float64"), y) < 1e-6
 
     def test_gradients_have_the_parameters_kind(self, backend: Backend, dtype: str) -> None:
         network = network_of((3, 4, 2), seed=[0, 1, 2], backend=backend, dtype=dtype)
@@ -128,10 +128,9 @@ class TestGradients:
 
 class TestMembers:
     @EVERY_LOSS
-    def test_three_members_are_three_networks(
-        self, backend: Backend, float64: str, loss: str
-    ) -> None:
-        x, y = backend.asarray(ROWS, float64), target(loss, backend)
+    def test_three_members_are_three_networks(self, quick_backend: Backend, loss: str) -> None:
+        backend = quick_backend
+        x, y = backend.asarray(ROWS, "float64"), target(loss, backend)
         sizes = sizes_for(loss, 3, 4)
         together = network_of(sizes, loss=loss, seed=[5, 6, 7], backend=backend)
         logits = together.forward(x)[-1].z
@@ -277,6 +276,50 @@ class TestCopies:
         for there in (backend, NUMPY):
             with_changed_parameters(network.to(there))
         np.testing.assert_array_equal(network.logits(ROWS), before)
+
+
+@dataclass(repr=False)
+class Scaled(Layer):
+    """A layer of the user's own, with a method and an attribute of its own."""
+
+    scale: float = 1.0
+
+    def forward(self, x: Array, xp: Namespace | None = None) -> tuple[Array, Array]:
+        s, z = super().forward(x, xp)
+        return s, self.scale * z
+
+
+class TestLayersOfOnesOwn:
+    @pytest.mark.parametrize(
+        ("made", "members"),
+        [
+            (lambda network, there: network.copy(), (0, 1, 2)),
+            (lambda network, there: network.to(there), (0, 1, 2)),
+            (lambda network, there: network.to(NUMPY), (0, 1, 2)),
+            (lambda network, there: network.select_members([2, 0]), (2, 0)),
+            (lambda network, there: network.slice_members(1, 3), (1, 2)),
+            (lambda network, there: network.member(1), 1),
+            (lambda network, there: type(network).stacked([network.member(2)] * 2), (2, 2)),
+        ],
+        ids=["copy", "to", "to NumPy", "select_members", "slice_members", "member", "stacked"],
+    )
+    def test_every_copy_keeps_class_attributes_and_methods(
+        self, backend: Backend, made: Callable[..., Network], members: Any
+    ) -> None:
+        network = network_of((3, 4, 2), seed=[5, 6, 7], backend=backend, dtype="float32")
+        hidden = network.layers[0]
+        network.layers[0] = Scaled(hidden.weights, hidden.bias, hidden.activation, scale=3.0)
+        expected = network.logits(ROWS)[np.asarray(members)]
+        copy = made(network, backend)
+        layer = copy.layers[0]
+        assert type(copy) is type(network)
+        assert isinstance(layer, Scaled)
+        assert layer.scale == 3.0
+        assert layer is not network.layers[0]
+        assert repr(layer) == "Scaled(3 -> 4, relu)"
+        np.testing.assert_allclose(copy.logits(ROWS), expected, rtol=1e-5, atol=1e-6)
+        network.layers[0].scale = 1.0
+        assert layer.scale == 3.0
 
 
 class TestWords:
