@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("sklearn", minversion="1.7")
 
-from arraymlp.estimators.estimators import ensembles as module
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -20,7 +19,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
-from sklearn_checks import failures, require_none
 
 import arraymlp
 from arraymlp import (
@@ -32,8 +30,10 @@ from arraymlp import (
     MLPRegressor,
     resolve,
 )
+from arraymlp.estimators import ensembles
 from arraymlp.losses import Quantile
 from conftest import assert_same, on_host
+from sklearn_checks import failures, require_none
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -103,13 +103,13 @@ def test_a_larger_ensemble_has_the_members_of_a_smaller_one(name: str) -> None:
 
 @BOTH
 def test_members_train_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, real = [], module.fit_together
+    calls, real = [], ensembles.fit_together
 
     def counted(estimators: Any, *args: Any) -> Any:
         calls.append(len(estimators))
         return real(estimators, *args)
 
-    monkeypatch.setattr(module, "fit_together", counted)
+    monkeypatch.setattr(ensembles, "fit_together", counted)
     model = ensemble(name).fit(X, target(name))
     assert calls == [3]
     assert [network.members for network in model.ensemble_.networks] == [3]

@@ -126,7 +126,7 @@ def test_each_has_its_own_error() -> None:
 def test_they_train_as_one_population(monkeypatch: pytest.MonkeyPatch) -> None:
     from arraymlp.sweeps import partition
 
-    sizes, train_population = [], parts.train_population
+    sizes, train_population = [], partition.train_population
 
     def noted(specs: Any, *rest: Any, **given: Any) -> Any:
         sizes.append(len(specs))

@@ -327,7 +327,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y : array of shape (n_samples,) or (n_samples, n_classes)
             In the namespace of X, but strings are always a NumPy array.
         """
-        return self._named(self.network_.predict(self._input(X, "predict")))
+        rows = self._input(X, "predict")
+        return self._named(self.network_.predict(rows))
 
     def _named(self, chosen: Array) -> Rows:
         """The return value of `predict`, of positions of classes, or 0 and 1 for each label."""
@@ -356,7 +357,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p : array of shape (n_samples, n_classes)
             In the namespace of X.
         """
-        return self.network_.predict_proba(self._input(X, "predict_proba"))
+        rows = self._input(X, "predict_proba")
+        return self.network_.predict_proba(rows)
 
     def predict_log_proba(self, X: RowsLike) -> Array:
         """The logarithm of `predict_proba`.
@@ -371,7 +373,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         log_p : array of shape (n_samples, n_classes)
             In the namespace of X.
         """
-        p = self.network_.predict_proba(self._input(X, "predict_log_proba"))
+        rows = self._input(X, "predict_log_proba")
+        p = self.network_.predict_proba(rows)
         xp: Namespace = array_namespace(p)
         return xp.log(p)
 

@@ -204,7 +204,8 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
         y : array of shape (n_samples,) or (n_samples, n_classes)
             In the namespace of X, but strings are always a NumPy array.
         """
-        return self.estimators_[0]._named(self.ensemble_.predict(self._input(X, "predict")))
+        rows = self._input(X, "predict")
+        return self.estimators_[0]._named(self.ensemble_.predict(rows))
 
     def predict_proba(self, X: RowsLike, return_std: bool = False) -> Array | tuple[Array, Array]:
         """The mean probability of each class, in the order of `classes_`; or of each label.
@@ -240,7 +241,8 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
         log_p : array of shape (n_samples, n_classes)
             In the namespace of X.
         """
-        p: Array = self.ensemble_.predict_proba(self._input(X, "predict_log_proba"))
+        rows = self._input(X, "predict_log_proba")
+        p: Array = self.ensemble_.predict_proba(rows)
         xp: Namespace = array_namespace(p)
         return xp.log(p)
 

@@ -292,7 +292,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y : array of shape (n_samples,) or (n_samples, n_targets)
             In the namespace of X.
         """
-        return self._central(self.network_.predict(self._input(X, "predict")))
+        rows = self._input(X, "predict")
+        return self._central(self.network_.predict(rows))
 
     def _central(self, predicted: Array) -> Array:
         """The return value of `predict`, of the network's, (..., n_levels) with quantiles."""
@@ -313,7 +314,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         q : array of shape (n_samples, n_levels) or (n_samples, n_targets, n_levels)
             In the order of the levels of the loss, in the namespace of X.
         """
-        predicted = self.network_.predict(self._input(X, "predict_quantiles"))
+        rows = self._input(X, "predict_quantiles")
+        predicted = self.network_.predict(rows)
         return predicted if self.network_.loss.outputs_per_target > 1 else predicted[..., None]
 
     def score(self, X: RowsLike, y: RowsLike, sample_weight: RowsLike | None = None) -> float:

@@ -5,9 +5,8 @@ without it. Where a backend is required (ARRAYMLP_REQUIRE_BACKENDS), its checks 
 """
 
 import os
-import warnings
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from inspect import signature
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +18,8 @@ pytest.importorskip("sklearn", minversion="1.7")
 
 from sklearn import neural_network
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import estimator_checks
-from sklearn.utils.estimator_checks import check_array_api_input, estimator_checks_generator
+from sklearn.utils.estimator_checks import check_array_api_input
 
 import arraymlp
 from arraymlp import Backend, MLPClassifier, MLPRegressor
@@ -107,7 +105,7 @@ def device_of(keywords: dict[str, Any]) -> str | None:
 @pytest.mark.skipif(not DISPATCH, reason=NO_DISPATCH)
 @BOTH
 @pytest.mark.parametrize(
-    "place",
+    "backend",
     [
         ("numpy", None, None),
         ("array_api_strict", "CPU_DEVICE", "float64"),

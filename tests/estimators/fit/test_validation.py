@@ -1,0 +1,102 @@
+"""Rows given to validate with: X_val and y_val."""
+
+from math import inf
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", minversion="1.7")
+
+from sklearn import metrics
+from sklearn.model_selection import train_test_split
+
+from arraymlp import MLPClassifier, MLPRegressor
+from sklearn_pairs import (
+    BASE,
+    EACH,
+    FEATURES,
+    LABELS,
+    SCORES,
+    SGD_SOLVER,
+    TARGETS,
+    X_VAL,
+    Y_VAL,
+    Both,
+    HostArray,
+    N,
+    X,
+    assert_parity,
+    drawn,
+    warned,
+)
+
+
+@EACH
+def test_validation_data_change_nothing_but_what_is_reported(Estimator: type) -> None:
+    both = Both(Estimator)
+    warned(both.theirs.fit, X, TARGETS[Estimator])
+    warned(both.ours.fit, X, TARGETS[Estimator], X_val=X_VAL, y_val=Y_VAL[Estimator])
+    scores, losses = both.ours.validation_scores_, both.ours.validation_loss_curve_
+    assert len(scores) == len(losses) == both.ours.n_iter_
+    assert scores[-1] == pytest.approx(both.ours.score(X_VAL, Y_VAL[Estimator]), rel=1e-9)
+    assert losses[-1] == pytest.approx(mean_loss(both.ours, X_VAL, Y_VAL[Estimator]), rel=1e-9)
+    assert both.ours.best_validation_score_ is None
+    both.ours.validation_scores_ = None
+    assert_parity(both)
+
+
+def mean_loss(model: Any, X: HostArray, y: HostArray) -> float:
+    if isinstance(model, MLPClassifier):
+        return float(metrics.log_loss(y, model.predict_proba(X), labels=model.classes_))
+    return float(((model.predict(X) - y) ** 2).mean() / 2)
+
+
+@EACH
+def test_early_stopping_watches_the_validation_data(Estimator: type) -> None:
+    given = SGD_SOLVER | {
+        "early_stopping": True,
+        "n_iter_no_change": 2,
+        "max_iter": 80,
+        "tol": 0.01,
+    }
+    model = Estimator(**BASE | given)
+    assert warned(model.fit, X, TARGETS[Estimator], X_val=X_VAL, y_val=Y_VAL[Estimator]) == []
+    scores = model.validation_scores_
+    assert len(scores) == model.n_iter_ < 80
+    assert model.t_ == N * model.n_iter_  # no row was held out
+    assert model.best_validation_score_ == max(scores)
+    assert model.score(X_VAL, Y_VAL[Estimator]) == pytest.approx(max(scores), rel=1e-9)
+    best, waited = -inf, []
+    for score in scores:
+        waited.append(0 if not waited or score >= best + 0.01 else waited[-1] + 1)
+        best = max(best, score)
+    assert waited[-1] == 3
+    assert max(waited[:-1]) < 3
+    losses = model.validation_loss_curve_
+    assert losses[int(np.argmax(scores))] == pytest.approx(
+        mean_loss(model, X_VAL, Y_VAL[Estimator])
+    )
+
+
+def test_the_split_has_a_loss_as_well() -> None:
+    model = MLPRegressor(**BASE | {"early_stopping": True, "validation_fraction": 0.2})
+    warned(model.fit, X, SCORES)
+    assert len(model.validation_loss_curve_) == model.n_iter_
+    random = np.random.RandomState(3)
+    drawn(random, (FEATURES, 7, 4, 3), ("relu", "relu"))
+    _, rows = train_test_split(np.arange(N), random_state=random, test_size=0.2)
+    best = int(np.argmax(model.validation_scores_))
+    assert model.validation_scores_[best] == pytest.approx(model.score(X[rows], SCORES[rows]))
+    # the mean of the columns, as the loss that is reported of the training
+    expected = ((model.predict(X[rows]) - SCORES[rows]) ** 2).mean() / 2
+    assert model.validation_loss_curve_[best] == pytest.approx(expected)
+
+
+def test_validation_data_in_a_warm_start() -> None:
+    model = MLPClassifier(**BASE | {"warm_start": True, "max_iter": 2})
+    warned(model.fit, X, LABELS)
+    assert model.validation_scores_ is None
+    for n in (2, 4):
+        warned(model.fit, X, LABELS, X_val=X_VAL, y_val=Y_VAL[MLPClassifier])
+        assert len(model.validation_scores_) == len(model.validation_loss_curve_) == n
