@@ -1,4 +1,4 @@
-"""Diagnosis: each kind of failure is made on purpose, found, and its figures are counted again."""
+"""Diagnosis: each kind of failure is made on purpose and found, and its figures counted anew."""
 
 import json
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from arraymlp import MultilayerPerceptron, NonFiniteLossError, resolve, train
+from arraymlp.data.splits import sample_rows
 from arraymlp.datasets import load_mnist
+from arraymlp.diagnosis.run_columns import baseline_loss
 from arraymlp.initializers import normal
 from arraymlp.optimizers import SGD
-from arraymlp.data.splits import sample_rows
-from arraymlp.diagnosis.run_columns import baseline_loss
 from arraymlp.steps.probes import SAMPLE_ROWS, probed_steps
 
 
@@ -35,8 +35,8 @@ def kinds(run):
 
 def only(run, kind):
     """The one finding of that kind."""
-    (found,) = [finding for finding in run.findings if finding.kind == kind]
-    return found
+    (finding,) = [finding for finding in run.findings if finding.kind == kind]
+    return finding
 
 
 def test_a_healthy_run_is_said_to_have_learned_and_nothing_else():
@@ -64,9 +64,9 @@ def test_a_dead_layer_is_found_with_step_units_and_zero_gradients():
 
 def test_some_dead_units_are_counted_over_all_training_rows():
     X, y = digits(n=SAMPLE_ROWS + 200)
-    some = network(hidden=(8,))
-    some.layers[0].bias[:, :3] -= 1e6
-    run = train(X, y, network=some, epochs=1, probes=True)
+    given = network(hidden=(8,))
+    given.layers[0].bias[:, :3] -= 1e6
+    run = train(X, y, network=given, epochs=1, probes=True)
     z = run.network.forward(X.astype(np.float32))[0].z
     assert only(run, "dead_units").figures["dead"] == int((z.max(axis=0) == 0).sum()) == 3
 
@@ -111,11 +111,11 @@ def test_vanishing_gradients_are_found_in_a_deep_sigmoid_network():
 def test_exploding_gradients_and_divergence_are_found():
     X, _ = digits()
     run = train(X, X[:, :1], hidden=(), optimizer="sgd", learning_rate=0.5, epochs=2, probes=True)
-    found = only(run, "exploding_gradients")
+    finding = only(run, "exploding_gradients")
     by_step = {m.step: m for m in run.measurements}
-    first, then = by_step[found.from_step], by_step[found.to_step]
-    assert found.figures["gradient_then"] == then.gradient_norm[0] > 10 * first.gradient_norm[0]
-    assert found.figures["loss_then"] == then.loss > 10 * first.loss
+    first, then = by_step[finding.from_step], by_step[finding.to_step]
+    assert finding.figures["gradient_then"] == then.gradient_norm[0] > 10 * first.gradient_norm[0]
+    assert finding.figures["loss_then"] == then.loss > 10 * first.loss
     assert only(run, "divergence").figures["loss_last"] == run.history[-1]["loss"]
 
 
@@ -204,7 +204,7 @@ def test_cost_of_guessing_is_the_loss_of_knowing_the_mean(y, cost):
     assert baseline_loss(run) == pytest.approx(cost)
 
 
-def test_a_dead_layer_is_told_in_the_right_words():
+def test_a_dead_layer_is_described_by_its_figures():
     """The lab's dead run, on a tenth of its data."""
     mnist = load_mnist()
     X, y = mnist.X_train[:6000], mnist.y_train[:6000]
@@ -316,14 +316,14 @@ def test_probes_measure_what_happened_in_the_step():
     start = train(X, y, epochs=0, **settings)
     run = train(X, y, epochs=1, probes=True, **settings)
     old, new = start.network.layers, run.network.layers
-    found = run.measurements[0]
+    measured = run.measurements[0]
     for i in range(2):
         moved = np.linalg.norm(new[i].weights - old[i].weights)
-        assert found.update_norm[i] == pytest.approx(moved, rel=1e-5)
-        assert found.gradient_norm[i] == pytest.approx(moved / 0.1, rel=1e-4)
+        assert measured.update_norm[i] == pytest.approx(moved, rel=1e-5)
+        assert measured.gradient_norm[i] == pytest.approx(moved / 0.1, rel=1e-4)
         shift = np.sqrt(np.mean((new[i].bias - old[i].bias) ** 2))
-        assert found.bias_update[i] == pytest.approx(shift, rel=1e-5)
+        assert measured.bias_update[i] == pytest.approx(shift, rel=1e-5)
     z = run.network.forward(X.astype(np.float32))[0].z
-    assert found.active_units == [pytest.approx(np.mean((z > 0).any(axis=0)))]
-    assert found.mean == [pytest.approx(z.mean(), rel=1e-5)]
-    assert found.spread[0] == pytest.approx(np.sqrt(z.var(axis=0).mean()), rel=1e-5)
+    assert measured.active_units == [pytest.approx(np.mean((z > 0).any(axis=0)))]
+    assert measured.mean == [pytest.approx(z.mean(), rel=1e-5)]
+    assert measured.spread[0] == pytest.approx(np.sqrt(z.var(axis=0).mean()), rel=1e-5)

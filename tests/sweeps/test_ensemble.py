@@ -37,9 +37,9 @@ def varied_networks(backend: Any, **given: Any) -> list[MultilayerPerceptron]:
 def each_of(networks: list[MultilayerPerceptron], method: str, rows: Any = X) -> HostArray:
     """What every member says by itself, (K, N, ...)."""
     alone = [
-        one
+        single
         for n in networks
-        for one in ([n] if n.members is None else [n.member(k) for k in range(n.members)])
+        for single in ([n] if n.members is None else [n.member(k) for k in range(n.members)])
     ]
     return np.stack([on_host(getattr(n, method)(rows)) for n in alone])
 
@@ -51,16 +51,16 @@ def test_probabilities_are_the_members_mean(quick_backend: Backend) -> None:
     assert sorted(n.members for n in ensemble.networks) == [1, 1, 4]
     assert ensemble.backend == quick_backend
     assert repr(ensemble).startswith("<Ensemble of 6 in 3 stacks: [<MultilayerPerceptron")
-    each = each_of(networks, "predict_proba")
+    members = each_of(networks, "predict_proba")
     mean, std = ensemble.predict_proba(X, return_std=True)
-    np.testing.assert_allclose(mean, each.mean(axis=0), rtol=RTOL)
-    np.testing.assert_allclose(std, each.std(axis=0), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(mean, members.mean(axis=0), rtol=RTOL)
+    np.testing.assert_allclose(std, members.std(axis=0), rtol=1e-4, atol=1e-7)
     np.testing.assert_array_equal(ensemble.predict_proba(X), mean)
-    np.testing.assert_array_equal(ensemble.predict(X), each.mean(axis=0).argmax(axis=1))
-    found = ensemble.member_probabilities(X)
-    assert found.shape == (6, problems.N, 3)
-    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(each, axis=0), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(found.mean(axis=0), mean, rtol=RTOL)
+    np.testing.assert_array_equal(ensemble.predict(X), members.mean(axis=0).argmax(axis=1))
+    p = ensemble.member_probabilities(X)
+    assert p.shape == (6, problems.N, 3)
+    np.testing.assert_allclose(np.sort(p, axis=0), np.sort(members, axis=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(p.mean(axis=0), mean, rtol=RTOL)
 
 
 def test_the_mean_is_not_the_vote() -> None:
@@ -81,20 +81,20 @@ def test_labels_are_the_classes(quick_backend: Backend, loss: str) -> None:
     classes = np.asarray([-3, 12])
     outputs = 1 if loss == "binary_cross_entropy" else 2
     networks = varied_networks(quick_backend, loss=loss, classes=classes, outputs=outputs)
-    each = each_of(networks, "predict_proba")
-    assert each.shape == (6, problems.N, 2)
-    found = Ensemble(networks).predict(X)
-    assert set(found) == {-3, 12}
-    np.testing.assert_array_equal(found, classes[each.mean(axis=0).argmax(axis=1)])
+    members = each_of(networks, "predict_proba")
+    assert members.shape == (6, problems.N, 2)
+    labels = Ensemble(networks).predict(X)
+    assert set(labels) == {-3, 12}
+    np.testing.assert_array_equal(labels, classes[members.mean(axis=0).argmax(axis=1)])
 
 
 def test_several_labels_are_columns(quick_backend: Backend) -> None:
     networks = varied_networks(quick_backend, loss="binary_cross_entropy")
-    each = each_of(networks, "predict_proba")
-    found = Ensemble(networks).predict(X)
-    assert found.dtype == np.int32
-    np.testing.assert_array_equal(found, each.mean(axis=0) > 0.5)
-    assert 0 < found.mean() < 1
+    members = each_of(networks, "predict_proba")
+    columns = Ensemble(networks).predict(X)
+    assert columns.dtype == np.int32
+    np.testing.assert_array_equal(columns, members.mean(axis=0) > 0.5)
+    assert 0 < columns.mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_numbers_are_the_members_mean(
 ) -> None:
     networks = varied_networks(quick_backend, **given)
     ensemble = Ensemble(networks)
-    each = each_of(networks, "predict")
+    members = each_of(networks, "predict")
     mean, std = ensemble.predict(X, return_std=True)
     assert mean.shape == std.shape == (problems.N, *shape)
-    np.testing.assert_allclose(mean, each.mean(axis=0), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(std, each.std(axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(mean, members.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(std, members.std(axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(ensemble.predict(X), mean)
     with pytest.raises(ValueError, match="predicts no probabilities"):
         ensemble.predict_proba(X)
@@ -134,8 +134,8 @@ def test_dtypes_are_stacks_of_their_own() -> None:
     networks = [network(dtype="float64"), network(seed=1)]
     ensemble = Ensemble(networks)
     assert len(ensemble.networks) == 2
-    each = each_of(networks, "predict_proba")
-    np.testing.assert_allclose(ensemble.predict_proba(X), each.mean(axis=0), rtol=RTOL)
+    members = each_of(networks, "predict_proba")
+    np.testing.assert_allclose(ensemble.predict_proba(X), members.mean(axis=0), rtol=RTOL)
 
 
 def test_arrays_of_the_device_stay_there(backend: Backend) -> None:
@@ -144,24 +144,24 @@ def test_arrays_of_the_device_stay_there(backend: Backend) -> None:
     ensemble = Ensemble([network(backend, s, classes=classes) for s in (0, 1)])
     host, std = ensemble.predict_proba(X, return_std=True)
     assert type(host) is type(std) is np.ndarray
-    for found, expected in zip(
+    for array, expected in zip(
         ensemble.predict_proba(rows, return_std=True), (host, std), strict=True
     ):
-        assert_same(found, backend.asarray(expected), rtol=1e-5, atol=1e-6)
+        assert_same(array, backend.asarray(expected), rtol=1e-5, atol=1e-6)
     labels = ensemble.predict(rows)
     assert type(labels) is type(rows)
     np.testing.assert_array_equal(on_host(labels), ensemble.predict(X))
     numbers = Ensemble([network(backend, s, loss="squared_error") for s in (0, 1)])
-    found, spread = numbers.predict(rows, return_std=True)
-    assert type(found) is type(spread) is type(rows)
-    np.testing.assert_allclose(on_host(found), numbers.predict(X), rtol=1e-5, atol=1e-6)
+    mean, spread = numbers.predict(rows, return_std=True)
+    assert type(mean) is type(spread) is type(rows)
+    np.testing.assert_allclose(on_host(mean), numbers.predict(X), rtol=1e-5, atol=1e-6)
 
 
 def test_it_has_copies() -> None:
-    one = network()
-    ensemble = Ensemble([one])
+    single = network()
+    ensemble = Ensemble([single])
     before = ensemble.predict_proba(X)
-    one.layers[0].weights *= 0
+    single.layers[0].weights *= 0
     np.testing.assert_array_equal(ensemble.predict_proba(X), before)
 
 
@@ -203,9 +203,9 @@ def test_labels_have_no_spread() -> None:
 
 @pytest.mark.parametrize("rows", [np.ones((3, 5)), np.ones(4), np.full((2, 4), np.nan)], ids=str)
 def test_bad_rows_are_refused_as_by_a_network(rows: HostArray) -> None:
-    one = network()
+    single = network()
     with pytest.raises(ValueError) as expected:  # noqa: PT011
-        one.predict(rows)
-    with pytest.raises(ValueError) as told:  # noqa: PT011
-        Ensemble([one, network(hidden=(3,))]).predict(rows)
-    assert str(told.value) == str(expected.value)
+        single.predict(rows)
+    with pytest.raises(ValueError) as refused:  # noqa: PT011
+        Ensemble([single, network(hidden=(3,))]).predict(rows)
+    assert str(refused.value) == str(expected.value)

@@ -28,9 +28,9 @@ FEW = {"epochs": 3, "batch_size": 20, "validation": 0.2, "backend": "numpy"}
 def varied() -> SweepResult:
     """Two shapes, of which some diverge; one is diagnosed."""
     rates = [0.05, 1e30]
-    found = sweep(X, LABELS, hidden=[(4,), (3, 2)], learning_rate=rates, seed=range(2), **FEW)
-    found.findings(0)
-    return found
+    result = sweep(X, LABELS, hidden=[(4,), (3, 2)], learning_rate=rates, seed=range(2), **FEW)
+    result.findings(0)
+    return result
 
 
 @pytest.fixture
@@ -47,9 +47,12 @@ def assert_same_networks(actual: SweepResult, expected: SweepResult) -> None:
     for a, b in zip(actual.networks, expected.networks, strict=True):
         assert (a.loss, a.dtype, a.members, a.sizes) == (b.loss, b.dtype, None, b.sizes)
         assert np.array_equal(a.classes, b.classes)
-        for one, other in zip(a.layers, b.layers, strict=True):
-            assert one.activation == other.activation
-            for x, y in ((one.weights, other.weights), (one.bias, other.bias)):
+        for layer, expected_layer in zip(a.layers, b.layers, strict=True):
+            assert layer.activation == expected_layer.activation
+            for x, y in (
+                (layer.weights, expected_layer.weights),
+                (layer.bias, expected_layer.bias),
+            ):
                 assert on_host(x).tobytes() == on_host(y).tobytes()
 
 
@@ -57,17 +60,17 @@ def assert_same_networks(actual: SweepResult, expected: SweepResult) -> None:
 
 
 def test_everything_but_the_data_comes_back(varied: SweepResult, path: Path) -> None:
-    found = there_and_back(varied, path)
-    assert_same_networks(found, varied)
-    assert found.to_json() == varied.to_json()
-    assert found.rank() == varied.rank()
-    assert found.best.number == varied.best.number
-    assert [m.status for m in found] == [m.status for m in varied]
-    assert {m.status for m in found} == {"finished", "diverged"}
-    assert [m.swept for m in found] == [m.swept for m in varied]
-    np.testing.assert_equal(found.curves(), varied.curves())
-    assert found.findings(0) == varied.findings(0)
-    assert repr(found) == repr(varied)
+    loaded = there_and_back(varied, path)
+    assert_same_networks(loaded, varied)
+    assert loaded.to_json() == varied.to_json()
+    assert loaded.rank() == varied.rank()
+    assert loaded.best.number == varied.best.number
+    assert [m.status for m in loaded] == [m.status for m in varied]
+    assert {m.status for m in loaded} == {"finished", "diverged"}
+    assert [m.swept for m in loaded] == [m.swept for m in varied]
+    np.testing.assert_equal(loaded.curves(), varied.curves())
+    assert loaded.findings(0) == varied.findings(0)
+    assert repr(loaded) == repr(varied)
 
 
 def test_what_is_not_finite_stays_so(varied: SweepResult, path: Path) -> None:
@@ -94,43 +97,43 @@ def test_the_file_is_read_by_json_alone(varied: SweepResult, path: Path) -> None
 def test_networks_go_to_a_backend(varied: SweepResult, path: Path, name: str) -> None:
     pytest.importorskip(name)
     varied.save(path)
-    found = SweepResult.load(path, backend=name)
-    assert {network.backend.name for network in found.networks} == {name}
-    assert_same_networks(found, varied)
+    loaded = SweepResult.load(path, backend=name)
+    assert {network.backend.name for network in loaded.networks} == {name}
+    assert_same_networks(loaded, varied)
 
 
 def test_the_ensemble_predicts_the_same(varied: SweepResult, path: Path) -> None:
-    found = there_and_back(varied, path)
-    assert np.array_equal(found.ensemble(3).predict(X), varied.ensemble(3).predict(X))
+    loaded = there_and_back(varied, path)
+    assert np.array_equal(loaded.ensemble(3).predict(X), varied.ensemble(3).predict(X))
 
 
 def test_losses_keep_their_parameters(path: Path) -> None:
     losses = [Huber(0.5), Huber(2.0), "squared_error"]
     result = sweep(X, NUMBERS, loss=losses, hidden=(3,), dtype="float64", **FEW)
-    found = there_and_back(result, path)
-    assert_same_networks(found, result)
-    assert [r["loss"] for r in found.rows] == [repr(Huber(0.5)), repr(Huber(2.0)), "squared_error"]
-    assert found.rank() == result.rank()
+    loaded = there_and_back(result, path)
+    assert_same_networks(loaded, result)
+    assert [r["loss"] for r in loaded.rows] == [repr(Huber(0.5)), repr(Huber(2.0)), "squared_error"]
+    assert loaded.rank() == result.rank()
 
 
 def test_folds_and_early_stopping_come_back(path: Path) -> None:
     given = {**FEW, "validation": None, "epochs": 30}
     result = sweep(X, LABELS, cv=3, early_stopping=True, learning_rate=1.0, **given)
-    found = there_and_back(result, path)
-    assert [m.fold for m in found] == [0, 1, 2]
-    assert [m.best_epoch for m in found] == [m.best_epoch for m in result]
-    assert None not in [m.best_epoch for m in found]
+    loaded = there_and_back(result, path)
+    assert [m.fold for m in loaded] == [0, 1, 2]
+    assert [m.best_epoch for m in loaded] == [m.best_epoch for m in result]
+    assert None not in [m.best_epoch for m in loaded]
 
 
 def test_members_that_were_not_trained_have_no_network(path: Path) -> None:
     result = sweep(X, LABELS, hidden=[(4,), (2,)], **FEW)
     result.members[1].result = result.members[1].score = None
     result.interrupted = True
-    found = there_and_back(result, path)
-    assert found.interrupted
-    assert [m.status for m in found] == ["finished", "not trained"]
+    loaded = there_and_back(result, path)
+    assert loaded.interrupted
+    assert [m.status for m in loaded] == ["finished", "not trained"]
     with pytest.raises(ValueError, match="member 1 was not trained"):
-        _ = found[1].network
+        _ = loaded[1].network
 
 
 def test_figures_of_an_epoch_that_broke_off_are_absent_again(path: Path) -> None:
@@ -144,8 +147,8 @@ def test_figures_of_an_epoch_that_broke_off_are_absent_again(path: Path) -> None
 
 
 def test_a_run_needs_the_data(varied: SweepResult, path: Path) -> None:
-    found = there_and_back(varied, path)
-    for ask in (found.run, found.findings):
+    loaded = there_and_back(varied, path)
+    for ask in (loaded.run, loaded.findings):
         with pytest.raises(ValueError, match="not the data"):
             ask(1)
 
@@ -161,8 +164,8 @@ def test_a_loaded_sweep_is_saved_again(varied: SweepResult, path: Path) -> None:
 
 
 def test_what_could_not_be_loaded_again_is_not_saved(path: Path) -> None:
-    own = Activation("swish", ACTIVATIONS["silu"].function, ACTIVATIONS["silu"].derivative)
-    result = sweep(X, LABELS, hidden=(4,), activation=own, **FEW)
+    swish = Activation("swish", ACTIVATIONS["silu"].function, ACTIVATIONS["silu"].derivative)
+    result = sweep(X, LABELS, hidden=(4,), activation=swish, **FEW)
     with pytest.raises(ValueError, match="swish"):
         result.save(path)
     assert os.listdir(path.parent) == []

@@ -1,4 +1,4 @@
-"""How populations are partitioned: amounts of memory, who is in which stack, what a member takes."""
+"""How populations are partitioned: amounts of memory, who is in which stack, what members take."""
 
 from itertools import pairwise
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from arraymlp import Backend, Dropout, EarlyStopping, Settings
-from arraymlp.optimizers import Adam
 from arraymlp.data.row_plans import RowPlan
+from arraymlp.optimizers import Adam
 from arraymlp.sweeps import memory, partition
 from arraymlp.sweeps.memory import member_bytes, memory_budget, step_bytes, step_products
 from arraymlp.sweeps.partition import partition_members

@@ -38,8 +38,8 @@ def labels(ax: Any) -> list[str]:
 
 
 def line(ax: Any, label: str) -> Any:
-    (found,) = [line for line in ax.lines if line.get_label() == label]
-    return found
+    (labelled,) = [line for line in ax.lines if line.get_label() == label]
+    return labelled
 
 
 def points(ax: Any) -> list[tuple[float, float]]:
@@ -58,8 +58,8 @@ def test_there_is_a_curve_for_each_network_and_the_best_of_each_setting_is_stron
     strong = [line for line in ax.lines if line.get_linewidth() > 2]
     for i, row in enumerate(result.rank()):
         scores = [(result[k].score, k) for k in row["members"]]
-        (found,) = [line for line in strong if to_hex(line.get_color()) == COLOURS[i]]
-        assert list(found.get_ydata()) == result.curves()[min(scores)[1]]
+        (curve,) = [line for line in strong if to_hex(line.get_color()) == COLOURS[i]]
+        assert list(curve.get_ydata()) == result.curves()[min(scores)[1]]
     assert ax.get_ylabel() == "validation error"
 
 
@@ -141,9 +141,9 @@ def test_categories_have_a_dash_for_their_mean() -> None:
     (dashes,) = ax.collections
     means = {row["hidden"]: row["mean"] for row in result.rank()}
     assert [s[0][1] for s in dashes.get_segments()] == pytest.approx([means["3"], means["4-4"]])
-    found = points(ax)
-    assert sorted(y for x, y in found if x < 0.5) == sorted(m.score for m in result.members[:3])
-    assert len({x for x, _ in found}) == 6  # none hides another
+    dots = points(ax)
+    assert sorted(y for x, y in dots if x < 0.5) == sorted(m.score for m in result.members[:3])
+    assert len({x for x, _ in dots}) == 6  # none hides another
 
 
 def test_two_settings_have_a_line_for_each_value_of_the_other() -> None:

@@ -9,23 +9,18 @@ import pytest
 
 import arraymlp
 import problems
-from arraymlp import Backend, Dropout, EarlyStopping, NonFiniteLossError, Run, SweepResult
+from arraymlp import Backend, Dropout, EarlyStopping, Run
 from arraymlp.losses import Huber, Quantile
 from arraymlp.optimizers import SGD, Adam, AdamW, RMSProp
 from arraymlp.schedules import Adaptive, Cosine
 from arraymlp.sweeps import partition, population
-from arraymlp.sweeps.result import Member
-from conftest import on_host
 from members import (
-    DEFAULTS,
-    OF_SWEEP,
     RTOL,
     WEIGHT,
     alone,
     assert_all_as_alone,
     assert_as_alone,
     assert_same_bits,
-    figures,
     on,
     sweep,
 )
@@ -143,15 +138,6 @@ def test_everything_at_once_is_as_alone(quick_backend: Backend, dtype: str) -> N
     assert result.plan.startswith("3 networks in 1 population\n")
 
 
-def test_much_at_once_is_as_alone_on_every_backend(backend: Backend, dtype: str) -> None:
-    several = {"learning_rate", "initializer"}  # few, for JAX compiles each operation
-    if dtype == "float64":
-        several |= {"optimizer", "l2", "schedule"}
-    given = {name: v for name, v in EVERYTHING.items() if name in several}
-    backend = on(backend)
-    assert_all_as_alone(*problems.labels(), hidden=(4,), dtype=dtype, epochs=2, **backend, **given)
-
-
 def test_a_member_without_a_penalty_has_no_column_of_it() -> None:
     given = {"alpha": [0.0, 0.0, 0.1], "early_stopping": EarlyStopping("loss", min_change=9.0)}
     result = assert_all_as_alone(*problems.labels(), **given)
@@ -259,9 +245,7 @@ def test_members_stop_early_as_alone(quick_backend: Backend, compact: bool, aver
     assert all(m.status == "stopped" for n, m in zip(lengths, result, strict=True) if n < 9)
 
 
-def test_decay_dropout_and_stopping_are_as_alone_on_every_backend(
-    backend: Backend, float64: str
-) -> None:
+def test_decay_dropout_and_stopping_are_as_alone(quick_backend: Backend) -> None:
     result = assert_all_as_alone(
         *problems.labels(),
         hidden=(4,),
@@ -270,10 +254,9 @@ def test_decay_dropout_and_stopping_are_as_alone_on_every_backend(
         dropout=[0.2, 0.4, 0.0],
         validation=wrong_labels(),
         epochs=4,
-        dtype=float64,
         learning_rate=[0.3, 0.01, 0.1],
         early_stopping=[EarlyStopping(patience=n) for n in (1, 2, 1)],
-        **on(backend),
+        **on(quick_backend),
     )
     assert result[0].status == "stopped"
 
@@ -409,6 +392,7 @@ def test_stacks_are_as_the_whole(
             np.testing.assert_allclose(p, q, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.xdist_group("signals")
 def test_threads_have_the_bits_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = problems.labels()
     given = {**STACKED, "cv": 3}

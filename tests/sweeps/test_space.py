@@ -1,4 +1,4 @@
-"""What a sweep tries: in which order, which draws, and which values are several."""
+"""The points of a sweep: their order, the draws, and which values are several."""
 
 from typing import Any
 
@@ -21,18 +21,18 @@ GRID = {"hidden": [(6,), (5, 5)], "l2": [0.0, 0.1, 0.2], "epochs": 3}
 
 
 def test_a_grid_changes_the_last_setting_fastest() -> None:
-    found, swept = points(GRID, "grid", None, 0)
+    drawn, swept = points(GRID, "grid", None, 0)
     assert swept == ["hidden", "l2"]
-    assert [(p["hidden"], p["l2"]) for p in found] == [
+    assert [(p["hidden"], p["l2"]) for p in drawn] == [
         (hidden, l2) for hidden in GRID["hidden"] for l2 in GRID["l2"]
     ]
-    assert all(p["epochs"] == 3 for p in found)
+    assert all(p["epochs"] == 3 for p in drawn)
 
 
 def test_zip_goes_through_all_lists_at_once() -> None:
     given = {"seed": range(3), "l2": [0.1, 0.2, 0.3], "loss": "auto"}
-    found, swept = points(given, "zip", None, 0)
-    assert found == [{"seed": i, "l2": v, "loss": "auto"} for i, v in enumerate((0.1, 0.2, 0.3))]
+    drawn, swept = points(given, "zip", None, 0)
+    assert drawn == [{"seed": i, "l2": v, "loss": "auto"} for i, v in enumerate((0.1, 0.2, 0.3))]
     assert swept == ["seed", "l2"]
 
 
@@ -66,30 +66,30 @@ def test_which_values_are_several(value: Any, several: bool) -> None:
 
 
 def test_arrays_become_python_numbers() -> None:
-    found, _ = points({"l2": np.asarray([0.5, 1.0]), "seed": np.arange(2)}, "zip", None, 0)
-    assert [type(v) for p in found for v in p.values()] == [float, int, float, int]
+    drawn, _ = points({"l2": np.asarray([0.5, 1.0]), "seed": np.arange(2)}, "zip", None, 0)
+    assert [type(v) for p in drawn for v in p.values()] == [float, int, float, int]
 
 
 @pytest.mark.parametrize("n", [1, 4, 6])
 def test_random_draws_of_lists_repeat_none(n: int) -> None:
     every = {(p["hidden"], p["l2"]) for p in points(GRID, "grid", None, 0)[0]}
-    found, swept = points(GRID, "random", n, 0)
-    drawn = [(p["hidden"], p["l2"]) for p in found]
-    assert len(drawn) == n == len(set(drawn))
-    assert set(drawn) <= every
+    drawn, swept = points(GRID, "random", n, 0)
+    pairs = [(p["hidden"], p["l2"]) for p in drawn]
+    assert len(pairs) == n == len(set(pairs))
+    assert set(pairs) <= every
     assert swept == ["hidden", "l2"]
-    assert list(found[0]) == ["epochs", "hidden", "l2"]
+    assert list(drawn[0]) == ["epochs", "hidden", "l2"]
 
 
 def test_random_draws_are_of_all_values_and_not_in_order() -> None:
     counts: dict[Any, int] = {}
     orders = set()
     for seed in range(60):
-        found, _ = points(GRID, "random", 2, seed)
-        drawn = tuple((p["hidden"], p["l2"]) for p in found)
-        orders.add(drawn)
-        for one in drawn:
-            counts[one] = counts.get(one, 0) + 1
+        drawn, _ = points(GRID, "random", 2, seed)
+        pairs = tuple((p["hidden"], p["l2"]) for p in drawn)
+        orders.add(pairs)
+        for pair in pairs:
+            counts[pair] = counts.get(pair, 0) + 1
     assert len(counts) == 6
     assert min(counts.values()) >= 8  # 20 on average
     assert len(orders) > 15  # of 30
@@ -97,10 +97,10 @@ def test_random_draws_are_of_all_values_and_not_in_order() -> None:
 
 def test_random_draws_of_a_huge_grid_repeat_none() -> None:
     given = {name: list(range(100)) for name in "abcdefgh"}
-    found, _ = points(given, "random", 50, 1)
-    assert len({tuple(p.values()) for p in found}) == 50
-    assert all(list(p) == list("abcdefgh") for p in found)
-    assert all(len({p[name] for p in found}) > 10 for name in given)
+    drawn, _ = points(given, "random", 50, 1)
+    assert len({tuple(p.values()) for p in drawn}) == 50
+    assert all(list(p) == list("abcdefgh") for p in drawn)
+    assert all(len({p[name] for p in drawn}) > 10 for name in given)
 
 
 @pytest.mark.parametrize("given", [GRID, {"l2": Coins(), "hidden": [(6,), (5,)]}], ids=named)
@@ -112,20 +112,20 @@ def test_the_seed_alone_decides_the_draws(given: dict[str, Any]) -> None:
 
 
 def test_distributions_are_drawn_from_beside_lists() -> None:
-    found, swept = points({"epochs": Coins(), "hidden": [(6,), (5,)]}, "random", 40, 0)
+    drawn, swept = points({"epochs": Coins(), "hidden": [(6,), (5,)]}, "random", 40, 0)
     assert swept == ["epochs", "hidden"]
-    assert {p["hidden"] for p in found} == {(6,), (5,)}
-    assert all(type(p["epochs"]) is int for p in found)
-    assert len({p["epochs"] for p in found}) > 30
+    assert {p["hidden"] for p in drawn} == {(6,), (5,)}
+    assert all(type(p["epochs"]) is int for p in drawn)
+    assert len({p["epochs"] for p in drawn}) > 30
 
 
 def test_scipys_distributions_are_drawn_from() -> None:
     stats = pytest.importorskip("scipy.stats")
     given = {"learning_rate": stats.loguniform(1e-3, 1e-1), "epochs": stats.randint(2, 9)}
-    found, _ = points(given, "random", 30, 7)
-    assert all(type(p["learning_rate"]) is float and type(p["epochs"]) is int for p in found)
-    assert all(1e-3 <= p["learning_rate"] <= 1e-1 and 2 <= p["epochs"] < 9 for p in found)
-    assert points(given, "random", 30, 7)[0] == found
+    drawn, _ = points(given, "random", 30, 7)
+    assert all(type(p["learning_rate"]) is float and type(p["epochs"]) is int for p in drawn)
+    assert all(1e-3 <= p["learning_rate"] <= 1e-1 and 2 <= p["epochs"] < 9 for p in drawn)
+    assert points(given, "random", 30, 7)[0] == drawn
 
 
 @pytest.mark.parametrize(

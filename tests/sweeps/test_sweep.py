@@ -1,4 +1,4 @@
-"""sweep(): what it refuses before anything is trained, how it ends, and what its result has."""
+"""sweep(): refusals before anything is trained, its end, and its result."""
 
 import json
 import os
@@ -154,6 +154,7 @@ def test_rows_larger_than_memory_have_no_row_plans(given: dict[str, Any], tmp_pa
 # --- the end -------------------------------------------------------------------------------------
 
 
+@pytest.mark.xdist_group("signals")
 def test_ctrl_c_gives_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(monkeypatch, STEPS + 2)
     given = {"hidden": [(6, 5), (4,)], "learning_rate": [0.05, 0.2], "early_stopping": "loss"}
@@ -182,6 +183,7 @@ def test_ctrl_c_gives_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(result.ensemble(4)) == 4
 
 
+@pytest.mark.xdist_group("signals")
 @pytest.mark.parametrize("given", [{}, {"cv": PAIRS}])
 def test_what_ctrl_c_broke_off_goes_on_as_if_nothing_had_happened(
     given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -206,11 +208,14 @@ def test_rows_are_those_of_each_loss(losses: list[str], given: dict[str, Any]) -
     given = {**given, "y": (Y > 0).astype(int), "score": "validation_loss"}
     result = sweep(loss=losses, **given)
     for member in result:
-        one = sweep(loss=member.swept["loss"], **given)
-        same = [m for m in one if m.fold == member.fold and m.swept.items() <= member.swept.items()]
+        alike = sweep(loss=member.swept["loss"], **given)
+        same = [
+            m for m in alike if m.fold == member.fold and m.swept.items() <= member.swept.items()
+        ]
         assert [m.score for m in same] == [member.score]
 
 
+@pytest.mark.xdist_group("signals")
 def test_a_second_ctrl_c_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(monkeypatch, 2, times=2)
     with pytest.raises(KeyboardInterrupt):
@@ -225,6 +230,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition, "WORTH_A_THREAD", 1)
 
 
+@pytest.mark.xdist_group("signals")
 @pytest.mark.usefixtures("threads")
 def test_ctrl_c_ends_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     choose_steps, done = loop.choose_steps, []
@@ -262,6 +268,7 @@ def fail_in_stack(monkeypatch: pytest.MonkeyPatch, wrong: int) -> list[int]:
     return begun
 
 
+@pytest.mark.xdist_group("signals")
 def test_an_error_in_one_stack_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = fail_in_stack(monkeypatch, 2)
     with pytest.raises(MemoryError, match="no room"):
@@ -269,6 +276,7 @@ def test_an_error_in_one_stack_is_raised(monkeypatch: pytest.MonkeyPatch) -> Non
     assert begun == [1, 1]
 
 
+@pytest.mark.xdist_group("signals")
 @pytest.mark.usefixtures("threads")
 def test_an_error_in_one_thread_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = fail_in_stack(monkeypatch, 2)
@@ -356,7 +364,7 @@ def test_rows_are_plain(swept: SweepResult) -> None:
     assert row["seconds"] == pytest.approx(sum(swept[3].history["seconds"]))
     assert rows[13]["epochs"] == len(swept[13].history) < 4
     kinds = (int, float, str, type(None))
-    assert all(type(v) in kinds for one in rows for v in one.values())
+    assert all(type(v) in kinds for row in rows for v in row.values())
 
 
 def test_settings_are_ranked_over_seeds_and_folds(swept: SweepResult) -> None:
@@ -408,14 +416,14 @@ def test_json_has_all_but_the_networks(swept: SweepResult, tmp_path: Path) -> No
     assert (tmp_path / "sweep.json").read_text() == text
     assert "NaN" not in text
     assert "Infinity" not in text
-    found = json.loads(text)
+    content = json.loads(text)
     for name in ("swept", "score", "greater_is_better", "backend", "interrupted", "plan"):
-        assert found[name] == getattr(swept, name)
-    assert len(found["rows"]) == len(found["members"]) == 36
-    assert found["rank"][0]["members"] == swept.rank()[0]["members"]
-    assert found["members"][3]["history"]["loss"] == swept[3].history["loss"]
-    assert found["members"][13]["history"]["loss"][-1] is None  # it diverged
-    assert found == json.loads(json.dumps(swept.to_dict(), allow_nan=False))
+        assert content[name] == getattr(swept, name)
+    assert len(content["rows"]) == len(content["members"]) == 36
+    assert content["rank"][0]["members"] == swept.rank()[0]["members"]
+    assert content["members"][3]["history"]["loss"] == swept[3].history["loss"]
+    assert content["members"][13]["history"]["loss"][-1] is None  # it diverged
+    assert content == json.loads(json.dumps(swept.to_dict(), allow_nan=False))
 
 
 def test_rows_make_a_data_frame(swept: SweepResult) -> None:
@@ -423,16 +431,16 @@ def test_rows_make_a_data_frame(swept: SweepResult) -> None:
     frame = swept.to_frame()
     assert len(frame) == 36
     assert frame["score"].isna().sum() == 12
-    known = frame.dropna(subset="score")
-    top = known.groupby(["learning_rate", "hidden"])["score"].mean().max()
+    scored = frame.dropna(subset="score")
+    top = scored.groupby(["learning_rate", "hidden"])["score"].mean().max()
     assert top == pytest.approx(swept.rank()[0]["mean"])
 
 
 def test_an_ensemble_is_of_the_best(swept: SweepResult) -> None:
-    known = sorted((m for m in swept if m.score is not None), key=lambda m: -m.score)
+    ranked = sorted((m for m in swept if m.score is not None), key=lambda m: -m.score)
     ensemble = swept.ensemble(3)
-    each = np.stack([m.network.predict(X) for m in known[:3]])
-    np.testing.assert_allclose(ensemble.predict(X), each.mean(axis=0), rtol=1e-9)
+    predictions = np.stack([m.network.predict(X) for m in ranked[:3]])
+    np.testing.assert_allclose(ensemble.predict(X), predictions.mean(axis=0), rtol=1e-9)
     assert len(swept.ensemble()) == 5
     for top in (0, 25, -1, 2.0, True):
         with pytest.raises(ValueError, match="top must be from 1 to 24, the networks with a score"):
@@ -484,7 +492,7 @@ def test_a_score_is_of_the_epoch_whose_weights_are_kept() -> None:
         assert row["best_epoch"] == member.best_epoch
 
 
-FOUND: list[dict[str, Any]] = [
+DIAGNOSED: list[dict[str, Any]] = [
     {"validation": 0.25, "epochs": 12, "learning_rate": [0.001, 0.5]},
     {"probes": True, "learning_rate": [1e-4, 0.3], "validation": 0.25, "epochs": 5},
     {"learning_rate": [1e30, 0.1], "y": NUMBERS, "validation": (X, NUMBERS), "epochs": 20},
@@ -492,9 +500,9 @@ FOUND: list[dict[str, Any]] = [
 ]
 
 
-def assert_same_findings(found: list[arraymlp.Finding], expected: list[arraymlp.Finding]) -> None:
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
+def assert_same_findings(actual: list[arraymlp.Finding], expected: list[arraymlp.Finding]) -> None:
+    assert len(actual) == len(expected)
+    for ours, theirs in zip(actual, expected, strict=True):
         a, b = ours.to_dict(), theirs.to_dict()
         figures, others = a.pop("figures"), b.pop("figures")
         assert list(figures) == list(others)
@@ -504,18 +512,18 @@ def assert_same_findings(found: list[arraymlp.Finding], expected: list[arraymlp.
         assert a == b
 
 
-@pytest.mark.parametrize("given", FOUND, ids=[", ".join(one) for one in FOUND])
+@pytest.mark.parametrize("given", DIAGNOSED, ids=[", ".join(given) for given in DIAGNOSED])
 def test_findings_are_those_of_the_run_alone(given: dict[str, Any]) -> None:
     result = sweep(**given, seed=range(2))
     rest = {**FEW, **given}
     y = rest.pop("y", Y)
-    some = 0
+    n_findings = 0
     for member in result:
-        found = result.findings(member.number)
-        assert_same_findings(found, alone(member, X, y, **rest).findings)
-        assert result.findings(member.number) is found
-        some += len(found)
-    assert some > 0
+        findings = result.findings(member.number)
+        assert_same_findings(findings, alone(member, X, y, **rest).findings)
+        assert result.findings(member.number) is findings
+        n_findings += len(findings)
+    assert n_findings > 0
 
 
 def test_findings_of_a_fold_are_those_of_its_rows() -> None:
@@ -523,28 +531,28 @@ def test_findings_of_a_fold_are_those_of_its_rows() -> None:
     result = sweep(**given, cv=3)
     for member in result:
         rows, out = arraymlp.data.splits.folds(24, 3, 0, Y)[member.fold]
-        own = {**FEW, **given, "validation": (X[out], Y[out]), "seed": 0}
-        run = alone(member, X[rows], Y[rows], **own)
+        settings = {**FEW, **given, "validation": (X[out], Y[out]), "seed": 0}
+        run = alone(member, X[rows], Y[rows], **settings)
         assert_same_findings(result.findings(member.number), run.findings)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "adaptive"])
 @pytest.mark.parametrize("given", [{}, {"cv": 3}, {"order_seed": [0, 1]}], ids=str)
 def test_a_members_run_can_go_on(given: dict[str, Any], schedule: str) -> None:
-    one: Any = (
+    shared: Any = (
         arraymlp.schedules.Adaptive(patience=1, min_change=9.0)
         if schedule == "adaptive"
         else schedule
     )
-    settings = {"optimizer": "sgd", "schedule": one, "learning_rate": [0.1, 0.3], **given}
+    settings = {"optimizer": "sgd", "schedule": shared, "learning_rate": [0.1, 0.3], **given}
     result = sweep(**settings)
     for member in result:
         rows, held_out = np.arange(24), None
         if member.fold is not None:
             rows, out = arraymlp.data.splits.folds(24, 3, 0, Y)[member.fold]
             held_out = X[out], Y[out]
-        own = {**FEW, **settings, "validation": held_out, "seed": 0}
-        run = alone(member, X[rows], Y[rows], **own)
+        fold = {**FEW, **settings, "validation": held_out, "seed": 0}
+        run = alone(member, X[rows], Y[rows], **fold)
         before = parameters(member.network)
         ours = arraymlp.train(network=result.run(member.number), epochs=2)
         theirs = arraymlp.train(network=run, epochs=2)
@@ -607,17 +615,17 @@ def test_device_arrays_decide_the_backend(quick_backend: Backend) -> None:
         on_host(a.network.layers[0].weights)
 
 
-def test_progress_is_told_of_every_epoch() -> None:
-    told: dict[int, list[int]] = {}
+def test_progress_is_updated_with_every_epoch() -> None:
+    epochs: dict[int, list[int]] = {}
 
     class Notes(arraymlp.training.progress.SweepProgress):
         def update(self, members: Any, records: Any) -> None:
             super().update(members, records)
             for k, record in zip(members, records, strict=True):
-                told.setdefault(k, []).append(record["epoch"])
+                epochs.setdefault(k, []).append(record["epoch"])
 
     result = sweep(hidden=[(4,), (5,)], seed=range(3), progress=Notes(score="loss"))
-    assert told == {k: [0, 1, 2] for k in range(6)}
+    assert epochs == {k: [0, 1, 2] for k in range(6)}
     assert len(result) == 6
 
 
