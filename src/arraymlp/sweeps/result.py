@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class SweepResult:
-    """What `sweep` returns: its members, in the order of the settings.
+    """The members of a sweep in the order of the settings, their ranking, and more.
 
     ``result[k]`` is a member, ``result.networks[k]`` its network, ``len(result)`` their number.
 

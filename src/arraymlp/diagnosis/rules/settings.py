@@ -51,51 +51,78 @@ def rate_too_high(run: RunColumns) -> Iterator[Finding]:
         "loss_last": loss[-1],
         "guess": run.guess,
     }
+    evidence = (
+        _bounced(run, loss, figures)
+        or _ended_above_start(run, loss, figures)
+        or _shot_up(run, loss, figures)
+    )
+    if evidence is None:
+        return
+    template, position = evidence
+    figures |= {
+        "learning_rate": run.columns["learning_rate"][position],
+        "epoch": run.epochs[position],
+    }
+    template += (
+        f" It is {{loss_last:.4g}} at the end, where {run.guessing} costs {{guess:.4g}}. The"
+        " learning rate was {learning_rate:.3g} in epoch {epoch}, with minibatches of {batch_size}."
+    )
+    yield run.finding("learning_rate_too_high", template, figures)
 
-    def rose(i: int, j: int) -> bool:
-        return loss[j] - loss[i] > max(ROSE_BY * loss[i], ROSE * run.guess)
 
+def _rose(run: RunColumns, before: float, after: float) -> bool:
+    return after - before > max(ROSE_BY * before, ROSE * run.guess)
+
+
+def _bounced(run: RunColumns, loss: list[float], figures: Figures) -> tuple[str, int] | None:
+    """A sentence where the loss rose often in the second half, and the position of the worst."""
     half = range(len(loss) // 2, len(loss))
-    rises = [i for i in half if rose(i - 1, i)]
+    rises = [i for i in half if _rose(run, loss[i - 1], loss[i])]
+    if len(rises) < max(2, OFTEN * len(half)):
+        return None
+    worst = max(rises, key=lambda i: loss[i] - loss[i - 1])
+    figures |= {
+        "epochs": len(half),
+        "rises": len(rises),
+        "epoch_worst": run.epochs[worst],
+        "loss_before": loss[worst - 1],
+        "loss_worst": loss[worst],
+    }
+    template = (
+        "The training loss did not settle: in {rises} of the last {epochs} epochs it rose by more"
+        " than a tenth, the most in epoch {epoch_worst}, from {loss_before:.4g} to"
+        " {loss_worst:.4g}."
+    )
+    return template, worst
+
+
+def _ended_above_start(
+    run: RunColumns, loss: list[float], figures: Figures
+) -> tuple[str, int] | None:
+    """A sentence where the loss ended above its start, and the last position."""
+    if not _rose(run, loss[0], loss[-1]):
+        return None
+    figures["loss_first"] = loss[0]
+    template = "The training loss ended above its start, which was {loss_first:.4g}."
+    return template, len(loss) - 1
+
+
+def _shot_up(run: RunColumns, loss: list[float], figures: Figures) -> tuple[str, int] | None:
+    """Sentences where the loss went up at first and never beat guessing since, and position 0."""
     probes = [i for i, epoch in enumerate(run.step_epochs) if epoch == run.epochs[0]]
     highest = max([loss[0], *(run.loss[i] for i in probes if isfinite(run.loss[i]))])
     least = min(loss[1:])
     # A loss that came from far and is still falling did not go up.
     restless = sum(b > a for a, b in pairwise(loss[1:])) >= OFTEN * (len(loss) - 1)
     went_up = restless or highest > DIVERGED * run.first_loss
-    if len(rises) >= max(2, OFTEN * len(half)):
-        at = worst = max(rises, key=lambda i: loss[i] - loss[i - 1])
-        figures |= {
-            "epochs": len(half),
-            "rises": len(rises),
-            "epoch_worst": run.epochs[worst],
-            "loss_before": loss[worst - 1],
-            "loss_worst": loss[worst],
-        }
-        template = (
-            "The training loss did not settle: in {rises} of the last {epochs} epochs it rose by"
-            " more than a tenth, the most in epoch {epoch_worst}, from {loss_before:.4g} to"
-            " {loss_worst:.4g}."
-        )
-    elif rose(0, -1):
-        at, figures["loss_first"] = len(loss) - 1, loss[0]
-        template = "The training loss ended above its start, which was {loss_first:.4g}."
-    elif highest > DIVERGED * run.guess and least > run.no_better and went_up:
-        at = 0
-        figures |= {"epoch_first": run.epochs[0], "loss_highest": highest, "loss_least": least}
-        template = (
-            "The training loss went up to {loss_highest:.4g} in epoch {epoch_first} and was"
-            " {loss_least:.4g} at its lowest since."
-        )
-        template += _largest_update(run, probes, figures)
-    else:
-        return
-    figures |= {"learning_rate": run.columns["learning_rate"][at], "epoch": run.epochs[at]}
-    template += (
-        f" It is {{loss_last:.4g}} at the end, where {run.guessing} costs {{guess:.4g}}. The"
-        " learning rate was {learning_rate:.3g} in epoch {epoch}, with minibatches of {batch_size}."
+    if not (highest > DIVERGED * run.guess and least > run.no_better and went_up):
+        return None
+    figures |= {"epoch_first": run.epochs[0], "loss_highest": highest, "loss_least": least}
+    template = (
+        "The training loss went up to {loss_highest:.4g} in epoch {epoch_first} and was"
+        " {loss_least:.4g} at its lowest since."
     )
-    yield run.finding("learning_rate_too_high", template, figures)
+    return template + _largest_update(run, probes, figures), 0
 
 
 def _largest_update(run: RunColumns, probes: list[int], figures: Figures) -> str:
