@@ -1,1 +1,1 @@
-"""NumPy's engine: reused buffers, and products by NumPy's own BLAS with one block a thread."""
+"""The engine for NumPy: reused buffers, and products by NumPy's own BLAS, a block a thread."""

@@ -1,84 +1,106 @@
 """Matrix products by NumPy's own BLAS, in two ways that `numpy.matmul` lacks.
 
-- Added to what is there, C <- A B + beta C: a gradient goes straight into the weights or into their
-  velocity, and one pass over memory after the product is saved.
-- Cut into blocks of C's rows, one for each thread, that need nothing of one another. OpenBLAS's own
-  threads share a product more closely and wait for each other several times in it; at the sizes of
-  small networks, and the more on a busy machine, that costs much of what the second thread brings.
+- Added to C, C <- A B + beta C: a gradient goes straight into the weights or into their velocity,
+  which saves one pass over memory after the product.
+- Cut into independent blocks of C's rows, one for each thread. OpenBLAS's own threads share a
+  product more closely and wait for each other several times in it; at the sizes of small networks,
+  and the more on a busy machine, that costs much of the second thread's gain.
 
-The BLAS is called by its C name ``cblas_?gemm_batch``, where it is an OpenBLAS that has it: NumPy's
-wheels do on Linux and Windows. Elsewhere `Product` multiplies by `numpy.matmul` and adds after it.
-SciPy offers gemm with beta in Python, but of a second OpenBLAS with threads of its own, and the
-waiting threads of two pools fight for the cores (a step was seen to take 29 times as long).
+The function called is ``cblas_?gemm_batch``, where the BLAS is an OpenBLAS that has it, as that of
+NumPy's wheels on Linux and Windows does. Elsewhere `Product` multiplies by `numpy.matmul` and adds
+after it. SciPy offers gemm with beta in Python, but of a second OpenBLAS with threads of its own,
+and the waiting threads of two pools fight for the cores (a step was seen to take 29 times as long).
 """
 
 import ctypes
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import prod
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.host import thread_pools
 
-OLDEST = (0, 3, 29)  # that the tests have seen
-# Built for many processors, gemm_batch crashes on products of up to 100^3 multiply-adds, for which
-# it looks up a kernel in the wrong table (OpenBLAS's pull request 5980 of August 2026).
+OLDEST = (0, 3, 29)  # the oldest version that the tests have run on
+# In builds for many processors gemm_batch crashes on products of up to 100^3 multiply-adds, for
+# which it looks up a kernel in the wrong table (OpenBLAS's pull request 5980 of August 2026).
 SMALL = 100**3
-WORTH_A_BLOCK = 2_000_000  # multiply-adds; a thread that does less is hardly worth waking
+WORTH_A_BLOCK = 2_000_000  # multiply-adds; a thread that does fewer is hardly worth waking
 # On a busy machine a product by several threads waits for the one that has no core, and can take
-# ten times as long as by one. So each is timed, and the other way is tried now and then, for some
-# calls, as the first of them wakes the threads. The blocks, and the bits, are the same either way.
+# ten times as long as by one. So calls are timed, and the slower way is tried again now and then,
+# for some calls, as the first of them wakes the threads. The blocks, and the bits, are the same
+# either way.
 PERIOD, TRIES = 1024, 16
 
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = 101, 111, 112  # of cblas.h
 
 
+Layout: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], np.dtype[Any]]  # shape, strides, dtype
+
+
+class CFunction(Protocol):
+    """A function of a C library, as ctypes has it."""
+
+    argtypes: Sequence[type]
+    restype: type | None
+
+    def __call__(self, *args: object) -> Any:  # of its restype
+        """Call it."""
+
+
 class Blas(NamedTuple):
-    """What is called of a BLAS.
+    """The functions of a BLAS that are called.
 
     Attributes:
         gemm: by dtype, "float32" and "float64".
-        integer: dtype of its integers.
-        set_threads: of its pool.
-        get_threads: likewise.
+        integer: the type of its integers.
+        set_threads: sets the number of threads of its pool.
+        get_threads: returns it.
     """
 
-    gemm: dict[str, Any]
-    integer: Any
-    set_threads: Any
-    get_threads: Any
+    gemm: dict[str, CFunction]
+    integer: type[np.int32 | np.int64]
+    set_threads: Callable[[int], object]
+    get_threads: Callable[[], int]
 
 
 @cache
 def numpy_blas() -> Blas | None:
     """The OpenBLAS that NumPy multiplies with; None where it has another BLAS, or an old one."""
     pools = [pool for pool in thread_pools() if pool["internal_api"] == "openblas"]
-    own = [pool for pool in pools if "numpy" in pool["filepath"].replace("\\", "/").split("/")[-2]]
-    for pool in own or pools:
+    numpys = [p for p in pools if "numpy" in p["filepath"].replace("\\", "/").split("/")[-2]]
+    for pool in numpys or pools:
         numbers = tuple(int(n) for n in pool["version"].split(".")[:3] if n.isdecimal())
         if numbers < OLDEST:
             continue
         library = ctypes.CDLL(pool["filepath"])
         for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")):
-            names = [f"{prefix}cblas_{kind}gemm_batch{suffix}" for kind in "sd"]
-            names += [f"{prefix}openblas_{what}{suffix}" for what in _ABOUT]
+            names = [f"{prefix}cblas_{letter}gemm_batch{suffix}" for letter in "sd"]
+            names += [f"{prefix}openblas_{name}{suffix}" for name in _SETTINGS]
             if all(hasattr(library, name) for name in names):
                 return _declared(*(getattr(library, name) for name in names))
     return None
 
 
-_ABOUT = ("set_num_threads", "get_num_threads", "get_config")
+_SETTINGS = ("set_num_threads", "get_num_threads", "get_config")
 
 
-def _declared(single: Any, double: Any, set_threads: Any, get_threads: Any, config: Any) -> Blas:
+def _declared(
+    single: CFunction,
+    double: CFunction,
+    set_threads: CFunction,
+    get_threads: CFunction,
+    config: CFunction,
+) -> Blas:
+    """The functions with their C types declared."""
     config.restype = ctypes.c_char_p
     wide = b"USE64BITINT" in config()
     integer = ctypes.c_int64 if wide else ctypes.c_int32
     for gemm in (single, double):
-        # order, 13 arrays with an entry a group, how many groups, the products of each
+        # order, 13 arrays with an entry a group, the number of groups, the products of each
         gemm.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 13, integer, ctypes.c_void_p]
         gemm.restype = None
     set_threads.argtypes, set_threads.restype = [ctypes.c_int], None
@@ -93,8 +115,8 @@ def _declared(single: Any, double: Any, set_threads: Any, get_threads: Any, conf
 class Product:
     """C <- A B + beta C, with A (..., m, k), B (..., k, n) and C (..., m, n) of one dtype.
 
-    Made once for sizes, and called for many arrays of them. A leading axis is of members; A's may
-    be shorter: each matrix is then that of K / G neighbouring members.
+    Made once for given sizes, and called for many arrays of these. A leading axis is of members;
+    A's may be shorter: each matrix is then that of K / G neighbouring members.
 
     Args:
         m: rows of C.
@@ -102,13 +124,13 @@ class Product:
         n: columns of C.
         members: K, or None.
         dtype: "float32" or "float64".
-        threads: how many may work at it.
+        threads: the number of threads that may share it.
     """
 
     def __init__(self, m: int, k: int, n: int, members: int | None, dtype: str, threads: int):
         self.members = members or 1
         self.scratch: HostArray | None = None
-        self.seen: list[Any] = [None, None, None]
+        self.seen: list[HostArray | None] = [None, None, None]
         self.blas = numpy_blas() if m * k * n > SMALL else None
         if self.blas is None:
             return
@@ -124,31 +146,33 @@ class Product:
 
         integer = self.blas.integer
 
-        def whole(values: Any) -> HostArray:
+        def integers(values: HostArray | int) -> HostArray:
             return np.resize(np.asarray(values, integer), entries)
 
         self.transposed = [np.full(entries, _PLAIN, np.int32) for _ in "ab"]
         self.pointers = [np.zeros(entries, np.uintp) for _ in "abc"]
         self.offsets = [np.zeros(entries, np.uintp) for _ in "abc"]
-        self.leading = [whole(0) for _ in "abc"]
+        self.leading = [integers(0) for _ in "abc"]
         self.beta = np.zeros(entries, dtype)
-        self.sizes = [whole(np.diff(ends)), whole(n), whole(k)]
-        self.alpha, self.one = np.ones(entries, dtype), whole(1)
+        self.sizes = [integers(np.diff(ends)), integers(n), integers(k)]
+        self.alpha, self.one = np.ones(entries, dtype), integers(1)
         (a, b, c), (lda, ldb, ldc) = self.pointers, self.leading
         arrays = [*self.transposed, *self.sizes, self.alpha, a, lda, b, ldb, self.beta, c, ldc]
         addresses = [array.ctypes.data for array in arrays]
         self.gemm = self.blas.gemm[dtype]
         self.call = (_ROW_MAJOR, *addresses, entries, self.one.ctypes.data)
         self.shapes = ((m, k), (k, n), (m, n))
-        self.layouts: list[Any] = [None, None, None]
-        self.kind = np.dtype(dtype)
+        self.layouts: list[Layout | None] = [None, None, None]
+        self.dtype = np.dtype(dtype)
 
     @property
     def adds(self) -> bool:
-        """Whether adding to C costs nothing besides."""
+        """True where adding to C takes no pass over memory of its own."""
         return self.blas is not None
 
-    def __call__(self, a: HostArray, b: HostArray, c: HostArray, beta: Any = 0.0) -> None:
+    def __call__(
+        self, a: HostArray, b: HostArray, c: HostArray, beta: float | HostArray = 0.0
+    ) -> None:
         """Multiply.
 
         Args:
@@ -171,35 +195,35 @@ class Product:
             self.gemm(*self.call)
             return
         trying = self.calls % PERIOD < TRIES
-        several = (self.seconds[1] <= self.seconds[0]) != trying
+        threaded = (self.seconds[1] <= self.seconds[0]) != trying
         self.calls += 1
         started = perf_counter()
-        if several:
+        if threaded:
             self.blas.set_threads(self.threads)
         self.gemm(*self.call)
-        if several:
+        if threaded:
             self.blas.set_threads(self.pool)
-        took, other = perf_counter() - started, self.seconds[not several]
-        took = min(took, 3 * other) if other else took  # one interruption is no verdict
-        self.seconds[several] += (took - self.seconds[several]) / 8
+        took, other = perf_counter() - started, self.seconds[not threaded]
+        took = min(took, 3 * other) if other else took  # an interruption counts only so much
+        self.seconds[threaded] += (took - self.seconds[threaded]) / 8
 
     def _set(self, i: int, array: HostArray) -> bool:
-        """Point at operand i; False where its layout is none that BLAS knows."""
+        """Point at operand i; False where its layout is none that BLAS accepts."""
         layout = array.shape, array.strides, array.dtype
-        if layout != self.layouts[i] and not self._laid_out(i, array):
+        if layout != self.layouts[i] and not self._lay_out(i, array):
             return False
         np.add(self.offsets[i], np.uintp(array.ctypes.data), out=self.pointers[i])
         self.layouts[i], self.seen[i] = layout, array
         return True
 
-    def _laid_out(self, i: int, array: HostArray) -> bool:
-        """Work out where the blocks of operand i start, and how far apart its rows are."""
+    def _lay_out(self, i: int, array: HostArray) -> bool:
+        """Compute where the blocks of operand i start, and how far apart its rows are."""
         self.seen[i] = self.layouts[i] = None
         rows, columns = self.shapes[i]
-        if array.dtype != self.kind or array.shape[-2:] != (rows, columns):
+        if array.dtype != self.dtype or array.shape[-2:] != (rows, columns):
             return False
         groups = prod(array.shape[:-2])
-        item = self.kind.itemsize
+        item = self.dtype.itemsize
         down, across = (stride // item for stride in array.strides[-2:])
         row_major = (across == 1 or columns == 1) and (down >= columns or rows == 1)
         column_major = (down == 1 or rows == 1) and (across >= rows or columns == 1)
@@ -212,11 +236,11 @@ class Product:
         self.leading[i][:] = max(down, columns) if row_major else max(across, rows)
         apart = array.strides[0] if array.ndim > 2 else 0
         self.offsets[i][:] = self.member * groups // self.members * apart
-        if i != 1:  # of B all blocks take the whole
+        if i != 1:  # all blocks read the whole of B
             self.offsets[i] += (self.start * array.strides[-2]).astype(np.uintp)
         return True
 
-    def _by_matmul(self, a: HostArray, b: HostArray, c: HostArray, beta: Any) -> None:
+    def _by_matmul(self, a: HostArray, b: HostArray, c: HostArray, beta: float | HostArray) -> None:
         out = c
         if not isinstance(beta, float) or beta:
             if self.scratch is None:

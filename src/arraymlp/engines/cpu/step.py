@@ -1,21 +1,23 @@
 """The training step on NumPy in reused buffers, with products that add to their result.
 
-Its results are those of the definition (`arraymlp.steps.step.array_step`), to rounding. What differs is where results go:
+Its results are those of the definition (`arraymlp.steps.step.array_step`), to rounding. It differs
+in where results go:
 
 - Sums, outputs and deltas go into buffers, one set for each number of rows.
-- The learning rate is multiplied into the delta of the few outputs. Backpropagation is linear, and
-  so all gradients come out as changes, -eta dL/dW. SGD's are added by the product itself, with the
-  decay in its beta: W <- beta W + X^T (-eta delta), or V <- mu V + X^T (-eta delta) with momentum.
-- The other optimisers' rules are `Optimizer.update` itself, called for a few rows of a matrix at a
-  time, so that its passes over weights, gradient and state stay in the processor's cache.
+- With SGD the learning rate is multiplied into the delta of the few outputs. Backpropagation is
+  linear, and so all gradients come out as changes, -eta dL/dW. The products themselves add these,
+  with the decay in beta: W <- beta W + X^T (-eta delta), or V <- mu V + X^T (-eta delta) with
+  momentum.
+- The other optimisers' ``update`` is called for a few rows of a matrix at a time, so that its
+  passes over weights, gradient and state stay in the processor's cache.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias, cast
 
 import numpy as np
 
-from arraymlp.backends.array import HostArray, Namespace
+from arraymlp.backends.array import Array, DType, HostArray, Namespace
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.engines.cpu.blas import Product
 from arraymlp.nn.activations import ACTIVATIONS, Activation, least_exponent
@@ -26,30 +28,40 @@ from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import LossSums
 from arraymlp.steps.gradient import loss_and_delta, masks_for
 from arraymlp.steps.hyper import Hyper
-from arraymlp.steps.optimizers import SGD, Adam, AdamW, Optimizer, RMSProp
+from arraymlp.steps.optimizers import (
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Constants,
+    Optimizer,
+    RMSProp,
+    State,
+)
 from arraymlp.steps.update import States, Update, penalty, penalty_factor, tree_map, updated
 
 PIECE = 32_768  # numbers of a parameter that are updated at a time
+NUMPY = cast(Namespace, np)
 
 
 class LayerWork:
-    """One layer's buffers for so many rows, and the products that it needs."""
+    """One layer's buffers for so many rows, and its products."""
 
     def __init__(self, layer: Layer, rows: int, product: Callable[..., Product]) -> None:
         members = layer.weights.shape[:-2]
-        kind, n_in, n_out = layer.weights.dtype, layer.n_in, layer.n_out
+        dtype, n_in, n_out = layer.weights.dtype, layer.n_in, layer.n_out
         k = members[0] if members else None
-        self.s = np.empty((*members, rows, n_out), kind)  # weighted sums; outputs, if in place
+        self.s: HostArray = np.empty((*members, rows, n_out), dtype)  # sums; outputs, if in place
         self.z = self.s
         self.ds = np.empty_like(self.s)
-        self.scratch: dict[Any, HostArray] = {}
-        self.ones = np.ones((1, rows), kind)
-        self.forward = product(rows, n_in, n_out, k, kind.name)
-        self.backward = product(rows, n_out, n_in, k, kind.name)
-        self.gradient = product(n_in, rows, n_out, k, kind.name)
+        self.scratch: dict[object, HostArray] = {}
+        self.ones = np.ones((1, rows), dtype)
+        self.forward = product(rows, n_in, n_out, k, dtype.name)
+        self.backward = product(rows, n_out, n_in, k, dtype.name)
+        self.gradient = product(n_in, rows, n_out, k, dtype.name)
         self.in_place = IN_PLACE.get(layer.activation)
 
-    def like_s(self, dtype: Any) -> HostArray:
+    def like_s(self, dtype: DType) -> HostArray:
         """A buffer of the shape of s."""
         if dtype not in self.scratch:
             self.scratch[dtype] = np.empty(self.s.shape, dtype)
@@ -63,22 +75,23 @@ class LayerWork:
 
     def outputs(self, layer: Layer, x: HostArray, xp: Namespace) -> HostArray:
         """Return Z = f(X W + b)."""
+        weights, bias = cast(HostArray, layer.weights), cast(HostArray, layer.bias)
         if self.forward.adds:
-            self.s[...] = layer.bias
-            self.forward(x, layer.weights, self.s, 1.0)
+            self.s[...] = bias
+            self.forward(x, weights, self.s, 1.0)
         else:
-            self.forward(x, layer.weights, self.s)
-            self.s += layer.bias
+            self.forward(x, weights, self.s)
+            self.s += bias
         if self.in_place is None:
-            self.z = layer.activation.function(self.s, xp)
+            self.z = cast(HostArray, layer.activation.function(self.s, xp))
         else:
             self.in_place[0](self)
         return self.z
 
     def times_slope(self, layer: Layer, xp: Namespace) -> None:
-        """dL/dS from dL/dZ, both in ds."""
+        """Turn dL/dZ into dL/dS, both in ds."""
         if self.in_place is None:
-            self.ds *= layer.activation.derivative(self.s, self.z, xp)
+            self.ds *= cast(HostArray, layer.activation.derivative(self.s, self.z, xp))
         else:
             self.in_place[1](self)
 
@@ -96,7 +109,7 @@ def _relu_slope(work: LayerWork) -> None:
 
 def _sigmoid(work: LayerWork) -> None:
     s = work.s
-    np.maximum(s, work.row_of(least_exponent(s, np)), out=s)
+    np.maximum(s, work.row_of(least_exponent(s, NUMPY)), out=s)
     np.negative(s, out=s)
     np.exp(s, out=s)
     s += 1.0
@@ -122,7 +135,7 @@ def _nothing(work: LayerWork) -> None:
     pass
 
 
-InPlace = tuple[Callable[[LayerWork], None], Callable[[LayerWork], None]]
+InPlace: TypeAlias = tuple[Callable[[LayerWork], None], Callable[[LayerWork], None]]
 IN_PLACE: dict[Activation, InPlace] = {
     ACTIVATIONS["relu"]: (_relu, _relu_slope),
     ACTIVATIONS["sigmoid"]: (_sigmoid, _sigmoid_slope),
@@ -134,19 +147,21 @@ IN_PLACE: dict[Activation, InPlace] = {
 class Softmax:
     """Softmax and cross-entropy for labels: the loss, and its delta times a factor.
 
-    It works on the transposed logits (..., n, B), so that NumPy's loops run along the samples, of
-    which there are more than classes.
+    The logits are transposed, (..., n, B), so that NumPy's loops run along the samples, of which
+    there are more than classes.
     """
 
     def __init__(self, work: LayerWork) -> None:
         *members, rows, n = work.s.shape
-        kind = work.s.dtype
-        self.t, self.hot, self.picked = (np.empty((*members, n, rows), kind) for _ in range(3))
-        self.total = np.empty((*members, 1, rows), kind)
-        self.classes = np.arange(n)[:, None]
-        self.most = float(np.finfo(kind).max) / 4  # as in the loss itself
+        dtype = work.s.dtype
+        self.t, self.hot, self.picked = (np.empty((*members, n, rows), dtype) for _ in range(3))
+        self.total = np.empty((*members, 1, rows), dtype)
+        self.classes: HostArray = np.arange(n)[:, None]
+        self.most = float(np.finfo(dtype).max) / 4  # as in the loss itself
 
-    def __call__(self, s: HostArray, y: HostArray, delta: HostArray, factor: Any) -> Any:
+    def __call__(
+        self, s: HostArray, y: HostArray, delta: HostArray, factor: float | HostArray
+    ) -> HostArray:
         """Return the summed loss (...,) of logits s; ``delta`` becomes factor (softmax(s) - y)."""
         if self.classes.dtype != y.dtype:
             self.classes = self.classes.astype(y.dtype)
@@ -162,11 +177,12 @@ class Softmax:
         t -= hot
         t *= factor
         delta[...] = t.mT
-        return np.add.reduce(np.log(total, out=total), axis=(-2, -1)) - picked
+        loss: HostArray = np.add.reduce(np.log(total, out=total), axis=(-2, -1)) - picked
+        return loss
 
 
 class BufferedStep:
-    """A step with its buffers; ``step(network, state, batch, hyper)`` as the definition."""
+    """A step in buffers; called as the definition's, see `arraymlp.steps.step`."""
 
     def __init__(
         self,
@@ -188,7 +204,7 @@ class BufferedStep:
     def __call__(
         self, network: Network, states: States, batch: Minibatch, hyper: Hyper
     ) -> tuple[States, LossSums]:
-        """One minibatch: forward, loss, backward, update."""
+        """Do one step: forward, loss, backward, update."""
         if batch.rows not in self.works:
             self.works[batch.rows] = [
                 LayerWork(layer, batch.rows, self.product) for layer in network.layers
@@ -196,6 +212,8 @@ class BufferedStep:
         works = self.works[batch.rows]
         inputs, masks = self._forward(network, works, batch, hyper)
         folded = self.sgd is not None and hyper.gradient_clip is None
+        rate: Constant
+        momentum: Constant
         rate, momentum = hyper.optimizer if folded else (None, None)
         scale = -rate if folded else None
         loss = self._delta(network, works[-1], batch, hyper, scale)
@@ -211,19 +229,20 @@ class BufferedStep:
             ]
         for i in reversed(range(len(works))):
             layer, work, x = network.layers[i], works[i], inputs[i]
+            weights = cast(HostArray, layer.weights)
             if i > 0:
                 before = works[i - 1]
-                work.backward(work.ds, layer.weights.mT, before.ds)
+                work.backward(work.ds, weights.mT, before.ds)
                 if masks is not None and (mask := masks[i]) is not None:
                     before.ds *= mask
                 before.times_slope(network.layers[i - 1], self.xp)
             change = np.matmul(work.ones, work.ds, out=self.biases[i])
             if not folded:
-                work.gradient(x.mT, work.ds, self.gradients[i].weights)
+                work.gradient(x.mT, work.ds, cast(HostArray, self.gradients[i].weights))
                 continue
             velocity, bias_velocity = states[i]
             if velocity is None:
-                work.gradient(x.mT, work.ds, layer.weights, keep)
+                work.gradient(x.mT, work.ds, weights, keep)
                 layer.bias += change
                 continue
             work.gradient(x.mT, work.ds, velocity, momentum)
@@ -237,8 +256,10 @@ class BufferedStep:
             layer.bias += bias_velocity
         if folded:
             return states, sums
-        args = (batch, hyper, self.update, self.reduction, self.xp)
-        return updated(network, states, self.gradients, *args), sums
+        states = updated(
+            network, states, self.gradients, batch, hyper, self.update, self.reduction, self.xp
+        )
+        return states, sums
 
     def _forward(
         self,
@@ -248,10 +269,10 @@ class BufferedStep:
         hyper: Hyper,
     ) -> tuple[list[HostArray], list[HostArray | None] | None]:
         """Each layer's inputs, as the masks left them, and the masks."""
-        masks = self.masks(network, batch.rows, hyper)
-        x, inputs = batch.x, []
+        masks = cast(list[HostArray | None] | None, self.masks(network, batch.rows, hyper))
+        x, inputs = cast(HostArray, batch.x), list[HostArray]()
         if masks is not None and masks[0] is not None and x.ndim > 2:
-            x = repeat_groups(x, masks[0].shape[0], self.xp)
+            x = cast(HostArray, repeat_groups(x, masks[0].shape[0], self.xp))
         for i, (layer, work) in enumerate(zip(network.layers, works, strict=True)):
             if masks is not None and (mask := masks[i]) is not None:
                 x = x * mask
@@ -265,39 +286,39 @@ class BufferedStep:
         work: LayerWork,
         batch: Minibatch,
         hyper: Hyper,
-        factor: Any,
-    ) -> Any:
-        """The summed loss (...,); the last layer's ds becomes ``factor`` dL/ds."""
+        factor: Constant,
+    ) -> Array:
+        """Return the summed loss (...,); the last layer's ds becomes ``factor`` dL/ds."""
         labels = type(network.loss) is SoftmaxCrossEntropy and batch.y.dtype.kind in "iu"
         if labels and batch.weight is None and hyper.label_smoothing is None:
             if batch.rows not in self.softmax:
                 self.softmax[batch.rows] = Softmax(work)
-            each = 1 / batch.rows if self.reduction == "mean" else 1.0
-            by = each if factor is None else factor * each
-            return self.softmax[batch.rows](work.z, batch.y, work.ds, by)
+            share = 1 / batch.rows if self.reduction == "mean" else 1.0
+            scale = share if factor is None else factor * share
+            return self.softmax[batch.rows](work.z, cast(HostArray, batch.y), work.ds, scale)
         loss, delta = loss_and_delta(network, work.z, batch, hyper, self.reduction, self.xp)
-        np.multiply(delta, 1.0 if factor is None else factor, out=work.ds)
+        np.multiply(cast(HostArray, delta), 1.0 if factor is None else factor, out=work.ds)
         return loss
 
 
 def in_pieces(update: Update) -> Update:
-    """The same update of a parameter, a few rows at a time.
+    """Return the same update of a parameter, done for a few rows at a time.
 
     Args:
         update: elementwise and in place.
     """
 
     def by_rows(
-        parameter: HostArray, gradient: HostArray, state: Any, hyper: Hyper, xp: Namespace
-    ) -> tuple[HostArray, Any]:
+        parameter: Array, gradient: Array, state: State, constants: Constants, xp: Namespace
+    ) -> tuple[Array, State]:
         n = parameter.shape[-2]
-        rows = max(1, PIECE * n // parameter.size)
+        rows = max(1, PIECE * n // cast(HostArray, parameter).size)
         for start in range(0, n, rows):
 
-            def some(a: HostArray, rows: slice = slice(start, start + rows)) -> HostArray:
+            def piece(a: Array, rows: slice = slice(start, start + rows)) -> Array:
                 return a[..., rows, :]
 
-            update(some(parameter), some(gradient), tree_map(some, state), hyper, xp)
+            update(piece(parameter), piece(gradient), tree_map(piece, state), constants, xp)
         return parameter, state
 
     return by_rows

@@ -1,8 +1,8 @@
-// What a training step of perceptrons of any size does between its matrix products, which are
+// The kernels of a training step of perceptrons of any size, between its matrix products, which are
 // cuBLAS's. Arrays are contiguous, with the members of a population as their leading axis;
 // blockIdx.y is the member. `Real` is float or double, of the file that includes this one.
 //
-// Where an array may be null, what it would hold is not asked for, or is one number for all.
+// A null array stands for values that are not needed, or for one number that all share.
 
 #include "functions.cuh"
 
@@ -111,9 +111,9 @@ extern "C" __global__ void softmax(const Real *s, const Real *bias, const int *l
     if (lane == 0) loss[place] = log(total) - picked;
 }
 
-// How good logits are for labels: from products s (rows, n), without bias, each row's loss, whether
+// The evaluation of logits by labels: from products s (rows, n), without bias, each row's loss, whether
 // its greatest logit (of equals the first; NaN is greatest) is not the label's, and in counts (n)
-// how often each is the greatest. A warp a row; `sharing` members in a row have the same labels.
+// the number of rows where each is the greatest. A warp a row; `sharing` members in a row have the same labels.
 extern "C" __global__ void evaluate(const Real *s, const Real *bias, const int *labels, Real *loss,
                                  Real *wrong, Real *counts, unsigned rows, unsigned n,
                                  unsigned sharing, int capped, Real least, Real most) {
@@ -192,7 +192,7 @@ extern "C" __global__ void update(Real *w, const Real *g, Real *v1, Real *v2, Re
     }
 }
 
-// w = shrink w + v, and bias += bias_v: SGD's step where the velocities have been worked out.
+// w = shrink w + v, and bias += bias_v: SGD's step where the velocities are computed already.
 extern "C" __global__ void moved(Real *w, const Real *v, Real *bias, const Real *bias_v,
                                  long long weights, long long biases, Real shrink) {
     const long long stride = (long long)gridDim.x * blockDim.x;

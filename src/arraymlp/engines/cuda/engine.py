@@ -1,9 +1,9 @@
 """The engine for CuPy: fused kernels for small networks and populations, cuBLAS for any size."""
 
 import logging
-from typing import Any
 
 from arraymlp.backends.precision import FULL, PRECISIONS
+from arraymlp.engines.cuda.cublas import Multiplies
 from arraymlp.engines.cuda.dense import DenseStep
 from arraymlp.engines.cuda.device import Products, kernels, recorded
 from arraymlp.engines.cuda.epochs import FusedEpochs
@@ -19,7 +19,7 @@ FUSED_FROM = 7.0  # compute capability of Volta, the first that has __grid_const
 
 
 def load() -> "CudaEngine":
-    """The engine."""
+    """Return the engine."""
     return CudaEngine()
 
 
@@ -31,7 +31,11 @@ class CudaEngine:
     shares_threads = False
 
     def uncovered(self, network: Network) -> str:
-        """Why it cannot train this network; "" where it can."""
+        """Return the reason why it trains no such network at all, or "".
+
+        It trains any other network step by step, at least; `arraymlp.engines.cuda.epochs` says
+        which ones whole epochs at a time.
+        """
         members = network.members or 1
         if members > MOST_MEMBERS:
             return f"CUDA counts {MOST_MEMBERS:,} members, not {members:,}"
@@ -46,9 +50,9 @@ class CudaEngine:
         profile: Profile | None,
         precision: str,
     ) -> DenseStep | FusedEpochs:
-        """The step to train this network with.
+        """Return the step for this network: by fused kernels, with whole epochs, or by cuBLAS.
 
-        With a profile, or a precision other than the full one, it is the one by cuBLAS.
+        With a profile, or a precision below float32, it is that by cuBLAS.
         """
         step = dense_step(network, optimizer, reduction, precision, profile)
         if profile is not None or precision != FULL:
@@ -60,7 +64,7 @@ class CudaEngine:
         return FusedEpochs(step, network, optimizer, reduction, device, recorded)
 
     def evaluator(self, network: Network) -> LabelEvaluator | None:
-        """What evaluates this network, if the kernels can."""
+        """Return the kernels' evaluation of this network; None where they have none."""
         if not covers(network):
             return None
         device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
@@ -74,11 +78,11 @@ def dense_step(
     precision: str = FULL,
     profile: Profile | None = None,
 ) -> DenseStep:
-    """The step for networks of any size. Arguments as of `CudaEngine.step`."""
+    """Return the step for networks of any size; arguments as for `CudaEngine.step`."""
     device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
-    product: Any = Products(tf32=precision == "tf32")
-    exact: Any = Products()
+    product: Multiplies = Products(tf32=precision == "tf32")
+    exact: Multiplies = Products()
     if profile is not None:
-        product, exact = (profile.timed("products", made) for made in (product, exact))
+        product, exact = (profile.timed("products", multiply) for multiply in (product, exact))
     rounds = precision == "bf16"
     return DenseStep(network, optimizer, reduction, device, product, exact, rounds)

@@ -1,16 +1,18 @@
-"""How good a network is, on CUDA: its products by cuBLAS, and two kernels of our own.
+"""Evaluation of a network on CUDA: its products by cuBLAS, and two kernels of our own.
 
-In the generic way an evaluation is some 35 launches, of 25 kernels that CuPy has to compile before
-the first. This way it is two or three for each layer.
+An evaluation by array code is some 35 launches, of 25 kernels that CuPy has to compile before the
+first. This one is two or three launches a layer.
 """
 
 from math import log, log1p
+from typing import cast
 
 import numpy as np
 
 from arraymlp.backends.array import Array
+from arraymlp.engines.cuda.arrays import DeviceArray, is_contiguous
 from arraymlp.engines.cuda.cublas import Multiplies
-from arraymlp.engines.cuda.dense import THREADS, elementwise, mask_of
+from arraymlp.engines.cuda.dense import THREADS, Number, elementwise, mask_arguments
 from arraymlp.engines.cuda.source import ACTIVATION_NUMBERS, Launches, blocks_of, loss_name
 from arraymlp.nn.network import Network
 
@@ -18,20 +20,20 @@ COVERED = ("softmax_cross_entropy", "capped_softmax_cross_entropy")
 
 
 def covers(network: Network) -> bool:
-    """Whether the kernels can evaluate this network."""
+    """Return True where the kernels can evaluate this network."""
     arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
     return (
         loss_name(network.loss) in COVERED
         and all(layer.activation in ACTIVATION_NUMBERS for layer in network.layers)
-        and all(a.flags.c_contiguous for a in arrays)
+        and all(is_contiguous(a) for a in arrays)
     )
 
 
 class LabelEvaluator:
-    """Evaluates rows with labels.
+    """Evaluates rows with labels; see `arraymlp.steps.step.Evaluator`.
 
     Args:
-        network: one that ``covers`` says yes to.
+        network: one that the kernels cover.
         device: launches the kernels of ``dense_float32.cu`` or ``dense_float64.cu``.
         product: multiplies matrices, in full precision.
     """
@@ -39,16 +41,17 @@ class LabelEvaluator:
     def __init__(self, network: Network, device: Launches, product: Multiplies) -> None:
         self._network, self._device, self._product = network, device, product
         self._members = network.members or 1
-        self._number = np.dtype(network.dtype).type
+        self._number: Number = np.dtype(network.dtype).type
 
     def __call__(self, x: Array, labels: Array) -> tuple[Array, Array, Array] | None:
-        """Each row's loss and wrong decision (..., B), and how often each class is chosen (..., n).
+        """Return each row's loss and wrong decision (..., B), and the classes' counts (..., n).
 
-        None where x (B, n_in), or labels (B,), is not what the kernels read.
+        None where x (B, n_in) or labels (B,) are not contiguous, or of another dtype than the
+        network's and int32.
         """
         network, members = self._network, self._members
-        known = x.dtype == network.layers[0].weights.dtype and labels.dtype == np.int32
-        if not (known and labels.ndim == 1 and x.flags.c_contiguous and labels.flags.c_contiguous):
+        readable = x.dtype == network.layers[0].weights.dtype and labels.dtype == np.int32
+        if not (readable and labels.ndim == 1 and is_contiguous(x) and is_contiguous(labels)):
             return None
         leading = () if network.members is None else (members,)
         xp, rows = network.backend.xp, int(x.shape[0])
@@ -73,9 +76,9 @@ class LabelEvaluator:
         self._device.launch("evaluate", grid, THREADS, (*arrays, *sizes, capped, *bounds))
         return loss, wrong, counts
 
-    def _activate(self, s: Array, bias: Array, n: int, kind: int) -> None:
-        """From products to outputs, in place."""
-        size = s.size // self._members
-        numbers = np.uint32(size), np.uint32(n), np.int32(kind), np.int32(0)  # without slopes
-        args = (s, bias, s, None, *numbers, *mask_of(None, self._number))
+    def _activate(self, s: Array, bias: Array, n: int, activation: int) -> None:
+        """Turn products into outputs, in place."""
+        size = cast(DeviceArray, s).size // self._members
+        numbers = np.uint32(size), np.uint32(n), np.int32(activation), np.int32(0)  # no slopes
+        args = (s, bias, s, None, *numbers, *mask_arguments(None, self._number))
         elementwise(self._device, "activate", size, self._members, args)

@@ -1,7 +1,7 @@
 // The mathematics of a layer, number by number, and sums over a warp: what the kernels share.
 //
 // The names stand for the functions in activations.py, losses.py, optimizers.py and dropout.py, and
-// compute the same to rounding; the numbers that stand for them are those of kernels/cuda.py.
+// compute the same to rounding; the numbers that stand for them are those of source.py.
 // NVRTC, which compiles this on the user's machine, has no headers: nothing is included.
 //
 // A comparison with NaN is false, and each is written so that NaN comes out where NaN went in.
@@ -9,7 +9,7 @@
 enum ActivationKind { IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU };
 enum Rule { SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP };
 
-// What a step is told of an update, one row a member; the order of kernels/cuda.py.
+// The constants of an update, one row a member, in the order of source.py's KernelConstants.
 enum Constant { RATE, DECAY_1, GAIN_1, DECAY_2, GAIN_2, EPSILON, SHRINK, L2, ALPHA, SMOOTHING, CONSTANTS };
 
 template <typename T> struct Limits;

@@ -3,17 +3,18 @@
 A step of the lab's network is some 40 million operations, which a GPU does in a microsecond; to
 start one kernel takes it about as long, and the host longer. So a step is three kernels of our own
 (``fused.cu``), and the steps of an epoch are recorded once as a CUDA graph, which the host then
-starts with one call. What differs from step to step (which rows, rates, keys of dropout) stands in
-tables on the device, filled before the epoch starts.
+starts with one call. Whatever differs between steps (row numbers, rates, keys of dropout) stands in
+tables on the device, which are filled before the epoch starts.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 import numpy as np
 
-from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.array import Array, DType, HostArray, Namespace
 from arraymlp.backends.backend import Backend
+from arraymlp.engines.cuda.arrays import DeviceArray
 from arraymlp.engines.cuda.source import (
     ACTIVATION_NUMBERS,
     CONSTANTS,
@@ -28,7 +29,7 @@ from arraymlp.steps.hyper import HyperTable
 from arraymlp.steps.optimizers import Optimizer
 from arraymlp.steps.update import States, arrays_of
 
-# As fused.cu has them.
+# As in fused.cu.
 MOST_LAYERS, TILES, DEPTH, THREADS = 8, (32, 64), 32, 128
 LAYER = np.dtype(
     [(name, "u8") for name in ("weights", "bias", "weights_1", "weights_2", "bias_1", "bias_2")]
@@ -63,21 +64,22 @@ def _units(network: Network) -> int:
 
 
 def shared_bytes(network: Network, rows: int) -> int:
-    """What a block needs of shared memory to take so many rows through the network."""
+    """Bytes of shared memory that a block needs for so many rows."""
     return (_units(network) + THREADS_OF_ROWS) * rows * 4
 
 
 class FusedSteps:
-    """Steps of one network, its optimiser and the rows it is trained on.
+    """The steps of one network, with its optimiser, on the rows that it is trained on.
 
     Args:
-        network: whose parameters the kernels write; see `arraymlp.engines.cuda.epochs`.
+        network: one that the kernels cover, see `arraymlp.engines.cuda.epochs`; they write its
+            parameters.
         optimizer: the update rule.
-        states: the optimiser's, which they write too.
-        rows: what is trained on; later calls may differ in order, first and stop.
+        states: the optimiser's, which the kernels write, too.
+        rows: the rows; later calls may differ in order, first and stop.
         reduction: "mean" or "sum".
-        table: what the steps are told.
-        device: that launches the kernels.
+        table: the rates and constants of the steps; later calls may differ in their values.
+        device: launches the kernels.
         record: makes one function of many launches, a graph.
     """
 
@@ -98,28 +100,30 @@ class FusedSteps:
         self.layers, self.batch = len(network.layers), rows.batch_size
         steps = blocks_of(rows.x.shape[0], rows.batch_size)
         self.steps = blocks_of(steps, blocks_of(steps, MOST_STEPS))  # of graphs of one length
-        self.told: dict[str, HostArray] = {}
-        self.held: list[Any] = []  # what the graph points to
+        self.in_tables: dict[str, HostArray] = {}  # the values that were uploaded last
+        self.held: list[Array] = []  # the arrays that the graph points to
         self.in_file_order: Array | None = None
         self.plan = np.zeros(1, FUSED)
-        # Large tiles where even they give each multiprocessor one.
+        # Large tiles where even then each multiprocessor gets one.
         small, large = TILES
         enough = self._tiles(network, large) * self.members >= device.processors
         self.tile = large if enough else small
         self._layers(network, optimizer, states, table)
         self._tables(rows, table)
         self._launch_sizes(network)
-        self._step(0)  # nothing is done yet, no rows: it loads the kernels, which a graph cannot
+        self._step(0)  # of no rows, to load the kernels, which a graph cannot
         self.replay = record(self._all_steps)
 
-    # What the kernels are told once.
+    # The struct that the kernels get, filled once
 
-    def _new(self, shape: tuple[int, ...], dtype: str = "float32") -> Array:
-        array = self.backend.xp.zeros(
-            shape, dtype=self.backend.dtype(dtype), device=self.backend.device
-        )
+    def _new(self, shape: tuple[int, ...], dtype: str = "float32") -> DeviceArray:
+        array = self._zeros(shape, self.backend.dtype(dtype))
         self.held.append(array)
         return array
+
+    def _zeros(self, shape: tuple[int, ...], dtype: DType) -> DeviceArray:
+        xp: Namespace = self.backend.xp
+        return cast(DeviceArray, xp.zeros(shape, dtype=dtype, device=self.backend.device))
 
     def _at(self, array: Array | None) -> int:
         if array is None:
@@ -128,31 +132,34 @@ class FusedSteps:
         return self.device.address(array)
 
     def _tiles(self, network: Network, size: int) -> int:
-        """How many of that size the first layer's sums of a minibatch are."""
+        """The number of tiles of that size in the first layer's sums of a minibatch."""
         return blocks_of(self.batch, size) * blocks_of(network.layers[0].n_out, size)
 
-    def _layers(self, network: Network, rule: Optimizer, states: States, table: HyperTable) -> None:
+    def _layers(
+        self, network: Network, optimizer: Optimizer, states: States, table: HyperTable
+    ) -> None:
         plan = self.plan[0]
         tile = unit = 0
-        for i, (layer, of_layer) in enumerate(zip(network.layers, states, strict=True)):
-            one = plan["layers"][i]
+        for i, (layer, state) in enumerate(zip(network.layers, states, strict=True)):
+            struct = plan["layers"][i]
             n_in, n_out = layer.n_in, layer.n_out
-            one["weights"], one["bias"] = self._at(layer.weights), self._at(layer.bias)
-            for name, own in zip(("weights", "bias"), of_layer, strict=True):
-                for number, part in enumerate(arrays_of(own), 1):
-                    one[f"{name}_{number}"] = self._at(part)
-            one["ds"] = self._at(self._new((self.members, self.batch, n_out)))
+            struct["weights"], struct["bias"] = self._at(layer.weights), self._at(layer.bias)
+            for name, of_parameter in zip(("weights", "bias"), state, strict=True):
+                for number, array in enumerate(arrays_of(of_parameter), 1):
+                    struct[f"{name}_{number}"] = self._at(array)
+            struct["ds"] = self._at(self._new((self.members, self.batch, n_out)))
             if i + 1 < len(network.layers):
-                one["z"] = self._at(self._new((self.members, self.batch, n_out)))
-            one["n_in"], one["n_out"] = n_in, n_out
-            one["activation"] = ACTIVATION_NUMBERS[layer.activation]
-            one["tile"], one["unit"] = tile, unit
-            one["dropped"] = table.hyper.dropout is not None and table.hyper.dropout[i] is not None
+                struct["z"] = self._at(self._new((self.members, self.batch, n_out)))
+            struct["n_in"], struct["n_out"] = n_in, n_out
+            struct["activation"] = ACTIVATION_NUMBERS[layer.activation]
+            struct["tile"], struct["unit"] = tile, unit
+            dropout = table.hyper.dropout
+            struct["dropped"] = dropout is not None and dropout[i] is not None
             tile += blocks_of(n_in + 1, self.tile) * blocks_of(n_out, self.tile)
             unit += 2 * n_out
         plan["tiles"], plan["units"] = tile, _units(network)
         plan["n_layers"], plan["members"] = len(network.layers), self.members
-        plan["batch"], plan["rule"] = self.batch, rule_number(rule)
+        plan["batch"], plan["rule"] = self.batch, rule_number(optimizer)
         plan["loss_kind"], plan["capped"] = LOSS_NUMBERS[network.loss.name]
         self.squares = self._new((self.members, tile), "float64")
         plan["squares"] = self._at(self.squares)
@@ -162,8 +169,8 @@ class FusedSteps:
         plan["x"] = self._at(rows.x)
         plan["labels" if rows.y.ndim == 1 else "targets"] = self._at(rows.y)
         plan["weight"] = self._at(rows.weight)
-        self.own_weights = rows.weight is not None and rows.weight.ndim == 2
-        plan["weights_of"] = self.weights_of = self.members if self.own_weights else 1
+        self.weights_differ = rows.weight is not None and rows.weight.ndim == 2
+        plan["weights_of"] = self.weights_of = self.members if self.weights_differ else 1
         of = table.members
         plan["constants_of"] = of
         self.tables = {
@@ -181,16 +188,16 @@ class FusedSteps:
     def _launch_sizes(self, network: Network) -> None:
         plan, k, (n_in, n_out) = self.plan[0], self.members, network.sizes[:2]
         tiles = self._tiles(network, self.tile)
-        wanted = 2 * self.device.processors
-        parts = max(1, min(blocks_of(n_in, DEPTH), wanted // (tiles * k)))
+        aim = 2 * self.device.processors  # blocks
+        parts = max(1, min(blocks_of(n_in, DEPTH), aim // (tiles * k)))
         plan["part"] = part = blocks_of(blocks_of(n_in, parts), DEPTH) * DEPTH
         plan["parts_of"] = parts = blocks_of(n_in, part)
         plan["parts"] = self._at(self._new((parts, k, self.batch, n_out)))
-        # As few rows a block as give each multiprocessor a block or two; more of them share the
-        # weights that are read.
-        fits = [r for r in ROWS if shared_bytes(network, r) <= self.device.shared_memory]
-        enough = [r for r in fits if blocks_of(self.batch, r) * k <= wanted]
-        rows = enough[0] if enough else fits[-1]
+        # The fewest rows a block that give each multiprocessor a block or two; beyond that, more
+        # rows share the weights that a block reads.
+        fitting = [r for r in ROWS if shared_bytes(network, r) <= self.device.shared_memory]
+        few_blocks = [r for r in fitting if blocks_of(self.batch, r) * k <= aim]
+        rows = few_blocks[0] if few_blocks else fitting[-1]
         blocks = blocks_of(self.batch, rows)
         self.loss = self._new((k, blocks), "float64")
         plan["loss"] = self._at(self.loss)
@@ -210,30 +217,32 @@ class FusedSteps:
         for name, grid, threads, shared in self.launches:
             self.device.launch(name, grid, threads, args, shared)
 
-    # What they are told of an epoch.
+    # The tables, filled for each epoch
 
     def __call__(
         self, rows: EpochRows, table: HyperTable, interrupted: Callable[[], bool] = lambda: False
     ) -> tuple[int, LossSums]:
-        """Train for the steps of the table, or until interrupted; how many, and their sums."""
+        """Do the steps of the table, or those until interrupted; return their number and sums."""
         xp, batch = self.backend.xp, self.batch
         n = rows.stop - rows.first
         steps = blocks_of(n, batch)
         whole = blocks_of(steps, self.steps) * self.steps  # of the graph's runs
-        order = self._every_row(rows) if rows.order is None else rows.order
+        order = self._all_rows(rows) if rows.order is None else rows.order
         sizes = np.zeros(whole, np.int32)
         sizes[:steps] = batch
         sizes[steps - 1] = n - (steps - 1) * batch
-        told = {"rows": sizes, **self._constants(table, whole)}
+        tables = {"rows": sizes, **self._constants(table, whole)}
         totals = None if rows.weight is None else self._weights(rows, rows.weight, order, whole)
         scale = None
         if totals is not None and self.reduction == "mean":
-            some = xp.where(totals > 0, totals, 1.0)
-            scale = xp.where(totals > 0, 1 / some, 0.0)  # a minibatch without weight says nothing
+            divisors = xp.where(totals > 0, totals, 1.0)
+            # The gradient of a minibatch without weight is 0.
+            scale = xp.where(totals > 0, 1 / divisors, 0.0)
         else:
-            each = 1 / np.maximum(sizes, 1) if self.reduction == "mean" else np.ones(whole)
-            told["scale"] = np.repeat(each.astype(np.float32)[:, None], self.weights_of, axis=1)
-        uploaded = {name: self._uploaded(name, host) for name, host in told.items()}
+            factors = 1 / np.maximum(sizes, 1) if self.reduction == "mean" else np.ones(whole)
+            factors = np.repeat(factors.astype(np.float32)[:, None], self.weights_of, axis=1)
+            tables["scale"] = factors
+        uploaded = {name: self._upload(name, host) for name, host in tables.items()}
         uploaded["scale"] = scale if scale is not None else uploaded["scale"]
         self.loss[...] = 0.0
         self.squares[...] = 0.0
@@ -248,18 +257,18 @@ class FusedSteps:
             self.replay()
             done = min(steps, done + self.steps)
         if done == 0:
-            self.told.clear()  # what was uploaded does not stand in the graph's tables
-        weight: Any = min(n, done * batch)
+            self.in_tables.clear()  # the uploaded values have not reached the graph's tables
+        weight: Array | float = min(n, done * batch)
         if totals is not None:
             weight = xp.sum(totals[:done, ...], axis=0)
-            weight = weight if self.own_weights else weight[0]
+            weight = weight if self.weights_differ else weight[0]
         dtype = self.backend.dtype("float32")
         loss, penalty = (xp.astype(xp.sum(a, axis=-1), dtype) for a in (self.loss, self.squares))
         if self.alone:
             loss, penalty = loss[0], penalty[0]
         return done, LossSums(loss, weight, penalty if table.hyper.alpha is not None else 0.0)
 
-    def _every_row(self, rows: EpochRows) -> Array:
+    def _all_rows(self, rows: EpochRows) -> Array:
         if self.in_file_order is None:
             numbers = np.arange(rows.x.shape[0], dtype=np.int32)
             self.in_file_order = self.backend.asarray(numbers)
@@ -268,35 +277,33 @@ class FusedSteps:
     def _weights(self, rows: EpochRows, weight: Array, order: Array, steps: int) -> Array:
         """The sum of the weights of each step's samples, (S, W)."""
         xp = self.backend.xp
-        taken = xp.take(weight, order[rows.first : rows.stop], axis=0)
-        taken = xp.reshape(taken, (taken.shape[0], self.weights_of))
-        filled = xp.zeros(
-            (steps * self.batch, self.weights_of), dtype=taken.dtype, device=self.backend.device
-        )
-        filled[: taken.shape[0], :] = taken
-        return xp.sum(xp.reshape(filled, (steps, self.batch, self.weights_of)), axis=1)
+        ordered = xp.take(weight, order[rows.first : rows.stop], axis=0)
+        ordered = xp.reshape(ordered, (ordered.shape[0], self.weights_of))
+        padded = self._zeros((steps * self.batch, self.weights_of), ordered.dtype)
+        padded[: ordered.shape[0], :] = ordered
+        return xp.sum(xp.reshape(padded, (steps, self.batch, self.weights_of)), axis=1)
 
     def _constants(self, table: HyperTable, steps: int) -> dict[str, HostArray]:
         """The tables of rates and constants, and of dropout, for so many steps."""
-        of, constants = table.members, kernel_constants(table.hyper)
-        found = np.zeros((steps, of, len(CONSTANTS)), np.float32)
-        for i, value in enumerate(constants):
-            found[: table.steps, :, i] = value
+        of = table.members
+        constants = np.zeros((steps, of, len(CONSTANTS)), np.float32)
+        for i, value in enumerate(kernel_constants(table.hyper)):
+            constants[: table.steps, :, i] = value
         if table.hyper.dropout is None:
-            return {"constants": found}
+            return {"constants": constants}
         keys = np.zeros((steps, of, len(table.hyper.dropout), 2), np.int32)
         scale = np.zeros((steps, of, len(table.hyper.dropout)), np.float32)
-        for i, drop in enumerate(table.hyper.dropout):
-            if drop is not None:
-                keys[: table.steps, :, i, 0] = drop.key
-                keys[: table.steps, :, i, 1] = drop.threshold
-                scale[: table.steps, :, i] = drop.scale
-        return {"constants": found, "drops": keys, "drop_scale": scale}
+        for i, dropout in enumerate(table.hyper.dropout):
+            if dropout is not None:
+                keys[: table.steps, :, i, 0] = dropout.key
+                keys[: table.steps, :, i, 1] = dropout.threshold
+                scale[: table.steps, :, i] = dropout.scale
+        return {"constants": constants, "drops": keys, "drop_scale": scale}
 
-    def _uploaded(self, name: str, host: HostArray) -> Array | None:
-        """A table on the device; None where it stands in the graph's own already."""
-        known = self.told.get(name)
-        self.told[name] = host
-        if known is not None and len(host) == self.steps and np.array_equal(known, host):
+    def _upload(self, name: str, host: HostArray) -> Array | None:
+        """A table on the device; None where its values are in the graph's table already."""
+        before = self.in_tables.get(name)
+        self.in_tables[name] = host
+        if before is not None and len(host) == self.steps and np.array_equal(before, host):
             return None
         return self.backend.asarray(host)

@@ -1,13 +1,15 @@
-"""What the CUDA kernels and their callers agree on: numbers for names, sources, and a device.
+"""Common to the CUDA kernels and their callers: numbers for names, the sources, and a device.
 
-Nothing here needs a GPU, or CuPy: `arraymlp.engines.cuda.device` is the device that is one. The tests
-bring another, on which the same sources run on the host.
+Nothing here needs a GPU, or CuPy: `arraymlp.engines.cuda.device` is a device that does. The tests
+have another, which runs the same sources on the host.
 """
 
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
 
 from arraymlp.backends.array import Array
 from arraymlp.nn.activations import ACTIVATIONS, Activation
@@ -18,6 +20,7 @@ from arraymlp.steps.optimizers import (
     Adam,
     AdamConstants,
     AdamW,
+    Constant,
     Optimizer,
     RMSProp,
     RMSPropConstants,
@@ -34,19 +37,24 @@ ACTIVATION_NUMBERS: dict[Activation, int] = {
 PLAIN_SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP = range(5)
 
 
-class KernelConstants(NamedTuple):
-    """What the kernels' rules are told, in the order of their columns; each a number or an array."""
+# What a kernel can be given: an array by its address, None as a null pointer, a NumPy scalar by
+# value, and a struct, a NumPy array of one, by value.
+Argument: TypeAlias = Array | np.generic | None
 
-    rate: Any
-    decay1: Any = 0.0
-    gain1: Any = 0.0
-    decay2: Any = 0.0
-    gain2: Any = 0.0
-    epsilon: Any = 0.0
-    decay_factor: Any = 1.0
-    l2: Any = 0.0
-    alpha: Any = 0.0
-    label_smoothing: Any = 0.0
+
+class KernelConstants(NamedTuple):
+    """The constants of the kernels' update rules, in the order of their tables' columns."""
+
+    rate: Constant
+    decay1: Constant = 0.0
+    gain1: Constant = 0.0
+    decay2: Constant = 0.0
+    gain2: Constant = 0.0
+    epsilon: Constant = 0.0
+    decay_factor: Constant = 1.0
+    l2: Constant = 0.0
+    alpha: Constant = 0.0
+    label_smoothing: Constant = 0.0
 
 
 CONSTANTS = KernelConstants._fields
@@ -55,7 +63,7 @@ CONSTANTS = KernelConstants._fields
 class Launches(Protocol):
     """A device that runs the kernels of one source file."""
 
-    processors: int  # multiprocessors: as many blocks as this keep the device busy
+    processors: int  # multiprocessors; as many blocks keep the device busy
     shared_memory: int  # bytes that a block can have at most
 
     def launch(
@@ -63,29 +71,28 @@ class Launches(Protocol):
         name: str,
         grid: tuple[int, int, int],
         threads: int,
-        args: Sequence[Any],
+        args: Sequence[Argument],
         shared: int = 0,
     ) -> None:
         """Queue a kernel.
 
         Args:
-            name: of the kernel.
-            grid: blocks, x, y and z.
+            name: the kernel's.
+            grid: blocks along x, y and z.
             threads: of a block.
-            args: arrays of the device by address, None as a null pointer, NumPy scalars and
-                structs by value.
-            shared: bytes of dynamic shared memory a block.
+            args: the kernel's arguments, see `Argument`.
+            shared: bytes of dynamic shared memory of a block.
         """
         ...
 
     def address(self, array: Array) -> int:
-        """Where the array's numbers stand in the device's memory."""
+        """Return the address of the array in the device's memory."""
         ...
 
 
 @cache
 def source(name: str) -> str:
-    """The source of a kernel file, with what it includes put in its place: NVRTC gets one text."""
+    """Return a kernel file with its includes pasted in, since NVRTC gets one text."""
     folder = files("arraymlp.engines.cuda")
     lines = []
     for line in folder.joinpath(name).read_text(encoding="utf-8").splitlines():
@@ -95,39 +102,40 @@ def source(name: str) -> str:
 
 
 def blocks_of(n: int, size: int) -> int:
-    """How many blocks of a size cover n."""
+    """The number of blocks of a size that cover n."""
     return -(-n // size)
 
 
 def loss_name(loss: Loss) -> str:
-    """The name of one of the package's losses; "" for one of the user's, whatever its name."""
+    """The name of a loss of this package; "" for one of the user's own, whatever its name."""
     return loss.name if LOSSES.get(loss.name) == loss else ""
 
 
 def rule_number(optimizer: Optimizer) -> int | None:
-    """Which of the kernels' rules an optimiser is; None where it is none of them."""
-    kind = type(optimizer)
-    if kind is SGD:
-        assert isinstance(optimizer, SGD)
+    """The number of the kernels' rule for an optimiser; None where they have none."""
+    if type(optimizer) is SGD:
         if optimizer.momentum == 0:
             return PLAIN_SGD
         return NESTEROV if optimizer.nesterov else MOMENTUM
-    return {Adam: ADAM, AdamW: ADAM, RMSProp: RMSPROP}.get(kind)
+    rules: dict[type, int] = {Adam: ADAM, AdamW: ADAM, RMSProp: RMSPROP}
+    return rules.get(type(optimizer))
 
 
 def kernel_constants(hyper: Hyper) -> KernelConstants:
-    """What a step, or an epoch's table of them, tells the kernels."""
+    """The kernels' constants of a step, or of an epoch's table of steps."""
     rule = hyper.optimizer
     if isinstance(rule, SGDConstants):
-        own = KernelConstants(rule.learning_rate, rule.momentum)
+        constants = KernelConstants(rule.learning_rate, rule.momentum)
     elif isinstance(rule, RMSPropConstants):
-        own = KernelConstants(
+        constants = KernelConstants(
             rule.learning_rate, rule.rho, rule.one_minus_rho, epsilon=rule.epsilon
         )
     else:
-        assert isinstance(rule, AdamConstants)  # `rule_number` knows no other
+        assert isinstance(rule, AdamConstants)  # `rule_number` has no other
         gains = rule.one_minus_beta1, rule.one_minus_beta2
-        own = KernelConstants(rule.rate, rule.beta1, gains[0], rule.beta2, gains[1], rule.epsilon)
+        constants = KernelConstants(
+            rule.rate, rule.beta1, gains[0], rule.beta2, gains[1], rule.epsilon
+        )
     names = ("decay_factor", "l2", "alpha", "label_smoothing")
-    given = {name: getattr(hyper, name) for name in names}
-    return own._replace(**{name: value for name, value in given.items() if value is not None})
+    features = {name: getattr(hyper, name) for name in names}
+    return constants._replace(**{n: value for n, value in features.items() if value is not None})
