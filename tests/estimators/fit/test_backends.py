@@ -37,7 +37,7 @@ from sklearn_pairs import (
 
 
 def precision(backend: Backend) -> str:
-    """float64, or where a backend has none, float32."""
+    """The dtype "float64", or where a backend has none, "float32"."""
     try:
         backend.dtype("float64")
     except ValueError:
@@ -87,10 +87,8 @@ PROBLEMS: dict[str, tuple[type, HostArray, Given]] = {
 }
 
 
-@pytest.mark.parametrize(("Estimator", "y", "given"), PROBLEMS.values(), ids=PROBLEMS)
-def test_everything_follows_x(
-    backend: Backend, Estimator: type, y: HostArray, given: Given
-) -> None:
+def assert_everything_follows_x(backend: Backend, problem: str) -> None:
+    Estimator, y, given = PROBLEMS[problem]
     ours, expected, there, here = fitted_there_and_here(backend, Estimator, y, **given)
     close = tolerance(precision(backend))
     assert ours.backend_ == backend
@@ -117,6 +115,15 @@ def test_everything_follows_x(
     )
 
 
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_everything_follows_x(quick_backend: Backend, problem: str) -> None:
+    assert_everything_follows_x(quick_backend, problem)
+
+
+def test_everything_follows_x_on_every_backend(backend: Backend) -> None:
+    assert_everything_follows_x(backend, "three classes")
+
+
 def test_rows_are_held_out_where_x_is(quick_backend: Backend) -> None:
     given = {"early_stopping": True, "max_iter": 6, "batch_size": BATCH}
     ours, expected, *_ = fitted_there_and_here(quick_backend, MLPClassifier, LABELS, **given)
@@ -125,14 +132,16 @@ def test_rows_are_held_out_where_x_is(quick_backend: Backend) -> None:
         assert_same(a, on(quick_backend, b), **tolerance(precision(quick_backend)))
 
 
-def test_strings_stay_on_the_host(backend: Backend) -> None:
+def test_strings_stay_on_the_host(quick_backend: Backend) -> None:
     y = np.array(["b", "a", "longer"])[LABELS]
-    ours, expected, there, here = fitted_there_and_here(backend, MLPClassifier, y)
-    for found in (ours.classes_, ours.predict(there)):
-        assert type(found) is np.ndarray
+    ours, expected, there, here = fitted_there_and_here(quick_backend, MLPClassifier, y)
+    for labels in (ours.classes_, ours.predict(there)):
+        assert type(labels) is np.ndarray
     np.testing.assert_array_equal(ours.classes_, ["a", "b", "longer"])
     np.testing.assert_array_equal(ours.predict(there), expected.predict(here))
-    assert_same(ours.predict_proba(there), on(backend, expected.predict_proba(here)), 2e-3, 1e-4)
+    assert_same(
+        ours.predict_proba(there), on(quick_backend, expected.predict_proba(here)), 2e-3, 1e-4
+    )
     assert ours.score(there, y) == pytest.approx(expected.score(here, y))
 
 
@@ -141,9 +150,13 @@ def another(backend: Backend, strict: Backend) -> Backend:
     return strict if backend.name == "numpy" else arraymlp.resolve("numpy")
 
 
-def test_arrays_of_another_namespace_are_refused(backend: Backend, strict_backend: Backend) -> None:
-    model, *_ = fitted_there_and_here(backend, MLPClassifier, LABELS, max_iter=1, warm_start=True)
-    there = on(another(backend, strict_backend), X)
+def test_arrays_of_another_namespace_are_refused(
+    quick_backend: Backend, strict_backend: Backend
+) -> None:
+    model, *_ = fitted_there_and_here(
+        quick_backend, MLPClassifier, LABELS, max_iter=1, warm_start=True
+    )
+    there = on(another(quick_backend, strict_backend), X)
     for call in (
         model.predict,
         model.predict_proba,
@@ -157,53 +170,57 @@ def test_arrays_of_another_namespace_are_refused(backend: Backend, strict_backen
 
 
 @EACH
-def test_to_moves_an_estimator(backend: Backend, Estimator: type) -> None:
+def test_to_moves_an_estimator(quick_backend: Backend, Estimator: type) -> None:
     y = TARGETS[Estimator]
-    here = X.astype(precision(backend))
+    here = X.astype(precision(quick_backend))
     model = Estimator(**FEW_SHAPES)
     warned(model.fit, here, y)
     before = [np.array(w) for w in model.coefs_]
-    moved = model.to(backend.name, backend.device)
+    moved = model.to(quick_backend.name, quick_backend.device)
     assert type(moved) is Estimator
-    assert moved.backend_ == backend
-    close = tolerance(precision(backend))
-    assert_same(moved.predict(on(backend, X)), on(backend, model.predict(here)), **close)
+    assert moved.backend_ == quick_backend
+    close = tolerance(precision(quick_backend))
+    assert_same(
+        moved.predict(on(quick_backend, X)), on(quick_backend, model.predict(here)), **close
+    )
     if Estimator is MLPClassifier:
-        assert_same(moved.classes_, on(backend, model.classes_))
-    moved.partial_fit(on(backend, X), on(backend, y))
+        assert_same(moved.classes_, on(quick_backend, model.classes_))
+    moved.partial_fit(on(quick_backend, X), on(quick_backend, y))
     for a, b in zip(model.coefs_, before, strict=True):  # the first one stays what it was
         np.testing.assert_array_equal(a, b)
     assert model.n_iter_ == 3
     model.partial_fit(here, y)  # the optimiser's state has moved, too
     for a, b in zip(moved.coefs_, model.coefs_, strict=True):
-        assert_same(a, on(backend, b), **close)
+        assert_same(a, on(quick_backend, b), **close)
     back = moved.to("numpy")
     assert_same(back.predict(here), model.predict(here), **close)
 
 
-def test_targets_and_weights_may_be_anywhere(backend: Backend, strict_backend: Backend) -> None:
+def test_targets_and_weights_may_be_anywhere(
+    quick_backend: Backend, strict_backend: Backend
+) -> None:
     """y and weights on the host, or of another namespace than X: they go to where X is."""
     given = FEW_SHAPES
-    elsewhere = another(backend, strict_backend)
+    elsewhere = another(quick_backend, strict_backend)
     models = []
-    for there in (backend, elsewhere):
+    for of_y in (quick_backend, elsewhere):
         model = MLPClassifier(**given)
-        warned(model.fit, on(backend, X), on(there, LABELS), on(there, WEIGHT))
-        assert model.backend_ == backend
+        warned(model.fit, on(quick_backend, X), on(of_y, LABELS), on(of_y, WEIGHT))
+        assert model.backend_ == quick_backend
         models.append(model)
     for a, b in zip(models[0].coefs_, models[1].coefs_, strict=True):
         assert_same(a, b, rtol=1e-6, atol=1e-7)
     regressor = MLPRegressor(**given)
-    warned(regressor.fit, on(backend, X), on(elsewhere, SCORES))
-    assert regressor.score(on(backend, X), on(elsewhere, SCORES)) < 1
+    warned(regressor.fit, on(quick_backend, X), on(elsewhere, SCORES))
+    assert regressor.score(on(quick_backend, X), on(elsewhere, SCORES)) < 1
 
 
-def test_validation_data_follow_x(backend: Backend) -> None:
+def test_validation_data_follow_x(quick_backend: Backend) -> None:
     model = MLPRegressor(**FEW_SHAPES)
-    more = {"X_val": on(backend, X[::-1]), "y_val": on(backend, SCORES)}
-    warned(model.fit, on(backend, X), on(backend, SCORES), **more)
+    more = {"X_val": on(quick_backend, X[::-1]), "y_val": on(quick_backend, SCORES)}
+    warned(model.fit, on(quick_backend, X), on(quick_backend, SCORES), **more)
     assert len(model.validation_scores_) == 3
-    expected = model.score(on(backend, X[::-1]), SCORES)
+    expected = model.score(on(quick_backend, X[::-1]), SCORES)
     assert model.validation_scores_[-1] == pytest.approx(expected, abs=1e-5)
 
 
@@ -257,10 +274,10 @@ def test_a_named_backend_trains_host_data(Estimator: type, name: str) -> None:
     assert model.network_.backend.name == model.backend_.name == name
     both.ours = model
     assert_parity(both)  # types and dtypes as well
-    again = pickle.loads(pickle.dumps(model))
-    assert again.network_.backend.name == "numpy"
+    opened = pickle.loads(pickle.dumps(model))
+    assert opened.network_.backend.name == "numpy"
     assert model.network_.backend.name == name  # it stays where it was
-    both.ours = again
+    both.ours = opened
     assert_parity(both)
     warned(both.partial_fit, X, TARGETS[Estimator])
     assert_same_weights(both.ours, both.theirs)
@@ -269,14 +286,14 @@ def test_a_named_backend_trains_host_data(Estimator: type, name: str) -> None:
     assert_same_weights(model, both.theirs)
 
 
-def test_a_pickle_goes_on_as_the_estimator_would(backend: Backend) -> None:
+def test_a_pickle_goes_on_as_the_estimator_would(quick_backend: Backend) -> None:
     y = SCORES[:, 0]
-    model, _, there, _ = fitted_there_and_here(backend, MLPRegressor, y)
-    again = pickle.loads(pickle.dumps(model))
-    assert_same(again.predict(there), model.predict(there))
-    for one in (model, again):
-        one.partial_fit(there, on(backend, y))
-    for a, b in zip(again.coefs_, model.coefs_, strict=True):
+    model, _, there, _ = fitted_there_and_here(quick_backend, MLPRegressor, y)
+    opened = pickle.loads(pickle.dumps(model))
+    assert_same(opened.predict(there), model.predict(there))
+    for estimator in (model, opened):
+        estimator.partial_fit(there, on(quick_backend, y))
+    for a, b in zip(opened.coefs_, model.coefs_, strict=True):
         assert_same(a, b)
 
 
@@ -298,8 +315,8 @@ def test_the_dtype_may_be_chosen(dtype: str) -> None:
 
 def test_weights_can_be_set() -> None:
     model, other = (MLPRegressor(**BASE | {"random_state": seed}) for seed in (1, 2))
-    for one in (model, other):
-        warned(one.fit, X, SCORES)
+    for estimator in (model, other):
+        warned(estimator.fit, X, SCORES)
     given = [np.array(w) for w in other.coefs_], [np.array(b) for b in other.intercepts_]
     model.coefs_, model.intercepts_ = given
     np.testing.assert_array_equal(model.predict(X), other.predict(X))

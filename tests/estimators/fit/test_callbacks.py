@@ -10,7 +10,7 @@ pytest.importorskip("sklearn", minversion="1.7")
 
 
 from arraymlp import MLPClassifier, MLPRegressor
-from arraymlp.callbacks import EpochEnd, StepEnd, StopAt
+from arraymlp.callbacks import Callback, EpochEnd, StepEnd, StopAt
 from sklearn_pairs import (
     BASE,
     EACH,
@@ -70,7 +70,7 @@ def test_a_callback_of_the_core_stops() -> None:
     assert model.history_["loss"][-1] <= 0.5 < min(model.history_["loss"][:-1])
 
 
-def test_callbacks_see_parts_as_well() -> None:
+def test_callbacks_see_partial_fits_as_well() -> None:
     seen: list[float] = []
     model = MLPRegressor(**BASE, callbacks=lambda event: seen.append(event.record["loss"]))
     for _ in range(3):
@@ -87,9 +87,11 @@ def interrupt_after(epoch: int) -> Callable[[EpochEnd], None]:
     return callback
 
 
+SIGNALS = pytest.mark.xdist_group("signals")
 INTERRUPTED = [(UserWarning, "Training interrupted by user.")]
 
 
+@SIGNALS
 @EACH
 def test_ctrl_c_keeps_what_was_trained(Estimator: type) -> None:
     model = Estimator(**BASE, callbacks=interrupt_after(3))
@@ -100,6 +102,7 @@ def test_ctrl_c_keeps_what_was_trained(Estimator: type) -> None:
     assert_same_weights(model, three, rtol=0, atol=0)
 
 
+@SIGNALS
 @EACH
 def test_ctrl_c_gives_the_best_epoch_of_early_stopping(Estimator: type) -> None:
     given = SGD_SOLVER | {"early_stopping": True, "learning_rate_init": 0.1, "max_iter": 12}
@@ -113,20 +116,18 @@ def test_ctrl_c_gives_the_best_epoch_of_early_stopping(Estimator: type) -> None:
     assert_same_weights(model, short, rtol=0, atol=0)
 
 
-class InterruptAfterStep:
+class InterruptAfterStep(Callback):
     """Ctrl-C after a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
-
-    def __call__(self, event: EpochEnd) -> None:
-        pass
 
     def on_step(self, event: StepEnd) -> None:
         if event.step == self.step:
             signal.raise_signal(signal.SIGINT)
 
 
+@SIGNALS
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 def test_ctrl_c_within_an_epoch(weight: HostArray | None) -> None:
     model = MLPClassifier(**BASE, callbacks=[InterruptAfterStep(6)])  # of four an epoch

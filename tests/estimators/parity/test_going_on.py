@@ -30,19 +30,19 @@ from sklearn_pairs import (
 
 # Calls one after another: (method, rows, what is set before).
 PARTS = [slice(0, 20), slice(20, 27), slice(27, 50), slice(0, 50), slice(49, 50)]
-COURSES: dict[str, tuple[Given, list[tuple[str, slice, Given]]]] = {
-    "parts": ({}, [("partial_fit", rows, {}) for rows in PARTS]),
-    "parts for sgd": (SGD_SOLVER, [("partial_fit", rows, {}) for rows in PARTS]),
-    "parts, no shuffle": ({"shuffle": False}, [("partial_fit", rows, {}) for rows in PARTS]),
-    "parts, invscaling": (
+SEQUENCES: dict[str, tuple[Given, list[tuple[str, slice, Given]]]] = {
+    "partial fits": ({}, [("partial_fit", rows, {}) for rows in PARTS]),
+    "partial fits by sgd": (SGD_SOLVER, [("partial_fit", rows, {}) for rows in PARTS]),
+    "partial fits, no shuffle": ({"shuffle": False}, [("partial_fit", rows, {}) for rows in PARTS]),
+    "partial fits, invscaling": (
         SGD_SOLVER | {"learning_rate": "invscaling", "power_t": 0.2},
         [("partial_fit", rows, {}) for rows in PARTS],
     ),
-    "parts, adaptive": (
+    "partial fits, adaptive": (
         SGD_SOLVER | {"learning_rate": "adaptive", "n_iter_no_change": 1, "tol": 0.5},
         [("partial_fit", slice(0, 50), {})] * 8,
     ),
-    "parts of one epoch": (
+    "partial fits of one epoch": (
         {"max_iter": 1},
         [("partial_fit", PARTS[3], {}), ("partial_fit", PARTS[3], {})],
     ),
@@ -59,20 +59,20 @@ COURSES: dict[str, tuple[Given, list[tuple[str, slice, Given]]]] = {
         {"warm_start": True, "max_iter": 40, "tol": 0.05, "n_iter_no_change": 2},
         [("fit", PARTS[3], {})] * 4,
     ),
-    "a warm start, then parts": (
+    "a warm start, then partial fits": (
         {"warm_start": True, "max_iter": 4},
         [("fit", PARTS[3], {}), ("partial_fit", PARTS[3], {}), ("partial_fit", PARTS[3], {})],
     ),
-    "a fit, then parts": (
+    "a fit, then partial fits": (
         {"max_iter": 4},
         [("fit", PARTS[3], {}), ("partial_fit", PARTS[1], {}), ("partial_fit", PARTS[2], {})],
     ),
-    "parts, then a fit": ({}, [("partial_fit", PARTS[3], {}), ("fit", PARTS[3], {})]),
-    "parts, then a warm start": (
+    "partial fits, then a fit": ({}, [("partial_fit", PARTS[3], {}), ("fit", PARTS[3], {})]),
+    "partial fits, then a warm start": (
         {},
         [("partial_fit", PARTS[3], {}), ("fit", PARTS[3], {"warm_start": True, "max_iter": 4})],
     ),
-    "a warm start, parts, a warm start": (
+    "a warm start, a partial fit, a warm start": (
         SGD_SOLVER | {"warm_start": True, "max_iter": 2},
         [
             ("fit", PARTS[3], {}),
@@ -84,15 +84,17 @@ COURSES: dict[str, tuple[Given, list[tuple[str, slice, Given]]]] = {
 }
 
 
-@EACH
-@pytest.mark.parametrize("weight", [None, WEIGHT + 0.1], ids=["plain", "weighted"])
-@pytest.mark.parametrize(("given", "calls"), COURSES.values(), ids=COURSES)
-def test_goes_on_as_scikit_learn_does(
-    Estimator: type,
-    given: Given,
-    calls: list[tuple[str, slice, Given]],
-    weight: HostArray | None,
-) -> None:
+# Each sequence for both estimators, by turns with weights and without.
+TURNS = [
+    pytest.param(name, Estimator, weight, id=f"{name}-{Estimator.__name__}")
+    for number, name in enumerate(SEQUENCES)
+    for Estimator, weight in zip(TARGETS, (None, WEIGHT + 0.1)[:: (1, -1)[number % 2]], strict=True)
+]
+
+
+@pytest.mark.parametrize(("name", "Estimator", "weight"), TURNS)
+def test_goes_on_as_scikit_learn_does(name: str, Estimator: type, weight: HostArray | None) -> None:
+    given, calls = SEQUENCES[name]
     both = Both(Estimator, **given)
     for number, (method, rows, change) in enumerate(calls):
         both.set(**change)
@@ -104,7 +106,7 @@ def test_goes_on_as_scikit_learn_does(
 
 
 @EACH
-def test_another_rate_counts_from_the_next_part_on(Estimator: type) -> None:
+def test_another_rate_counts_from_the_next_partial_fit_on(Estimator: type) -> None:
     """scikit-learn keeps the one that it began with."""
     steps = []
     for rate in (0.01, 0.03):
@@ -128,7 +130,7 @@ def test_early_stopping_may_begin_and_end_in_a_warm_start() -> None:
     assert model.best_validation_score_ == max(model.validation_scores_)
 
 
-def test_a_part_need_not_have_all_classes() -> None:
+def test_a_partial_fit_need_not_see_all_classes() -> None:
     both = Both(MLPClassifier)
     order = np.argsort(LABELS, kind="stable")
     for rows in np.array_split(order, 5):
@@ -138,13 +140,13 @@ def test_a_part_need_not_have_all_classes() -> None:
 
 
 @pytest.mark.parametrize("y", [TWO, np.array(["b", "a"])[TWO], TWO == 1], ids=["0", "b", "False"])
-def test_parts_of_two_classes(y: HostArray) -> None:
+def test_partial_fits_of_two_classes(y: HostArray) -> None:
     both = Both(MLPClassifier)
     for rows in (PARTS[0], PARTS[2]):
         assert_parity(both.partial_fit(X[rows], y[rows], classes=np.unique(y)))
 
 
-def test_parts_of_several_labels() -> None:
+def test_partial_fits_of_several_labels() -> None:
     both = Both(MLPClassifier)
     for rows in (PARTS[0], PARTS[2]):
         assert_parity(both.partial_fit(X[rows], COLUMNS[rows], classes=[0, 1, 2]))

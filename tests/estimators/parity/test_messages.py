@@ -1,5 +1,6 @@
 """What scikit-learn prints, warns of and refuses, in the same words."""
 
+import re
 from math import nan
 from typing import Any
 
@@ -13,7 +14,6 @@ from sklearn.exceptions import ConvergenceWarning
 from arraymlp import MLPClassifier, MLPRegressor
 from sklearn_pairs import (
     BASE,
-    COUNTS,
     EACH,
     LABELS,
     SCORES,
@@ -54,6 +54,19 @@ SPOKEN: dict[str, tuple[Given, list[str]]] = {
 }
 
 
+NUMBER = re.compile(r"[0-9]+[.][0-9]+")
+
+
+def assert_same_lines(ours: list[str], theirs: list[str]) -> None:
+    """The same lines, with numbers that are the same but for their last digit."""
+    ours_text, theirs_text = "\n".join(ours), "\n".join(theirs)
+    assert NUMBER.sub("", ours_text) == NUMBER.sub("", theirs_text)
+    for a, b in zip(NUMBER.findall(ours_text), NUMBER.findall(theirs_text), strict=True):
+        last_digit = 10.0 ** -len(b.partition(".")[2])
+        assert len(a.partition(".")[2]) == len(b.partition(".")[2])
+        assert float(a) == pytest.approx(float(b), rel=0, abs=1.5 * last_digit)
+
+
 @EACH
 @pytest.mark.parametrize(("given", "words"), SPOKEN.values(), ids=SPOKEN)
 def test_verbose_prints_what_scikit_learn_prints(
@@ -63,18 +76,18 @@ def test_verbose_prints_what_scikit_learn_prints(
     for of in (Estimator, THEIRS[Estimator]):
         warned(of(**BASE | given, verbose=True).fit, X, TARGETS[Estimator])
         printed.append(capsys.readouterr().out.splitlines())
-    assert printed[0] == printed[1]
+    assert_same_lines(*printed)
     assert all(any(word in line for line in printed[0]) for word in words)
 
 
-def test_verbose_prints_parts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_prints_partial_fits(capsys: pytest.CaptureFixture[str]) -> None:
     printed = []
     for of in (MLPRegressor, THEIRS[MLPRegressor]):
         model = of(**BASE, verbose=True)
         for _ in range(2):
             model.partial_fit(X, SCORES)
         printed.append(capsys.readouterr().out.splitlines())
-    assert printed[0] == printed[1]
+    assert_same_lines(*printed)
     assert [line.split(",")[0] for line in printed[0]] == ["Iteration 1"] * 2
 
 
@@ -101,7 +114,7 @@ def test_warns_of_the_last_epoch_and_of_a_large_batch() -> None:
 
 # (what is trained before, the call) -> what both refuse
 REFUSED: dict[str, tuple[type, Given, list[tuple[str, tuple[Any, ...], Given]], str]] = {
-    "parts with early stopping": (
+    "partial fits with early stopping": (
         MLPRegressor,
         {"early_stopping": True},
         [("partial_fit", (X, SCORES), {})],
@@ -131,7 +144,7 @@ REFUSED: dict[str, tuple[type, Given, list[tuple[str, tuple[Any, ...], Given]], 
         [("fit", (X, LABELS), {}), ("fit", (X, LABELS + 1), {})],
         "Previously got [0 1 2], `y` has [1 2 3]",
     ),
-    "parts with a new class": (
+    "partial fits with a new class": (
         MLPClassifier,
         {},
         [
@@ -140,25 +153,25 @@ REFUSED: dict[str, tuple[type, Given, list[tuple[str, tuple[Any, ...], Given]], 
         ],
         "`y` has classes not in `self.classes_`. `self.classes_` has [0 1]. 'y' has [0 1 2].",
     ),
-    "a first part with a new class": (
+    "a first partial fit with a new class": (
         MLPClassifier,
         {},
         [("partial_fit", (X, LABELS), {"classes": np.arange(2)})],
         "`y` has classes not in `self.classes_`",
     ),
-    "a part of a fit with a new class": (
+    "a partial fit after a fit with a new class": (
         MLPClassifier,
         {},
         [("fit", (X, TWO), {}), ("partial_fit", (X, LABELS), {})],
         "`y` has classes not in `self.classes_`",
     ),
-    "a first part without classes": (
+    "a first partial fit without classes": (
         MLPClassifier,
         {},
         [("partial_fit", (X, LABELS), {})],
         "classes must be passed on the first call to partial_fit.",
     ),
-    "parts with other classes": (
+    "partial fits with other classes": (
         MLPClassifier,
         {},
         [
@@ -167,7 +180,7 @@ REFUSED: dict[str, tuple[type, Given, list[tuple[str, tuple[Any, ...], Given]], 
         ],
         "`classes=array([0, 1, 2])` is not the same as on last call to partial_fit, was: array([0",
     ),
-    "parts with other classes, in a list": (
+    "partial fits with other classes, in a list": (
         MLPClassifier,
         {},
         [
@@ -176,7 +189,7 @@ REFUSED: dict[str, tuple[type, Given, list[tuple[str, tuple[Any, ...], Given]], 
         ],
         "`classes=[2, 1]` is not the same as on last call to partial_fit, was: array([0, 1])",
     ),
-    "parts for lbfgs": (
+    "partial fits for lbfgs": (
         MLPClassifier,
         {"solver": "lbfgs"},
         [("partial_fit", (X, LABELS), {})],
@@ -188,37 +201,18 @@ REFUSED: dict[str, tuple[type, Given, list[tuple[str, tuple[Any, ...], Given]], 
         [("fit", (X, LABELS), {})],
         "hidden_layer_sizes must be > 0, got [3, 0].",
     ),
-    "several classes of several outputs": (
-        MLPClassifier,
-        {},
-        [("fit", (X, COUNTS), {})],
-        "Multioutput target data is not supported with label binarization",
-    ),
-    "predicting too early": (
-        MLPClassifier,
-        {},
-        [("predict", (X,), {})],
-        "This MLPClassifier instance is not fitted yet.",
-    ),
     "predicting from fewer features": (
         MLPRegressor,
         {},
         [("fit", (X, SCORES), {}), ("predict", (X[:, :4],), {})],
         "X has 4 features, but MLPRegressor is expecting 5 features as input.",
     ),
-    "a part of fewer features": (
+    "a partial fit of fewer features": (
         MLPRegressor,
         {},
         [("partial_fit", (X, SCORES), {}), ("partial_fit", (X[:, :4], SCORES), {})],
         "X has 4 features, but MLPRegressor is expecting 5 features as input.",
     ),
-    "too few targets": (
-        MLPRegressor,
-        {},
-        [("fit", (X, SCORES[:-1]), {})],
-        "Found input variables with inconsistent numbers of samples: [50, 49]",
-    ),
-    "no targets": (MLPRegressor, {}, [("fit", (X, None), {})], "requires y to be passed"),
     "too few weights": (
         MLPRegressor,
         {},
@@ -240,8 +234,8 @@ def test_refuses_in_the_words_of_scikit_learn(
 ) -> None:
     both = Both(Estimator, **given)
     *before, (method, arguments, more) = calls
-    for earlier, some, other in before:
-        both(earlier, *some, **other)
+    for earlier in before:
+        both(earlier[0], *earlier[1], **earlier[2])
 
     def call(model: Any) -> None:
         getattr(model, method)(*arguments, **more)
@@ -250,12 +244,6 @@ def test_refuses_in_the_words_of_scikit_learn(
     assert words in str(ours)
     assert str(ours) == str(theirs)
     assert type(ours) is type(theirs)
-
-
-def test_a_regressor_has_no_parts_for_lbfgs() -> None:
-    # scikit-learn's own check of that lets it through: it has forgotten to call it.
-    assert not hasattr(MLPRegressor(solver="lbfgs"), "partial_fit")
-    assert hasattr(MLPRegressor(solver="adamw"), "partial_fit")
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -270,11 +258,10 @@ def test_refuses_weights_that_are_not_finite() -> None:
 def test_best_weights_are_kept_where_the_last_ones_are_not_finite() -> None:
     given = {"learning_rate_init": 1.2, "activation": "identity", "early_stopping": True}
     both = Both(MLPRegressor, **SGD_SOLVER | given, alpha=0.0, max_iter=400)
-    told = warned(both.ours.fit, X, SCORES)
+    ((category, message),) = warned(both.ours.fit, X, SCORES)
     warned(both.theirs.fit, X, SCORES)
     assert not np.isfinite(both.theirs.loss_)
     assert not np.isfinite(both.ours.loss_)
-    ((category, message),) = told
     assert category is ConvergenceWarning
     assert message.startswith("the loss became nan in epoch")
     assert message.endswith("The weights of the best epoch were kept.")

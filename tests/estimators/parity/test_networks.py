@@ -97,15 +97,16 @@ def test_trains_in_single_precision_where_x_is(
     assert_parity(both, single, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("y", "part"), [(LABELS, 0.2), (TWO, 0.3)], ids=["three", "two"])
-def test_with_tol_0_a_score_that_equals_the_best_goes_on(y: HostArray, part: float) -> None:
+@pytest.mark.parametrize(("y", "fraction"), [(LABELS, 0.2), (TWO, 0.3)], ids=["three", "two"])
+def test_with_tol_0_a_score_that_equals_the_best_goes_on(y: HostArray, fraction: float) -> None:
     given = {"early_stopping": True, "tol": 0.0, "n_iter_no_change": 1, "max_iter": 40}
-    both = Both(MLPClassifier, **given, learning_rate_init=0.05, validation_fraction=part)
+    both = Both(MLPClassifier, **given, learning_rate_init=0.05, validation_fraction=fraction)
     assert_parity(both.fit(X, y))
     scores = both.ours.validation_scores_
     best = np.maximum.accumulate(scores)
-    more = np.append(True, scores[1:] > best[:-1])  # were ties no improvement, this would be one
-    first_stop = next(i for i in range(1, len(more)) if not (more[i - 1] or more[i]))
+    # Where a tie were no improvement, it would stop after two that do not improve.
+    improves = np.append(True, scores[1:] > best[:-1])
+    first_stop = next(i for i in range(1, len(improves)) if not (improves[i - 1] or improves[i]))
     assert first_stop + 5 < both.ours.n_iter_
 
 
@@ -185,9 +186,9 @@ def test_a_generator_makes_a_run_that_can_be_repeated() -> None:
         warned(model.fit, X, LABELS)
     assert_same_weights(models[0], models[1], rtol=0, atol=0)
     assert abs(models[0].coefs_[0] - models[2].coefs_[0]).max() > 0.01
-    again = models[0].coefs_[0].copy()
+    before = models[0].coefs_[0].copy()
     warned(models[0].fit, X, LABELS)  # the generator was drawn from
-    assert abs(models[0].coefs_[0] - again).max() > 0.01
+    assert abs(models[0].coefs_[0] - before).max() > 0.01
 
 
 ENDED_BY_MAX_ITER = pytest.mark.filterwarnings("ignore:Stochastic Optimizer:UserWarning")

@@ -79,9 +79,9 @@ def test_learns_the_classes_that_scikit_learn_does(
     both = Both(MLPClassifier, **given)
     if "early_stopping" in given and (sparse.issparse(y) or isinstance(np.ravel(y)[0], str)):
         # Before 1.9 that fails in scikit-learn; of the labels' positions it makes the same network.
-        same = y.toarray() if sparse.issparse(y) else np.unique(y, return_inverse=True)[1]
+        positions = y.toarray() if sparse.issparse(y) else np.unique(y, return_inverse=True)[1]
         warned(both.ours.fit, X, y, weight)
-        warned(both.theirs.fit, X, same, weight)
+        warned(both.theirs.fit, X, positions, weight)
         assert_same_weights(both.ours, both.theirs)
         np.testing.assert_allclose(both.ours.validation_scores_, both.theirs.validation_scores_)
         return
@@ -141,15 +141,3 @@ def test_sparse_data_are_learned_from_as_dense_ones() -> None:
     warned(both[0].fit, sparse.csc_array(SPARSE_X), LABELS)
     warned(both[1].fit, SPARSE_X, LABELS)
     assert_same_weights(*both, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_features_have_their_names(library: str) -> None:
-    frames = pytest.importorskip(library)
-    names = ["a", "b", "c", "d", "e"]
-    X_ = frames.DataFrame(dict(zip(names, X.T, strict=True)))
-    both = Both(MLPClassifier).fit(X_, LABELS)
-    assert_parity(both, X_)
-    np.testing.assert_array_equal(both.ours.feature_names_in_, names)
-    ours, theirs = both.refusals("predict", X_[names[::-1]])
-    assert str(ours) == str(theirs)

@@ -140,12 +140,11 @@ def test_bad_weights_are_refused(Estimator: type, bad: Any, words: str, solver: 
 
 
 @pytest.mark.parametrize("value", [nan, inf], ids=["nan", "inf"])
-def test_what_is_not_finite_is_refused_on_every_backend(backend: Backend, value: float) -> None:
-    dtype = "float32" if backend.name == "jax" else "float64"
-    bad = backend.asarray(changed(2, 1, value), dtype)
-    good, y = backend.asarray(X, dtype), backend.asarray(LABELS)
+def test_what_is_not_finite_is_refused_on_a_device(quick_backend: Backend, value: float) -> None:
+    bad = quick_backend.asarray(changed(2, 1, value))
+    good, y = quick_backend.asarray(X), quick_backend.asarray(LABELS)
     words = "contains NaN" if np.isnan(value) else "contains infinity"
-    if backend.name != "numpy":
+    if quick_backend.name != "numpy":
         words = f"X must be finite, but X[2, 1] is {value}"
     model = MLPClassifier(**QUICK)
     assert words in str(refusal(model.fit, bad, y))
@@ -155,18 +154,18 @@ def test_what_is_not_finite_is_refused_on_every_backend(backend: Backend, value:
         assert words in str(refusal(call, bad))
     refused = refusal(MLPClassifier(**QUICK).fit, good, y, X_val=bad, y_val=y)
     assert "NaN" in str(refused) or "inf" in str(refused) or "finite" in str(refused)
-    weights = backend.asarray(np.where(LABELS == 1, value, 1.0), dtype)
+    weights = quick_backend.asarray(np.where(LABELS == 1, value, 1.0))
     assert "sample_weight contains" in str(refusal(model.fit, good, y, weights))
-    bad_numbers = backend.asarray(np.where(LABELS == 1, value, 0.5), dtype)
+    bad_numbers = quick_backend.asarray(np.where(LABELS == 1, value, 0.5))
     assert "contains" in str(refusal(MLPRegressor(**QUICK).fit, good, bad_numbers))
     np.testing.assert_array_equal(on_host(model.coefs_[0]), before)
 
 
 @EACH
-def test_the_shape_of_device_arrays_is_checked(Estimator: type, backend: Backend) -> None:
+def test_the_shape_of_device_arrays_is_checked(Estimator: type, quick_backend: Backend) -> None:
     there, y = (
-        backend.asarray(X.astype(np.float32)),
-        backend.asarray(TARGETS[Estimator].astype(np.float32)),
+        quick_backend.asarray(X.astype(np.float32)),
+        quick_backend.asarray(TARGETS[Estimator].astype(np.float32)),
     )
     model = Estimator(**QUICK)
     assert "Expected 2D array, got 1D array instead" in str(refusal(model.fit, there[:, 0], y))
@@ -175,29 +174,32 @@ def test_the_shape_of_device_arrays_is_checked(Estimator: type, backend: Backend
     )
     assert "requires y to be passed" in str(refusal(model.fit, there, None))
     quietly(model.fit, there, y)
-    few = backend.asarray(X[:, :3].astype(np.float32))
+    few = quick_backend.asarray(X[:, :3].astype(np.float32))
     assert "X has 3 features, but" in str(refusal(model.predict, few))
     assert "X has 3 features, but" in str(refusal(model.partial_fit, few, y))
 
 
-def test_a_column_of_device_labels_is_warned_of(backend: Backend) -> None:
+def test_a_column_of_device_labels_is_warned_of(quick_backend: Backend) -> None:
     model = MLPClassifier(**QUICK)
-    with pytest.warns() as told:
-        model.fit(backend.asarray(X.astype(np.float32)), backend.asarray(LABELS[:, None]))
-    assert DataConversionWarning in [one.category for one in told]
+    with pytest.warns() as caught:
+        model.fit(
+            quick_backend.asarray(X.astype(np.float32)), quick_backend.asarray(LABELS[:, None])
+        )
+    assert DataConversionWarning in [warning.category for warning in caught]
     assert model.n_outputs_ == 3
 
 
-def test_x_must_be_where_it_is_trained(backend: Backend, strict_backend: Backend) -> None:
-    other = resolve("numpy") if backend.name != "numpy" else strict_backend
-    there = backend.asarray(X.astype(np.float32))
+def test_x_must_be_where_it_is_trained(quick_backend: Backend, strict_backend: Backend) -> None:
+    other = resolve("numpy") if quick_backend.name != "numpy" else strict_backend
+    there = quick_backend.asarray(X.astype(np.float32))
     model = MLPClassifier(**QUICK, backend=other.name, device=other.device)
-    if backend.name == "numpy":  # data on the host go anywhere
+    if quick_backend.name == "numpy":  # data on the host go anywhere
         assert quietly(model.fit, there, LABELS).backend_ == other
         return
     refused = refusal(model.fit, there, LABELS)
     assert isinstance(refused, ValueError)
-    assert f"X is on {backend.name}, device {backend.device_name}, but {other.name}" in str(refused)
+    home = f"{quick_backend.name}, device {quick_backend.device_name}"
+    assert f"X is on {home}, but {other.name}" in str(refused)
     assert not hasattr(model, "network_")
 
 
