@@ -77,9 +77,12 @@ def insides(run: Run) -> "Figure":
             "label": f"hidden {i + 1}" if hidden else "output",
         }
         if hidden:
-            active.plot(steps, [100 * m.active_units[i] for m in run.measurements], **style)
-        spread.plot(steps, _gaps_for_0([m.spread[i] for m in run.measurements]), **style)
-        gradient.plot(steps, _gaps_for_0([m.gradient_norm[i] for m in run.measurements]), **style)
+            percent = 100 * np.asarray([m.active_units[i] for m in run.measurements])
+            active.plot(steps, percent, **style)
+        std = np.asarray([m.spread[i] for m in run.measurements])
+        norm = np.asarray([m.gradient_norm[i] for m in run.measurements])
+        spread.plot(steps, _gaps_for_0(std), **style)
+        gradient.plot(steps, _gaps_for_0(norm), **style)
     active.set(title="active units, %", ylim=(-3, 103))
     spread.set(title="spread of the outputs (std)", yscale="log")
     gradient.set(title="gradient norm of the weights", yscale="log")
@@ -90,9 +93,9 @@ def insides(run: Run) -> "Figure":
     return fig
 
 
-def _gaps_for_0(values: Sequence[float]) -> list[float]:
+def _gaps_for_0(values: HostArray) -> HostArray:
     """The values, with 0, which a logarithmic axis cannot show, as a gap."""
-    return [v if v > 0 else float("nan") for v in values]
+    return np.where(values > 0, values, np.nan)
 
 
 def first_layer(weights: HostArray, side: int = 28, columns: int = 20) -> "Figure":
