@@ -8,6 +8,7 @@ import pytest
 from arraymlp import Backend
 from arraymlp.nn.activations import ACTIVATIONS, Activation, get_activation
 from conftest import assert_same
+from dtypes import dtypes_of
 
 # Textbook formulas, for the Python floats between -20 and 20 where they do not overflow.
 FORMULAS = {
@@ -44,47 +45,50 @@ def test_every_activation_has_a_formula_here() -> None:
 
 
 @EVERY
-def test_value_is_the_published_formula(backend: Backend, dtype: str, name: str) -> None:
-    s = backend.asarray(MODERATE, dtype)
-    expected = [FORMULAS[name](float(v)) for v in backend.to_numpy(s)]
-    tolerance = ROUNDING[dtype]
-    assert_same(get_activation(name)(s), backend.asarray(expected, dtype), tolerance, tolerance)
+def test_value_is_the_published_formula(backend: Backend, name: str) -> None:
+    for dtype in dtypes_of(backend):
+        s = backend.asarray(MODERATE, dtype)
+        expected = [FORMULAS[name](float(v)) for v in backend.to_numpy(s)]
+        tolerance = ROUNDING[dtype]
+        assert_same(get_activation(name)(s), backend.asarray(expected, dtype), tolerance, tolerance)
 
 
 @EVERY
-def test_derivative_is_the_slope_of_the_formula(backend: Backend, dtype: str, name: str) -> None:
-    f = get_activation(name)
-    points = MODERATE[MODERATE != 0]  # relu has no slope at 0
-    s = backend.asarray(points, dtype)
-    h = 2e-6  # below the 1e-5 between the nearest point and the kink at 0
-    formula = FORMULAS[name]
-    slope = [(formula(float(v) + h) - formula(float(v) - h)) / (2 * h) for v in backend.to_numpy(s)]
-    derivative = f.derivative(s, f(s), backend.xp) * backend.xp.ones_like(s)
-    # The difference is off by eps |f| / h = 2e-9 at |s| = 20.
-    tolerance = max(ROUNDING[dtype], 1e-8)
-    assert_same(derivative, backend.asarray(slope, dtype), tolerance, tolerance)
+def test_derivative_is_the_slope_of_the_formula(backend: Backend, name: str) -> None:
+    for dtype in dtypes_of(backend):
+        f = get_activation(name)
+        points = MODERATE[MODERATE != 0]  # relu has no slope at 0
+        s = backend.asarray(points, dtype)
+        h = 2e-6  # below the 1e-5 between the nearest point and the kink at 0
+        formula = FORMULAS[name]
+        slope = [
+            (formula(float(v) + h) - formula(float(v) - h)) / (2 * h) for v in backend.to_numpy(s)
+        ]
+        derivative = f.derivative(s, f(s), backend.xp) * backend.xp.ones_like(s)
+        # The difference is off by eps |f| / h = 2e-9 at |s| = 20.
+        tolerance = max(ROUNDING[dtype], 1e-8)
+        assert_same(derivative, backend.asarray(slope, dtype), tolerance, tolerance)
 
 
 @EVERY
-def test_extreme_sums_reach_the_limits_without_a_warning(
-    backend: Backend, dtype: str, name: str
-) -> None:
-    huge = np.asarray([1e4, 1e30, np.finfo(dtype).max])
-    s_host = np.concatenate([-huge, np.zeros(3), huge]).astype(dtype)
-    s = backend.asarray(s_host)
-    f = get_activation(name)
-    with np.errstate(all="raise", under="ignore"):
-        z = f(s)
-        slope = f.derivative(s, z, backend.xp) * backend.xp.ones_like(s)
-    limits = [limit for limit in LIMITS[name] for _ in huge]
-    values = [
-        value(float(v)) if callable(value) else value
-        for v, (value, _) in zip(s_host, limits, strict=True)
-    ]
-    eps = float(np.finfo(dtype).eps)
-    # Far to the left, sigmoid and silu are bounded away from 0 by less than 100 / finfo.max.
-    assert_same(z, backend.asarray(values, dtype), eps, 1e-35)
-    assert_same(slope, backend.asarray([d for _, d in limits], dtype), eps, 1e-35)
+def test_extreme_sums_reach_the_limits_without_a_warning(backend: Backend, name: str) -> None:
+    for dtype in dtypes_of(backend):
+        huge = np.asarray([1e4, 1e30, np.finfo(dtype).max])
+        s_host = np.concatenate([-huge, np.zeros(3), huge]).astype(dtype)
+        s = backend.asarray(s_host)
+        f = get_activation(name)
+        with np.errstate(all="raise", under="ignore"):
+            z = f(s)
+            slope = f.derivative(s, z, backend.xp) * backend.xp.ones_like(s)
+        limits = [limit for limit in LIMITS[name] for _ in huge]
+        values = [
+            value(float(v)) if callable(value) else value
+            for v, (value, _) in zip(s_host, limits, strict=True)
+        ]
+        eps = float(np.finfo(dtype).eps)
+        # Far to the left, sigmoid and silu are bounded away from 0 by less than 100 / finfo.max.
+        assert_same(z, backend.asarray(values, dtype), eps, 1e-35)
+        assert_same(slope, backend.asarray([d for _, d in limits], dtype), eps, 1e-35)
 
 
 @EVERY

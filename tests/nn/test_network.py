@@ -16,6 +16,7 @@ from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.losses import LOSSES, Huber, Quantile, smoothed
 from arraymlp.nn.network import Network
 from conftest import assert_same
+from dtypes import dtypes_of
 from gradcheck import backward_gradients, max_relative_error
 
 NUMPY = resolve("numpy")
@@ -105,21 +106,22 @@ class TestGradients:
         y = smoothed(y, 2, amount, network.loss, xp, backend.dtype("float64"))
         assert max_relative_error(network, backend.asarray(ROWS, "float64"), y) < 1e-6
 
-    def test_gradients_have_the_parameters_kind(self, backend: Backend, dtype: str) -> None:
-        network = network_of((3, 4, 2), seed=[0, 1, 2], backend=backend, dtype=dtype)
-        x = backend.asarray(ROWS, dtype)
-        passes = network.forward(x)
-        _, delta = network.loss(passes[-1].z, target("softmax_cross_entropy", backend))
-        for layer, of in zip(network.layers, network.backward(passes, delta), strict=True):
-            assert_same(of.weights * 0, layer.weights * 0)
-            assert_same(of.bias * 0, layer.bias * 0)
+    def test_gradients_have_the_parameters_kind(self, quick_backend: Backend) -> None:
+        for dtype in dtypes_of(quick_backend):
+            network = network_of((3, 4, 2), seed=[0, 1, 2], backend=quick_backend, dtype=dtype)
+            x = quick_backend.asarray(ROWS, dtype)
+            passes = network.forward(x)
+            _, delta = network.loss(passes[-1].z, target("softmax_cross_entropy", quick_backend))
+            for layer, of in zip(network.layers, network.backward(passes, delta), strict=True):
+                assert_same(of.weights * 0, layer.weights * 0)
+                assert_same(of.bias * 0, layer.bias * 0)
 
-    def test_backward_changes_no_parameter(self, backend: Backend) -> None:
-        network = network_of((3, 4, 2), backend=backend, dtype="float32")
+    def test_backward_changes_no_parameter(self, quick_backend: Backend) -> None:
+        network = network_of((3, 4, 2), backend=quick_backend, dtype="float32")
         before = network.copy()
-        x = backend.asarray(ROWS, "float32")
+        x = quick_backend.asarray(ROWS, "float32")
         passes = network.forward(x)
-        _, delta = network.loss(passes[-1].z, target("softmax_cross_entropy", backend))
+        _, delta = network.loss(passes[-1].z, target("softmax_cross_entropy", quick_backend))
         network.backward(passes, delta)
         for layer, old in zip(network.layers, before.layers, strict=True):
             assert_same(layer.weights, old.weights)
@@ -163,8 +165,10 @@ class TestMembers:
         assert network.members == 1
         assert network.logits(ROWS).shape == (1, 5, 2)
 
-    def test_predictions_have_a_row_of_samples_for_each_member(self, backend: Backend) -> None:
-        together = network_of((3, 4, 2), seed=[5, 6, 7], backend=backend, dtype="float32")
+    def test_predictions_have_a_row_of_samples_for_each_member(
+        self, quick_backend: Backend
+    ) -> None:
+        together = network_of((3, 4, 2), seed=[5, 6, 7], backend=quick_backend, dtype="float32")
         labels, probabilities = together.predict(ROWS), together.predict_proba(ROWS)
         assert (labels.shape, probabilities.shape) == ((3, 5), (3, 5, 2))
         for k in range(3):
@@ -304,13 +308,13 @@ class TestLayersOfOnesOwn:
         ids=["copy", "to", "to NumPy", "select_members", "slice_members", "member", "stacked"],
     )
     def test_every_copy_keeps_class_attributes_and_methods(
-        self, backend: Backend, made: Callable[..., Network], members: Any
+        self, quick_backend: Backend, made: Callable[..., Network], members: Any
     ) -> None:
-        network = network_of((3, 4, 2), seed=[5, 6, 7], backend=backend, dtype="float32")
+        network = network_of((3, 4, 2), seed=[5, 6, 7], backend=quick_backend, dtype="float32")
         hidden = network.layers[0]
         network.layers[0] = Scaled(hidden.weights, hidden.bias, hidden.activation, scale=3.0)
         expected = network.logits(ROWS)[np.asarray(members)]
-        copy = made(network, backend)
+        copy = made(network, quick_backend)
         layer = copy.layers[0]
         assert type(copy) is type(network)
         assert isinstance(layer, Scaled)
