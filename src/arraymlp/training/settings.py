@@ -99,13 +99,13 @@ class Settings:
         (100, 100), "widths of the hidden layers", rule=whole(1), cli="100-100,50,none"
     )
     activation: Activation | tuple[Activation, ...] = setting(
-        "relu", "of the hidden layers, or one for each", cli="relu,tanh,sigmoid,gelu,..."
+        "relu", "function of the hidden layers, or one for each", cli="relu,tanh,sigmoid,gelu,..."
     )
     loss: Any = setting(  # "auto" or a Loss
         "auto",
         "what is minimised; auto chooses by y",
         members=CONSTANTS,
-        cli="auto; softmax_cross_entropy, squared_error, huber, ...",
+        cli="auto,softmax_cross_entropy,squared_error,huber,...",
     )
     initializer: Any = setting(  # "auto", an Initializer, None, or one of these a member
         "auto",
@@ -120,7 +120,7 @@ class Settings:
         cli="momentum,sgd,nesterov,adam,adamw,rmsprop",
     )
     learning_rate: PerMember = setting(
-        None, "eta", members=NUMBER, rule=POSITIVE, cli="0.005,0.05,0.5"
+        None, "step size of the updates", members=NUMBER, rule=POSITIVE, cli="0.005,0.05,0.5"
     )
     schedule: Schedule = setting(
         "constant",
@@ -141,7 +141,11 @@ class Settings:
         inf, "bound on the gradient's norm", members=NUMBER, rule=ABOVE_0, cli="1,10"
     )
     weight_average: PerMember = setting(
-        0.0, "d of the moving average of weights", members=NUMBER, rule=PROBABILITY, cli="0,0.999"
+        0.0,
+        "share of the old value in the moving average of weights",
+        members=NUMBER,
+        rule=PROBABILITY,
+        cli="0,0.999",
     )
     dropout: Dropout = setting(
         0.0, "probability that a hidden unit is dropped", members=CONSTANTS, cli="0,0.2,0.5"
@@ -155,13 +159,16 @@ class Settings:
     epochs: int = setting(20, "passes over the training data", rule=whole(0), cli="20")
     batch_size: int = setting(100, "rows a step", rule=whole(1), cli="50,100,200")
     early_stopping: EarlyStopping | None = setting(
-        False, "when to stop, and which weights to keep", members=CONSTANTS, cli="10"
+        False,
+        "epochs without a better validation_loss, or the figure to watch",
+        members=CONSTANTS,
+        cli="10",
     )
     metrics: tuple[Metric, ...] = setting(
         (), "further figures of each epoch", cli="accuracy,f1,r2,..."
     )
     reduction: Literal["mean", "sum"] = setting(
-        "mean", "of a minibatch's gradients", rule=one_of(REDUCTIONS), cli="mean,sum"
+        "mean", "how a minibatch's gradients are combined", rule=one_of(REDUCTIONS), cli="mean,sum"
     )
     shuffle: bool | Callable[[int, int], HostArray] = setting(
         True, "a new order of the rows each epoch", rule=SWITCH
@@ -170,20 +177,20 @@ class Settings:
     drop_last: bool = setting(False, "leave out rows that fill no minibatch", rule=SWITCH)
     seed: int | tuple[int, ...] | None = setting(
         0,
-        "of initial weights and dropout",
+        "seed of initial weights and dropout",
         members=VALUE,
         rule=whole(0),
         cli="0:4 is 0,1,2,3, and 0:9:3 is 0,3,6",
     )
     order_seed: int = setting(
-        0, "of minibatch orders and the split", members=APART, rule=whole(0), cli="0:4"
+        0, "seed of minibatch orders and the split", members=APART, rule=whole(0), cli="0:4"
     )
     dtype: Literal["float32", "float64"] = setting(
-        "float32", "of data and parameters", rule=one_of(DTYPES), cli="float32,float64"
+        "float32", "type of data and parameters", rule=one_of(DTYPES), cli="float32,float64"
     )
     precision: Literal["float32", "tf32", "bf16"] = setting(
         FULL,
-        "of the training's products, on GPUs",
+        "rounding of the training's products, on GPUs",
         rule=one_of(PRECISIONS),
         cli="float32,tf32,bf16",
     )
