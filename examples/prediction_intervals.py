@@ -27,7 +27,7 @@ run = arraymlp.train(
 )
 
 X_new, y_new = draw(4000)
-low, middle, high = run.network.predict(X_new / 10).T
+low, middle, high = np.asarray(run.network.predict(X_new / 10)).T
 inside = np.mean((low <= y_new) & (y_new <= high))
 left, right = (high - low)[X_new[:, 0] < 2].mean(), (high - low)[X_new[:, 0] > 8].mean()
 print(f"{inside:.1%} of new points inside the 80 % interval; width {left:.2f} to {right:.2f}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from arraymlp.app.lab.experiments import EXPERIMENTS, LAB, Experiment, LabRun, experiments
 from arraymlp.app.lab.result import LabResult, seeds_text
+from arraymlp.backends.array import Device
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
@@ -28,7 +29,7 @@ def run_lab(
     names: Sequence[str] | None = None,
     *,
     backend: str = "auto",
-    device: Any = None,
+    device: Device = None,
     epochs: int = LAB["epochs"],
     seeds: Sequence[int] = (0,),
     dtype: str = "float32",

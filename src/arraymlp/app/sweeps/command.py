@@ -217,7 +217,7 @@ class Source:
     mnist: MNIST | None = None
 
 
-def _source(file: Path | None, target: str | None, loss: Any) -> Source:
+def _source(file: Path | None, target: str | None, loss: object) -> Source:
     """The rows of a data file, or MNIST; whole numbers are classes if the loss is one for classes.
 
     Raises:
@@ -279,7 +279,7 @@ def _write(
     report: Path | None,
     json_file: Path | None,
     save: Path | None,
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     notes: Sequence[str],
     code: str,
 ) -> None:

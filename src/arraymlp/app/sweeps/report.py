@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from arraymlp.app.figures import empty_figure
 from arraymlp.app.page import findings_html, page, png
@@ -23,7 +22,7 @@ def write_sweep_report(
     result: SweepResult,
     folder: Path,
     *,
-    about: Mapping[str, Any] | None = None,
+    about: Mapping[str, object] | None = None,
     notes: Sequence[str] = (),
     call: str = "",
 ) -> Path:
@@ -54,7 +53,7 @@ def write_sweep_report(
     return folder / "report.html"
 
 
-def sweep_json(result: SweepResult, about: Mapping[str, Any]) -> str:
+def sweep_json(result: SweepResult, about: Mapping[str, object]) -> str:
     """The entries of ``about``, then those of `SweepResult.to_dict`, as JSON."""
     return json.dumps({**about, **result.to_dict()}, indent=1, allow_nan=False) + "\n"
 
@@ -62,7 +61,7 @@ def sweep_json(result: SweepResult, about: Mapping[str, Any]) -> str:
 def _page(
     result: SweepResult,
     picture: str,
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     notes: Sequence[str],
     call: str,
 ) -> str:
@@ -76,7 +75,7 @@ def _page(
     title = f"A sweep of {networks_text(len(result))}"
     note_lines = "<br>".join(escape(line).replace("  ", "&emsp;") for line in notes)
     body = f"""<h1>{title}</h1>
-<p class=lead>{escape(about.get("data", ""))}</p>
+<p class=lead>{escape(str(about.get("data", "")))}</p>
 <p class=sub>{escape(result.backend)}, {result.seconds:.1f} s in all</p>
 <p>{note_lines}</p>
 <h2>Ranking</h2>

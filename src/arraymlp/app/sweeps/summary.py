@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from inspect import ismodule
-from typing import Any
 
 import arraymlp
 from arraymlp._checks import is_number
@@ -21,7 +20,7 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def text(value: Any) -> str:
+def text(value: object) -> str:
     """A setting's value, or a figure, as text."""
     value = shown(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -102,7 +101,7 @@ def edges(result: SweepResult) -> list[str]:
     return notes
 
 
-def call(result: SweepResult, given: Mapping[str, Any], data: str) -> str:
+def call(result: SweepResult, given: Mapping[str, object], data: str) -> str:
     """A call of `arraymlp.train` with the best settings and the seed of their best network.
 
     Args:
@@ -119,7 +118,7 @@ def call(result: SweepResult, given: Mapping[str, Any], data: str) -> str:
     return "arraymlp.train(\n" + "".join(f"    {line},\n" for line in lines if line) + ")"
 
 
-def _source(value: Any) -> str:
+def _source(value: object) -> str:
     """A value as Python source; an object of this package by its public name."""
     if not is_dataclass(value) or not type(value).__module__.startswith("arraymlp."):
         return repr(value)
