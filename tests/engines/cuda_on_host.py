@@ -186,14 +186,14 @@ def _gcc(text: str, arguments: Sequence[str]) -> str:
 
 
 class HostKernels:
-    """The kernels of one of the package's files, run on the host: `arraymlp.engines.cuda.source.Launches`.
+    """One file's kernels, run on the host; see `arraymlp.engines.cuda.source.Launches`.
 
     Args:
-        name: of the file.
-        order: as of `HostModule.launch`.
+        name: the file's.
+        order: as for `HostModule.launch`.
     """
 
-    processors = 132  # as an H100 has, on which blocks and parts are shared out
+    processors = 132  # as an H100 has; blocks and parts are divided among them
     shared_memory = MOST_SHARED
 
     def __init__(self, name: str, order: int | None = None) -> None:
@@ -213,7 +213,7 @@ class HostKernels:
         self._module.launch(name, grid, (threads, 1, 1), args, shared, self._order)
 
     def address(self, array: Any) -> int:
-        """Where the array's numbers stand."""
+        """The address of the array's first number."""
         assert array.flags.c_contiguous
         return int(array.ctypes.data)
 

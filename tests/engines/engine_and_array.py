@@ -1,13 +1,53 @@
-"""A run by an engine beside the same by the array code, for the tests of the engines."""
+"""A run by an engine beside the same run by the array code, for the tests of the engines."""
 
 from typing import Any
 
 import numpy as np
 
 import arraymlp
+from arraymlp.nn.activations import ACTIVATIONS
+from pairwise import pairwise
+
+HostArray = np.ndarray[Any, Any]
+
+# The levels of each setting. A tuple has a value for each of up to three members.
+FACTORS: dict[str, list[Any]] = {
+    "members": [None, 1, 3],
+    "loss": ["softmax_cross_entropy", "binary_cross_entropy", "huber"],
+    "layers": [1, 2, 3],
+    "activation": ["relu", "sigmoid", "tanh", "identity", "gelu"],  # of the first layer
+    "optimizer": [
+        "sgd",
+        "momentum",
+        "nesterov",
+        "adam",
+        "adamw",
+        "rmsprop",
+        arraymlp.optimizers.SGD(momentum=0.5),
+        arraymlp.optimizers.Adam(0.8, 0.99, 1e-3, epsilon_hat=True),
+    ],
+    "learning_rate": [0.01, (0.001, 0.01, 0.005)],
+    "schedule": ["constant", "cosine", "exponential"],
+    "weight_decay": [0.0, 0.1, (0.1, 0.0, 0.2)],
+    "l2": [0.0, 0.01, (0.01, 0.0, 0.02)],
+    "alpha": [0.0, 0.01, (0.01, 0.0, 0.02)],
+    "gradient_clip": [np.inf, 0.5],
+    "weight_average": [0.0, 0.9],
+    "dropout": [0.0, 0.3, arraymlp.Dropout(0.2, 0.1), (0.3, 0.0, 0.2)],
+    "label_smoothing": [0.0, 0.1, (0.1, 0.0, 0.2)],
+    "reduction": ["mean", "sum"],
+    "shuffle": [True, False],
+    "weighted": [False, True],
+}
 
 
-def problem(rng: np.random.Generator, loss: str, n: int, n_in: int, n_out: int) -> Any:
+def setting_cases(**levels: list[Any]) -> list[dict[str, Any]]:
+    """Cases of settings in which every two levels meet; ``levels`` in place of some of FACTORS."""
+    return pairwise(FACTORS | levels)
+
+
+def problem(rng: np.random.Generator, loss: str, n: int, n_in: int, n_out: int) -> tuple[Any, Any]:
+    """Random rows X, and targets for the loss."""
     X = rng.normal(size=(n, n_in))
     if loss == "softmax_cross_entropy":
         return X, np.concatenate([np.arange(n_out), rng.integers(0, n_out, n - n_out)])
@@ -16,7 +56,43 @@ def problem(rng: np.random.Generator, loss: str, n: int, n_in: int, n_out: int) 
     return X, rng.normal(size=(n, n_out))
 
 
-def both(X: Any, y: Any, dtype: str, **settings: Any) -> tuple[Any, Any]:
+def data_and_settings(
+    case: dict[str, Any],
+    rng: np.random.Generator,
+    rows: tuple[int, int] = (12, 60),
+    widths: tuple[int, int] = (1, 12),
+    batch_sizes: tuple[int, int] = (1, 12),
+) -> tuple[Any, Any, dict[str, Any]]:
+    """X, y and the settings of a case for `arraymlp.train`; sizes are drawn between bounds."""
+    case = dict(case)
+    members, layers, loss = case.pop("members"), case.pop("layers"), case["loss"]
+    n = int(rng.integers(*rows))
+    n_in, *hidden = (int(size) for size in rng.integers(*widths, layers + 1))
+    X, y = problem(rng, loss, n, n_in, int(rng.integers(2, 12)))
+    if case.pop("weighted"):
+        case["sample_weight"] = rng.random(n)
+    if loss == "huber":
+        case["label_smoothing"] = 0.0
+    for name, value in case.items():
+        if isinstance(value, tuple):
+            case[name] = value[0] if members is None else list(value[:members])
+    later = [str(rng.choice([*ACTIVATIONS])) for _ in hidden[1:]]
+    return (
+        X,
+        y,
+        {
+            **case,
+            "hidden": tuple(hidden),
+            "activation": [case["activation"], *later],
+            "seed": 5 if members is None else list(range(members)),
+            "batch_size": int(rng.integers(*batch_sizes)),
+            "epochs": 2,
+        },
+    )
+
+
+def both(X: Any, y: Any, dtype: str, **settings: Any) -> tuple[arraymlp.Run, arraymlp.Run]:
+    """The run by NumPy's engine, and by the array code."""
     by_engine, by_array = (
         arraymlp.train(X, y, dtype=dtype, backend="numpy", engine=engine, **settings)
         for engine in ("auto", "array")
@@ -24,7 +100,7 @@ def both(X: Any, y: Any, dtype: str, **settings: Any) -> tuple[Any, Any]:
     return by_engine, by_array
 
 
-def assert_alike(by_engine: Any, by_array: Any, rtol: float) -> None:
+def assert_alike(by_engine: arraymlp.Run, by_array: arraymlp.Run, rtol: float) -> None:
     for name in ("loss", "penalty"):
         if name in by_array.history.columns:
             np.testing.assert_allclose(by_engine.history[name], by_array.history[name], rtol=rtol)
@@ -36,3 +112,26 @@ def assert_same_parameters(by_engine: Any, by_array: Any, rtol: float) -> None:
         scale = float(np.max(np.abs(b.weights)))
         np.testing.assert_allclose(a.weights, b.weights, rtol=0, atol=rtol * scale)
         np.testing.assert_allclose(a.bias, b.bias, rtol=0, atol=rtol * max(scale, 1.0))
+
+
+def assert_same_folds(X: Any, y: Any, **settings: Any) -> None:
+    """Members of a cross-validated sweep have the same losses by both."""
+    by_engine, by_array = (
+        arraymlp.sweep(
+            X, y, cv=3, seed=range(2), backend="numpy", dtype="float64", engine=engine, **settings
+        )
+        for engine in ("auto", "array")
+    )
+    for a, b in zip(by_engine, by_array, strict=True):
+        for name in ("loss", "validation_loss"):
+            np.testing.assert_allclose(a.history[name], b.history[name], rtol=1e-9)
+
+
+class NormedSGD(arraymlp.optimizers.SGD):
+    """An optimiser of the user's own, which needs to see a whole gradient at once."""
+
+    def update(
+        self, parameter: Any, gradient: Any, state: Any, constants: Any, xp: Any
+    ) -> tuple[Any, Any]:
+        gradient = gradient / (1 + xp.sqrt(xp.sum(gradient**2)))
+        return super().update(parameter, gradient, state, constants, xp)

@@ -18,38 +18,49 @@ from arraymlp.engines.cpu import blas
 from arraymlp.engines.cpu.step import PIECE, BufferedStep, in_pieces
 from arraymlp.steps.optimizers import Adam
 from arraymlp.training.engine import choose_engine
-from engine_and_array import assert_alike, both, problem
-
-HostArray = np.ndarray[Any, Any]
+from engine_and_array import (
+    HostArray,
+    NormedSGD,
+    assert_alike,
+    assert_same_folds,
+    both,
+    data_and_settings,
+    problem,
+    setting_cases,
+)
+from pairwise import pairwise
 
 SHAPES = [(7, 5, 3), (1, 1, 1), (100, 200, 60), (101, 77, 133), (1, 1300, 900), (260, 3, 2000)]
+PRODUCTS = pairwise(
+    {
+        "shape": SHAPES,
+        "layout": ["rows", "columns", "wider", "backwards"],
+        "dtype": ["float32", "float64"],
+        "threads": [1, 2, 5],
+    }
+)
 
 
-def laid_out(a: HostArray, how: str) -> HostArray:
+def laid_out(a: HostArray, layout: str) -> HostArray:
     """The same numbers, in memory by rows, by columns, as rows of a wider matrix, or backwards."""
-    if how == "columns":
+    if layout == "columns":
         return np.ascontiguousarray(a.mT).mT
-    if how == "wider":
+    if layout == "wider":
         wide = np.zeros((*a.shape[:-1], a.shape[-1] + 3), a.dtype)
         wide[..., : a.shape[-1]] = a
         return wide[..., : a.shape[-1]]
-    if how == "backwards":
+    if layout == "backwards":
         return np.ascontiguousarray(a[..., ::-1])[..., ::-1]
     return a
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize("how", ["rows", "columns", "wider", "backwards"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_a_product_is_matmuls(
-    shape: tuple[int, int, int], dtype: str, how: str, threads: int
-) -> None:
-    m, k, n = shape
+@pytest.mark.parametrize("case", PRODUCTS, ids=lambda case: "-".join(map(str, case.values())))
+def test_a_product_is_matmuls(case: dict[str, Any]) -> None:
+    (m, k, n), dtype, layout = case["shape"], case["dtype"], case["layout"]
     rng = np.random.default_rng(m + k + n)
-    a = laid_out(rng.normal(size=(m, k)).astype(dtype), how)
-    b = laid_out(rng.normal(size=(k, n)).astype(dtype), how)
-    product = blas.Product(m, k, n, None, dtype, threads)
+    a = laid_out(rng.normal(size=(m, k)).astype(dtype), layout)
+    b = laid_out(rng.normal(size=(k, n)).astype(dtype), layout)
+    product = blas.Product(m, k, n, None, dtype, case["threads"])
     tolerance = np.finfo(dtype).eps * k
     exact = a.astype("float64") @ b.astype("float64")
     c = np.full((m, n), np.nan, dtype)
@@ -61,19 +72,20 @@ def test_a_product_is_matmuls(
     np.testing.assert_allclose(c, exact, rtol=0, atol=16 * tolerance)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 8])
-@pytest.mark.parametrize("groups", [0, 1, 2, 6])
-@pytest.mark.parametrize("shape", [(4, 3, 5), (120, 110, 100)])
-def test_members_share_their_groups_matrix(
-    shape: tuple[int, int, int], groups: int, threads: int
-) -> None:
-    m, k, n = shape
+GROUPS = pairwise(
+    {"groups": [0, 1, 2, 6], "threads": [1, 2, 8], "shape": [(4, 3, 5), (120, 110, 100)]}
+)
+
+
+@pytest.mark.parametrize("case", GROUPS, ids=lambda case: "-".join(map(str, case.values())))
+def test_members_share_their_groups_matrix(case: dict[str, Any]) -> None:
+    groups, threads, (m, k, n) = case["groups"], case["threads"], case["shape"]
     rng = np.random.default_rng(groups)
     a = rng.normal(size=(groups, m, k) if groups else (m, k))
     b, c = rng.normal(size=(6, k, n)), rng.normal(size=(6, m, n))
     beta = rng.normal(size=(6, 1, 1))
-    each = np.repeat(a, 6 // groups, axis=0) if groups else a
-    expected = beta * c + each @ b
+    of_members = np.repeat(a, 6 // groups, axis=0) if groups else a
+    expected = beta * c + of_members @ b
     blas.Product(m, k, n, 6, "float64", threads)(a, b, c, beta)
     np.testing.assert_allclose(c, expected, rtol=1e-9, atol=1e-9)
 
@@ -96,7 +108,6 @@ def test_without_such_a_blas_matmul_does_it(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_small_products_are_kept_from_blas() -> None:
     # Older OpenBLAS crashes on them: see the module.
-    assert blas.SMALL >= 100**3
     assert not blas.Product(100, 100, 100, None, "float32", 8).adds
     if blas.numpy_blas() is not None:
         for m in (1, 3, 101, 4000):
@@ -114,83 +125,39 @@ def test_numpys_wheels_have_the_blas() -> None:
 
 # The engine against the array code
 
-ACTIVATIONS = list(arraymlp.nn.activations.ACTIVATIONS)
-OPTIMIZERS: list[Any] = [
-    "sgd",
-    "momentum",
-    "nesterov",
-    "adam",
-    "adamw",
-    "rmsprop",
-    arraymlp.optimizers.SGD(momentum=0.5),
-    arraymlp.optimizers.Adam(0.8, 0.99, 1e-3, epsilon_hat=True),
-]
+CASES = setting_cases()
+# Large enough that products go to BLAS.
+LARGE = {"rows": (150, 400), "widths": (90, 260), "batch_sizes": (60, 150)}
+LARGE_CASES = setting_cases(
+    loss=["softmax_cross_entropy", "huber"],
+    layers=[2],
+    activation=["relu", "gelu"],
+    optimizer=["sgd", "momentum", "adam"],
+    schedule=["cosine"],
+    label_smoothing=[0.0],
+    dropout=[0.0, 0.3],
+)
 
 
-def some_settings(seed: int, large: bool) -> tuple[Any, Any, dict[str, Any]]:
-    """Data and settings drawn at random; large ones for which products go to BLAS."""
-    rng = np.random.default_rng(seed)
-
-    def one_of(*values: Any) -> Any:
-        return values[rng.integers(len(values))]
-
-    low, high = (90, 260) if large else (1, 12)
-    members = one_of(None, None, 1, 3)
-    n = int(rng.integers(150, 400) if large else rng.integers(12, 60))
-    sizes = rng.integers(low, high, 4)
-    loss = one_of("softmax_cross_entropy", "softmax_cross_entropy", "binary_cross_entropy", "huber")
-    X, y = problem(rng, loss, n, int(sizes[0]), int(rng.integers(2, 12)))
-    layers = int(rng.integers(1, 4))
-
-    def own(*values: Any) -> Any:
-        """A value, or one for each member."""
-        several = members is not None and rng.random() < 0.5
-        return [one_of(*values) for _ in range(members)] if several else one_of(*values)
-
-    smoothing = own(0.0, 0.1) if loss != "huber" else 0.0
-    settings: dict[str, Any] = {
-        "hidden": tuple(int(s) for s in sizes[1 : 1 + layers]),
-        "activation": [one_of(*ACTIVATIONS) for _ in range(layers)],
-        "loss": loss,
-        "optimizer": one_of(*OPTIMIZERS),
-        "learning_rate": own(1e-3, 1e-2),
-        "schedule": one_of("constant", "cosine", "exponential"),
-        "weight_decay": own(0.0, 0.1),
-        "l2": own(0.0, 0.01),
-        "alpha": own(0.0, 0.01),
-        "gradient_clip": one_of(np.inf, np.inf, 0.5),
-        "weight_average": one_of(0.0, 0.9),
-        "dropout": one_of(0.0, 0.0, 0.3, arraymlp.Dropout(0.2, 0.1)),
-        "label_smoothing": one_of(0.0, smoothing),
-        "batch_size": int(rng.integers(60, 150) if large else rng.integers(1, 12)),
-        "reduction": one_of("mean", "mean", "sum"),
-        "shuffle": one_of(True, False),
-        "seed": 5 if members is None else list(range(members)),
-        "epochs": 2,
-    }
-    if rng.random() < 0.3:
-        settings["sample_weight"] = rng.random(n)
-    return X, y, settings
-
-
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", range(len(CASES)))
 def test_engine_and_array_agree(seed: int) -> None:
-    X, y, settings = some_settings(seed, large=False)
+    X, y, settings = data_and_settings(CASES[seed], np.random.default_rng(seed))
     assert_alike(*both(X, y, "float64", **settings), rtol=1e-8)
 
 
-@pytest.mark.parametrize("seed", range(100, 130))
+@pytest.mark.parametrize("seed", range(len(LARGE_CASES)))
 def test_engine_and_array_agree_where_blas_multiplies(seed: int) -> None:
-    X, y, settings = some_settings(seed, large=True)
+    rng = np.random.default_rng(seed)
+    X, y, settings = data_and_settings(LARGE_CASES[seed], rng, **LARGE)
     assert_alike(*both(X, y, "float64", **settings), rtol=1e-8)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize(
+    ("activation", "optimizer"), [("relu", "adam"), ("sigmoid", "sgd"), ("tanh", "momentum")]
+)
 def test_they_agree_in_single_precision(activation: str, optimizer: str) -> None:
-    X, y, settings = some_settings(100, large=True)
-    settings = {"hidden": (120, 110), "optimizer": optimizer, "activation": activation, "epochs": 1}
     X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
+    settings = {"hidden": (120, 110), "optimizer": optimizer, "activation": activation, "epochs": 1}
     settings |= {"learning_rate": 1e-3, "batch_size": 90}
     assert_alike(*both(X, y, "float32", **settings), rtol=1e-4)
 
@@ -208,32 +175,13 @@ def test_columns_of_a_table_are_as_good_as_rows() -> None:
     assert_alike(*both(np.asfortranarray(X), y, "float64", **settings), rtol=1e-9)
 
 
-@pytest.mark.parametrize("n_features", [4, 130])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(
+    ("optimizer", "n_features"), [("sgd", 4), ("momentum", 130), ("adam", 4), ("adam", 130)]
+)
 def test_folds_agree(optimizer: str, n_features: int) -> None:
     X, y = problem(np.random.default_rng(1), "softmax_cross_entropy", 301, n_features, 3)
-    found = [
-        arraymlp.sweep(
-            X,
-            y,
-            hidden=(110,),
-            seed=range(2),
-            cv=3,
-            epochs=2,
-            batch_size=80,
-            backend="numpy",
-            optimizer=optimizer,
-            dtype="float64",
-            engine=engine,
-            order_seed=1,
-        )
-        for engine in ("auto", "array")
-    ]
-    for a, b in zip(*found, strict=True):
-        np.testing.assert_allclose(a.history["loss"], b.history["loss"], rtol=1e-9)
-        np.testing.assert_allclose(
-            a.history["validation_loss"], b.history["validation_loss"], rtol=1e-9
-        )
+    settings: dict[str, Any] = {"hidden": (110,), "epochs": 2, "batch_size": 80, "order_seed": 1}
+    assert_same_folds(X, y, optimizer=optimizer, **settings)
 
 
 @pytest.mark.parametrize("engine", ["auto", "array"])
@@ -250,13 +198,13 @@ def test_huge_logits_cost_what_the_array_code_says() -> None:
     np.testing.assert_allclose(by_engine.history["loss"], by_array.history["loss"], rtol=1e-6)
 
 
-# Which is taken
+# Which code does the steps
 
 
 def test_the_engine_is_the_default_and_array_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
-    whole = BufferedStep.__call__
-    monkeypatch.setattr(BufferedStep, "__call__", lambda *a: called.append(1) or whole(*a))
+    call = BufferedStep.__call__
+    monkeypatch.setattr(BufferedStep, "__call__", lambda *a: called.append(1) or call(*a))
     X, y = problem(np.random.default_rng(0), "huber", 20, 3, 1)
     arraymlp.train(X, y, epochs=1, batch_size=10, backend="numpy", engine="array")
     assert called == []
@@ -271,19 +219,9 @@ def test_the_data_may_be_read_only() -> None:
     arraymlp.train(X, y, epochs=1, backend="numpy", shuffle=False)
 
 
-class Normed(arraymlp.optimizers.SGD):
-    """An optimiser of the user's own, which needs to see a whole gradient at once."""
-
-    def update(
-        self, parameter: Any, gradient: Any, state: Any, constants: Any, xp: Any
-    ) -> tuple[Any, Any]:
-        gradient = gradient / (1 + xp.sqrt(xp.sum(gradient**2)))
-        return super().update(parameter, gradient, state, constants, xp)
-
-
 def test_an_optimizer_of_ones_own_sees_whole_gradients() -> None:
     X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 200, 300, 4)
-    settings: dict[str, Any] = {"hidden": (200,), "optimizer": Normed(), "epochs": 1}
+    settings: dict[str, Any] = {"hidden": (200,), "optimizer": NormedSGD(), "epochs": 1}
     assert_alike(*both(X, y, "float64", **settings), rtol=1e-9)
 
 
@@ -308,22 +246,22 @@ X, y = np.random.default_rng(0).normal(size=(400, 150)), np.arange(400) % 10
 run = arraymlp.train(X, y, hidden=(140, 130), epochs=2, backend="numpy", dtype="float64")
 print(repr(run.history["loss"][-1]))
 """
-    found = []
+    losses = []
     for threads in ("1", "4"):
-        own = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
-        done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True)
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        found.append(float(done.stdout))
-    np.testing.assert_allclose(*found, rtol=1e-10)
+        losses.append(float(done.stdout))
+    np.testing.assert_allclose(*losses, rtol=1e-10)
 
 
-def test_the_choice_says_what_shares_threads() -> None:
+def test_the_choice_says_which_steps_share_threads() -> None:
     network = arraymlp.MultilayerPerceptron.create([3, 2])
     assert choose_engine(network).shares_threads == (blas.numpy_blas() is not None)
     assert not choose_engine(network, "array").shares_threads
 
 
-def test_a_product_goes_to_one_thread_where_several_are_slower() -> None:
+def test_a_product_goes_to_one_thread_where_two_are_slower() -> None:
     if blas.numpy_blas() is None:
         pytest.skip("NumPy has no such OpenBLAS here")
     rng = np.random.default_rng(0)
@@ -334,7 +272,7 @@ def test_a_product_goes_to_one_thread_where_several_are_slower() -> None:
     product.blas = product.blas._replace(set_threads=called.append)  # type: ignore[union-attr]
     c, first = np.empty_like(a), np.empty_like(a)
     product(a, b, first)
-    product.calls, product.seconds = blas.TRIES, [1e-9, 1e9]  # several were slow
+    product.calls, product.seconds = blas.TRIES, [1e-9, 1e9]  # both threads were slow
     product(a, b, c)
     assert called == []
     np.testing.assert_array_equal(c, first)

@@ -150,7 +150,7 @@ class Case:
 
     @staticmethod
     def _in(network: MultilayerPerceptron, dtype: str) -> MultilayerPerceptron:
-        return network._with_parameters(lambda a: a.astype(dtype))
+        return network._map_parameters(lambda a: a.astype(dtype))
 
     def table(self, network: MultilayerPerceptron, epoch: int = 0) -> Any:
         """What the steps are told."""
@@ -595,8 +595,8 @@ def network_of(sizes: tuple[int, ...] = (3, 4, 2), **changes: Any) -> Multilayer
             SGD(),
             "no activation 'mine'",
         ),
-        (network_of(loss="poisson"), SGD(), "do not know the loss 'poisson'"),
-        (network_of(loss=OwnLoss()), SGD(), "do not know the loss 'squared_error'"),
+        (network_of(loss="poisson"), SGD(), "have no loss 'poisson'"),
+        (network_of(loss=OwnLoss()), SGD(), "have no loss 'squared_error'"),
     ],
 )
 def test_what_the_kernels_do_not_cover(
@@ -610,7 +610,7 @@ def test_what_the_kernels_do_not_cover(
     ("changes", "why"),
     [
         ({"gradient_clip": 1.0}, "the kernels have no gradient_clip"),
-        ({"optimizer": Own(0.5)}, "the kernels know no Own"),
+        ({"optimizer": Own(0.5)}, "the kernels have no Own"),
         ({"hidden": (600,)}, "up to 512 units"),
         ({"weight_average": 0.9}, "weight_average"),
         ({"callbacks": [Watching()]}, "callbacks look at each step"),
