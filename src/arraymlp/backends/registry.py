@@ -30,7 +30,7 @@ INSTALL = {
     "cupy": "pip install 'arraymlp[cuda13]' (or 'arraymlp[cuda12]' with a CUDA 12 driver)",
     "torch": "pip install 'arraymlp[torch]'",
     "jax": "pip install 'arraymlp[jax]'",
-    "array_api_strict": "pip install 'arraymlp[test]'",
+    "array_api_strict": "pip install array-api-strict",
 }
 
 

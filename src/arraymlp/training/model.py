@@ -19,7 +19,8 @@ from arraymlp.nn.network import Network
 class MultilayerPerceptron(Network):
     """A `Network` that predicts from the user's data, on the host or on its device.
 
-    ``forward`` and ``backward`` are `Network`'s, and so are its attributes:
+    Predictions are arrays of X's own library: NumPy's where X is on the host. ``forward`` and
+    ``backward`` are `Network`'s, and so are the attributes:
 
     Attributes:
         layers: first to last. The last one's activation is the identity: its outputs are logits.
@@ -28,7 +29,7 @@ class MultilayerPerceptron(Network):
             output); None for regression and multi-label.
     """
 
-    def logits(self, X: Any) -> Array:
+    def logits(self, X: Any) -> Any:
         """The last layer's weighted sums (..., N, n_outputs) for X (N, n_inputs).
 
         Host data goes to the network's device and the result comes back; a device array must be
@@ -39,7 +40,7 @@ class MultilayerPerceptron(Network):
         """
         return self._apply(X, lambda s, xp: s)
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any) -> Any:
         """Probability of each class (..., N, n_classes); of each column for multi-label.
 
         Raises:
@@ -56,7 +57,7 @@ class MultilayerPerceptron(Network):
 
         return self._apply(X, probabilities)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Any:
         """The most probable label of each sample (..., N); columns of 0 and 1 for multi-label.
 
         For regression the outputs themselves, (..., N), or (..., N, T) for T > 1 targets: with
@@ -91,7 +92,7 @@ class MultilayerPerceptron(Network):
             )
         return backend.asarray(classes.astype("int64" if wide else "int32"))
 
-    def _apply(self, X: Any, output: Callable[[Array, Namespace], Array]) -> Array:
+    def _apply(self, X: Any, output: Callable[[Array, Namespace], Array]) -> Any:
         """Rows in, rows out, some at a time: the hidden layers' values stay small."""
         backend, at_once = self.backend, rows_at_once(self)
         xp = backend.xp
