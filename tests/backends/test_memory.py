@@ -159,8 +159,8 @@ def test_what_a_gpu_has_is_told_for_it(
     monkeypatch.setattr(Backend, "memory", lambda self: (3 * 2**29, 2**34))
     with pytest.raises(DeviceMemoryError) as caught, numpy_backend.within_memory("So be it."):
         raise LACKS["cupy"][0]
-    told = "ran out of memory: 4.0 GiB were asked for, 1.5 GiB of 16.0 GiB are free. So be it."
-    assert str(caught.value) == f"{numpy_backend} {told}"
+    report = "ran out of memory: 4.0 GiB were asked for, 1.5 GiB of 16.0 GiB are free. So be it."
+    assert str(caught.value) == f"{numpy_backend} {report}"
 
 
 def test_the_hosts_lack_beside_a_gpu_is_told_of_the_host(
@@ -171,8 +171,8 @@ def test_the_hosts_lack_beside_a_gpu_is_told_of_the_host(
     monkeypatch.setattr(arraymlp.backends.backend, "host_memory", lambda: (2**30, 2**31))
     with pytest.raises(DeviceMemoryError) as caught, numpy_backend.within_memory("So be it."):
         raise LACKS["numpy"][0]
-    told = "ran out of memory: 7.28 TiB were asked for, 1.0 GiB of 2.0 GiB are free. So be it."
-    assert str(caught.value) == f"the host {told}"
+    report = "ran out of memory: 7.28 TiB were asked for, 1.0 GiB of 2.0 GiB are free. So be it."
+    assert str(caught.value) == f"the host {report}"
 
 
 def test_without_any_figure_the_error_is_repeated(

@@ -20,9 +20,9 @@ def network_of(sizes: tuple[int, ...], **given: Any) -> MultilayerPerceptron:
 
 
 @pytest.mark.parametrize("k", [None, 3])
-def test_on_a_processor_they_are_always_the_same(backend: Backend, k: int | None) -> None:
-    network = network_of((3, 4, 2), backend=backend, dtype="float32", seed=_seeds(k))
-    if backend.is_accelerator:  # then as the next test has it
+def test_on_a_processor_they_are_always_the_same(quick_backend: Backend, k: int | None) -> None:
+    network = network_of((3, 4, 2), backend=quick_backend, dtype="float32", seed=_seeds(k))
+    if quick_backend.is_accelerator:  # then as the next test has it
         units = 6 * (k or 1)
         assert rows_at_once(network) == BYTES_AT_ONCE // (3 * units * 4)
     else:
@@ -59,20 +59,20 @@ def test_on_a_gpu_it_is_one_row_at_least(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("k", [None, 3])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_any_number_predicts_and_evaluates_alike(
-    monkeypatch: pytest.MonkeyPatch, backend: Backend, k: int | None, sparse: bool
+    monkeypatch: pytest.MonkeyPatch, quick_backend: Backend, k: int | None, sparse: bool
 ) -> None:
-    network = network_of((3, 4, 2), backend=backend, dtype="float32", seed=_seeds(k))
+    network = network_of((3, 4, 2), backend=quick_backend, dtype="float32", seed=_seeds(k))
     X = np.random.default_rng(47).normal(size=(23, 3)).astype(np.float32)
     given = pytest.importorskip("scipy.sparse").csr_matrix(X) if sparse else X
-    rows = stream(given, "float32") if sparse else backend.asarray(X)
-    y = targets(np.arange(23) % 2, 23, backend, "float32", loss=network.loss)
-    expected = network.logits(given), evaluate(network, rows, y, backend)
-    monkeypatch.setattr(type(backend), "is_accelerator", True)
+    rows = stream(given, "float32") if sparse else quick_backend.asarray(X)
+    y = targets(np.arange(23) % 2, 23, quick_backend, "float32", loss=network.loss)
+    expected = network.logits(given), evaluate(network, rows, y, quick_backend)
+    monkeypatch.setattr(type(quick_backend), "is_accelerator", True)
     monkeypatch.setattr(data_blocks, "BYTES_AT_ONCE", 5 * 3 * 6 * (k or 1) * 4)
     assert rows_at_once(network) == 5
     assert [x.shape[0] for _, x in row_blocks(rows, network)] == [5, 5, 5, 5, 3]
     np.testing.assert_allclose(network.logits(given), expected[0], rtol=1e-5, atol=1e-6)
-    result = evaluate(network, rows, y, backend)
+    result = evaluate(network, rows, y, quick_backend)
     assert_same(result.loss, expected[1].loss, rtol=1e-6)
     assert_same(result.predicted, expected[1].predicted)
 

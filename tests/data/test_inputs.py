@@ -687,9 +687,9 @@ def test_the_targets_choose_the_loss(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO, logger="arraymlp"):
-        found = targets(y, N, backend, "float32")
-    assert (found.loss.name, found.n_outputs) == (loss, n_outputs)
-    assert classes == (None if found.classes is None else found.classes.tolist())
+        made = targets(y, N, backend, "float32")
+    assert (made.loss.name, made.n_outputs) == (loss, n_outputs)
+    assert classes == (None if made.classes is None else made.classes.tolist())
     assert f"loss: {loss}" in caplog.text
 
 
@@ -715,7 +715,7 @@ def test_the_targets_choose_the_loss(
 def test_a_loss_that_is_given_decides(
     y: Any, loss: str | Loss, n_outputs: int, classes: list[int] | None, backend: Backend
 ) -> None:
-    found = targets(y, N, backend, "float32", loss=loss)
-    assert found.loss == (loss if isinstance(loss, Loss) else LOSSES[loss])
-    assert found.n_outputs == n_outputs
-    assert classes == (None if found.classes is None else found.classes.tolist())
+    made = targets(y, N, backend, "float32", loss=loss)
+    assert made.loss == (loss if isinstance(loss, Loss) else LOSSES[loss])
+    assert made.n_outputs == n_outputs
+    assert classes == (None if made.classes is None else made.classes.tolist())

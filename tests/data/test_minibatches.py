@@ -63,25 +63,25 @@ class TestMinibatches:
     )
     def test_are_the_rows_in_order(
         self,
-        backend: Backend,
+        quick_backend: Backend,
         y: np.ndarray,
         order: np.ndarray | None,
         drop_last: bool,
         sizes: list[int],
     ) -> None:
-        x_all = backend.asarray(X, "float32")
+        x_all = quick_backend.asarray(X, "float32")
         y_dtype = "int32" if y is LABELS else "float32"
-        y_all = backend.asarray(y, y_dtype)
-        there = None if order is None else backend.asarray(order)
-        found = list(
-            minibatches(x_all, y_all, 4, backend=backend, order=there, drop_last=drop_last)
+        y_all = quick_backend.asarray(y, y_dtype)
+        there = None if order is None else quick_backend.asarray(order)
+        batches = list(
+            minibatches(x_all, y_all, 4, backend=quick_backend, order=there, drop_last=drop_last)
         )
         rows = np.arange(N) if order is None else order
         start = 0
-        for (x_some, y_some, _), size in zip(found, sizes, strict=True):
-            some = rows[start : start + size]
-            assert_same(x_some, backend.asarray(X[some], "float32"))
-            assert_same(y_some, backend.asarray(y[some], y_dtype))
+        for (x_some, y_some, _), size in zip(batches, sizes, strict=True):
+            expected = rows[start : start + size]
+            assert_same(x_some, quick_backend.asarray(X[expected], "float32"))
+            assert_same(y_some, quick_backend.asarray(y[expected], y_dtype))
             start += size
 
     @pytest.mark.parametrize("order", [None, ORDER], ids=["in order", "shuffled"])
@@ -94,17 +94,17 @@ class TestMinibatches:
         w_all = backend.asarray(weight, "float32")
         rows = np.arange(N) if order is None else order
         there = None if order is None else backend.asarray(order)
-        found = list(
+        batches = list(
             minibatches(x_all, y_all, 4, backend=backend, weight=w_all, order=there, skip=1)
         )
-        for start, batch in zip((4, 8), found, strict=True):
-            some = rows[start : start + 4]
-            assert_same(batch.weight, backend.asarray(weight[some].T, "float32"))
-            assert_same(batch.y, backend.asarray(LABELS[some]))
+        for start, batch in zip((4, 8), batches, strict=True):
+            expected = rows[start : start + 4]
+            assert_same(batch.weight, backend.asarray(weight[expected].T, "float32"))
+            assert_same(batch.y, backend.asarray(LABELS[expected]))
 
     def test_nothing_is_dropped_where_nothing_is_over(self, numpy_backend: Backend) -> None:
-        found = list(minibatches(X, LABELS, 5, backend=numpy_backend, drop_last=True))
-        assert [len(batch.y) for batch in found] == [5, 5]
+        batches = list(minibatches(X, LABELS, 5, backend=numpy_backend, drop_last=True))
+        assert [len(batch.y) for batch in batches] == [5, 5]
 
     @pytest.mark.parametrize("order", [None, ORDER], ids=["in order", "shuffled"])
     @pytest.mark.parametrize("skip", [0, 1, 2, 3])
@@ -186,14 +186,14 @@ class TestStratifiedSplit:
         rows, out = split(n, fraction, seed, classes)
         np.testing.assert_array_equal(np.sort(np.concatenate([rows, out])), np.arange(n))
         assert len(out) == held_out
-        for some in (rows, out):
-            assert some.dtype == np.int32
-            assert (np.diff(some) > 0).all()
-        found = np.bincount(classes[out], minlength=len(counts))
+        for part in (rows, out):
+            assert part.dtype == np.int32
+            assert (np.diff(part) > 0).all()
+        counts_out = np.bincount(classes[out], minlength=len(counts))
         shares = np.asarray(counts) * held_out / n
-        assert (found < counts).all()  # each class keeps a row to train on
+        assert (counts_out < counts).all()  # each class keeps a row to train on
         if (np.ceil(shares) < counts).all():  # else others give more, so that it can
-            assert (np.abs(found - shares) <= 1).all()
+            assert (np.abs(counts_out - shares) <= 1).all()
 
     def test_of_few_classes_of_very_different_size(self) -> None:
         counts = [910, *[10] * 9]

@@ -52,57 +52,57 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_an_order_is_the_seeds_on_the_host_and_on_the_device(
     backend: Backend, prepared: bool
 ) -> None:
-    found = orders_of(backend, order_seed=4)
+    run_orders = orders_of(backend, order_seed=4)
     for epoch in range(3):
-        host, device = found.of(epoch)
+        host, device = run_orders.of(epoch)
         if prepared:
-            found.prepare(epoch + 1)
+            run_orders.prepare(epoch + 1)
         expected = epoch_order(problems.N, 4, epoch)
         np.testing.assert_array_equal(host, expected)
         assert_same(device, backend.asarray(expected))
 
 
 def test_an_order_within_windows_is_so_when_prepared(backend: Backend) -> None:
-    found = orders_of(backend, window=12)
-    found.prepare(1)
+    run_orders = orders_of(backend, window=12)
+    run_orders.prepare(1)
     expected = epoch_order(problems.N, 0, 1, problems.BATCH)  # 12 rounded to whole minibatches
-    np.testing.assert_array_equal(on_host(found.of(1)[1]), expected)
+    np.testing.assert_array_equal(on_host(run_orders.of(1)[1]), expected)
 
 
 def test_an_order_prepared_for_an_epoch_that_never_comes_is_forgotten(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = noted(monkeypatch)
-    found = orders_of(backend)
-    found.prepare(7)
+    run_orders = orders_of(backend)
+    run_orders.prepare(7)
     for epoch in (2, 7):
-        np.testing.assert_array_equal(on_host(found.of(epoch)[1]), epoch_order(24, 0, epoch))
+        np.testing.assert_array_equal(on_host(run_orders.of(epoch)[1]), epoch_order(24, 0, epoch))
     ahead = [] if backend.name == "numpy" else ["draw 7"]
     assert events == [*ahead, "draw 2", "draw 7"]
 
 
 def test_the_order_of_the_file_is_none(backend: Backend) -> None:
-    found = orders_of(backend, shuffle=False)
-    found.prepare(0)
-    assert found.of(0) == (None, None)
+    run_orders = orders_of(backend, shuffle=False)
+    run_orders.prepare(0)
+    assert run_orders.of(0) == (None, None)
 
 
 def test_rows_read_by_windows_have_an_order_on_the_host_alone(
     backend: Backend, tmp_path: Any
 ) -> None:
     X = np.memmap(tmp_path / "X", "float32", "w+", shape=(problems.N, problems.FEATURES))
-    found = orders_of(backend, X, window=problems.BATCH)
-    found.prepare(1)
-    host, device = found.of(1)
+    run_orders = orders_of(backend, X, window=problems.BATCH)
+    run_orders.prepare(1)
+    host, device = run_orders.of(1)
     np.testing.assert_array_equal(host, epoch_order(problems.N, 0, 1, problems.BATCH))
     assert device is None
 
 
 def test_sparse_rows_have_an_order_on_the_device(backend: Backend) -> None:
     sparse = pytest.importorskip("scipy.sparse")
-    found = orders_of(backend, sparse.csr_matrix(problems.labels()[0]))
-    found.prepare(1)
-    np.testing.assert_array_equal(on_host(found.of(1)[1]), epoch_order(problems.N, 0, 1))
+    run_orders = orders_of(backend, sparse.csr_matrix(problems.labels()[0]))
+    run_orders.prepare(1)
+    np.testing.assert_array_equal(on_host(run_orders.of(1)[1]), epoch_order(problems.N, 0, 1))
 
 
 class OwnOrder:
@@ -117,13 +117,13 @@ class OwnOrder:
 
 
 def test_a_function_is_never_called_ahead(backend: Backend) -> None:
-    own = OwnOrder()
-    found = orders_of(backend, shuffle=own)
-    found.prepare(0)
-    assert own.calls == []
+    shuffle = OwnOrder()
+    run_orders = orders_of(backend, shuffle=shuffle)
+    run_orders.prepare(0)
+    assert shuffle.calls == []
     for _ in range(2):  # asked twice, it is called once
-        np.testing.assert_array_equal(on_host(found.of(0)[1]), np.roll(np.arange(24), 1))
-    assert own.calls == [(problems.N, 0)]
+        np.testing.assert_array_equal(on_host(run_orders.of(0)[1]), np.roll(np.arange(24), 1))
+    assert shuffle.calls == [(problems.N, 0)]
 
 
 # In training
@@ -151,29 +151,29 @@ def train(backend: Backend, **given: Any) -> arraymlp.Run:
     )
 
 
-def test_training_calls_a_function_once_an_epoch_and_in_order(backend: Backend) -> None:
-    own = OwnOrder()
-    train(backend, shuffle=own)
-    assert own.calls == [(problems.N, epoch) for epoch in range(3)]
+def test_training_calls_a_function_once_an_epoch_and_in_order(quick_backend: Backend) -> None:
+    shuffle = OwnOrder()
+    train(quick_backend, shuffle=shuffle)
+    assert shuffle.calls == [(problems.N, epoch) for epoch in range(3)]
 
 
-def test_training_calls_a_function_for_no_epoch_that_does_not_come(backend: Backend) -> None:
-    own = OwnOrder()
-    train(backend, shuffle=own, callbacks=[lambda event: event.number == 2])
-    assert own.calls == [(problems.N, 0), (problems.N, 1)]
+def test_training_calls_a_function_for_no_epoch_that_does_not_come(quick_backend: Backend) -> None:
+    shuffle = OwnOrder()
+    train(quick_backend, shuffle=shuffle, callbacks=[lambda event: event.number == 2])
+    assert shuffle.calls == [(problems.N, 0), (problems.N, 1)]
 
 
-def test_the_first_call_of_a_function_is_in_the_run_that_goes_on(backend: Backend) -> None:
-    own = OwnOrder()
-    broken = train(backend, shuffle=own, callbacks=[StopAfter(4)])
-    assert own.calls == [(problems.N, 0), (problems.N, 1)]
+def test_the_first_call_of_a_function_is_in_the_run_that_goes_on(quick_backend: Backend) -> None:
+    shuffle = OwnOrder()
+    broken = train(quick_backend, shuffle=shuffle, callbacks=[StopAfter(4)])
+    assert shuffle.calls == [(problems.N, 0), (problems.N, 1)]
     arraymlp.train(network=broken, epochs=2)
-    assert own.calls[2:] == [(problems.N, 1), (problems.N, 2)]
+    assert shuffle.calls[2:] == [(problems.N, 1), (problems.N, 2)]
 
 
-def test_a_run_broken_off_in_an_epoch_goes_on_as_if_it_had_not_been(backend: Backend) -> None:
-    whole = train(backend)
-    broken = train(backend, callbacks=[StopAfter(4)])
+def test_a_run_broken_off_in_an_epoch_goes_on_as_if_it_had_not_been(quick_backend: Backend) -> None:
+    whole = train(quick_backend)
+    broken = train(quick_backend, callbacks=[StopAfter(4)])
     run = arraymlp.train(network=broken, epochs=2)
     assert run.history["step"] == [3, 4, 6, 9]
     for ours, theirs in zip(run.network.layers, whole.network.layers, strict=True):

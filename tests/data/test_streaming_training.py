@@ -80,8 +80,8 @@ def assert_same_run(streamed: Run, in_memory: Run) -> None:
     assert streamed.measurements == in_memory.measurements
     assert streamed.dead_units == in_memory.dead_units
     assert streamed.best_epoch == in_memory.best_epoch
-    found, expected = ([str(f) for f in run.findings] for run in (streamed, in_memory))
-    assert found == expected
+    findings, expected = ([str(f) for f in run.findings] for run in (streamed, in_memory))
+    assert findings == expected
 
 
 # What each is given: to both, or that with which only the one in memory has the same order.

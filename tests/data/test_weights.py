@@ -117,12 +117,12 @@ def test_balanced_is_by_the_classes_frequencies(quick_backend: Backend) -> None:
     assert len(set(weights.values())) > 1
     run = train_on(quick_backend, X_, y, class_weight="balanced", dtype="float64")
     named = train_on(quick_backend, X_, y, class_weight=weights, dtype="float64")
-    each = train_on(
+    by_sample = train_on(
         quick_backend, X_, y, sample_weight=[weights[c] for c in y.tolist()], dtype="float64"
     )
     assert_close(run, named)
-    assert_close(run, each)
-    np.testing.assert_allclose(run.history["loss"], each.history["loss"], rtol=1e-12)
+    assert_close(run, by_sample)
+    np.testing.assert_allclose(run.history["loss"], by_sample.history["loss"], rtol=1e-12)
 
 
 def test_balanced_is_that_of_scikit_learn() -> None:
@@ -194,22 +194,22 @@ def test_a_population_is_its_members_trained_alone(
         "batch_size": 7,
     }
     many = train_on(quick_backend, seed=SEEDS, **settings, **together)
-    for k, own in enumerate(alone):
-        one = train(seed=SEEDS[k], **settings, **own)
-        for a, b in zip(parameters(many.network), parameters(one.network), strict=True):
+    for k, of_member in enumerate(alone):
+        run = train(seed=SEEDS[k], **settings, **of_member)
+        for a, b in zip(parameters(many.network), parameters(run.network), strict=True):
             np.testing.assert_allclose(a[k], b, rtol=1e-9, atol=1e-12)
-        for column in one.history.columns:
+        for column in run.history.columns:
             if "loss" in column or column.startswith(("training", "validation")):
                 ours = [epoch[k] for epoch in many.history[column]]
-                np.testing.assert_allclose(ours, one.history[column], rtol=1e-9, err_msg=column)
+                np.testing.assert_allclose(ours, run.history[column], rtol=1e-9, err_msg=column)
 
 
 def test_validation_rows_may_have_weights_a_member() -> None:
-    own = RNG.uniform(0, 1, (3, len(Y_VAL)))
-    run = train(seed=SEEDS, validation=(X_VAL, Y_VAL, own), metrics="accuracy")
+    of_members = RNG.uniform(0, 1, (3, len(Y_VAL)))
+    run = train(seed=SEEDS, validation=(X_VAL, Y_VAL, of_members), metrics="accuracy")
     right = run.network.predict(X_VAL) == Y_VAL
     for k in range(3):
-        accuracy = np.average(right[k], weights=own[k])
+        accuracy = np.average(right[k], weights=of_members[k])
         assert run.history[-1]["validation_accuracy"][k] == pytest.approx(accuracy, rel=1e-12)
         assert run.history[-1]["validation_error"][k] == pytest.approx(1 - accuracy, rel=1e-12)
 
@@ -239,8 +239,8 @@ def test_figures_are_weighted_means(quick_backend: Backend) -> None:
             "accuracy": np.average(~wrong, weights=w),
             "log_loss": np.average(value, weights=w),
         }
-        found = {name: record[f"{part}_{name}"] for name in expected}
-        assert found == pytest.approx(expected, rel=1e-5), part
+        reported = {name: record[f"{part}_{name}"] for name in expected}
+        assert reported == pytest.approx(expected, rel=1e-5), part
     assert record["loss"] == pytest.approx(record["training_loss"], rel=1e-5)
 
 

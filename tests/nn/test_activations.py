@@ -118,5 +118,5 @@ def test_unknown_name_offers_the_nearest() -> None:
 
 
 def test_an_activation_stands_for_itself() -> None:
-    own = Activation("square", lambda s, xp: s * s, lambda s, z, xp: 2 * s)
-    assert get_activation(own) is own
+    square = Activation("square", lambda s, xp: s * s, lambda s, z, xp: 2 * s)
+    assert get_activation(square) is square

@@ -89,22 +89,22 @@ def masks(
 def test_the_hash_has_the_same_bits_everywhere(backend: Backend) -> None:
     drawn = np.random.default_rng(1).integers(-(2**31), 2**31, 200).tolist()
     numbers = [0, 1, -1, 2**31 - 1, -(2**31), *range(2, 40), *drawn]
-    found = on_host(hash32(backend.asarray(np.asarray(numbers), "int32")))
-    assert found.dtype == np.int32
-    assert [int(h) % 2**32 for h in found] == [hashed(x % 2**32) for x in numbers]
+    hashes = on_host(hash32(backend.asarray(np.asarray(numbers), "int32")))
+    assert hashes.dtype == np.int32
+    assert [int(h) % 2**32 for h in hashes] == [hashed(x % 2**32) for x in numbers]
 
 
 @pytest.mark.parametrize("seed", [7, (7,), (7, 8, 9)], ids=["one", "one member", "population"])
 def test_masks_have_the_same_bits_everywhere(backend: Backend, seed: Any) -> None:
     rate = Dropout(hidden=(0.5, 0.1, 0.9) if seed == (7, 8, 9) else 0.5, input=0.2)
-    for step, found in enumerate(masks(backend, rate, seed=seed, epoch=4)):
+    for step, layers in enumerate(masks(backend, rate, seed=seed, epoch=4)):
         for layer, n_in in enumerate(SIZES[:-1]):
-            mask = on_host(found[layer])
+            mask = on_host(layers[layer])
             assert mask.dtype == np.float32
-            for k, own in enumerate(seed if isinstance(seed, tuple) else (seed,)):
+            for k, member_seed in enumerate(seed if isinstance(seed, tuple) else (seed,)):
                 p = rate.input if layer == 0 else rate.hidden
                 p = p[k] if isinstance(p, tuple) else p
-                expected = by_hand(keys(own, layer, 4, 3)[step], p, problems.BATCH, n_in)
+                expected = by_hand(keys(member_seed, layer, 4, 3)[step], p, problems.BATCH, n_in)
                 ours = mask[k] if mask.ndim == 3 else mask
                 np.testing.assert_array_equal(ours, expected.astype(np.float32))
 
@@ -148,8 +148,8 @@ def test_a_hash_at_the_threshold_is_kept(numpy_backend: Backend) -> None:
     signed = [h - 2**32 * (h >= 2**31) for h in hashes]
     key -= 2**32 * (key >= 2**31)
     for threshold in signed:
-        found = mask(DropoutKey(key, threshold, 2.0), 2, 3)
-        assert found.ravel().tolist() == [2.0 * (h >= threshold) for h in signed]
+        factors = mask(DropoutKey(key, threshold, 2.0), 2, 3)
+        assert factors.ravel().tolist() == [2.0 * (h >= threshold) for h in signed]
 
 
 # --- statistics ----------------------------------------------------------------------------------
@@ -159,8 +159,8 @@ WIDE, ROWS, STEPS = (30, 40, 40, 2), 25, 60
 
 def kept(dropout: Any, **given: Any) -> HostArray:
     """Of the two hidden layers, where something is kept: (layers, steps, rows, units)."""
-    found = masks(resolve("numpy"), dropout, WIDE, rows=ROWS, steps=STEPS, **given)
-    return np.stack([[on_host(m) > 0 for m in step[1:]] for step in found], axis=1)
+    steps = masks(resolve("numpy"), dropout, WIDE, rows=ROWS, steps=STEPS, **given)
+    return np.stack([[on_host(m) > 0 for m in step[1:]] for step in steps], axis=1)
 
 
 def assert_uncorrelated(variables: HostArray) -> None:
@@ -172,26 +172,26 @@ def assert_uncorrelated(variables: HostArray) -> None:
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_units_are_kept_as_often_as_they_shall_be(p: float) -> None:
-    found = kept(p)
+    is_kept = kept(p)
     axes = {"all": (0, 1, 2, 3), "unit": (0, 1, 2), "row": (0, 1, 3), "step": (0, 2, 3)}
     for what, axis in axes.items():
-        n = found.size if what == "all" else int(np.prod([found.shape[i] for i in axis]))
-        off = np.abs(found.mean(axis=axis) - (1 - p))
+        n = is_kept.size if what == "all" else int(np.prod([is_kept.shape[i] for i in axis]))
+        off = np.abs(is_kept.mean(axis=axis) - (1 - p))
         assert off.max() < SIGMAS * sqrt(p * (1 - p) / n), what
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_rows_units_steps_and_layers_are_independent(p: float) -> None:
-    found = kept(p)
+    is_kept = kept(p)
     for axis in range(4):
-        assert_uncorrelated(np.moveaxis(found, axis, 0).reshape(found.shape[axis], -1))
+        assert_uncorrelated(np.moveaxis(is_kept, axis, 0).reshape(is_kept.shape[axis], -1))
     # of a row and the next unit's, as a counter row * units + unit might mix them up
-    assert_uncorrelated(np.stack([found[..., 1:, :-1].ravel(), found[..., :-1, 1:].ravel()]))
+    assert_uncorrelated(np.stack([is_kept[..., 1:, :-1].ravel(), is_kept[..., :-1, 1:].ravel()]))
 
 
 def test_seeds_and_epochs_are_independent() -> None:
-    several = [kept(0.5, seed=s, epoch=e).ravel() for s in range(4) for e in range(3)]
-    assert_uncorrelated(np.stack(several))
+    variables = [kept(0.5, seed=s, epoch=e).ravel() for s in range(4) for e in range(3)]
+    assert_uncorrelated(np.stack(variables))
 
 
 def test_what_is_kept_is_scaled_so_that_the_mean_stays(numpy_backend: Backend) -> None:
@@ -246,13 +246,13 @@ def test_nothing_is_dropped_but_in_training(quick_backend: Backend) -> None:
     np.testing.assert_array_equal(run.network.predict(X), run.network.predict(X))
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["own probabilities", "one for all"])
-def test_a_population_is_its_members_trained_alone(own: bool) -> None:
-    hidden, features = ((0.0, 0.3, 0.6), (0.2, 0.0, 0.4)) if own else (0.3, 0.2)
+@pytest.mark.parametrize("of_members", [True, False], ids=["own probabilities", "one for all"])
+def test_a_population_is_its_members_trained_alone(of_members: bool) -> None:
+    hidden, features = ((0.0, 0.3, 0.6), (0.2, 0.0, 0.4)) if of_members else (0.3, 0.2)
     seeds = (4, 9, 2)
     together = train(seed=seeds, dropout=Dropout(hidden, features), epochs=3)
     for k, seed in enumerate(seeds):
-        rate = Dropout(hidden[k], features[k]) if own else Dropout(hidden, features)
+        rate = Dropout(hidden[k], features[k]) if of_members else Dropout(hidden, features)
         alone = train(seed=seed, dropout=rate, epochs=3)
         losses = [epoch[k] for epoch in together.history["loss"]]
         np.testing.assert_allclose(losses, alone.history["loss"], rtol=1e-10)

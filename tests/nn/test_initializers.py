@@ -127,8 +127,10 @@ class TestNames:
         assert_same(network.layers[2].weights, last.layers[2].weights)
 
     def test_an_initializer_stands_for_itself(self) -> None:
-        own = Initializer("ones", lambda rng, n_in, n_out: (np.ones((n_in, n_out)), np.ones(n_out)))
-        assert get_initializer(own) is own
+        ones = Initializer(
+            "ones", lambda rng, n_in, n_out: (np.ones((n_in, n_out)), np.ones(n_out))
+        )
+        assert get_initializer(ones) is ones
 
     def test_unknown_name_offers_the_nearest(self) -> None:
         with pytest.raises(ValueError, match=r"unknown initializer 'he_norm': did you mean 'he_n"):

@@ -159,10 +159,10 @@ def by_hand(name: str, case: Case, s: HostArray, w: list[float]) -> float:
             figures.append(of[name])
         return sum(figures) / len(figures)
     if not case.classes:
-        wanted, got = case.y.tolist(), (s > 0).astype(float).tolist()
+        targets, chosen_columns = case.y.tolist(), (s > 0).astype(float).tolist()
         if name == "accuracy":
-            return sum(w[i] for i in rows if wanted[i] == got[i]) / total
-        columns = zip(zip(*wanted, strict=True), zip(*got, strict=True), strict=True)
+            return sum(w[i] for i in rows if targets[i] == chosen_columns[i]) / total
+        columns = zip(zip(*targets, strict=True), zip(*chosen_columns, strict=True), strict=True)
         figures = [f1(list(true), list(chosen), w) for true, chosen in columns]
         return sum(figures) / len(figures)
     true, chosen, p = positions(case), decisions(case, s), probabilities(s)
@@ -288,14 +288,14 @@ def test_many_rows_in_float32_are_right_to_a_millionth(
     many = of._replace(y=of.y[rows].astype(np.int32 if of.y.ndim == 1 else np.float32), s=s)
     p = predictions(many, numpy_backend, "float32")
     p = p._replace(weight=rng.random(60_000).astype(np.float32))
-    found = compute(name, p, numpy_backend)
+    figures = compute(name, p, numpy_backend)
     wide = p._replace(
         y=p.y.astype(np.int32 if p.y.ndim == 1 else float),
         s=p.s.astype(float),
         weight=p.weight.astype(float),
     )
     # The figure itself is rounded to float32, to 6e-8 of it.
-    np.testing.assert_allclose(found, compute(name, wide, numpy_backend), rtol=1e-6)
+    np.testing.assert_allclose(figures, compute(name, wide, numpy_backend), rtol=1e-6)
 
 
 @EVERY
@@ -304,8 +304,8 @@ def test_no_metric_looks_at_the_device(
     strict_backend: Backend, case: str, name: str, layout: str
 ) -> None:
     p = predictions(CASES[case], strict_backend, "float32", layout)
-    found = compute_guarded(get_metric(name), p, strict_backend)
-    assert_same(found, compute(name, p, strict_backend))
+    figures = compute_guarded(get_metric(name), p, strict_backend)
+    assert_same(figures, compute(name, p, strict_backend))
 
 
 def compute_guarded(m: Metric, p: Predictions, backend: Backend) -> Any:
@@ -348,8 +348,8 @@ def test_r2_of_constant_targets(quick_backend: Backend, dtype: str) -> None:
     y = np.full((N, 2), 0.1)  # whose mean, rounded, is not 0.1
     s = np.stack([y, y + 1, np.where(np.arange(2), y, y + 1)])
     case = CASES["numbers"]._replace(y=y, s=s)
-    found = compute("r2", predictions(case, quick_backend, dtype), quick_backend)
-    assert_same(found, quick_backend.asarray([1, 0, 0.5], dtype))
+    figures = compute("r2", predictions(case, quick_backend, dtype), quick_backend)
+    assert_same(figures, quick_backend.asarray([1, 0, 0.5], dtype))
 
 
 @EVERY
@@ -360,13 +360,13 @@ def test_a_nan_logit_concerns_its_member_alone(
     s = of.s.copy()
     s[1, 3, 0] = nan
     p = predictions(of, quick_backend, "float32", s=s)
-    found = quick_backend.to_numpy(compute(name, p, quick_backend))
+    figures = quick_backend.to_numpy(compute(name, p, quick_backend))
     fine = quick_backend.to_numpy(
         compute(name, predictions(of, quick_backend, "float32"), quick_backend)
     )
-    np.testing.assert_array_equal(found[[0, 2]], fine[[0, 2]])
+    np.testing.assert_array_equal(figures[[0, 2]], fine[[0, 2]])
     decided = name in ("accuracy", "balanced_accuracy", "f1")
-    assert isnan(found[1]) != decided
+    assert isnan(figures[1]) != decided
 
 
 @EVERY
@@ -384,9 +384,9 @@ def test_log_loss_of_huge_logits_is_finite(quick_backend: Backend, dtype: str, c
     of = CASES[case]
     huge = 1e30 * np.sign(of.s)
     with np.errstate(all="raise", under="ignore"):
-        found = compute("log_loss", predictions(of, quick_backend, dtype, s=huge), quick_backend)
-    assert np.isfinite(quick_backend.to_numpy(found)).all()
-    assert (quick_backend.to_numpy(found) > 1e28).all()
+        figures = compute("log_loss", predictions(of, quick_backend, dtype, s=huge), quick_backend)
+    assert np.isfinite(quick_backend.to_numpy(figures)).all()
+    assert (quick_backend.to_numpy(figures) > 1e28).all()
 
 
 def test_probabilities_as_targets(quick_backend: Backend) -> None:
@@ -406,8 +406,8 @@ def test_probabilities_as_targets(quick_backend: Backend) -> None:
 
 def test_an_outputs_own_function_counts(quick_backend: Backend) -> None:
     y, s = quick_backend.asarray([[1.0], [2.0]]), quick_backend.asarray([[0.0], [log(5.0)]])
-    found = compute("mae", Predictions(y, s, None, LOSSES["poisson"]), quick_backend)
-    assert_same(found, quick_backend.asarray(1.5, "float64"), 1e-15)
+    figure = compute("mae", Predictions(y, s, None, LOSSES["poisson"]), quick_backend)
+    assert_same(figure, quick_backend.asarray(1.5, "float64"), 1e-15)
 
 
 # The user's own
@@ -423,16 +423,16 @@ def largest_error(y: Any, output: Any, weight: Any) -> Any:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_function_of_ones_own(quick_backend: Backend, dtype: str, layout: str) -> None:
     case, (members, weight) = CASES["numbers"], LAYOUTS[layout]
-    found = compute(largest_error, predictions(case, quick_backend, dtype, layout), quick_backend)
+    figures = compute(largest_error, predictions(case, quick_backend, dtype, layout), quick_backend)
     w = np.ones(N) if weight is None else weight
     value = np.max(w[..., None] * np.abs(case.y - case.s[members]), axis=(-2, -1))
-    assert_same(found, quick_backend.asarray(value if len(value) > 1 else value[0], dtype))
+    assert_same(figures, quick_backend.asarray(value if len(value) > 1 else value[0], dtype))
 
 
 def test_a_function_of_ones_own_is_not_made_to_look(strict_backend: Backend) -> None:
     p = predictions(CASES["numbers"], strict_backend, "float32", "population, weights each")
-    found = compute_guarded(get_metric(largest_error), p, strict_backend)
-    assert_same(found, compute(largest_error, p, strict_backend))
+    figures = compute_guarded(get_metric(largest_error), p, strict_backend)
+    assert_same(figures, compute(largest_error, p, strict_backend))
 
 
 def test_a_function_may_return_a_python_number(backend: Backend) -> None:

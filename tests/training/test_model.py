@@ -60,8 +60,8 @@ class TestPredictions:
         with pytest.raises(ValueError, match=expected):
             network.predict(elsewhere)
 
-    def test_another_width_is_refused(self, backend: Backend) -> None:
-        network = network_of((3, 2), backend=backend, dtype="float32")
+    def test_another_width_is_refused(self, quick_backend: Backend) -> None:
+        network = network_of((3, 2), backend=quick_backend, dtype="float32")
         with pytest.raises(ValueError, match="X has 2 features, but 3 are expected"):
             network.predict(ROWS[:, :2])
 
@@ -77,20 +77,20 @@ class TestPredictions:
     def test_new_labels_count_from_zero(self) -> None:
         np.testing.assert_array_equal(network_of((3, 4)).classes, [0, 1, 2, 3])
 
-    def test_probabilities_are_softmax_of_the_logits(self, backend: Backend) -> None:
-        network = network_of((3, 4, 2), backend=backend, dtype="float32")
+    def test_probabilities_are_softmax_of_the_logits(self, quick_backend: Backend) -> None:
+        network = network_of((3, 4, 2), backend=quick_backend, dtype="float32")
         e = np.exp(network.logits(ROWS).astype(float))
         np.testing.assert_allclose(
             network.predict_proba(ROWS), e / e.sum(axis=1, keepdims=True), rtol=1e-6
         )
 
-    def test_a_single_output_with_classes_gives_two_columns(self, backend: Backend) -> None:
+    def test_a_single_output_with_classes_gives_two_columns(self, quick_backend: Backend) -> None:
         network = network_of(
             (3, 4, 1),
             loss="binary_cross_entropy",
             classes=np.asarray([4, 9]),
             seed=1,
-            backend=backend,
+            backend=quick_backend,
             dtype="float32",
         )
         logits = network.logits(ROWS)[:, 0].astype(float)
@@ -102,9 +102,9 @@ class TestPredictions:
         )
         np.testing.assert_array_equal(network.predict(ROWS), np.where(logits > 0, 9, 4))
 
-    def test_multi_label_gives_a_decision_for_each_column(self, backend: Backend) -> None:
+    def test_multi_label_gives_a_decision_for_each_column(self, quick_backend: Backend) -> None:
         network = network_of(
-            (3, 4, 2), loss="binary_cross_entropy", backend=backend, dtype="float32"
+            (3, 4, 2), loss="binary_cross_entropy", backend=quick_backend, dtype="float32"
         )
         logits = network.logits(ROWS).astype(float)
         decided = network.predict(ROWS)
@@ -112,17 +112,25 @@ class TestPredictions:
         assert set(np.unique(decided)) == {0, 1}
         np.testing.assert_allclose(network.predict_proba(ROWS), 1 / (1 + np.exp(-logits)), 1e-6)
 
-    def test_regression_gives_the_outputs(self, backend: Backend) -> None:
-        network = network_of((3, 4, 2), loss="squared_error", backend=backend, dtype="float32")
+    def test_regression_gives_the_outputs(self, quick_backend: Backend) -> None:
+        network = network_of(
+            (3, 4, 2), loss="squared_error", backend=quick_backend, dtype="float32"
+        )
         np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS))
 
-    def test_regression_with_one_output_gives_one_number_a_sample(self, backend: Backend) -> None:
-        network = network_of((3, 4, 1), loss="squared_error", backend=backend, dtype="float32")
+    def test_regression_with_one_output_gives_one_number_a_sample(
+        self, quick_backend: Backend
+    ) -> None:
+        network = network_of(
+            (3, 4, 1), loss="squared_error", backend=quick_backend, dtype="float32"
+        )
         np.testing.assert_array_equal(network.predict(ROWS), network.logits(ROWS)[:, 0])
 
     @pytest.mark.parametrize("outputs", [1, 2])
-    def test_poisson_gives_rates(self, backend: Backend, outputs: int) -> None:
-        network = network_of((3, 4, outputs), loss="poisson", backend=backend, dtype="float32")
+    def test_poisson_gives_rates(self, quick_backend: Backend, outputs: int) -> None:
+        network = network_of(
+            (3, 4, outputs), loss="poisson", backend=quick_backend, dtype="float32"
+        )
         rates = np.exp(network.logits(ROWS).astype(float))
         rates = rates[:, 0] if outputs == 1 else rates
         np.testing.assert_allclose(network.predict(ROWS), rates, rtol=1e-6)
@@ -144,14 +152,18 @@ class TestPredictions:
     @pytest.mark.parametrize("seed", [0, [0, 1]], ids=["one", "members"])
     def test_quantiles_are_the_last_axis(
         self,
-        backend: Backend,
+        quick_backend: Backend,
         levels: tuple[float, ...],
         outputs: int,
         shape: tuple[int, ...],
         seed: Any,
     ) -> None:
         network = network_of(
-            (3, 4, outputs), loss=Quantile(levels), seed=seed, backend=backend, dtype="float32"
+            (3, 4, outputs),
+            loss=Quantile(levels),
+            seed=seed,
+            backend=quick_backend,
+            dtype="float32",
         )
         shape = shape if seed == 0 else (2, *shape)
         expected = network.logits(ROWS).reshape(shape)
@@ -159,7 +171,7 @@ class TestPredictions:
             expected = np.sort(expected, axis=-1)
             assert (expected != network.logits(ROWS).reshape(shape)).any()
         np.testing.assert_array_equal(network.predict(ROWS), expected)
-        on_device = network.predict(backend.asarray(ROWS, "float32"))
+        on_device = network.predict(quick_backend.asarray(ROWS, "float32"))
         np.testing.assert_array_equal(on_host(on_device), expected)
 
     def test_regression_has_no_probabilities(self) -> None:

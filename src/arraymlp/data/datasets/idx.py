@@ -65,8 +65,8 @@ def _parse(stream: io.BufferedIOBase, name: str) -> npt.NDArray[Any]:
     if len(magic) < 4:
         fail(f"the header is cut short: expected 4 bytes from byte 0, found {len(magic)}")
     if magic[2] not in _DTYPES:
-        known = " ".join(f"{code:02x}" for code in _DTYPES)
-        fail(f"not an IDX type: byte 2 is {magic[2]:02x}, expected one of {known}")
+        codes = " ".join(f"{code:02x}" for code in _DTYPES)
+        fail(f"not an IDX type: byte 2 is {magic[2]:02x}, expected one of {codes}")
     dtype, dimensions = np.dtype(_DTYPES[magic[2]]), magic[3]
 
     header = _read(stream, 4 * dimensions)
@@ -85,14 +85,14 @@ def _parse(stream: io.BufferedIOBase, name: str) -> npt.NDArray[Any]:
 
     expected = math.prod(sizes) * dtype.itemsize
     data = _read(stream, expected)
-    found = len(data)
+    size = len(data)
     while piece := stream.read1(_PIECE):
-        found += len(piece)
-    if found != expected:
+        size += len(piece)
+    if size != expected:
         fail(
-            f"the data is {'cut short' if found < expected else 'followed by more bytes'}: "
+            f"the data is {'cut short' if size < expected else 'followed by more bytes'}: "
             f"expected {expected} bytes from byte {start} for {dtype.name} of shape {sizes}, "
-            f"found {found}"
+            f"found {size}"
         )
     return np.ndarray(sizes, dtype, buffer=data).astype(dtype.newbyteorder("="), copy=False)
 
