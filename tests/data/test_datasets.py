@@ -288,7 +288,7 @@ def test_images_are_upright(digits: MNIST) -> None:
 
 
 def test_pixels_are_divided_by_255_as_in_the_lab(digits: MNIST) -> None:
-    raw = read_idx(Path(str(mnist._DATA)) / "t10k-images-idx3-ubyte.gz")
+    raw = read_idx(Path(str(mnist.DATA)) / "t10k-images-idx3-ubyte.gz")
     for loaded, dtype in ((digits, "float32"), (load_mnist(dtype="float64"), "float64")):
         expected = raw.reshape(10_000, 784).astype(dtype) / 255
         np.testing.assert_array_equal(loaded.X_test, expected, strict=True)
@@ -310,11 +310,11 @@ def test_another_dtype_is_refused(dtype: str) -> None:
         load_mnist(dtype=dtype)
 
 
-@pytest.mark.parametrize("name", list(mnist._SHA256))
+@pytest.mark.parametrize("name", list(mnist.SHA256))
 def test_another_file_than_the_published_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(mnist._SHA256, name, "0" * 64)
+    monkeypatch.setitem(mnist.SHA256, name, "0" * 64)
     with pytest.raises(DatasetError, match=f"{name}.gz: not the published .*expected 0{{64}}$"):
         load_mnist()
 
@@ -336,15 +336,15 @@ def test_a_damaged_installation_is_reported(
     path = tmp_path / "train-images-idx3-ubyte.gz"
     if content is not None:
         path.write_bytes(content)
-    monkeypatch.setattr(mnist, "_DATA", tmp_path)
+    monkeypatch.setattr(mnist, "DATA", tmp_path)
     with pytest.raises(DatasetError, match=problem) as caught:
         load_mnist()
     assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_the_license_states_the_digests_that_are_checked() -> None:
-    text = (mnist._DATA / "LICENSE-MNIST.md").read_text(encoding="utf-8")
-    for name, digest in mnist._SHA256.items():
+    text = (mnist.DATA / "LICENSE-MNIST.md").read_text(encoding="utf-8")
+    for name, digest in mnist.SHA256.items():
         assert f"| `{name}.gz` | `{digest}` |" in text
 
 

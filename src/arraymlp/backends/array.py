@@ -28,7 +28,7 @@ Index: TypeAlias = Any  # integers, slices, None, ..., arrays of integers
 
 
 class Array(Protocol):
-    """What the standard gives every array: NumPy's, CuPy's, PyTorch's, JAX's, array_api_strict's.
+    """An array of the standard: NumPy's, CuPy's, PyTorch's, JAX's, array_api_strict's.
 
     See https://data-apis.org/array-api/latest/API_specification/array_object.html.
     """
@@ -96,7 +96,7 @@ class FloatInfo(Protocol):
 
 
 class NamespaceInfo(Protocol):
-    """What a namespace says of itself."""
+    """A namespace's information on itself: what the package reads of it."""
 
     def dtypes(
         self, *, device: Device | None = None, kind: str | Sequence[str] | None = None

@@ -98,7 +98,7 @@ class TorchBackend(Backend):
 
 @dataclass
 class _Rounding:
-    """How many contexts round now, and PyTorch's setting before the first of them."""
+    """The number of contexts that round now, and PyTorch's setting before the first of them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     inside: int = 0

@@ -125,7 +125,7 @@ def epoch_batches(
 def _gather(
     X: Array | Streamed, order: HostArray | None, backend: Backend
 ) -> Callable[[slice], Array] | None:
-    """How sparse rows at positions of an order come to the device; None for rows in memory."""
+    """A function that brings sparse rows at positions of an order; None for rows in memory."""
     if not isinstance(X, Streamed):
         return None
     rows = np.arange(X.shape[0]) if order is None else order

@@ -22,7 +22,7 @@ _Rows: TypeAlias = Sequence[int] | HostArray  # ascending row numbers
 
 
 class _Source(Protocol):
-    """Where rows are read from: an array that is sliced, or an iterable of chunks."""
+    """A source of rows: an array that is sliced, or an iterable of chunks."""
 
     shape: tuple[int, int]
 

@@ -261,9 +261,8 @@ class Poisson(Loss):
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
         """Return each sample's L and dL/ds = r - y."""
-        # with 0 log 0 = 0
         rate, limit = self.output(s, xp), _limit(s, xp)
-        log_y = xp.log(xp.maximum(y, float(xp.finfo(s.dtype).smallest_normal)))
+        log_y = xp.log(xp.maximum(y, float(xp.finfo(s.dtype).smallest_normal)))  # 0 log 0 = 0
         log_rate = xp.minimum(xp.maximum(s, -limit / xp.maximum(y, 1.0)), log(limit))
         return xp.sum(y * (log_y - log_rate) - y + rate, axis=-1), rate - y
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from arraymlp.data.datasets.idx import read_idx
 
-_DATA = files(__package__) / "data"
+DATA = files(__package__) / "data"
 
 # Of the uncompressed files, as published in many places.
-_SHA256 = {
+SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -73,7 +73,7 @@ def published_curves() -> dict[str, list[PublishedEpoch]]:
     Source: "Artificial Neural Network and Backpropagation", course D7041E, lab 5.
     """
     curves: dict[str, list[PublishedEpoch]] = {}
-    text = (_DATA / "published-curves.csv").read_text(encoding="utf-8")
+    text = (DATA / "published-curves.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
         epoch = PublishedEpoch(
             int(row["epoch"]), float(row["training_error"]), float(row["test_error"])
@@ -90,15 +90,15 @@ def _images(name: str, dtype: str) -> npt.NDArray[np.floating[Any]]:
 
 
 def _read(name: str) -> npt.NDArray[Any]:
-    file = _DATA / f"{name}.gz"
+    file = DATA / f"{name}.gz"
     try:
         content = gzip.decompress(file.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"{file}: cannot read the bundled file: {error}") from error
     digest = hashlib.sha256(content).hexdigest()
-    if digest != _SHA256[name]:
+    if digest != SHA256[name]:
         raise DatasetError(
             f"{file}: not the published {name}: SHA-256 of the uncompressed content is {digest}, "
-            f"expected {_SHA256[name]}"
+            f"expected {SHA256[name]}"
         )
     return read_idx(io.BytesIO(content))
