@@ -212,11 +212,11 @@ def drawn(
     random: np.random.RandomState, sizes: tuple[int, ...], activations: tuple[str, ...]
 ) -> list[tuple[HostArray, HostArray]]:
     """Initial weights and biases as scikit-learn draws them."""
-    found = []
+    layers = []
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         of = activations[min(i, len(activations) - 1)] if activations else ""
         bound = np.sqrt((2 if of in ("logistic", "sigmoid") else 6) / (n_in + n_out))
-        found.append(
+        layers.append(
             (random.uniform(-bound, bound, (n_in, n_out)), random.uniform(-bound, bound, n_out))
         )
-    return found
+    return layers

@@ -47,12 +47,12 @@ def header_of(content: bytes) -> dict[str, Any]:
 LOSS = get_loss("softmax_cross_entropy")
 
 
-def refused(content: bytes | None, path: Path, kind: Any = MLPClassifier) -> str | None:
+def refused(content: bytes | None, path: Path, Estimator: Any = MLPClassifier) -> str | None:
     """How a file with such content is refused; None where it is loaded and predicts."""
     if content is not None:
         path.write_bytes(content)
     try:
-        loaded = kind.load(path)
+        loaded = Estimator.load(path)
     except ModelFileError as error:
         message = str(error)
     else:
@@ -69,20 +69,20 @@ def test_a_file_that_is_absent_is_an_os_error(path: Path) -> None:
 
 def test_a_file_of_the_other_class_is_refused(path: Path) -> None:
     classifier().save(path)
-    found = refused(None, path, MLPRegressor)
-    assert found is not None
-    assert "it holds an MLPClassifier, not an MLPRegressor" in found
+    message = refused(None, path, MLPRegressor)
+    assert message is not None
+    assert "it holds an MLPClassifier, not an MLPRegressor" in message
     regressor().save(path)
-    found = refused(None, path)
-    assert found is not None
-    assert "it holds an MLPRegressor, not an MLPClassifier" in found
+    message = refused(None, path)
+    assert message is not None
+    assert "it holds an MLPRegressor, not an MLPClassifier" in message
 
 
 def test_a_file_of_a_network_is_refused(path: Path) -> None:
     arraymlp.save(classifier().network_, path)
-    found = refused(None, path)
-    assert found is not None
-    assert "it holds a network alone, not an MLPClassifier" in found
+    message = refused(None, path)
+    assert message is not None
+    assert "it holds a network alone, not an MLPClassifier" in message
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +207,9 @@ def test_a_damaged_header_is_refused(
     header = header_of(content)
     damage(header)
     damaged = to_bytes(from_bytes(content), {"arraymlp": json.dumps(header)})
-    found = refused(damaged, good.with_name("damaged.safetensors"))
-    assert found is not None
-    assert words in found
+    message = refused(damaged, good.with_name("damaged.safetensors"))
+    assert message is not None
+    assert words in message
 
 
 def test_the_undamaged_header_is_that_of_a_good_file(good: Path) -> None:
@@ -228,6 +228,6 @@ def test_a_header_that_is_no_json_object_is_refused(text: str, good: Path) -> No
 def test_a_flipped_bit_in_the_weights_is_noticed(back: int, good: Path) -> None:
     content = bytearray(good.read_bytes())
     content[-back] ^= 1
-    found = refused(bytes(content), good.with_name("damaged.safetensors"))
-    assert found is not None
-    assert "weights are damaged" in found
+    message = refused(bytes(content), good.with_name("damaged.safetensors"))
+    assert message is not None
+    assert "weights are damaged" in message

@@ -34,17 +34,11 @@ from arraymlp.estimators import ensembles
 from arraymlp.losses import Quantile
 from conftest import assert_same, on_host
 from sklearn_checks import failures, require_none
+from sklearn_problem import COLUMNS, NAMES, WEIGHT, X, Y, Z
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 BOTH = pytest.mark.parametrize("name", ["MLPEnsembleClassifier", "MLPEnsembleRegressor"])
-X = np.random.default_rng(90).normal(2.0, 3.0, size=(60, 4))
-SCORES = X @ np.random.default_rng(91).normal(size=(4, 3))
-Y = np.argmax(SCORES - SCORES.mean(axis=0), axis=1)
-NAMES = np.array(["red", "green", "blue"])[Y]
-COLUMNS = (SCORES.mean(axis=0) < SCORES).astype(int)
-Z = np.sin(SCORES / 3)
-WEIGHT = np.random.default_rng(92).uniform(0.5, 2.0, size=60)
 SMALL: dict[str, Any] = {"hidden_layer_sizes": (6,), "max_iter": 12, "learning_rate_init": 0.02}
 
 
@@ -64,8 +58,8 @@ def target(name: str) -> Any:
     return NAMES if name == "MLPEnsembleClassifier" else Z
 
 
-def each(model: Any, method: str, x: Any = X) -> Any:
-    """What every member gives, (K, ...)."""
+def of_members(model: Any, method: str, x: Any = X) -> Any:
+    """Every member's prediction, (K, ...)."""
     return np.stack([getattr(member, method)(x) for member in model.estimators_])
 
 
@@ -151,29 +145,29 @@ def test_what_fails_is_raised(name: str) -> None:
 def test_probabilities_are_the_mean_and_labels_the_likeliest(y: Any) -> None:
     model = classify().fit(X, y)
     p, spread = model.predict_proba(X, return_std=True)
-    expected = each(model, "predict_proba")
+    expected = of_members(model, "predict_proba")
     np.testing.assert_allclose(p, expected.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(spread, expected.std(axis=0), rtol=1e-7, atol=1e-12)
     assert spread.max() > 0.01
     assert p.tolist() == model.predict_proba(X).tolist()
     np.testing.assert_allclose(model.predict_log_proba(X), np.log(p), rtol=1e-12)
-    found = model.predict(X)
-    assert found.dtype == y.dtype
+    predicted = model.predict(X)
+    assert predicted.dtype == y.dtype
     if y.ndim == 2:
-        assert found.tolist() == (p > 0.5).astype(int).tolist()
+        assert predicted.tolist() == (p > 0.5).astype(int).tolist()
     else:
         assert model.classes_.tolist() == np.unique(y).tolist()
-        assert found.tolist() == model.classes_[p.argmax(axis=1)].tolist()
+        assert predicted.tolist() == model.classes_[p.argmax(axis=1)].tolist()
     assert model.n_outputs_ == model.estimators_[0].n_outputs_ == (1 if y.dtype == bool else 3)
-    assert model.score(X, y) == accuracy_score(y, found) > 0.4
-    assert model.score(X, y, WEIGHT) == accuracy_score(y, found, sample_weight=WEIGHT)
+    assert model.score(X, y) == accuracy_score(y, predicted) > 0.4
+    assert model.score(X, y, WEIGHT) == accuracy_score(y, predicted, sample_weight=WEIGHT)
 
 
 @pytest.mark.parametrize("y", [Z, Z[:, 0]], ids=["columns", "one"])
 def test_regression_is_the_mean_with_a_spread(y: Any) -> None:
     model = regress().fit(X, y)
     mean, spread = model.predict(X, return_std=True)
-    expected = each(model, "predict")
+    expected = of_members(model, "predict")
     assert mean.shape == spread.shape == y.shape
     np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(spread, expected.std(axis=0), rtol=1e-7, atol=1e-12)
@@ -202,22 +196,22 @@ def test_far_from_the_data_the_members_disagree_more() -> None:
 def test_sparse_rows_and_labels_are_taken_and_given() -> None:
     x = np.where(X > 2, X, 0.0)
     dense, sparse = classify().fit(x, COLUMNS), classify().fit(csr_matrix(x), csr_matrix(COLUMNS))
-    found = sparse.predict(csr_matrix(x))
-    assert issparse(found)
-    assert found.toarray().tolist() == dense.predict(x).tolist()
+    predicted = sparse.predict(csr_matrix(x))
+    assert issparse(predicted)
+    assert predicted.toarray().tolist() == dense.predict(x).tolist()
 
 
-@pytest.mark.parametrize("kind", ["pandas", "polars"])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
 @BOTH
-def test_names_of_features_are_kept_and_asked_for(name: str, kind: str) -> None:
-    library = pytest.importorskip(kind)
-    columns = {"columns" if kind == "pandas" else "schema": list("abcd")}
-    data = library.DataFrame(X, **columns)
+def test_names_of_features_are_kept_and_asked_for(name: str, library: str) -> None:
+    frames = pytest.importorskip(library)
+    columns = {"columns" if library == "pandas" else "schema": list("abcd")}
+    data = frames.DataFrame(X, **columns)
     model = ensemble(name).fit(data, target(name))
     assert model.feature_names_in_.tolist() == list("abcd")
     assert model.n_features_in_ == 4
     with pytest.raises(ValueError, match="feature names"):
-        model.predict(library.DataFrame(X, **{next(iter(columns)): list("abce")}))
+        model.predict(frames.DataFrame(X, **{next(iter(columns)): list("abce")}))
     assert not hasattr(model.fit(X, target(name)), "feature_names_in_")
     with pytest.raises(ValueError, match=f"X has 3 features, but {name} is expecting 4"):
         model.predict(X[:, :3])
@@ -237,8 +231,8 @@ def test_on_each_backend_everything_follows_x(name: str, quick_backend: Backend)
         expected = quick_backend.asarray(getattr(here, method)(X))
         assert_same(getattr(there, method)(x), expected, rtol=1e-6, atol=1e-9)
     assert there.score(x, quick_backend.asarray(y)) == pytest.approx(here.score(X, y))
-    found = getattr(there, numbers)(x, return_std=True)
-    for array, expected in zip(found, getattr(here, numbers)(X, return_std=True), strict=True):
+    predicted = getattr(there, numbers)(x, return_std=True)
+    for array, expected in zip(predicted, getattr(here, numbers)(X, return_std=True), strict=True):
         assert_same(array, quick_backend.asarray(expected), rtol=1e-6, atol=1e-9)
     if quick_backend.name == "numpy":
         return
@@ -313,6 +307,6 @@ def test_it_is_imported_when_asked_for(name: str) -> None:
 
 @BOTH
 def test_no_check_of_scikit_learn_fails(name: str) -> None:
-    kind = MLPClassifier if name == "MLPEnsembleClassifier" else MLPRegressor
-    member = kind(hidden_layer_sizes=(20,), learning_rate_init=0.03, max_iter=60)
+    Member = MLPClassifier if name == "MLPEnsembleClassifier" else MLPRegressor
+    member = Member(hidden_layer_sizes=(20,), learning_rate_init=0.05, max_iter=30)
     require_none(failures(getattr(arraymlp, name)(member, n_estimators=2)))

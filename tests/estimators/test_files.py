@@ -147,9 +147,9 @@ def test_several_labels_in_a_sparse_matrix(path: Path) -> None:
     original = classifier(csr_array(columns()[1]))
     loaded = there_and_back(original, path)
     assert_same_figures(loaded, original)
-    found = loaded.predict(X)
-    assert issparse(found)
-    assert_same_array(found.toarray(), original.predict(X).toarray())
+    predicted = loaded.predict(X)
+    assert issparse(predicted)
+    assert_same_array(predicted.toarray(), original.predict(X).toarray())
 
 
 @pytest.mark.parametrize(
@@ -285,11 +285,11 @@ def test_a_subclass(path: Path) -> None:
         MLPClassifier.load(path)
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-def test_a_path_may_be_text(kind: Callable[[Path], Any], path: Path) -> None:
+@pytest.mark.parametrize("make_path", [str, Path])
+def test_a_path_may_be_text(make_path: Callable[[Path], Any], path: Path) -> None:
     original = classifier()
-    original.save(kind(path))
-    assert_same(MLPClassifier.load(kind(path)), original)
+    original.save(make_path(path))
+    assert_same(MLPClassifier.load(make_path(path)), original)
 
 
 def test_saving_changes_nothing_and_gives_the_same_file_again(path: Path) -> None:
@@ -419,10 +419,10 @@ def test_the_file_is_replaced_whole_or_not_at_all(
     assert os.listdir(path.parent) == [path.name]
 
 
-@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
-def test_what_is_not_fitted_is_not_saved(kind: Any, path: Path) -> None:
-    with pytest.raises(NotFittedError, match=f"{kind.__name__} instance is not fitted yet"):
-        kind().save(path)
+@pytest.mark.parametrize("Estimator", [MLPClassifier, MLPRegressor])
+def test_what_is_not_fitted_is_not_saved(Estimator: Any, path: Path) -> None:
+    with pytest.raises(NotFittedError, match=f"{Estimator.__name__} instance is not fitted yet"):
+        Estimator().save(path)
     assert not path.exists()
 
 

@@ -35,20 +35,20 @@ def assert_as_alone(
     rows = rows or [FOLDS[i % len(FOLDS)] for i in range(len(estimators))]
     alone = [clone(e) for e in estimators]
     assert fit_together(estimators, X, y, weight, rows) == [None] * len(estimators)
-    for together, one, some in zip(estimators, alone, rows, strict=True):
-        one.fit(X[some], y[some], None if weight is None else weight[some])
-        assert together.n_iter_ == one.n_iter_
-        assert together.get_params() == one.get_params()
-        assert vars(together).keys() == vars(one).keys()
+    for together, single, its_rows in zip(estimators, alone, rows, strict=True):
+        single.fit(X[its_rows], y[its_rows], None if weight is None else weight[its_rows])
+        assert together.n_iter_ == single.n_iter_
+        assert together.get_params() == single.get_params()
+        assert vars(together).keys() == vars(single).keys()
         for name in ("loss_curve_", "validation_scores_", "best_loss_", "loss_", "t_"):
-            ours, theirs = getattr(together, name, None), getattr(one, name, None)
+            ours, theirs = getattr(together, name, None), getattr(single, name, None)
             if theirs is None:
                 assert ours is None
             else:
                 np.testing.assert_allclose(ours, theirs, rtol=1e-9, err_msg=name)
-        for ours, theirs in zip(together.coefs_, one.coefs_, strict=True):
+        for ours, theirs in zip(together.coefs_, single.coefs_, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
-        np.testing.assert_array_equal(together.predict(X), one.predict(X))
+        np.testing.assert_array_equal(together.predict(X), single.predict(X))
 
 
 CLASSIFIERS: list[dict[str, Any]] = [
@@ -66,29 +66,29 @@ CLASSIFIERS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("given", CLASSIFIERS, ids=str)
 def test_classifiers_of_several_folds_rates_and_seeds(given: dict[str, Any]) -> None:
-    each = [
+    estimators = [
         MLPClassifier(random_state=seed, learning_rate_init=rate, **{**FEW, **given})
         for seed in (0, 1)
         for rate in (0.001, 0.05)
         for _ in FOLDS
     ]
-    assert_as_alone(each, LABELS)
+    assert_as_alone(estimators, LABELS)
 
 
 @pytest.mark.parametrize("given", [{}, {"early_stopping": True}, {"class_weight": {"yes": 3.0}}])
 def test_sample_weights(given: dict[str, Any]) -> None:
-    each = [MLPClassifier(random_state=0, alpha=a, **FEW, **given) for a in (0.0, 1e-3, 1.0)]
-    assert_as_alone(each, LABELS, WEIGHT)
+    estimators = [MLPClassifier(random_state=0, alpha=a, **FEW, **given) for a in (0.0, 1e-3, 1.0)]
+    assert_as_alone(estimators, LABELS, WEIGHT)
 
 
 def test_regressors_of_several_losses_with_weights() -> None:
     losses = ("squared_error", "huber", "absolute_error", "squared_error", "quantile", "huber")
-    each = [MLPRegressor(loss, random_state=i, **FEW) for i, loss in enumerate(losses)]
-    assert_as_alone(each, NUMBERS, WEIGHT)
+    estimators = [MLPRegressor(loss, random_state=i, **FEW) for i, loss in enumerate(losses)]
+    assert_as_alone(estimators, NUMBERS, WEIGHT)
 
 
-def test_different_networks_solvers_and_kinds_in_one_call() -> None:
-    each = [
+def test_different_networks_and_solvers_in_one_call() -> None:
+    estimators = [
         MLPClassifier((4,), random_state=0, max_iter=5, batch_size=32),
         MLPClassifier((6, 5), random_state=0, max_iter=5, batch_size=32, activation="tanh"),
         MLPClassifier((4,), random_state=0, max_iter=7, batch_size=50, dtype="float32"),
@@ -96,18 +96,18 @@ def test_different_networks_solvers_and_kinds_in_one_call() -> None:
         MLPClassifier((4,), random_state=0, max_iter=5, batch_size=32, warm_start=True),
         MLPClassifier((4,), random_state=3, max_iter=5, batch_size=32),
     ]
-    assert_as_alone(each, LABELS)
+    assert_as_alone(estimators, LABELS)
 
 
 def test_a_fold_without_a_class_is_fitted_without_it() -> None:
     rows = [np.flatnonzero(LABELS != "perhaps"), FOLDS[0]]
-    each = [MLPClassifier(random_state=0, **FEW) for _ in rows]
-    assert_as_alone(each, LABELS, rows=rows)
-    assert [list(e.classes_) for e in each] == [["no", "yes"], ["no", "perhaps", "yes"]]
+    estimators = [MLPClassifier(random_state=0, **FEW) for _ in rows]
+    assert_as_alone(estimators, LABELS, rows=rows)
+    assert [list(e.classes_) for e in estimators] == [["no", "yes"], ["no", "perhaps", "yes"]]
 
 
 def test_each_has_its_own_error() -> None:
-    each = [
+    estimators = [
         MLPClassifier(random_state=0, **FEW),
         MLPClassifier(alpha=-1.0),
         MLPClassifier(random_state=0, solver="sgd", learning_rate_init=1e300, **FEW),
@@ -115,9 +115,9 @@ def test_each_has_its_own_error() -> None:
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        failures = fit_together(each, X, LABELS)
+        failures = fit_together(estimators, X, LABELS)
     assert failures[0] is None
-    assert each[0].score(X, LABELS) > 0.3
+    assert estimators[0].score(X, LABELS) > 0.3
     for failure, words in zip(failures[1:], ("alpha", "non-finite", "activation"), strict=True):
         assert isinstance(failure, ValueError)
         assert words in str(failure)
@@ -134,7 +134,9 @@ def test_they_train_as_one_population(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(partition, "train_population", noted)
     folds = [train for train, _ in StratifiedKFold(3).split(X, LABELS)]
-    each = [MLPClassifier(random_state=0, alpha=a, **FEW) for a in (1e-4, 1e-2) for _ in folds]
-    fit_together(each, X, LABELS, rows=folds * 2)
+    estimators = [
+        MLPClassifier(random_state=0, alpha=a, **FEW) for a in (1e-4, 1e-2) for _ in folds
+    ]
+    fit_together(estimators, X, LABELS, rows=folds * 2)
     assert sum(sizes) == 6
     assert min(sizes) > 1

@@ -44,29 +44,29 @@ callback = pytest.mark.skipif(
 
 
 class Recorder:
-    """Writes down what it is told, and ends the training after some epochs."""
+    """Records the events of a fit, and may stop it after some epochs."""
 
     def __init__(self, *, stop_after: float = inf, score: bool = True) -> None:
         self.stop_after, self.score = stop_after, score
-        self.told: list[tuple[str, str, int]] = []
+        self.events: list[tuple[str, str, int]] = []
         self.scores: list[float] = []
         self.open: list[Any] = []
         self.metadata: list[Any] = []
 
     def setup(self, estimator: Any, context: Any) -> None:
-        self.told.append(("setup", context.task_name, context.task_id))
+        self.events.append(("setup", context.task_name, context.task_id))
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        self.told.append(("teardown", context.task_name, context.task_id))
+        self.events.append(("teardown", context.task_name, context.task_id))
 
     def on_fit_task_begin(self, estimator: Any, context: Any, *, X: Any, y: Any) -> None:
-        self.told.append(("begin", context.task_name, context.task_id))
+        self.events.append(("begin", context.task_name, context.task_id))
         self.open.append(context)
 
     def on_fit_task_end(
         self, estimator: Any, context: Any, *, X: Any, y: Any, metadata: Any, fitted_estimator: Any
     ) -> bool:
-        self.told.append(("end", context.task_name, context.task_id))
+        self.events.append(("end", context.task_name, context.task_id))
         assert self.open.pop() is context
         self.metadata.append(metadata)
         if self.score and context.task_name == "epoch" and fitted_estimator is not None:
@@ -74,8 +74,8 @@ class Recorder:
             self.scores.append(fitted_estimator.score(X, y))
         return len(self.scores) >= self.stop_after
 
-    def tasks(self, what: str, name: str = "epoch") -> list[int]:
-        return [i for w, n, i in self.told if (w, n) == (what, name)]
+    def tasks(self, event: str, name: str = "epoch") -> list[int]:
+        return [i for e, n, i in self.events if (e, n) == (event, name)]
 
 
 class Propagated(Recorder):
@@ -105,9 +105,9 @@ def test_each_epoch_is_a_task_and_each_beginning_has_an_end(way: str, name: str)
     model = mlp(name, **WAYS[way]).set_callbacks(recorder)
     assert model.fit(X, target(name)) is model
     assert recorder.open == []
-    assert recorder.told[0] == ("setup", "fit", 0)
-    assert recorder.told[1] == ("begin", "fit", 0)
-    assert recorder.told[-2:] == [("end", "fit", 0), ("teardown", "fit", 0)]
+    assert recorder.events[0] == ("setup", "fit", 0)
+    assert recorder.events[1] == ("begin", "fit", 0)
+    assert recorder.events[-2:] == [("end", "fit", 0), ("teardown", "fit", 0)]
     begun, ended = recorder.tasks("begin"), recorder.tasks("end")
     assert begun == ended == list(range(len(begun)))
     # One that was begun when ours said stop has nothing to score.
@@ -163,8 +163,8 @@ def test_the_estimator_of_an_epoch_stays_what_it_was(solver: str) -> None:
     keeper = Keeper()
     model = classify(solver=solver).set_callbacks(keeper).fit(X, NAMES)
     assert len(keeper.kept) == model.n_iter_
-    for one, then in keeper.kept:
-        assert one.predict_proba(X).tolist() == then.tolist()
+    for estimator, then in keeper.kept:
+        assert estimator.predict_proba(X).tolist() == then.tolist()
     assert (keeper.kept[0][1] != keeper.kept[-1][1]).any()
 
 
@@ -173,14 +173,14 @@ def test_a_fit_that_fails_tears_down() -> None:
     recorder = Recorder(score=False)
     with pytest.raises(ValueError, match="non-finite"):
         regress(solver="sgd", learning_rate_init=1e30).set_callbacks(recorder).fit(X, Z)
-    assert recorder.told[-1] == ("teardown", "fit", 0)
+    assert recorder.events[-1] == ("teardown", "fit", 0)
 
 
 @callback
 def test_a_callback_is_told_of_weights() -> None:
     recorder = Recorder()
     classify(max_iter=2).set_callbacks(recorder).fit(X, NAMES, WEIGHT)
-    assert all(told["sample_weight"] is WEIGHT for told in recorder.metadata)
+    assert all(data["sample_weight"] is WEIGHT for data in recorder.metadata)
     recorder = Recorder()
     classify(max_iter=2).set_callbacks(recorder).fit(X, NAMES)
     assert recorder.metadata == [None] * 3
@@ -227,26 +227,26 @@ MONITORED: dict[str, dict[str, Any]] = {
 
 @callback
 @pytest.mark.parametrize("parameters", MONITORED.values(), ids=MONITORED)
-@pytest.mark.parametrize("kind", ["array", "pandas", "polars"])
-def test_a_monitored_accuracy_rises_epoch_by_epoch(kind: str, parameters: dict[str, Any]) -> None:
+@pytest.mark.parametrize("form", ["array", "pandas", "polars"])
+def test_a_monitored_accuracy_rises_epoch_by_epoch(form: str, parameters: dict[str, Any]) -> None:
     watch = monitor(scoring="accuracy")
-    data = X if kind == "array" else frame(kind)
+    data = X if form == "array" else frame(form)
     model = classify(**parameters).set_callbacks(watch).fit(data, NAMES)
-    found = scores(watch, "accuracy")
-    assert len(found) == model.n_iter_ > 3
-    assert found[-1] > found[0] + 0.1
+    monitored = scores(watch, "accuracy")
+    assert len(monitored) == model.n_iter_ > 3
+    assert monitored[-1] > monitored[0] + 0.1
     if not model.early_stopping:
-        assert found[-1] == model.score(data, NAMES)
+        assert monitored[-1] == model.score(data, NAMES)
 
 
 @callback
 def test_a_monitor_may_score_probabilities_with_weights() -> None:
     watch = monitor(scoring=["neg_log_loss", "roc_auc_ovr"])
     model = classify(max_iter=8).set_callbacks(watch).fit(X, NAMES, WEIGHT)
-    found = scores(watch, "neg_log_loss")
-    assert len(found) == 8
-    assert found == sorted(found)
-    assert found[-1] == get_scorer("neg_log_loss")(model, X, NAMES, sample_weight=WEIGHT)
+    monitored = scores(watch, "neg_log_loss")
+    assert len(monitored) == 8
+    assert monitored == sorted(monitored)
+    assert monitored[-1] == get_scorer("neg_log_loss")(model, X, NAMES, sample_weight=WEIGHT)
     assert len(scores(watch, "roc_auc_ovr")) == 8
 
 
@@ -257,8 +257,8 @@ def test_each_partial_fit_is_a_run_of_one_epoch() -> None:
     after = [model.partial_fit(X, NAMES, classes=np.unique(NAMES)).score(X, NAMES)]
     after += [model.partial_fit(X, NAMES).score(X, NAMES) for _ in range(9)]
     runs = watch.get_logs(select="all")
-    found = [[r["accuracy"] for r in run.data if r["task_name"] == "epoch"] for run in runs]
-    assert sorted(found) == sorted([score] for score in after)
+    monitored = [[r["accuracy"] for r in run.data if r["task_name"] == "epoch"] for run in runs]
+    assert sorted(monitored) == sorted([score] for score in after)
     assert after[-1] > after[0]
 
 
@@ -266,9 +266,9 @@ def test_each_partial_fit_is_a_run_of_one_epoch() -> None:
 def test_a_step_of_a_pipeline_is_monitored() -> None:
     watch = monitor(scoring="accuracy")
     pipeline = make_pipeline(StandardScaler(), classify().set_callbacks(watch)).fit(X, NAMES)
-    found = scores(watch, "accuracy")
-    assert len(found) == pipeline[-1].n_iter_
-    assert found[-1] == pipeline.score(X, NAMES)
+    monitored = scores(watch, "accuracy")
+    assert len(monitored) == pipeline[-1].n_iter_
+    assert monitored[-1] == pipeline.score(X, NAMES)
 
 
 @callback
@@ -278,7 +278,7 @@ def test_a_pipeline_hands_its_callbacks_on() -> None:
     pipeline.fit(X, NAMES)
     assert recorder.tasks("end") == [0, 1, 2, 3, 4]
     assert recorder.open == []
-    assert [task[:2] for task in recorder.told if task[0] in ("setup", "teardown")] == [
+    assert [task[:2] for task in recorder.events if task[0] in ("setup", "teardown")] == [
         ("setup", "fit"),
         ("teardown", "fit"),
     ]

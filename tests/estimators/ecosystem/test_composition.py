@@ -236,22 +236,27 @@ def test_weights_reach_the_fit_through_a_search() -> None:
     assert (ours.predict_proba(X) != without.predict_proba(X)).any()
 
 
+SIGNALS = pytest.mark.xdist_group("signals")  # and whatever wants both cores
+
+
+@SIGNALS
 def test_two_processes_find_what_one_finds() -> None:
     model = make_pipeline(StandardScaler(), classify(dropout=0.1))
     grid = {f"mlpclassifier__{name}": values for name, values in GRID.items()}
-    one, two = (GridSearchCV(model, grid, cv=2, n_jobs=n).fit(X, NAMES) for n in (1, 2))
-    assert one.best_params_ == two.best_params_
+    in_one, in_two = (GridSearchCV(model, grid, cv=2, n_jobs=n).fit(X, NAMES) for n in (1, 2))
+    assert in_one.best_params_ == in_two.best_params_
     for name in ("split0_test_score", "split1_test_score", "mean_test_score"):
-        assert one.cv_results_[name].tolist() == two.cv_results_[name].tolist()
-    assert one.predict_proba(X).tolist() == two.predict_proba(X).tolist()
-    one, two = (
+        assert in_one.cv_results_[name].tolist() == in_two.cv_results_[name].tolist()
+    assert in_one.predict_proba(X).tolist() == in_two.predict_proba(X).tolist()
+    in_one, in_two = (
         BaggingClassifier(classify(), n_estimators=4, random_state=0, n_jobs=n).fit(X, NAMES)
         for n in (1, 2)
     )
-    for a, b in zip(one.estimators_, two.estimators_, strict=True):
+    for a, b in zip(in_one.estimators_, in_two.estimators_, strict=True):
         assert_same_network(a, b)
 
 
+@SIGNALS
 def test_threads_that_fit_do_not_meet() -> None:
     seeds = range(8)
     alone = [fitted(random_state=seed) for seed in seeds]
@@ -261,6 +266,7 @@ def test_threads_that_fit_do_not_meet() -> None:
         assert_same_network(a, b)
 
 
+@SIGNALS
 def test_threads_may_ask_one_estimator() -> None:
     model = fitted()
     rows = [X[i : i + 20] for i in range(40)]
@@ -270,6 +276,7 @@ def test_threads_may_ask_one_estimator() -> None:
     assert together == alone
 
 
+@SIGNALS
 def test_jobs_may_be_threads() -> None:
     score = partial(cross_val_score, classify(), X, NAMES, cv=3, scoring="neg_log_loss")
     with joblib.parallel_config("threading", n_jobs=2):

@@ -178,9 +178,9 @@ def test_a_pickle_of_data_on_a_device_goes_back_there(quick_backend: Backend) ->
     twin = pickled(original)
     assert twin.backend_ == original.backend_
     assert_same_network(twin, original)
-    found = twin.predict(there(X))
-    assert arraymlp.backends.registry.backend_of(found) == quick_backend
-    assert on_host(found).tolist() == on_host(original.predict(there(X))).tolist()
+    predicted = twin.predict(there(X))
+    assert arraymlp.backends.registry.backend_of(predicted) == quick_backend
+    assert on_host(predicted).tolist() == on_host(original.predict(there(X))).tolist()
     if quick_backend.name != "numpy":
         with pytest.raises(ValueError, match="must use the same namespace and the same device"):
             twin.predict(X)

@@ -130,14 +130,14 @@ def test_weights_and_validation_are_routed_through_a_pipeline() -> None:
 def test_weights_are_routed_through_cross_validation() -> None:
     model = classify().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
     splits = [(np.arange(40), np.arange(40, 60)), (np.arange(20, 60), np.arange(20))]
-    found = cross_validate(model, X, NAMES, params={"sample_weight": WEIGHT}, cv=splits)
+    result = cross_validate(model, X, NAMES, params={"sample_weight": WEIGHT}, cv=splits)
     expected = []
     for rows, rest in splits:
-        one = classify().fit(X[rows], NAMES[rows], WEIGHT[rows])
-        expected.append(one.score(X[rest], NAMES[rest], WEIGHT[rest]))
-    assert found["test_score"].tolist() == expected
+        model_of_fold = classify().fit(X[rows], NAMES[rows], WEIGHT[rows])
+        expected.append(model_of_fold.score(X[rest], NAMES[rest], WEIGHT[rest]))
+    assert result["test_score"].tolist() == expected
     assert (
-        found["test_score"].tolist()
+        result["test_score"].tolist()
         != cross_validate(model, X, NAMES, cv=splits)["test_score"].tolist()
     )
 

@@ -23,14 +23,14 @@ from sklearn_pairs import BASE, LABELS, SCORES, TWO, X_VAL, HostArray, N, X, war
 def test_quantiles(y: HostArray, shape: tuple[int, ...], middle: tuple[int, ...]) -> None:
     model = MLPRegressor(**BASE, loss=Quantile((0.1, 0.4, 0.8, 0.9)))
     warned(model.fit, X, y)
-    found = model.predict_quantiles(X)
-    assert found.shape == shape
-    assert (np.diff(found, axis=-1) >= 0).all()
-    assert (np.diff(found, axis=-1) > 0).any()
+    quantiles = model.predict_quantiles(X)
+    assert quantiles.shape == shape
+    assert (np.diff(quantiles, axis=-1) >= 0).all()
+    assert (np.diff(quantiles, axis=-1) > 0).any()
     assert model.predict(X).shape == middle
-    np.testing.assert_array_equal(model.predict(X), found[..., 1])  # 0.4 is the nearest to 0.5
+    np.testing.assert_array_equal(model.predict(X), quantiles[..., 1])  # 0.4 is the nearest to 0.5
     assert model.n_outputs_ == 4 * (y.ndim == 1 or y.shape[1])
-    assert model.score(X, y) == pytest.approx(metrics.r2_score(y, found[..., 1]))
+    assert model.score(X, y) == pytest.approx(metrics.r2_score(y, quantiles[..., 1]))
 
 
 def test_one_quantile() -> None:
