@@ -73,7 +73,12 @@ def test_a_product_is_matmuls(case: dict[str, Any]) -> None:
 
 
 GROUPS = pairwise(
-    {"groups": [0, 1, 2, 6], "threads": [1, 2, 8], "shape": [(4, 3, 5), (120, 110, 100)]}
+    {
+        "groups": [0, 1, 2, 6],
+        "threads": [1, 2, 8],
+        "shape": [(4, 3, 5), (120, 110, 100)],
+        "betas": [(6, 1, 1), (1, 1)],
+    }
 )
 
 
@@ -83,7 +88,7 @@ def test_members_share_their_groups_matrix(case: dict[str, Any]) -> None:
     rng = np.random.default_rng(groups)
     a = rng.normal(size=(groups, m, k) if groups else (m, k))
     b, c = rng.normal(size=(6, k, n)), rng.normal(size=(6, m, n))
-    beta = rng.normal(size=(6, 1, 1))
+    beta = rng.normal(size=case["betas"])
     of_members = np.repeat(a, 6 // groups, axis=0) if groups else a
     expected = beta * c + of_members @ b
     blas.Product(m, k, n, 6, "float64", threads)(a, b, c, beta)
@@ -131,7 +136,6 @@ LARGE = {"rows": (150, 400), "widths": (90, 260), "batch_sizes": (60, 150)}
 LARGE_CASES = setting_cases(
     loss=["softmax_cross_entropy", "huber"],
     layers=[2],
-    activation=["relu", "gelu"],
     optimizer=["sgd", "momentum", "adam"],
     schedule=["cosine"],
     label_smoothing=[0.0],
@@ -160,6 +164,24 @@ def test_they_agree_in_single_precision(activation: str, optimizer: str) -> None
     settings = {"hidden": (120, 110), "optimizer": optimizer, "activation": activation, "epochs": 1}
     settings |= {"learning_rate": 1e-3, "batch_size": 90}
     assert_alike(*both(X, y, "float32", **settings), rtol=1e-4)
+
+
+def test_a_penalty_of_weighted_samples_where_blas_multiplies() -> None:
+    # Its factor of W is an array of one number.
+    rng = np.random.default_rng(0)
+    X, y = problem(rng, "softmax_cross_entropy", 300, 150, 10)
+    settings: dict[str, Any] = {"hidden": (120, 110), "batch_size": 90, "epochs": 1}
+    for optimizer in ("sgd", "momentum"):
+        runs = both(
+            X,
+            y,
+            "float64",
+            alpha=0.1,
+            sample_weight=rng.random(300),
+            optimizer=optimizer,
+            **settings,
+        )
+        assert_alike(*runs, rtol=1e-9)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

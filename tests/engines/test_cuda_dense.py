@@ -38,6 +38,7 @@ from engine_and_array import (
 )
 from pairwise import pairwise
 
+pytestmark = pytest.mark.xdist_group("g++")  # kernels are compiled once a process
 needs_host = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
 
 
@@ -196,14 +197,7 @@ def test_rounding_to_bfloat16_is_to_nearest_even(order: int | None) -> None:
 # The step against the definition
 
 SQUARE = Activation("square", lambda s, xp: s * s, lambda s, z, xp: 2 * s)
-CASES = setting_cases(
-    optimizer=[
-        *("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"),
-        arraymlp.optimizers.Adam(0.8, 0.99, 1e-3, epsilon_hat=True),
-        arraymlp.optimizers.RMSProp(0.9, 1e-3),
-    ],
-    activation=list(ACTIVATIONS),
-)
+CASES = setting_cases()
 
 
 def dense(

@@ -3,7 +3,10 @@ import pytest
 
 from cuda_on_host import BACKWARD, CompileError, HostModule, LaunchError, unavailable
 
-pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())
+pytestmark = [
+    pytest.mark.skipif(bool(unavailable()), reason=unavailable()),
+    pytest.mark.xdist_group("g++"),  # compiled once a process
+]
 
 ORDERS = [None, BACKWARD, 0, 1]
 ONE = (1, 1, 1)

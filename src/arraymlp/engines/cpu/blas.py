@@ -179,7 +179,7 @@ class Product:
             a: (..., m, k), or (G, m, k).
             b: (..., k, n).
             c: (..., m, n), overwritten.
-            beta: a number, or (K, 1, 1).
+            beta: a number, or (1, 1) or (K, 1, 1).
         """
         seen = self.seen
         if (
@@ -190,7 +190,10 @@ class Product:
         ):
             self._by_matmul(a, b, c, beta)
             return
-        self.beta[:] = beta if isinstance(beta, float) else beta[self.member, 0, 0]
+        if isinstance(beta, float) or beta.ndim == 2:
+            self.beta[:] = beta
+        else:
+            self.beta[:] = beta[self.member, 0, 0]
         if self.threads == 1:
             self.gemm(*self.call)
             return
