@@ -2,7 +2,7 @@
 
 Called by ci/gpu. Exit status 0 only if no test failed, CuPy tests ran and each of them passed, and
 every run of the lab, trained by the array code, was in its band. Trained by the engine, the lab is
-judged too, but does not decide: one of its runs hangs on rounding.
+judged too.
 """
 
 import argparse

@@ -1,12 +1,13 @@
 """Multilayer perceptrons on any array backend: one readable backpropagation for NumPy and CUDA.
 
 ``train`` trains a network, ``sweep`` many at once, ``save`` and ``load`` keep one in a file, and
-``resolve`` and ``available_backends`` say where it can run. The rest is in namespaces: `activations`,
-`callbacks`, `datasets`, `initializers`, `losses`, `metrics`, `optimizers`, `schedules`.
+``resolve`` and ``available_backends`` say where it can run. The rest is in namespaces:
+`activations`, `callbacks`, `datasets`, `initializers`, `losses`, `metrics`, `optimizers`,
+`schedules`.
 
 What is read and what runs: `Layer`, the losses and the optimisers, composed by
-`arraymlp.steps.step`, are the definition, and ``train(engine="array")`` runs exactly these lines. An
-engine (`arraymlp.engines`) does the same steps faster, and is tested against the definition.
+`arraymlp.steps.step`, are the definition, and ``train(engine="array")`` runs exactly these lines.
+An engine (`arraymlp.engines`) does the same steps faster, and is tested against the definition.
 """
 
 from importlib import import_module

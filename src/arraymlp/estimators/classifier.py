@@ -358,7 +358,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             In the namespace of X.
         """
         rows = self._input(X, "predict_proba")
-        return self.network_.predict_proba(rows)
+        p: Array = self.network_.predict_proba(rows)
+        return p
 
     def predict_log_proba(self, X: RowsLike) -> Array:
         """The logarithm of `predict_proba`.

@@ -315,7 +315,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             In the order of the levels of the loss, in the namespace of X.
         """
         rows = self._input(X, "predict_quantiles")
-        predicted = self.network_.predict(rows)
+        predicted: Array = self.network_.predict(rows)
         return predicted if self.network_.loss.outputs_per_target > 1 else predicted[..., None]
 
     def score(self, X: RowsLike, y: RowsLike, sample_weight: RowsLike | None = None) -> float:

@@ -1,6 +1,7 @@
 """The lab's report: one self-contained page, the pictures beside it, and the findings as JSON."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from arraymlp.app.lab import plots
-from arraymlp.app.lab.experiments import EXPERIMENTS, LabRun
+from arraymlp.app.lab.experiments import (
+    EXPERIMENTS,
+    LEVEL_EPOCHS,
+    LabRun,
+    accuracy_level,
+    published_escape,
+)
 from arraymlp.app.lab.result import LabResult, LabRow, seeds_text
 from arraymlp.app.page import findings_html, page, png
 from arraymlp.data.datasets import published_curves
@@ -66,6 +73,9 @@ def _run_dict(lab_run: LabRun) -> dict[str, Any]:
         "accuracy": lab_run.accuracy,
         "in_band": lab_run.verdict.in_band,
         "verdict": lab_run.verdict.what,
+        "level": lab_run.level,
+        "escaped": lab_run.verdict.escaped,
+        "escape_epoch": lab_run.verdict.escape_epoch,
         "settings": run.settings.to_dict(),
         "findings": [finding.to_dict() for finding in run.findings],
         "history": run.history.to_dict(),
@@ -91,6 +101,7 @@ def _section(lab_runs: list[LabRun], result: LabResult, pictures: dict[str, byte
         f"<p class=sub>{escape(method)}; {seeds_text([r.seed for r in lab_runs])}</p>",
         png(errors, f"{name}-errors.png", f"errors of {name} by epoch", pictures),
         "<p class=cap>The errors' axis is logarithmic; an error of 0 is drawn at 0.00001.</p>",
+        plateau_table(lab_runs),
         f"<h3>What happened, and why{which}</h3>",
         f"<p>{escape(_sentence(first.verdict.what))}</p>",
         findings_html(run.findings),
@@ -106,6 +117,35 @@ def _section(lab_runs: list[LabRun], result: LabResult, pictures: dict[str, byte
     if len(lab_runs) > 1:
         parts.append(_all_seeds(lab_runs))
     return "\n".join(parts) + "</section>"
+
+
+def plateau_table(lab_runs: Sequence[LabRun]) -> str:
+    """The runs that were stuck as published, each beside the published one; "" without any.
+
+    It says which of the two ends each run came to, with the figures that the verdict goes by.
+    """
+    stuck = [o for o in lab_runs if o.verdict.escaped is not None]
+    if not stuck:
+        return ""
+    curve = [p.test_error for p in published_curves()[stuck[0].experiment.name]]
+    rows: list[tuple[str, list[float], int | None]] = [("published", curve, published_escape())]
+    rows += [
+        (f"seed {o.seed}", o.run.history["validation_error"], o.verdict.escape_epoch) for o in stuck
+    ]
+    cells = "".join(
+        f"<tr><td>{name}<td>{100 * errors[0]:.2f} %"
+        f"<td>{'stayed to the end' if end is None else 'escaped'}"
+        f"<td>{'' if end is None else end}"
+        f"<td>{100 * errors[-1]:.2f} %<td>{100 - accuracy_level(errors):.2f} %</tr>"
+        for name, errors, end in rows
+    )
+    return (
+        "<h3>Beside the published run</h3><table><tr><th>run"
+        "<th>test error while stuck<th>then<th>escaped in epoch<th>test error at the end"
+        f"<th>median of the last {LEVEL_EPOCHS} epochs</tr>{cells}</table>"
+        "<p class=cap>The order of the data and the rate decide the class. The initial weights, and"
+        " in part rounding, decide whether and when a run escapes, and its errors after that.</p>"
+    )
 
 
 def _sentence(text: str) -> str:

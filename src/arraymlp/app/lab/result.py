@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import TypedDict
 
-from arraymlp.app.lab.experiments import LabRun, Verdict
+from arraymlp.app.lab.experiments import LabRun, Verdict, published_escape
 from arraymlp.backends.backend import Backend
 from arraymlp.data.datasets import MNIST
 
@@ -94,9 +94,14 @@ class LabResult:
         if not judged:
             return None
         escaped = [r.accuracy for r in judged if r.verdict.escaped]
+        epochs = [e for r in judged if (e := r.verdict.escape_epoch) is not None]
         text = f"relu-0.005: {len(escaped)} of {len(judged)} seeds escaped the plateau"
         if escaped:
-            text += f" and ended at {mean(escaped):.2f} %"
+            when = f"{min(epochs)}" if len(set(epochs)) == 1 else f"{min(epochs)} to {max(epochs)}"
+            text += (
+                f" (epoch {when}; published: {published_escape()}) and ended at "
+                f"{mean(escaped):.2f} %"
+            )
         if len(escaped) > 1:
             low, high = min(escaped), max(escaped)
             text += f" (standard deviation {stdev(escaped):.2f}, {low:.2f} to {high:.2f})"
