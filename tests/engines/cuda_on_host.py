@@ -65,9 +65,8 @@ class HostModule:
     """
 
     def __init__(self, source: str, options: Sequence[str] = ()) -> None:
-        # Without the header CUDA's words stay; macros that write kernels are written out.
-        code = _gcc(source, ["-E", "-P", *LANGUAGE, *options, "-"])
-        self.names = tuple(dict.fromkeys(KERNEL.findall(code)))
+        code = _preprocessed(source, options)
+        self.names = _names(code)
         launchers = [f"CUDA_ON_HOST_LAUNCHER({name})" for name in self.names]
         aliases = [f"CUDA_ON_HOST_DYNAMIC({name})" for name in dict.fromkeys(DYNAMIC.findall(code))]
         text = "\n".join([source, '#line 1 "launchers"', *launchers, *aliases, ""])
@@ -133,6 +132,29 @@ class HostModule:
         error = run(pointers, triple(*grid), triple(*block), ctypes.c_size_t(shared_mem), how)
         if error:
             raise LaunchError(f"{name}, {error.decode()}")
+
+
+def check(source: str, options: Sequence[str] = ()) -> None:
+    """Have g++ read a source without making code of it.
+
+    Raises:
+        CompileError: g++ refuses it.
+    """
+    _gcc(source, [*LANGUAGE, *FLAGS, *options, "-fsyntax-only", "-"])
+
+
+def kernel_names(source: str, options: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of a source's kernels."""
+    return _names(_preprocessed(source, options))
+
+
+def _preprocessed(source: str, options: Sequence[str]) -> str:
+    # Without the header CUDA's words stay; macros that write kernels are written out.
+    return _gcc(source, ["-E", "-P", *LANGUAGE, *options, "-"])
+
+
+def _names(code: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(KERNEL.findall(code)))
 
 
 def _check_range(name: str, sizes: tuple[int, int, int], most: tuple[int, int, int]) -> None:

@@ -1,8 +1,8 @@
-"""The algorithm of ``kernels/fused.cu`` in NumPy, block by block: what to read before the kernels.
+"""The algorithm of ``fused.cu`` in NumPy, block by block, to be read before the kernels.
 
 It is launched with the same arguments, and reads and writes the arrays by their addresses. Threads
-and shared memory are NumPy's affair here; how a step is cut into blocks, in which order a block
-adds up, what it masks, scales, updates and leaves to the next kernel is as on a GPU.
+and shared memory are left to NumPy; how a step is cut into blocks, in which order a block adds up,
+what it masks, scales, updates and leaves to the next kernel is as on a GPU.
 """
 
 import ctypes
@@ -50,7 +50,7 @@ class NumpyKernels:
             blocks(plan, step, (x, y, z), grid, int(size))
 
     def address(self, array: Any) -> int:
-        """Where the array's numbers stand."""
+        """The address of the array's first number."""
         assert array.flags.c_contiguous
         return int(array.ctypes.data)
 
@@ -69,10 +69,10 @@ class Layer:
         self.n_in, self.n_out = int(struct["n_in"]), int(struct["n_out"])
         self.tile, self.dropped = int(struct["tile"]), bool(struct["dropped"])
         self.activation = FUNCTIONS[int(struct["activation"])]
-        whole, one = (k, self.n_in, self.n_out), (k, self.n_out)
-        names = {"weights": whole, "weights_1": whole, "weights_2": whole, "bias": one}
-        names |= {"bias_1": one, "bias_2": one, "z": (k, b, self.n_out), "ds": (k, b, self.n_out)}
-        self.of = {n: at(struct[n], shape) for n, shape in names.items() if struct[n]}
+        weights, bias, outputs = (k, self.n_in, self.n_out), (k, self.n_out), (k, b, self.n_out)
+        shapes = {"weights": weights, "weights_1": weights, "weights_2": weights, "bias": bias}
+        shapes |= {"bias_1": bias, "bias_2": bias, "z": outputs, "ds": outputs}
+        self.arrays = {name: at(struct[name], s) for name, s in shapes.items() if struct[name]}
 
 
 class Plan:
@@ -82,18 +82,18 @@ class Plan:
         self.s = struct
         self.k, self.b = int(struct["members"]), int(struct["batch"])
         self.layers = [
-            Layer(one, self.k, self.b) for one in struct["layers"][: int(struct["n_layers"])]
+            Layer(layer, self.k, self.b) for layer in struct["layers"][: int(struct["n_layers"])]
         ]
 
     def table(self, name: str, step: int, member: int, shape: tuple[int, ...], of: int) -> Any:
-        """A step's row of a table, a member's where each has its own."""
+        """A step's row of a table, or that of a member where members differ."""
         row = step * of + (member if of > 1 else 0)
         dtype = np.int32 if name in ("rows", "drops", "order") else np.float32
         size = int(np.prod(shape)) * 4
         return at(int(self.s[name]) + row * size, shape, dtype)
 
-    def told(self, step: int, member: int) -> tuple[int, Any, dict[str, Any]]:
-        """How many rows the step has, what its gradients are multiplied by, and its constants."""
+    def constants(self, step: int, member: int) -> tuple[int, Any, dict[str, Any]]:
+        """The number of the step's rows, the factor on its gradients, and its constants."""
         n = int(self.table("rows", step, 0, (1,), 1)[0])
         scale = self.table("scale", step, member, (1,), int(self.s["weights_of"]))[0]
         of = int(self.s["constants_of"])
@@ -101,7 +101,7 @@ class Plan:
         return n, scale, dict(zip(CONSTANTS, constants, strict=True))
 
     def samples(self, step: int, n: int) -> Any:
-        """The numbers of the step's samples."""
+        """The row numbers of the step's samples."""
         return self.table("order", step, 0, (self.b,), 1)[:n]
 
     def x(self, samples: Any) -> Any:
@@ -131,7 +131,7 @@ def chunks(start: int, stop: int) -> Iterator[slice]:
 def first_layer(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
     """A tile of one part of X W."""
     layer, (tile, part, member) = plan.layers[0], block
-    n, _, _ = plan.told(step, member)
+    n, _, _ = plan.constants(step, member)
     across = -(-layer.n_out // size)
     top, left = tile // across * size, tile % across * size
     if top >= n:
@@ -139,10 +139,10 @@ def first_layer(plan: Plan, step: int, block: Block, grid: Block, size: int) -> 
     rows, columns = slice(top, min(top + size, n)), slice(left, left + size)
     x = plan.x(plan.samples(step, n)[rows]) * plan.mask(0, step, member, top, rows.stop - top)
     start = part * int(plan.s["part"])
-    weights = layer.of["weights"][member, :, columns]
+    weights = layer.arrays["weights"][member, :, columns]
     sums = np.zeros((len(x), weights.shape[1]), np.float32)
-    for some in chunks(start, min(layer.n_in, start + int(plan.s["part"]))):
-        sums += x[:, some] @ weights[some]
+    for chunk in chunks(start, min(layer.n_in, start + int(plan.s["part"]))):
+        sums += x[:, chunk] @ weights[chunk]
     shape = (int(plan.s["parts_of"]), plan.k, plan.b, layer.n_out)
     at(plan.s["parts"], shape)[part, member, rows, columns] = sums
 
@@ -151,38 +151,38 @@ def rows(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
     """A few rows from the parts of the first sums to all deltas."""
     number, member, _ = block
     first, layers = number * size, plan.layers
-    n, scale, constants = plan.told(step, member)
+    n, scale, constants = plan.constants(step, member)
     if first >= n:
         return
-    some = slice(first, min(first + size, n))
+    here = slice(first, min(first + size, n))
     shape = (int(plan.s["parts_of"]), plan.k, plan.b, layers[0].n_out)
     slopes: list[Any] = []
     z = s = np.float32(0)
     for i, layer in enumerate(layers):
         if i == 0:
-            s = at(plan.s["parts"], shape)[:, member, some].sum(axis=0, dtype=np.float32)
+            s = at(plan.s["parts"], shape)[:, member, here].sum(axis=0, dtype=np.float32)
         else:
-            s = z @ layer.of["weights"][member]
-        s = s + layer.of["bias"][member]
+            s = z @ layer.arrays["weights"][member]
+        s = s + layer.arrays["bias"][member]
         if i + 1 < len(layers):
-            mask = plan.mask(i + 1, step, member, first, some.stop - first)
+            mask = plan.mask(i + 1, step, member, first, here.stop - first)
             output = layer.activation.function(s, np)
             slopes.append(layer.activation.derivative(s, output, np) * mask)
-            layer.of["z"][member, some] = z = output * mask
+            layer.arrays["z"][member, here] = z = output * mask
 
-    samples = plan.samples(step, n)[some]
+    samples = plan.samples(step, n)[here]
     value, delta = loss(plan, s, samples, constants)
     if plan.s["weight"]:
         of = int(plan.s["weights_of"])
-        own = [plan.table("weight", int(i), member, (1,), of)[0] for i in samples]
-        weight = np.asarray(own, np.float32)
+        weights = [plan.table("weight", int(i), member, (1,), of)[0] for i in samples]
+        weight = np.asarray(weights, np.float32)
         value, delta = value * weight, delta * weight[:, None]
     at(plan.s["loss"], grid[:2][::-1], np.float64)[member, number] += value.sum(dtype=np.float64)
     ds = delta * scale
-    layers[-1].of["ds"][member, some] = ds
+    layers[-1].arrays["ds"][member, here] = ds
     for i in reversed(range(1, len(layers))):
-        ds = ds @ layers[i].of["weights"][member].T * slopes[i - 1]
-        layers[i - 1].of["ds"][member, some] = ds
+        ds = ds @ layers[i].arrays["weights"][member].T * slopes[i - 1]
+        layers[i - 1].arrays["ds"][member, here] = ds
 
 
 def loss(plan: Plan, s: Any, samples: Any, constants: dict[str, Any]) -> tuple[Any, Any]:
@@ -204,7 +204,7 @@ def gradients(plan: Plan, step: int, block: Block, grid: Block, size: int) -> No
     tile, member, _ = block
     number = max(i for i, layer in enumerate(plan.layers) if layer.tile <= tile)
     layer = plan.layers[number]
-    n, scale, constants = plan.told(step, member)
+    n, scale, constants = plan.constants(step, member)
     if n == 0:
         return
     across = -(-layer.n_out // size)
@@ -213,29 +213,29 @@ def gradients(plan: Plan, step: int, block: Block, grid: Block, size: int) -> No
     if number == 0:
         x = plan.x(plan.samples(step, n)) * plan.mask(0, step, member, 0, n)
     else:
-        x = plan.layers[number - 1].of["z"][member, :n]
+        x = plan.layers[number - 1].arrays["z"][member, :n]
     x = np.concatenate([x, np.ones((n, 1), np.float32)], axis=1)[:, rows]  # a 1 for the bias
-    ds = layer.of["ds"][member, :n, columns]
+    ds = layer.arrays["ds"][member, :n, columns]
     g = np.zeros((x.shape[1], ds.shape[1]), np.float32)
-    for some in chunks(0, n):
-        g += x[some].T @ ds[some]
+    for chunk in chunks(0, n):
+        g += x[chunk].T @ ds[chunk]
 
     inputs = min(rows.stop, layer.n_in) - rows.start  # what is left is the bias
     l2_gradient = constants["l2"] + constants["alpha"] * scale
-    for name, own, here in (("weights", g[:inputs], (member, rows, columns)),) + (
+    for name, gradient, here in (("weights", g[:inputs], (member, rows, columns)),) + (
         (("bias", g[inputs], (member, columns)),) if rows.stop > layer.n_in else ()
     ):
-        w = layer.of[name][here].copy()
+        w = layer.arrays[name][here].copy()
         if name == "weights":
             squares = at(plan.s["squares"], (plan.k, int(plan.s["tiles"])), np.float64)
             squares[member, tile] += np.float64(np.sum(w * w)) * constants["alpha"] / 2
-            own = own + l2_gradient * w
+            gradient = gradient + l2_gradient * w
             w *= constants["decay_factor"]
-        v = [layer.of[f"{name}_{i}"][here] for i in (1, 2) if f"{name}_{i}" in layer.of]
-        layer.of[name][here] = stepped(int(plan.s["rule"]), w, own, v, constants)
+        v = [layer.arrays[f"{name}_{i}"][here] for i in (1, 2) if f"{name}_{i}" in layer.arrays]
+        layer.arrays[name][here] = updated(int(plan.s["rule"]), w, gradient, v, constants)
 
 
-def stepped(rule: int, w: Any, g: Any, v: list[Any], constants: dict[str, Any]) -> Any:
+def updated(rule: int, w: Any, g: Any, v: list[Any], constants: dict[str, Any]) -> Any:
     """The parameter after a step of the rule; its state is updated in place."""
     change = constants["rate"] * g
     if rule == PLAIN_SGD:

@@ -260,6 +260,7 @@ def test_an_update_in_pieces_is_the_same_to_the_bit(shape: tuple[int, ...]) -> N
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.xdist_group("signals")
 def test_a_process_with_many_threads_trains_alike() -> None:
     # A product that is cut up runs on threads of its own only in a process that has them.
     code = """

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show, through CuPy: transfers, parity, lack of memory, threads."""
+"""Tests that need a CUDA device, through CuPy: transfers, parity, lack of memory, threads."""
 
 import json
 import os
@@ -19,7 +19,7 @@ import pytest
 import arraymlp
 from arraymlp import Backend, DeviceMemoryError, Dropout, MultilayerPerceptron, Run, sweep
 from arraymlp.data.blocks import BYTES_AT_ONCE
-from arraymlp.training import loop
+from arraymlp.training import train_function
 from conftest import SELECTED, _require, assert_same
 from conftest import on_host as values_of
 
@@ -40,10 +40,10 @@ def cuda(request: pytest.FixtureRequest) -> Backend:
     return _require("cupy")
 
 
-def train(backend: str | Backend, **given: Any) -> Run:
+def train(backend: str | Backend, x: Any = X, **given: Any) -> Run:
+    """arraymlp.train on a small problem, labels on the host."""
     defaults = {"hidden": (32, 16), "activation": "tanh", "batch_size": BATCH, "epochs": 3}
-    data = (X, Y) if "X" not in given else (given.pop("X"), Y)
-    return arraymlp.train(*data, backend=backend, **{**defaults, **given})
+    return arraymlp.train(x, Y, backend=backend, **{**defaults, **given})
 
 
 # Transfers
@@ -87,7 +87,7 @@ def copies(cuda: Backend, tmp_path: Path) -> Copies:
 
 def test_every_copy_to_the_host_is_counted_and_no_other(cuda: Backend, copies: Copies) -> None:
     array = cuda.xp.arange(4)
-    with copies.counted():  # the first of a process may lose some: then tests below fail
+    with copies.counted():  # the first in a process may lose some: then tests below fail
         cuda.to_numpy(array)
     copies.names.clear()
     with copies.counted():
@@ -123,13 +123,13 @@ def test_training_copies_to_the_host_once_an_epoch_and_nothing_else(
     batch_size: int,
     engine: Any,
 ) -> None:
-    train_epochs = loop.train_epochs
+    train_epochs = train_function.train_epochs
 
     def counted(*args: Any) -> int:
         with copies.counted():
             return train_epochs(*args)
 
-    monkeypatch.setattr(loop, "train_epochs", counted)
+    monkeypatch.setattr(train_function, "train_epochs", counted)
     run = train(cuda, **settings, batch_size=batch_size, epochs=4, engine=engine)
     assert len(run.history) == 4
     assert len(copies.names) == 4, copies.names
@@ -190,10 +190,11 @@ def test_a_whole_run_is_numpys(
     cuda: Backend, settings: dict[str, Any], dtype: str, engine: Any, tmp_path: Path
 ) -> None:
     given = {"validation": (X, Y), **settings, "dtype": dtype}
+    x = X
     if "window" in settings:
-        given["X"] = np.memmap(tmp_path / "X", "float64", "w+", shape=X.shape)
-        given["X"][:] = X
-    here, there = train("numpy", **given, engine="array"), train(cuda, **given, engine=engine)
+        x = np.memmap(tmp_path / "X", "float64", "w+", shape=X.shape)
+        x[:] = X
+    here, there = train("numpy", x, **given, engine="array"), train(cuda, x, **given, engine=engine)
     for column in ("loss", "validation_loss"):
         np.testing.assert_allclose(there.history[column], here.history[column], RTOL[dtype])
     errors = there.history["validation_error"], here.history["validation_error"]
@@ -219,15 +220,15 @@ def test_a_sweep_of_64_is_numpys(cuda: Backend, engine: Any) -> None:
         assert ours.swept == theirs.swept
         assert ours.status == theirs.status == "finished"
         for column in ("loss", "validation_loss"):
-            found, expected = ours.history[column], theirs.history[column]
-            np.testing.assert_allclose(found, expected, RTOL["float32"])
+            a, b = ours.history[column], theirs.history[column]
+            np.testing.assert_allclose(a, b, RTOL["float32"])
         assert_alike(ours.network, theirs.network, RTOL["float32"])
 
 
-# Places
+# Arrays of other backends
 
 
-def test_arrays_of_other_places_are_refused_beside_cupys(
+def test_arrays_of_other_backends_are_refused_beside_cupys(
     cuda: Backend, strict_backend: Backend
 ) -> None:
     device_x, foreign = cuda.asarray(X, "float32"), strict_backend
@@ -244,16 +245,17 @@ def test_arrays_of_other_places_are_refused_beside_cupys(
 
 
 def test_labels_on_the_host_are_taken_with_rows_on_the_device(cuda: Backend) -> None:
-    hash32, host = (train(cuda, X=x) for x in (cuda.asarray(X), X))
-    assert hash32.backend == cuda
-    for ours, theirs in zip(hash32.network.layers, host.network.layers, strict=True):
+    rows_on_device, all_on_host = train(cuda, cuda.asarray(X)), train(cuda)
+    assert rows_on_device.backend == cuda
+    layers = rows_on_device.network.layers, all_on_host.network.layers
+    for ours, theirs in zip(*layers, strict=True):
         assert_same(ours.weights, theirs.weights)
 
 
 # Memory
 
 
-def told(backend: Backend, remedy: str) -> str:
+def out_of_memory(backend: Backend, remedy: str) -> str:
     """The pattern of the message of a device without memory."""
     n = r"[\d.]+ [GT]iB"
     lack = f"{re.escape(str(backend))} ran out of memory: {n} were asked for, {n} of {n} are free"
@@ -263,35 +265,38 @@ def told(backend: Backend, remedy: str) -> str:
 @pytest.fixture
 def total(cuda: Backend) -> Iterator[int]:
     """Bytes of the device's memory; what a test took of it goes back."""
-    known = cuda.memory()
-    assert known is not None
-    assert 0 < known[0] <= known[1]
+    memory = cuda.memory()
+    assert memory is not None
+    free, all_bytes = memory
+    assert 0 < free <= all_bytes
     pool = import_module("cupy").get_default_memory_pool()
     pool.free_all_blocks()
-    yield known[1]
+    yield all_bytes
     pool.free_all_blocks()
 
 
 @ENGINE
-def test_a_step_that_does_not_fit_is_told_and_the_device_goes_on(
+def test_a_step_that_does_not_fit_is_reported_and_the_device_goes_on(
     cuda: Backend, total: int, engine: Any
 ) -> None:
     rows = 1_000_000
     width = 2 * total // (4 * rows)  # the hidden layer's sums take twice the memory there is
     x, y = np.ones((rows, 1), np.float32), np.arange(rows) % 2
     remedy = "A smaller batch_size, narrower hidden layers"
-    with pytest.raises(DeviceMemoryError, match=told(cuda, remedy)):
+    with pytest.raises(DeviceMemoryError, match=out_of_memory(cuda, remedy)):
         arraymlp.train(
             x, y, hidden=(width,), batch_size=rows, epochs=1, backend=cuda, engine=engine
         )
     assert len(train(cuda).history) == 3
 
 
-def test_a_population_that_does_not_fit_is_told_of_the_option(cuda: Backend, total: int) -> None:
+def test_for_a_population_that_does_not_fit_the_message_names_the_option(
+    cuda: Backend, total: int
+) -> None:
     rows, members = 100_000, 64
     given = {"hidden": [(2 * total // (4 * rows * members),)], "batch_size": rows, "epochs": 1}
     x, y = np.ones((rows, 1), np.float32), np.arange(rows) % 2
-    with pytest.raises(DeviceMemoryError, match=told(cuda, "Up to 64 networks.* memory=")):
+    with pytest.raises(DeviceMemoryError, match=out_of_memory(cuda, "Up to 64 networks.* memory=")):
         sweep(x, y, **given, seed=range(members), memory="1000 TB", backend=cuda)
 
 
@@ -308,6 +313,7 @@ def test_predicting_takes_no_more_than_its_budget(cuda: Backend, total: int) -> 
 # Ctrl-C and threads
 
 
+@pytest.mark.xdist_group("signals")
 @ENGINE
 def test_ctrl_c_in_the_middle_keeps_what_was_trained(cuda: Backend, engine: Any) -> None:
     started = time.monotonic()
@@ -329,11 +335,12 @@ def test_ctrl_c_in_the_middle_keeps_what_was_trained(cuda: Backend, engine: Any)
     for layer in run.network.layers:
         assert np.isfinite(values_of(layer.weights)).all()
     assert np.isfinite(run.history["loss"]).all()
-    on = arraymlp.train(network=run, epochs=2)
-    assert not on.interrupted
-    assert on.history["epoch"][-1] >= run.history["epoch"][-1] + 1
+    continued = arraymlp.train(network=run, epochs=2)
+    assert not continued.interrupted
+    assert continued.history["epoch"][-1] >= run.history["epoch"][-1] + 1
 
 
+@pytest.mark.xdist_group("signals")
 @ENGINE
 @pytest.mark.parametrize("given", [{}, {"seed": (0, 1, 2)}], ids=["one", "population"])
 def test_two_trainings_at_once_are_those_one_after_the_other(
@@ -342,12 +349,12 @@ def test_two_trainings_at_once_are_those_one_after_the_other(
     """To rounding: cuBLAS may choose other sums where it shares the device."""
     rates = (0.05, 0.02)
 
-    def one(rate: float) -> Run:
+    def trained(rate: float) -> Run:
         return train(cuda, **given, learning_rate=rate, epochs=20, engine=engine)
 
-    alone = [one(rate) for rate in rates]
+    alone = [trained(rate) for rate in rates]
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(one, rates))
+        together = list(pool.map(trained, rates))
     for ours, theirs in zip(together, alone, strict=True):
         np.testing.assert_allclose(ours.history["loss"], theirs.history["loss"], 1e-4)
         assert_alike(ours.network, theirs.network, 1e-4)

@@ -1,0 +1,26 @@
+"""Fixtures of the tests of the fused CUDA kernels: the places to run them."""
+
+import pytest
+
+from conftest import SELECTED
+from fused_cases import ON_HOST, Kernels, kernels_of
+
+
+@pytest.fixture(params=[*ON_HOST, *(["cupy"] if "cupy" in SELECTED else [])], scope="module")
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    """The kernels in every way in which they run here."""
+    return kernels_of(request.param)
+
+
+@pytest.fixture(params=ON_HOST, scope="module")
+def host_kernels(request: pytest.FixtureRequest) -> Kernels:
+    """The kernels on the host, in both ways."""
+    return kernels_of(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _counted(request: pytest.FixtureRequest) -> None:
+    """Tell ci/gpu which tests are CuPy's."""
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and callspec.params.get("kernels") == "cupy":
+        request.node.user_properties.append(("backend", "cupy"))
