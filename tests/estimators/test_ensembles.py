@@ -34,7 +34,7 @@ from arraymlp.estimators import ensembles
 from arraymlp.losses import Quantile
 from conftest import assert_same, on_host
 from sklearn_checks import failures, require_none
-from sklearn_problem import COLUMNS, NAMES, WEIGHT, X, Y, Z
+from sklearn_problem import COLUMNS, NAMES, WEIGHT, X, Y, Z, frame
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -204,14 +204,11 @@ def test_sparse_rows_and_labels_are_taken_and_given() -> None:
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 @BOTH
 def test_names_of_features_are_kept_and_asked_for(name: str, library: str) -> None:
-    frames = pytest.importorskip(library)
-    columns = {"columns" if library == "pandas" else "schema": list("abcd")}
-    data = frames.DataFrame(X, **columns)
-    model = ensemble(name).fit(data, target(name))
+    model = ensemble(name).fit(frame(library), target(name))
     assert model.feature_names_in_.tolist() == list("abcd")
     assert model.n_features_in_ == 4
     with pytest.raises(ValueError, match="feature names"):
-        model.predict(frames.DataFrame(X, **{next(iter(columns)): list("abce")}))
+        model.predict(frame(library, names=list("abce")))
     assert not hasattr(model.fit(X, target(name)), "feature_names_in_")
     with pytest.raises(ValueError, match=f"X has 3 features, but {name} is expecting 4"):
         model.predict(X[:, :3])
