@@ -1,0 +1,207 @@
+"""Sources that cannot be streamed are refused, and streams are told from data in memory."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arraymlp import Backend
+from arraymlp.data.stream import (
+    WINDOW_BYTES,
+    is_chunks,
+    is_streamed,
+    stream,
+    stream_chunks,
+    window_rows,
+)
+from streams import ROWS, SPARSE, WIDTH, Chunks, Sliced, X, Y, hdf5, memmap, readers
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    yield
+    assert not readers()
+
+
+# Refused
+
+
+def changed(row: int, column: int, value: float) -> np.ndarray:
+    values = X.copy()
+    values[row, column] = value
+    return values
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
+def test_a_value_that_is_not_finite_is_named_by_row_and_column(
+    value: float, numpy_backend: Backend
+) -> None:
+    shown = "inf" if value == 1e300 else value
+    words = rf"the X must be finite, but the X\[17, 2\] is {shown} as float32"
+    values = changed(17, 2, value)
+    with pytest.raises(ValueError, match=words):
+        stream_chunks(Chunks((9, 14), (values, Y)), "float32", what="the X")
+    spoilt_later = Chunks((9, 14), (X, Y), (values, Y))
+    for streamed in (
+        stream(Sliced(values), "float32", what="the X"),
+        stream_chunks(spoilt_later, "float32", what="the X")[0],
+    ):
+        windows = streamed.windows(numpy_backend, ROWS)
+        for i in range(3):
+            assert (next(windows) == X[i * ROWS : (i + 1) * ROWS]).all()
+        with pytest.raises(ValueError, match=words):
+            next(windows)
+        with pytest.raises(ValueError, match=words):
+            streamed.kept(np.arange(9, 18)).take(np.array([2, 8]), numpy_backend)
+
+
+BAD_ARRAYS: dict[str, tuple[np.ndarray, str]] = {
+    "1-D": (X[:, 0], r"X must be 2-D \(samples, features\), not 1-D of shape \(23,\)"),
+    "3-D": (X[None], r"X must be 2-D .*3-D"),
+    "no rows": (X[:0], r"X is empty: shape \(0, 3\)"),
+    "no features": (X[:, :0], r"X is empty: shape \(23, 0\)"),
+    "strings": (X.astype("S3"), "X must be numeric, not of dtype .S3"),
+    "complex": (X + 0j, "X must be numeric, not of dtype complex128"),
+    "width": (X[:, :2], "X has 2 features, but 3 are expected"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARRAYS)
+def test_an_array_of_another_kind_is_refused(case: str) -> None:
+    values, words = BAD_ARRAYS[case]
+    with pytest.raises(ValueError, match=words):
+        stream(Sliced(values), "float32", n_features=WIDTH)
+
+
+FIVE = (X[:5], Y[:5])
+BAD_CHUNKS: dict[str, tuple[list[Any], str]] = {
+    "no chunk": ([], "X is empty: it yields no chunks"),
+    "no tuple": ([FIVE, X], r"chunk 1 of X must be a tuple \(X, y\), not a ndarray"),
+    "three": ([FIVE, (*FIVE, Y)], r"chunk 1 of X must be a tuple \(X, y\), not a tuple"),
+    "1-D": ([FIVE, (X[0], Y[:3])], r"chunk 1 of X must be 2-D .*not 1-D of shape \(3,\)"),
+    "empty": ([FIVE, (X[:0], Y[:0])], r"chunk 1 of X is empty: shape \(0, 3\)"),
+    "strings": ([FIVE, (X[:5].astype(str), Y[:5])], "chunk 1 of X must be numeric"),
+    "masked": ([(np.ma.array(X[:5]), Y[:5])], "chunk 0 of X has a masked array"),
+    "width": ([(X[:5, :2], Y[:5])], "chunk 0 of X has 2 features, but 3 are expected"),
+    "another width": (
+        [FIVE, (X[:5, :2], Y[:5])],
+        "chunk 1 of X has 2 features, but the chunks before have 3",
+    ),
+    "length": ([(X[:5], Y[:4])], r"chunk 0 of X has 5 rows, but its y is of shape \(4,\)"),
+    "no y": ([(X[:5], None)], r"chunk 0 of X has 5 rows, but its y is of shape \(\)"),
+    "y's dtype": ([FIVE, (X[:5], Y[:5] / 2)], "the y of chunk 1 of X .*float64.* int64"),
+    "y's shape": ([FIVE, (X[:5], Y[:5, None])], r"the y of chunk 1 of X .*\(1,\).* \(\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CHUNKS)
+def test_a_chunk_of_another_kind_is_refused(case: str) -> None:
+    chunks, words = BAD_CHUNKS[case]
+    with pytest.raises(ValueError, match=words):
+        stream_chunks(chunks, "float32", n_features=WIDTH)
+
+
+@pytest.mark.parametrize(
+    "once", [iter, lambda chunks: (c for c in chunks)], ids=["iterator", "generator"]
+)
+def test_what_can_be_read_once_only_is_refused_before_it_is_read(once: Callable) -> None:
+    chunks = once([FIVE])
+    with pytest.raises(ValueError, match=r"read once only.*list of chunks.*__iter__"):
+        stream_chunks(chunks, "float32")
+    assert next(chunks) is FIVE
+
+
+LATER: dict[str, tuple[Any, Any, str]] = {
+    "fewer rows": (X[:20], Y[:20], "X yields 20 rows, but yielded 23 at first"),
+    "nothing": (X[:0], Y[:0], "X yields 0 rows, but yielded 23 at first"),
+    "more rows": (
+        np.concatenate([X, X]),
+        np.concatenate([Y, Y]),
+        "X yields 24 rows or more, but yielded 23 at first",
+    ),
+    "width": (X[:, :2], Y, "chunk 0 of X has 2 features, but 3 are expected"),
+    "order": (X[::-1], Y[::-1], "X yields another y for rows 0 to 8 .*same order"),
+}
+
+
+@pytest.mark.parametrize("case", LATER)
+def test_another_pass_must_yield_the_same(case: str, numpy_backend: Backend) -> None:
+    x, y, words = LATER[case]
+    streamed, _ = stream_chunks(Chunks((9, 14, 1), (X, Y), (x, y)), "float32")
+    with pytest.raises(ValueError, match=words):
+        list(streamed.windows(numpy_backend, ROWS))
+    with pytest.raises(ValueError, match=words):
+        streamed.take(SPARSE, numpy_backend)
+
+
+# What is streamed, and by how many rows
+
+
+def test_only_what_is_not_in_memory_is_streamed(backend: Backend, tmp_path: Path) -> None:
+    on_disk = memmap(tmp_path, X)
+    for yes in (on_disk, on_disk[2:], Sliced(X), hdf5(tmp_path, X), stream(on_disk, "float32")):
+        assert is_streamed(yes)
+        assert not is_chunks(yes)
+    for no in (
+        X,
+        X.tolist(),
+        on_disk + 1,
+        np.float64(1),
+        None,
+        "X",
+        [FIVE],
+        backend.asarray(X[0] > 1),
+    ):
+        assert not is_streamed(no)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([FIVE, FIVE], True),
+        ((FIVE,), True),
+        ([(X[:2].tolist(), [0, 1])], True),
+        (Chunks((23,)), True),
+        (iter([FIVE]), True),
+        ((chunk for chunk in [FIVE]), True),
+        ([], False),
+        ([[0, 1], [1, 0]], False),
+        ([(0, 1), (1, 0)], False),
+        (((0.5, 1.0), (1.0, 0.5)), False),
+        (X, False),
+        ("chunks", False),
+        ({"X": X}, False),
+        (None, False),
+        (3, False),
+    ],
+)
+def test_chunks_are_told_from_rows_of_numbers(values: Any, expected: bool) -> None:
+    assert is_chunks(values) is expected
+    assert not is_streamed(values)
+
+
+def test_device_arrays_are_no_chunks(backend: Backend) -> None:
+    assert not is_chunks(backend.asarray(X, "float32"))
+
+
+@pytest.mark.parametrize(
+    ("n_features", "batch_size", "dtype", "wanted", "expected"),
+    [
+        (784, 100, "float32", None, 21_300),
+        (784, 100, "float64", None, 10_600),
+        (10**9, 32, "float32", None, 32),
+        (784, 100, "float32", 1000, 1000),
+        (784, 100, "float32", 1099, 1000),
+        (784, 100, "float32", 99, 100),
+    ],
+)
+def test_a_window_holds_whole_minibatches(
+    n_features: int, batch_size: int, dtype: str, wanted: int | None, expected: int
+) -> None:
+    assert window_rows(n_features, batch_size, dtype, wanted) == expected
+    if wanted is None and expected > batch_size:
+        bytes_of_a_row = n_features * np.dtype(dtype).itemsize
+        assert expected * bytes_of_a_row <= WINDOW_BYTES
+        assert (expected + batch_size) * bytes_of_a_row > WINDOW_BYTES
