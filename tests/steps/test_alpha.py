@@ -1,43 +1,34 @@
-"""train()'s alpha, scikit-learn's L2 in the summed loss; orders of one's own; sparse data."""
+"""The L2 penalty alpha of the summed loss, as in scikit-learn; and what callbacks see of steps."""
 
-from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 import arraymlp
-import problems
+import runs
 from arraymlp import Backend, MultilayerPerceptron, Run
-from arraymlp.callbacks import EpochEnd, StepEnd
+from arraymlp.callbacks import Callback, StepEnd
 from arraymlp.initializers import normal
 from arraymlp.optimizers import SGD, Adam
-from conftest import assert_same, on_host
+from conftest import on_host
+from problems import BATCH, N
+from runs import HostArray, X, Y, assert_same_bits, parameters
 
-X, Y = problems.labels()
-N, BATCH = problems.N, problems.BATCH
 RAGGED = 10  # two of them, and one of four rows
 WEIGHT = np.random.default_rng(40).uniform(0.2, 3, N)
-HostArray = np.ndarray[Any, Any]
 REDUCTIONS = pytest.mark.parametrize("reduction", ["mean", "sum"])
 WEIGHTED = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 
 
-def train(X_: Any = X, y: Any = Y, backend: Backend | str = "numpy", **given: Any) -> Run:
+def train(X_: Any = X, y: Any = Y, **given: Any) -> Run:
     """arraymlp.train on the small problem, from weights that are large enough to matter."""
-    if isinstance(backend, Backend):
-        given |= {"device": backend.device}
-        backend = backend.name
-    defaults: dict[str, Any] = {"batch_size": BATCH, "epochs": 2, "optimizer": SGD()}
-    if "network" not in given:
-        made = {"hidden": (6,), "activation": "tanh", "initializer": normal(0.5)}
-        defaults |= made | {"dtype": "float64"}
-    return arraymlp.train(X_, y, backend=backend, **defaults | given)
+    defaults = {"hidden": (6,), "activation": "tanh", "initializer": normal(0.5)}
+    return runs.train(X_, y, **{**defaults, "optimizer": SGD(), **given})
 
 
-def parameters(network: MultilayerPerceptron) -> list[HostArray]:
-    return [np.array(on_host(a)) for layer in network.layers for a in (layer.weights, layer.bias)]
+def differ(ours: MultilayerPerceptron, theirs: MultilayerPerceptron) -> float:
+    return max(abs(a - b).max() for a, b in zip(parameters(ours), parameters(theirs), strict=True))
 
 
 def assert_close(ours: Any, theirs: Any, rtol: float = 1e-11, atol: float = 1e-13) -> None:
@@ -45,22 +36,10 @@ def assert_close(ours: Any, theirs: Any, rtol: float = 1e-11, atol: float = 1e-1
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
-def assert_same_bits(ours: MultilayerPerceptron, theirs: MultilayerPerceptron) -> None:
-    for a, b in zip(parameters(ours), parameters(theirs), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def differ(ours: MultilayerPerceptron, theirs: MultilayerPerceptron) -> float:
-    return max(abs(a - b).max() for a, b in zip(parameters(ours), parameters(theirs), strict=True))
-
-
 def one_hot_loss(P: list[HostArray], x: HostArray, y: HostArray) -> HostArray:
     """Each row's softmax cross-entropy in a network of one layer of tanh."""
     s = np.tanh(x @ P[0] + P[1]) @ P[2] + P[3]
     return np.asarray(np.log(np.exp(s).sum(axis=1)) - s[np.arange(len(y)), y])
-
-
-# --- alpha ---------------------------------------------------------------------------------------
 
 
 @REDUCTIONS
@@ -167,10 +146,7 @@ def test_without_it_there_is_no_penalty_in_the_history() -> None:
 
 
 def test_an_epoch_broken_off_has_the_penalty_of_all_its_steps() -> None:
-    class StopAfterTwo:
-        def __call__(self, event: EpochEnd) -> None:
-            pass
-
+    class StopAfterTwo(Callback):
         def on_step(self, event: StepEnd) -> bool:
             return event.step == 2
 
@@ -179,9 +155,9 @@ def test_an_epoch_broken_off_has_the_penalty_of_all_its_steps() -> None:
     assert first.partial_epoch.steps == 2
     rest = arraymlp.train(network=first, epochs=1)
     whole = train(**given)
-    part, both, expected = (e["penalty"] for e in (*rest.history, whole.history[0]))
-    assert both == pytest.approx(expected, rel=1e-14)
-    assert part != pytest.approx(expected, rel=1e-3)
+    of_part, of_both, expected = (e["penalty"] for e in (*rest.history, whole.history[0]))
+    assert of_both == pytest.approx(expected, rel=1e-14)
+    assert of_part != pytest.approx(expected, rel=1e-3)
     assert_same_bits(rest.network, whole.network)
 
 
@@ -201,12 +177,12 @@ def test_each_member_has_its_own(quick_backend: Backend, reduction: str) -> None
 
 
 def test_each_member_has_its_own_of_weights_of_its_own(quick_backend: Backend) -> None:
-    each = np.stack([WEIGHT, WEIGHT[::-1]])
+    weights = np.stack([WEIGHT, WEIGHT[::-1]])
     given = {"backend": quick_backend, "learning_rate": 0.1, "batch_size": RAGGED, "seed": (5, 6)}
-    population = train(**given, alpha=(0.3, 2.0), sample_weight=each)
+    population = train(**given, alpha=(0.3, 2.0), sample_weight=weights)
     for k in range(2):
-        own = {"alpha": (0.3, 2.0)[k], "seed": (5, 6)[k], "sample_weight": each[k]}
-        assert_close(population.network.member(k), train(**given | own).network)
+        alone = {"alpha": (0.3, 2.0)[k], "seed": (5, 6)[k], "sample_weight": weights[k]}
+        assert_close(population.network.member(k), train(**given | alone).network)
 
 
 def test_it_pulls_weights_and_not_biases() -> None:
@@ -217,7 +193,7 @@ def test_it_pulls_weights_and_not_biases() -> None:
 
 
 def test_a_minibatch_that_weighs_nothing_changes_nothing(quick_backend: Backend) -> None:
-    """Without loss there is nothing that the penalty could be weighed against."""
+    """Without loss there is nothing to weigh the penalty against."""
     weight = np.where(np.arange(N) < BATCH, 0.0, WEIGHT)
     given = {"alpha": 0.5, "shuffle": False, "backend": quick_backend, "learning_rate": 0.05}
     ours = train(**given, sample_weight=weight)
@@ -242,19 +218,16 @@ def test_values_for_members_that_are_not_there_are_refused() -> None:
         train(alpha=(0.1, 0.2), seed=(1, 2, 3))
 
 
-# --- steps that are watched ----------------------------------------------------------------------
+# What callbacks see of steps
 
 
-class Watch:
-    """Keeps what it is told of steps."""
+class Watch(Callback):
+    """Keeps each step's rows, loss and penalty."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
         self.loss: list[Any] = []
         self.penalty: list[Any] = []
-
-    def __call__(self, event: EpochEnd) -> None:
-        pass
 
     def on_step(self, event: StepEnd) -> None:
         self.rows.append(event.rows)
@@ -263,7 +236,7 @@ class Watch:
 
 
 @WEIGHTED
-def test_steps_tell_rows_and_penalty(
+def test_callbacks_see_rows_and_penalty_of_steps(
     backend: Backend, float64: str, weight: HostArray | None
 ) -> None:
     watch, w = Watch(), np.ones(N) if weight is None else weight
@@ -273,219 +246,26 @@ def test_steps_tell_rows_and_penalty(
     totals = [w[:10].sum(), w[10:20].sum(), w[20:].sum()]
     before = parameters(train(**given, epochs=0, backend=backend).network)
     first = 0.5 / 2 * ((before[0] ** 2).sum() + (before[2] ** 2).sum()) / totals[0]
-    penalties, losses = (np.array([float(v) for v in told]) for told in (watch.penalty, watch.loss))
+    penalties, losses = (np.array([float(v) for v in seen]) for seen in (watch.penalty, watch.loss))
     assert penalties[0] == pytest.approx(first, rel=1e-12)
-    for name, told in (("penalty", penalties), ("loss", losses)):
-        assert run.history[0][name] == pytest.approx((told * totals).sum() / w.sum(), rel=1e-12)
+    for name, seen in (("penalty", penalties), ("loss", losses)):
+        assert run.history[0][name] == pytest.approx((seen * totals).sum() / w.sum(), rel=1e-12)
 
 
-def test_without_alpha_steps_tell_no_penalty() -> None:
+def test_without_alpha_the_penalty_of_steps_is_0() -> None:
     watch = Watch()
     train(callbacks=[watch], epochs=1)
     assert watch.penalty == [0.0] * 3
 
 
-def test_of_a_population_each_member_is_told(backend: Backend) -> None:
+def test_of_a_population_each_member_has_its_penalty(backend: Backend) -> None:
     watch = Watch()
     given = {"alpha": (0.1, 0.2, 0.0), "seed": (1, 1, 1), "dtype": "float32", "epochs": 1}
     given |= {"hidden": ()}
     run = train(callbacks=[watch], backend=backend, **given)
-    assert all(tuple(told.shape) == (3,) for told in watch.penalty)
+    assert all(tuple(penalty.shape) == (3,) for penalty in watch.penalty)
     first = on_host(watch.penalty[0])
     assert first[1] == pytest.approx(2 * first[0], rel=1e-6)
     assert first[2] == 0
-    mean = np.mean([on_host(told) for told in watch.penalty], axis=0)
+    mean = np.mean([on_host(penalty) for penalty in watch.penalty], axis=0)
     np.testing.assert_allclose(run.history[0]["penalty"], mean, rtol=1e-6)
-
-
-# --- orders of one's own -------------------------------------------------------------------------
-
-
-def test_rows_are_trained_on_in_the_order_given(quick_backend: Backend) -> None:
-    orders = [np.random.default_rng(epoch).permutation(N) for epoch in range(3)]
-    told = []
-
-    def shuffle(n: int, epoch: int) -> HostArray:
-        told.append((n, epoch))
-        return orders[epoch]
-
-    given = {"backend": quick_backend, "batch_size": RAGGED}
-    run = train(**given, epochs=3, sample_weight=WEIGHT, shuffle=shuffle)
-    assert told == [(N, 0), (N, 1), (N, 2)]
-    network = train(**given, epochs=0).network
-    for order in orders:
-        own = {"network": network, "sample_weight": WEIGHT[order], "shuffle": False, "epochs": 1}
-        network = train(X[order], Y[order], **given | own).network
-    assert_same_bits(run.network, network)
-    in_order = train(**given, epochs=3, sample_weight=WEIGHT, shuffle=False).network
-    assert differ(run.network, in_order) > 1e-3
-
-
-def test_rows_may_come_twice_or_not_at_all() -> None:
-    rows = np.zeros(N, dtype=np.uint8)
-    rows[1::2] = 5
-    run = train(shuffle=lambda n, epoch: rows)
-    unseen, seen = X.copy(), X.copy()
-    unseen[1:5], unseen[6:] = 99.0, 99.0
-    assert_same_bits(run.network, train(unseen, shuffle=lambda n, epoch: rows).network)
-    seen[5] += 1
-    assert differ(run.network, train(seen, shuffle=lambda n, epoch: rows).network) > 1e-6
-
-
-def test_a_list_of_rows_will_do() -> None:
-    assert_same_bits(
-        train(shuffle=lambda n, epoch: list(range(n))).network, train(shuffle=False).network
-    )
-
-
-def test_a_run_that_goes_on_asks_for_the_next_epoch() -> None:
-    told = []
-
-    def shuffle(n: int, epoch: int) -> HostArray:
-        told.append(epoch)
-        return np.random.default_rng(epoch).permutation(n)
-
-    run = arraymlp.train(network=train(shuffle=shuffle), epochs=2)
-    assert told == [0, 1, 2, 3]
-    assert_same_bits(run.network, train(shuffle=shuffle, epochs=4).network)
-
-
-BAD_ORDERS: dict[str, Callable[[int, int], Any]] = {
-    "too short": lambda n, epoch: np.arange(n - 1),
-    "too long": lambda n, epoch: np.arange(n + 1),
-    "beyond the last row": lambda n, epoch: np.arange(1, n + 1),
-    "before the first row": lambda n, epoch: np.arange(-1, n - 1),
-    "no whole numbers": lambda n, epoch: np.arange(n) / 2,
-    "a table": lambda n, epoch: np.arange(n)[:, None],
-    "booleans": lambda n, epoch: np.ones(n, dtype=bool),
-    "nothing": lambda n, epoch: None,
-}
-
-
-@pytest.mark.parametrize("shuffle", BAD_ORDERS.values(), ids=BAD_ORDERS)
-def test_bad_orders_are_refused(shuffle: Any) -> None:
-    with pytest.raises(ValueError, match=rf"shuffle\({N}, 0\) must give {N} numbers of rows"):
-        train(shuffle=shuffle)
-
-
-@pytest.mark.parametrize("shuffle", ["yes", 1, np.arange(N)], ids=["string", "number", "array"])
-def test_what_is_neither_true_nor_false_nor_a_function_is_refused(shuffle: Any) -> None:
-    with pytest.raises(ValueError, match="shuffle must be True or False"):
-        train(shuffle=shuffle)
-
-
-def test_an_order_needs_rows_in_memory(tmp_path: Any) -> None:
-    tree_map = np.memmap(tmp_path / "x", "float64", "w+", shape=X.shape)
-    tree_map[:] = X
-    with pytest.raises(ValueError, match="needs X in memory and no window"):
-        train(tree_map, shuffle=lambda n, epoch: np.arange(n))
-
-
-# --- sparse data ---------------------------------------------------------------------------------
-
-
-SPARSE_X = X * (np.random.default_rng(41).random(X.shape) < 0.5)
-FORMS = ["csr_matrix", "csc_matrix", "coo_matrix", "csr_array", "csc_array", "lil_array"]
-SPARSE_CASES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "ragged": {"batch_size": RAGGED},
-    "in order": {"shuffle": False},
-    "by windows": {"window": BATCH},
-    "an order of one's own": {"shuffle": lambda n, epoch: np.arange(n)[::-1]},
-    "weighted, with alpha": {"sample_weight": WEIGHT, "alpha": 0.5},
-    "a part for validation": {"validation": 0.25, "batch_size": 6, "metrics": ["accuracy"]},
-    "evaluated": {"training_error": True},
-    "without a last batch": {"drop_last": True, "batch_size": RAGGED},
-}
-
-
-def as_sparse(form: str, values: HostArray = SPARSE_X) -> Any:
-    return getattr(pytest.importorskip("scipy.sparse"), form)(values)
-
-
-@pytest.mark.filterwarnings("ignore:the last .* do not fill a minibatch:UserWarning")
-@pytest.mark.parametrize("case", SPARSE_CASES)
-def test_sparse_rows_train_as_dense_ones(quick_backend: Backend, case: str) -> None:
-    given = SPARSE_CASES[case] | {"backend": quick_backend}
-    ours, dense = train(as_sparse("csr_array"), **given), train(SPARSE_X, **given)
-    assert_same_bits(ours.network, dense.network)
-    times = {"seconds", "samples_per_s"}
-    for a, b in zip(ours.history, dense.history, strict=True):
-        assert {k: v for k, v in a.items() if k not in times} == {
-            k: v for k, v in b.items() if k not in times
-        }
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_sparse_data_trains(form: str, dtype: str) -> None:
-    ours = train(as_sparse(form), dtype=dtype)
-    assert_same_bits(ours.network, train(SPARSE_X, dtype=dtype).network)
-
-
-def test_sparse_validation_rows() -> None:
-    validation = as_sparse("csc_array", SPARSE_X[::-1]), Y[::-1]
-    ours = train(as_sparse("csr_array"), validation=validation)
-    dense = train(SPARSE_X, validation=(SPARSE_X[::-1], Y[::-1]))
-    assert ours.history["validation_loss"] == dense.history["validation_loss"]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_networks_predict_on_sparse_rows(form: str) -> None:
-    network, rows = train(SPARSE_X).network, as_sparse(form)
-    for method in ("predict", "predict_proba", "logits"):
-        ours, dense = (getattr(network, method)(given) for given in (rows, SPARSE_X))
-        assert_same(ours, dense)
-
-
-def test_predictions_on_sparse_rows_are_on_the_host(backend: Backend) -> None:
-    network = train(SPARSE_X, backend=backend, dtype="float32", epochs=0).network
-    found = network.predict_proba(as_sparse("csr_array"))
-    assert type(found) is np.ndarray
-    np.testing.assert_allclose(found, network.predict_proba(SPARSE_X), rtol=1e-6)
-
-
-def test_of_a_population_each_predicts_on_sparse_rows() -> None:
-    network = train(SPARSE_X, seed=(1, 2)).network
-    found = network.predict_proba(as_sparse("csr_array"))
-    assert found.shape == (2, N, 3)
-    np.testing.assert_array_equal(found, network.predict_proba(SPARSE_X))
-
-
-def test_many_sparse_rows_are_predicted_block_by_block() -> None:
-    many = np.resize(SPARSE_X, (2500, X.shape[1]))
-    network = train(SPARSE_X).network
-    assert_same(network.predict_proba(as_sparse("csr_array", many)), network.predict_proba(many))
-
-
-def test_sparse_data_are_not_written() -> None:
-    rows = as_sparse("csc_array")
-    before = rows.copy()
-    train(rows)
-    assert type(rows) is type(before)
-    np.testing.assert_array_equal(rows.toarray(), before.toarray())
-
-
-def test_bad_sparse_data_are_refused() -> None:
-    bad = SPARSE_X.copy()
-    bad[7, 2] = np.nan
-    with pytest.raises(ValueError, match="X must be finite, but it has nan"):
-        train(as_sparse("csr_array", bad), shuffle=False)
-    with pytest.raises(ValueError, match="X has 3 features, but 4 are expected"):
-        train(as_sparse("csr_array", X[:, :3]), network=train().network)
-    with pytest.raises(ValueError, match="X is empty"):
-        train(as_sparse("csr_array", X[:0]), Y[:0])
-    network = train().network
-    with pytest.raises(ValueError, match="3 features, but 4 are expected"):
-        network.predict(as_sparse("csr_array", X[:, :3]))
-    with pytest.raises(ValueError, match="empty"):
-        network.predict(as_sparse("csr_array", X[:0]))
-    with pytest.raises(ValueError, match="must be finite"):
-        network.predict(as_sparse("csr_array", bad))
-
-
-def test_a_run_on_sparse_rows_goes_on() -> None:
-    ours = arraymlp.train(network=train(as_sparse("csr_array"), optimizer="momentum"), epochs=2)
-    dense = arraymlp.train(network=train(SPARSE_X, optimizer="momentum"), epochs=2)
-    assert_same_bits(ours.network, dense.network)
-    assert all(a["step"] < b["step"] for a, b in pairwise(ours.history))

@@ -1,4 +1,4 @@
-"""What each step is told: by the formulas in double precision, and uploaded before the epoch."""
+"""The rates and constants of each step: by formulas in double precision, uploaded beforehand."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ STEPS = 4
 SEEDS = (0, 1, 2)
 
 
-def told(
+def constants(
     settings: Settings,
     backend: Backend,
     rate: Any = 0.1,
@@ -29,24 +29,23 @@ def told(
     position: int = 0,
     steps: int = STEPS,
 ) -> list[dict[str, Any]]:
-    """What each of some steps is told; ``rate`` is one number, or (S, 1) or (S, K) of them."""
+    """Each step's entries by name; ``rate`` is one number, or (S, 1) or (S, K) of them."""
     network = MultilayerPerceptron.create(
         SIZES, seed=settings.seed, backend=backend, dtype=settings.dtype
     )
-    each = np.full((steps, 1), rate) if np.ndim(rate) == 0 else np.asarray(rate)
-    hyper = hyper_table(settings, network, each, seen, 3, position)
-    return [flat(step) for step in hyper]
+    rates = np.full((steps, 1), rate) if np.ndim(rate) == 0 else np.asarray(rate)
+    return [flat(hyper) for hyper in hyper_table(settings, network, rates, seen, 3, position)]
 
 
 def flat(hyper: Hyper) -> dict[str, Any]:
-    """What is on, by name; the optimiser's constants among it."""
-    own = {name: value for name, value in hyper._asdict().items() if value is not None}
-    return {**own.pop("optimizer")._asdict(), **own}
+    """The entries that are on, by name, the optimiser's constants among them."""
+    features = {name: value for name, value in hyper._asdict().items() if value is not None}
+    return {**features.pop("optimizer")._asdict(), **features}
 
 
-def test_constants_are_numbers_and_what_is_off_is_none(numpy_backend: Backend) -> None:
-    assert told(Settings(), numpy_backend) == [{"learning_rate": 0.1, "momentum": 0.9}] * STEPS
-    for step in told(Settings(), numpy_backend):
+def test_constants_are_numbers_and_features_that_are_off_are_none(numpy_backend: Backend) -> None:
+    assert constants(Settings(), numpy_backend) == [{"learning_rate": 0.1, "momentum": 0.9}] * STEPS
+    for step in constants(Settings(), numpy_backend):
         assert {type(value) for value in step.values()} == {float}
 
 
@@ -61,7 +60,7 @@ def test_every_feature_has_its_entry(numpy_backend: Backend) -> None:
         dropout=0.5,
     )
     rate = [[0.1], [0.2], [0.3], [0.4]]
-    for i, step in enumerate(told(settings, numpy_backend, rate, seen=3)):
+    for i, step in enumerate(constants(settings, numpy_backend, rate, seen=3)):
         assert [drop is None for drop in step.pop("dropout")] == [True, False, False]
         t = 3 + i + 1
         assert step == pytest.approx(
@@ -88,16 +87,17 @@ def test_weights_decay_by_what_is_given_or_else_by_the_optimizers_own(
         (Settings(optimizer="adamw", weight_decay=0.2), 0.2),
         (Settings(weight_decay=0.2), 0.2),
     ):
-        assert told(settings, numpy_backend)[0]["decay_factor"] == 1 - 0.1 * decay
+        assert constants(settings, numpy_backend)[0]["decay_factor"] == 1 - 0.1 * decay
     assert (
-        "decay_factor" not in told(Settings(optimizer="adamw", weight_decay=0.0), numpy_backend)[0]
+        "decay_factor"
+        not in constants(Settings(optimizer="adamw", weight_decay=0.0), numpy_backend)[0]
     )
 
 
 @pytest.mark.parametrize("hat", [False, True])
-def test_adam_is_told_its_bias_corrections_step_by_step(numpy_backend: Backend, hat: bool) -> None:
+def test_adams_bias_corrections_change_step_by_step(numpy_backend: Backend, hat: bool) -> None:
     rule = Adam(0.8, 0.99, 1e-3, epsilon_hat=hat)
-    for i, step in enumerate(told(Settings(optimizer=rule), numpy_backend, seen=10)):
+    for i, step in enumerate(constants(Settings(optimizer=rule), numpy_backend, seen=10)):
         t = 11 + i
         root = (1 - 0.99**t) ** 0.5
         assert step == pytest.approx(
@@ -152,43 +152,45 @@ MEMBERS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
 OFF = {"l2": 0, "decay_factor": 1, "label_smoothing": 0, "average_rate": 1}  # what does nothing
 
 
-@pytest.mark.parametrize("own_rates", [False, True])
+@pytest.mark.parametrize("rates_differ", [False, True])
 @pytest.mark.parametrize("case", MEMBERS)
-def test_each_member_is_told_what_it_is_told_alone(
-    backend: Backend, case: str, own_rates: bool
+def test_each_member_has_the_constants_that_it_has_alone(
+    backend: Backend, case: str, rates_differ: bool
 ) -> None:
     """To the last bit: 1 - beta2 is worked out in double precision for many as for one."""
     given, alone = MEMBERS[case]
-    rate: Any = np.linspace(0.01, 0.1, STEPS * 3).reshape(STEPS, 3) if own_rates else 0.1
+    rate: Any = np.linspace(0.01, 0.1, STEPS * 3).reshape(STEPS, 3) if rates_differ else 0.1
     seen = np.asarray((0, 7, 30))
-    together = told(Settings(seed=SEEDS, **given), backend, rate, seen)
-    for k, own in enumerate(alone):
-        steps = told(Settings(**own), backend, rate[:, k : k + 1] if own_rates else rate, seen[k])
-        for many, one in zip(together, steps, strict=True):
-            assert set(one) <= set(many)
-            for name, value in many.items():
+    together = constants(Settings(seed=SEEDS, **given), backend, rate, seen)
+    for k, settings in enumerate(alone):
+        own_rate = rate[:, k : k + 1] if rates_differ else rate
+        steps = constants(Settings(**settings), backend, own_rate, seen[k])
+        for of_all, of_member in zip(together, steps, strict=True):
+            assert set(of_member) <= set(of_all)
+            for name, value in of_all.items():
                 if not isinstance(value, float):
                     assert (value.shape, value.dtype) == ((3, 1, 1), backend.dtype("float32"))
                     value = on_host(value)[k, 0, 0]
                 most = float(np.finfo(np.float32).max)
-                expected = one.get(name, OFF.get(name, most))  # a clip that is never reached
+                expected = of_member.get(name, OFF.get(name, most))  # a clip that is not reached
                 assert np.float32(value) == np.float32(expected), name
 
 
 def test_single_precision_has_all_digits_of_1_minus_beta2(quick_backend: Backend) -> None:
     rule = Adam(beta2=(0.999, 0.99, 0.9999))
-    (step, *_) = told(Settings(seed=SEEDS, optimizer=rule), quick_backend)
-    found = on_host(step["one_minus_beta2"]).ravel()
-    np.testing.assert_array_equal(found, np.asarray([1 - 0.999, 1 - 0.99, 1 - 0.9999], np.float32))
-    assert found[0] != np.float32(1) - np.float32(0.999)
+    (step, *_) = constants(Settings(seed=SEEDS, optimizer=rule), quick_backend)
+    uploaded = on_host(step["one_minus_beta2"]).ravel()
+    expected = np.asarray([1 - 0.999, 1 - 0.99, 1 - 0.9999], np.float32)
+    np.testing.assert_array_equal(uploaded, expected)
+    assert uploaded[0] != np.float32(1) - np.float32(0.999)
 
 
 @pytest.mark.parametrize("seed", [0, SEEDS], ids=["one", "population"])
-def test_an_epochs_rest_is_told_what_it_would_have_been(numpy_backend: Backend, seed: Any) -> None:
+def test_an_epochs_rest_has_the_constants_of_the_whole(numpy_backend: Backend, seed: Any) -> None:
     settings = Settings(seed=seed, dropout=Dropout(0.5, 0.1), optimizer="adam")
     rate = np.linspace(0.1, 0.2, 6).reshape(6, 1)
-    whole = told(settings, numpy_backend, rate, seen=5)
-    rest = told(settings, numpy_backend, rate[2:], seen=7, position=2)
+    whole = constants(settings, numpy_backend, rate, seen=5)
+    rest = constants(settings, numpy_backend, rate[2:], seen=7, position=2)
     assert len(whole) == 6
     np.testing.assert_equal(rest, whole[2:])
 
@@ -213,17 +215,18 @@ def test_a_population_has_everything_uploaded_before_the_first_step(
     assert len(list(hyper)) == STEPS
 
 
-# --- learning rates ------------------------------------------------------------------------------
+# Learning rates
 
 
 def test_rates_are_the_schedules_factors_times_the_learning_rate() -> None:
     schedule = StepDecay(every=2, factor=0.5)
-    one = learning_rates(Settings(learning_rate=0.4), schedule, 1, 4, 100)
-    np.testing.assert_array_equal(one, [[0.4], [0.2], [0.2], [0.1]])
-    own = learning_rates(Settings(learning_rate=(0.4, 0.8)), schedule, 1, 4, 100)
-    np.testing.assert_array_equal(own, [[0.4, 0.8], [0.2, 0.4], [0.2, 0.4], [0.1, 0.2]])
-    both = learning_rates(Settings(learning_rate=(0.4, 0.8)), StepDecay(2, (0.5, 0.25)), 1, 2, 100)
-    np.testing.assert_array_equal(both, [[0.4, 0.8], [0.2, 0.2]])
+    shared = learning_rates(Settings(learning_rate=0.4), schedule, 1, 4, 100)
+    np.testing.assert_array_equal(shared, [[0.4], [0.2], [0.2], [0.1]])
+    each = Settings(learning_rate=(0.4, 0.8))
+    rates = learning_rates(each, schedule, 1, 4, 100)
+    np.testing.assert_array_equal(rates, [[0.4, 0.8], [0.2, 0.4], [0.2, 0.4], [0.1, 0.2]])
+    rates = learning_rates(each, StepDecay(2, (0.5, 0.25)), 1, 2, 100)
+    np.testing.assert_array_equal(rates, [[0.4, 0.8], [0.2, 0.2]])
 
 
 @pytest.mark.parametrize("learning_rate", [0.4, (0.4, 0.8, 0.1)])
@@ -235,13 +238,13 @@ def test_a_schedule_counts_the_steps_of_the_whole_run(learning_rate: Any) -> Non
         schedule=Cosine(warm_up=2, final=0.1),
         optimizer="sgd",
     )
-    for epoch, found in enumerate(run.history["learning_rate"]):
+    for epoch, rate in enumerate(run.history["learning_rate"]):
         last = 3 * epoch + 2  # of 12 steps, from 0
         factor = 0.1 + 0.9 * (1 + np.cos(np.pi * (last - 2) / 10)) / 2
-        np.testing.assert_allclose(found, factor * np.asarray(learning_rate), rtol=1e-14)
+        np.testing.assert_allclose(rate, factor * np.asarray(learning_rate), rtol=1e-14)
 
 
-# --- what is refused -----------------------------------------------------------------------------
+# What is refused
 
 
 @pytest.mark.parametrize(

@@ -65,33 +65,33 @@ def transcription(rule: Any) -> HostArray:
     return w
 
 
-def told(table: Any, step: int, backend: Backend, dtype: str) -> Any:
-    """What one step sees of numbers, (K,), (S, 1) and (S, K): numbers and (K, 1, 1)."""
+def of_step(constants: Any, step: int, backend: Backend, dtype: str) -> Any:
+    """One step's constants: of numbers, (K,), (S, 1) and (S, K), numbers and (K, 1, 1)."""
 
-    def one(value: Any) -> Any:
+    def value_of_step(value: Any) -> Any:
         v = np.asarray(value)
         v = v[step] if v.ndim == 2 else v
         return v.item() if v.size == 1 else backend.asarray(v.reshape(-1, 1, 1), dtype)
 
-    return type(table)(*map(one, table))
+    return type(constants)(*map(value_of_step, constants))
 
 
 def ours(rule: Optimizer, backend: Backend, dtype: str, w: HostArray, rate: HostArray) -> HostArray:
     """w after as many steps of a rule on a backend as there are rows of rates."""
     parameter = backend.asarray(w, dtype, copy=True)
     state = rule.initial_state(parameter, backend.xp)
-    table = rule.constants(rate, np.arange(1, len(rate) + 1)[:, None])
+    constants = rule.constants(rate, np.arange(1, len(rate) + 1)[:, None])
     for step in range(len(rate)):
         g = backend.asarray(gradient(np.asarray(backend.to_numpy(parameter), float), step), dtype)
-        hyper = told(table, step, backend, dtype)
-        parameter, state = rule.update(parameter, g, state, hyper, backend.xp)
+        of_this = of_step(constants, step, backend, dtype)
+        parameter, state = rule.update(parameter, g, state, of_this, backend.xp)
     return np.array(backend.to_numpy(parameter))
 
 
 @EVERY
 def test_many_steps_are_those_of_the_formula(backend: Backend, float64: str, rule: Any) -> None:
-    found = ours(rule, backend, float64, start(), falling())
-    np.testing.assert_allclose(found, transcription(rule), rtol=1e-13, atol=1e-14)
+    w = ours(rule, backend, float64, start(), falling())
+    np.testing.assert_allclose(w, transcription(rule), rtol=1e-13, atol=1e-14)
 
 
 # PyTorch's velocity has another unit, which shows where the rate falls (test_references.py).
@@ -115,8 +115,8 @@ def test_many_steps_are_those_of_torch(name: str, numpy_backend: Backend) -> Non
         theirs.param_groups[0]["lr"] = rate[step, 0]
         w.grad = torch.tensor(gradient(w.detach().numpy(), step))
         theirs.step()
-    found = ours(RULES[name], numpy_backend, "float64", start(), rate)
-    np.testing.assert_allclose(found, w.detach().numpy(), rtol=1e-13, atol=1e-14)
+    w_of_ours = ours(RULES[name], numpy_backend, "float64", start(), rate)
+    np.testing.assert_allclose(w_of_ours, w.detach().numpy(), rtol=1e-13, atol=1e-14)
 
 
 OF_MEMBERS = {
@@ -134,8 +134,8 @@ def test_each_member_has_its_own_constants(backend: Backend, float64: str, rule:
     population = np.stack([start() + k for k in range(3)])
     together = ours(rule, backend, float64, population, rates)
     for k in range(3):
-        own = {name: v[k] for name, v in vars(rule).items() if isinstance(v, tuple)}
-        expected = ours(replace(rule, **own), backend, float64, population[k], rates[:, [k]])
+        alone = {name: v[k] for name, v in vars(rule).items() if isinstance(v, tuple)}
+        expected = ours(replace(rule, **alone), backend, float64, population[k], rates[:, [k]])
         np.testing.assert_allclose(together[k], expected, rtol=1e-14, atol=1e-15)
 
 
@@ -146,17 +146,18 @@ def test_members_may_have_seen_different_numbers_of_steps(rule: Adam) -> None:
     for k, first in enumerate((3, 7)):
         alone = rule.constants(np.asarray([[0.1], [0.2]]), np.asarray([[first], [first + 1]]))
         for name, value in alone._asdict().items():
-            found = np.broadcast_to(getattr(together, name), (2, 2))[:, [k]]
-            np.testing.assert_array_equal(found, np.broadcast_to(value, (2, 1)), name)
+            of_member = np.broadcast_to(getattr(together, name), (2, 2))[:, [k]]
+            np.testing.assert_array_equal(of_member, np.broadcast_to(value, (2, 1)), name)
 
 
 @EVERY
 def test_parameter_and_state_keep_their_kind(backend: Backend, dtype: str, rule: Any) -> None:
     w = backend.asarray(start(), dtype, copy=True)
     state = rule.initial_state(w, backend.xp)
-    hyper = told(rule.constants(falling(), np.arange(1, STEPS + 1)[:, None]), 0, backend, dtype)
+    constants = rule.constants(falling(), np.arange(1, STEPS + 1)[:, None])
     g = backend.asarray(start(), dtype, copy=True)
-    after, new_state = rule.update(w, g, state, hyper, backend.xp)
+    of_first = of_step(constants, 0, backend, dtype)
+    after, new_state = rule.update(w, g, state, of_first, backend.xp)
     assert (new_state is None) == (rule == SGD())
     arrays = new_state if isinstance(new_state, tuple) else (new_state,)
     for array in (after, *arrays):
@@ -168,8 +169,9 @@ def test_parameter_and_state_keep_their_kind(backend: Backend, dtype: str, rule:
 def test_numpy_arrays_are_updated_in_place(numpy_backend: Backend, rule: Any) -> None:
     w = start()
     state = rule.initial_state(w, numpy_backend.xp)
-    hyper = told(rule.constants(falling(), np.ones((STEPS, 1))), 0, numpy_backend, "float64")
-    after, new_state = rule.update(w, start(), state, hyper, numpy_backend.xp)
+    constants = rule.constants(falling(), np.ones((STEPS, 1)))
+    of_first = of_step(constants, 0, numpy_backend, "float64")
+    after, new_state = rule.update(w, start(), state, of_first, numpy_backend.xp)
     assert after is w
     if isinstance(state, tuple):
         assert all(a is b for a, b in zip(new_state, state, strict=True))
@@ -215,7 +217,7 @@ def test_nesterov_needs_momentum() -> None:
         SGD(nesterov=True)
 
 
-def test_names_stand_for_the_rules_they_say() -> None:
+def test_names_stand_for_these_rules() -> None:
     assert {
         "sgd": SGD(momentum=0.0, nesterov=False),
         "momentum": SGD(momentum=0.9, nesterov=False),
@@ -237,6 +239,6 @@ def test_unknown_name_offers_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, SGD, Adam])
-def test_what_is_no_optimizer_is_refused(value: Any) -> None:
+def test_anything_else_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="unknown optimizer"):
         get_optimizer(value)

@@ -1,4 +1,4 @@
-"""How long a figure has not been better: by hand, and as scikit-learn counts it."""
+"""Epochs without improvement of a figure: by hand, and as scikit-learn counts them."""
 
 from collections.abc import Sequence
 from math import inf, nan
@@ -49,8 +49,8 @@ def test_best_and_wait_are_those_found_by_hand(
     waited: list[int],
     sign: int,
 ) -> None:
-    found = watched([sign * f for f in figures], 2, min_change, greater_is_better=sign == -1)
-    masks, bests, waits, exhausted = map(list, zip(*found, strict=True))
+    epochs = watched([sign * f for f in figures], 2, min_change, greater_is_better=sign == -1)
+    masks, bests, waits, exhausted = map(list, zip(*epochs, strict=True))
     assert masks == [bool(b) for b in is_best]
     assert bests == [sign * b for b in best]
     assert waits == waited
@@ -115,7 +115,7 @@ def test_members_share_constants_that_are_single() -> None:
     np.testing.assert_array_equal(p.best, [1.0, 0.5])
 
 
-def test_waiting_begins_anew_where_it_is_told_to() -> None:
+def test_the_wait_restarts_where_asked() -> None:
     p = Patience("loss", 2, 0.0, False)
     for _ in range(3):
         p.observe({"loss": [1.0, 1.0]})
@@ -127,7 +127,7 @@ def test_waiting_begins_anew_where_it_is_told_to() -> None:
 
 
 @pytest.mark.parametrize("figure", [1.0, [1.0, 2.0]], ids=["one", "members"])
-def test_what_it_answers_are_arrays_of_the_figures_shape(figure: Any) -> None:
+def test_answers_are_arrays_of_the_figures_shape(figure: Any) -> None:
     p = Patience("loss", 2, 0.0, False)
     is_best = p.observe({"loss": figure})
     for answer in (is_best, p.best, p.waited, p.exhausted):
@@ -184,7 +184,7 @@ def test_settings_keep_values_as_pythons_numbers() -> None:
     assert eval(repr(setting)) == setting
 
 
-def test_early_stopping_is_known_by_what_stands_for_it() -> None:
+def test_true_a_name_or_itself_stands_for_early_stopping() -> None:
     assert get_early_stopping(True) == EarlyStopping()
     assert get_early_stopping("loss") == EarlyStopping(monitor="loss")
     assert get_early_stopping(given := EarlyStopping(patience=3)) is given

@@ -1,4 +1,4 @@
-"""Where the time goes: the parts add up to the epochs' seconds, and nothing else changes."""
+"""The profile of a run: its parts add up to the epochs' seconds, and nothing else changes."""
 
 from typing import Any
 
@@ -49,12 +49,11 @@ def test_only_products_are_products(numpy_backend: Backend) -> None:
     X, y = rng.normal(size=(512, 700)).astype(np.float32), rng.integers(0, 2, 512)
     settings: dict[str, Any] = {"hidden": (700,), "batch_size": 512, "epochs": 5}
     for engine in ("auto", "array"):
-        found = arraymlp.train(
-            X, y, backend="numpy", profile=True, engine=engine, **settings
-        ).profile
-        assert found is not None
-        assert found.seconds["products"] > found.seconds["gather"]
-        assert found.seconds["products"] > found.seconds["host"]
+        run = arraymlp.train(X, y, backend="numpy", profile=True, engine=engine, **settings)
+        assert run.profile is not None
+        seconds = run.profile.seconds
+        assert seconds["products"] > seconds["gather"]
+        assert seconds["products"] > seconds["host"]
 
 
 def test_it_is_shown_as_a_table(numpy_backend: Backend) -> None:
@@ -68,6 +67,6 @@ def test_it_is_shown_as_a_table(numpy_backend: Backend) -> None:
 def test_going_on_measures_anew_or_not_at_all(numpy_backend: Backend) -> None:
     run = train(numpy_backend, profile=True)
     assert arraymlp.train(network=run, epochs=1).profile is None
-    again = arraymlp.train(network=run, epochs=1, profile=True).profile
-    assert again is not None
-    assert again.epochs == 1
+    profile = arraymlp.train(network=run, epochs=1, profile=True).profile
+    assert profile is not None
+    assert profile.epochs == 1

@@ -38,8 +38,8 @@ def losses(member: int = 0, epochs: int = N) -> list[float]:
     return list(curve)
 
 
-def told(rule: Schedule, column: str, figures: list[Any]) -> list[HostArray]:
-    """The factors (K,) after each epoch."""
+def adapted(rule: Schedule, column: str, figures: list[Any]) -> list[HostArray]:
+    """The factors (K,) after each epoch that is observed."""
     running = rule.begin()
     rows = []
     for step, figure in enumerate(figures):
@@ -73,10 +73,10 @@ FORMULAS: dict[str, tuple[Schedule, Callable[[int], float]]] = {
 
 @pytest.mark.parametrize(("rule", "formula"), FORMULAS.values(), ids=list(FORMULAS))
 def test_factors_are_those_of_the_formula(rule: Schedule, formula: Callable[[int], float]) -> None:
-    found = factors(rule, end=N + 20)
-    assert found.dtype == np.float64
+    ours = factors(rule, end=N + 20)
+    assert ours.dtype == np.float64
     expected = [[formula(t)] for t in range(N + 20)]
-    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-16)
+    np.testing.assert_allclose(ours, expected, rtol=1e-13, atol=1e-16)
 
 
 def of_torch(make: Callable[[Any, Any], Any]) -> list[float]:
@@ -134,7 +134,7 @@ def test_adaptive_is_torchs_reduction_on_a_plateau(better: str) -> None:
         theirs.step(figure)
         expected.append(optimizer.param_groups[0]["lr"])
     ours = Adaptive("figure", 0.5, 3 + 1, 0.0, 0.01, greater_is_better=better == "max")
-    np.testing.assert_array_equal(np.ravel(told(ours, "figure", figures)), expected)
+    np.testing.assert_array_equal(np.ravel(adapted(ours, "figure", figures)), expected)
     assert len(set(expected)) > 5
     assert expected[-1] == 0.01
 
@@ -161,7 +161,7 @@ def fitted(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[Any, list[
 def test_adaptive_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"learning_rate": "adaptive", "n_iter_no_change": 6, "tol": 5e-4}
     model, rates = fitted(monkeypatch, max_iter=500, **settings)
-    ours = told(Adaptive(patience=6 + 1, min_change=5e-4), "loss", model.loss_curve_)
+    ours = adapted(Adaptive(patience=6 + 1, min_change=5e-4), "loss", model.loss_curve_)
     # It ends training where it would have to lower a rate that is below 1e-6.
     np.testing.assert_allclose(RATE * np.ravel([[1.0], *ours[:-1]]), rates, rtol=1e-12)
     assert len(set(rates)) == 9  # 0.3 / 5^8 < 1e-6
@@ -214,16 +214,16 @@ def test_each_member_adapts_by_its_own_constants() -> None:
     rule = Adaptive(**constants)
     assert factors(rule.begin()).shape == (N, 3)
     curves = [losses(k) for k in range(3)]
-    together = told(rule, "loss", np.transpose(curves).tolist())
+    together = adapted(rule, "loss", np.transpose(curves).tolist())
     for k in range(3):
-        own = Adaptive(**{name: values[k] for name, values in constants.items()})
-        alone = told(own, "loss", curves[k])
+        of_member = Adaptive(**{name: values[k] for name, values in constants.items()})
+        alone = adapted(of_member, "loss", curves[k])
         np.testing.assert_array_equal([row[k : k + 1] for row in together], alone)
         assert len(set(np.ravel(alone))) > 3
 
 
 def test_members_adapt_apart_under_constants_they_share() -> None:
-    rows = told(Adaptive(patience=1), "loss", [[1.0, 1.0], [1.0, 0.5], [0.5, 0.5]])
+    rows = adapted(Adaptive(patience=1), "loss", [[1.0, 1.0], [1.0, 0.5], [0.5, 0.5]])
     np.testing.assert_array_equal(rows, [[1, 1], [0.2, 1], [0.2, 0.2]])
 
 
@@ -236,15 +236,15 @@ def test_epoch_by_epoch_is_as_at_once(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted({*SCHEDULES} - {"cosine"}))
 def test_named_schedules_start_at_the_whole_rate_and_never_rise(name: str) -> None:
-    found = factors(get_schedule(name))
-    assert found[0] == 1
-    assert (np.diff(found[:, 0]) <= 0).all()
+    of_run = factors(get_schedule(name))
+    assert of_run[0] == 1
+    assert (np.diff(of_run[:, 0]) <= 0).all()
 
 
 @pytest.mark.parametrize("n", [99, 100, 101, 12_000])
 def test_a_third_of_a_run_fits_in_it_three_times(n: int) -> None:
-    found = factors(StepDecay(factor=0.5), end=n, n=n).round(9)
-    levels, lengths = np.unique(found, return_counts=True)
+    of_run = factors(StepDecay(factor=0.5), end=n, n=n).round(9)
+    levels, lengths = np.unique(of_run, return_counts=True)
     assert list(levels) == [0.25, 0.5, 1]
     assert list(lengths[1:]) == [-(-n // 3)] * 2
 
@@ -252,15 +252,15 @@ def test_a_third_of_a_run_fits_in_it_three_times(n: int) -> None:
 @pytest.mark.parametrize("n", [0, 1, 3])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_shortest_runs_have_factors_too(name: str, n: int) -> None:
-    found = factors(get_schedule(name), end=n, n=n)
-    assert found.shape == (n, 1)
-    assert (found[:1] == 1).all()
-    assert np.isfinite(found).all()
+    of_run = factors(get_schedule(name), end=n, n=n)
+    assert of_run.shape == (n, 1)
+    assert (of_run[:1] == 1).all()
+    assert np.isfinite(of_run).all()
 
 
 def test_a_run_may_be_shorter_than_its_warm_up() -> None:
-    found = factors(Cosine(warm_up=10), end=5, n=5)
-    np.testing.assert_allclose(found[:, 0], [0.1, 0.2, 0.3, 0.4, 0.5], rtol=1e-15)
+    of_run = factors(Cosine(warm_up=10), end=5, n=5)
+    np.testing.assert_allclose(of_run[:, 0], [0.1, 0.2, 0.3, 0.4, 0.5], rtol=1e-15)
 
 
 def test_runs_do_not_share_what_they_remember() -> None:
@@ -270,15 +270,15 @@ def test_runs_do_not_share_what_they_remember() -> None:
         first.observe({"loss": 1.0})
     later = first.begin()  # goes on from there
     later.observe({"loss": 1.0})
-    found = [factors(each, 0, 1).item() for each in (rule, second, first, later)]
-    np.testing.assert_allclose(found, [1, 1, 0.2, 0.04], rtol=1e-15)
+    rates = [factors(schedule, 0, 1).item() for schedule in (rule, second, first, later)]
+    np.testing.assert_allclose(rates, [1, 1, 0.2, 0.04], rtol=1e-15)
 
 
 def test_the_direction_is_known_for_losses_errors_and_our_metrics_alone() -> None:
     for name in ("loss", "validation_loss", "training_error"):
-        assert told(Adaptive(name, patience=1), name, [1, 2])[1] == 0.2
-    assert told(Adaptive("validation_f1", patience=1), "validation_f1", [1, 2])[1] == 1
-    assert told(Adaptive("mine", patience=1, greater_is_better=True), "mine", [1, 2])[1] == 1
+        assert adapted(Adaptive(name, patience=1), name, [1, 2])[1] == 0.2
+    assert adapted(Adaptive("validation_f1", patience=1), "validation_f1", [1, 2])[1] == 1
+    assert adapted(Adaptive("mine", patience=1, greater_is_better=True), "mine", [1, 2])[1] == 1
     with pytest.raises(ValueError, match="greater_is_better must be given for 'mine'"):
         Adaptive("mine")
 

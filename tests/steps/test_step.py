@@ -1,4 +1,4 @@
-"""The step's own parts: nests of state, entries of hyper, and what a GPU would have to wait for."""
+"""The parts of a step: nests of states, constants and features, and code that no GPU waits for."""
 
 import re
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class Two(NamedTuple):
     b: Any
 
 
-def test_a_nest_keeps_its_kinds() -> None:
+def test_a_nest_keeps_its_types() -> None:
     nest = [(Two(1, None), (2,)), ([3], None)]
-    found = tree_map(lambda a: 10 * a, nest)
-    assert found == [(Two(10, None), (20,)), ([30], None)]
-    assert isinstance(found[0][0], Two)
-    assert tree_map(lambda a, b: a - b, found, nest) == [(Two(9, None), (18,)), ([27], None)]
+    tenfold = tree_map(lambda a: 10 * a, nest)
+    assert tenfold == [(Two(10, None), (20,)), ([30], None)]
+    assert isinstance(tenfold[0][0], Two)
+    assert tree_map(lambda a, b: a - b, tenfold, nest) == [(Two(9, None), (18,)), ([27], None)]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def test_a_schedule_of_ones_own_may_have_a_tuple(seed: Any) -> None:
     np.testing.assert_allclose(rates["learning_rate"][-1], 0.1)
 
 
-class Told(NamedTuple):
+class GreedyConstants(NamedTuple):
     """Constants of an optimiser of the user's own, one with the name of a feature of the step."""
 
     rate: Any
@@ -54,16 +54,16 @@ class Told(NamedTuple):
 
 
 class Greedy:
-    """Gradient descent whose ``l2`` is its own affair."""
+    """Gradient descent with a constant that it calls ``l2``."""
 
-    def constants(self, learning_rate: Any, t: Any) -> Told:
-        return Told(learning_rate, 0.5)
+    def constants(self, learning_rate: Any, t: Any) -> GreedyConstants:
+        return GreedyConstants(learning_rate, 0.5)
 
     def initial_state(self, parameter: Any, xp: Any) -> None:
         return None
 
     def update(
-        self, parameter: Any, gradient: Any, state: None, constants: Told, xp: Any
+        self, parameter: Any, gradient: Any, state: None, constants: GreedyConstants, xp: Any
     ) -> tuple[Any, None]:
         assert constants.l2 == 0.5
         return parameter - constants.rate * gradient, None
@@ -71,9 +71,9 @@ class Greedy:
 
 @pytest.mark.parametrize("engine", ["auto", "array"])
 def test_an_optimizers_constants_switch_no_features_on(engine: Any) -> None:
-    own = train(optimizer=Greedy(), learning_rate=0.1, engine=engine).network
+    greedy = train(optimizer=Greedy(), learning_rate=0.1, engine=engine).network
     plain = train(optimizer="sgd", learning_rate=0.1, engine=engine).network
-    for a, b in zip(own.layers, plain.layers, strict=True):
+    for a, b in zip(greedy.layers, plain.layers, strict=True):
         np.testing.assert_allclose(a.weights, b.weights, rtol=1e-12)
 
 
@@ -89,14 +89,14 @@ def test_an_optimizers_constants_must_be_a_named_tuple() -> None:
         train(optimizer=NoTuple())
 
 
-# The code that computes on the device. What reads files or data, on the host, is elsewhere.
+# The rooms that compute on the device.
 DEVICE_CODE = sorted(
     path.relative_to(SOURCE) for room in ("nn", "steps") for path in (SOURCE / room).glob("*.py")
 )
 
 
 @pytest.mark.parametrize("path", DEVICE_CODE, ids=str)
-def test_nothing_is_used_for_which_cupy_waits(path: Path) -> None:
+def test_no_function_is_used_that_cupy_waits_for(path: Path) -> None:
     # array-api-compat's versions of these assign by a mask, or have data-dependent shapes.
     text = (SOURCE / path).read_text(encoding="utf-8")
     assert not re.findall(r"xp\.(sign|clip|nonzero|unique\w*|argwhere)\b", text)
@@ -138,13 +138,11 @@ def test_adams_kin_have_a_learning_rate_of_their_own() -> None:
     ],
 )
 def test_a_population_of_one_may_have_lists_of_one(given: dict[str, Any]) -> None:
-    one = {k: v[0] if isinstance(v, list) else v for k, v in given.items()}
-    if not isinstance(next(iter(given.values())), list):
-        one = {}
     run = train(seed=[0], **given)
     assert run.network.members == 1
-    if one:
-        alone = train(**one)
+    ((name, values),) = given.items()
+    if isinstance(values, list):
+        alone = train(**{name: values[0]})
         for a, b in zip(run.network.layers, alone.network.layers, strict=True):
             np.testing.assert_array_equal(a.weights[0], b.weights)
 
