@@ -13,9 +13,18 @@ HostArray = np.ndarray[Any, Any]
 
 # The levels of each setting. A tuple has a value for each of up to three members. Activations are
 # none of them: they meet the others only in arrays, and so each case takes the next ones.
+SOFTMAX, BINARY = {"loss": "softmax_cross_entropy"}, {"loss": "binary_cross_entropy"}
+SMOOTHED: dict[str, Any] = {"label_smoothing": 0.1}
 FACTORS: dict[str, list[Any]] = {
     "members": [None, 1, 3],
-    "loss": ["softmax_cross_entropy", "binary_cross_entropy", "huber"],
+    "loss": [
+        SOFTMAX,
+        SOFTMAX | {"weighted": True},
+        SOFTMAX | SMOOTHED,
+        SOFTMAX | {"label_smoothing": (0.1, 0.0, 0.2), "weighted": True},
+        BINARY | SMOOTHED,
+        {"loss": "huber", "weighted": True},
+    ],
     "layers": [1, 2, 3],
     "optimizer": ["sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop"],
     "learning_rate": [0.01, (0.001, 0.01, 0.005)],
@@ -23,13 +32,28 @@ FACTORS: dict[str, list[Any]] = {
     "weight_decay": [0.0, 0.1, (0.1, 0.0, 0.2)],
     "l2": [0.0, 0.01, (0.01, 0.0, 0.02)],
     "alpha": [0.0, 0.01, (0.01, 0.0, 0.02)],
-    "gradient_clip": [np.inf, 0.5],
+    "gradient_clip": [np.inf],
     "weight_average": [0.0, 0.9],
     "dropout": [0.0, 0.3, arraymlp.Dropout(0.2, 0.1), (0.3, 0.0, 0.2)],
-    "label_smoothing": [0.0, 0.1, (0.1, 0.0, 0.2)],
     "reduction": ["mean", "sum"],
     "shuffle": [True, False],
-    "weighted": [False, True],
+}
+# Where many settings together, or one alone, lead to other code, they have cases of their own:
+# products that add to weights or velocities, for which nothing else may ask, and clipped gradients.
+ADDED: dict[str, list[Any]] = {
+    "optimizer": ["sgd", "momentum"],
+    "loss": [SOFTMAX, SOFTMAX | {"weighted": True}],
+    "learning_rate": [0.01],
+    "weight_decay": [0.0, 0.1],
+    "l2": [0.0],
+    "alpha": [0.0],
+    "dropout": [0.0, 0.3],
+}
+CLIPPED: dict[str, list[Any]] = {
+    "gradient_clip": [0.5],
+    "optimizer": ["sgd", "momentum", "adam"],
+    "loss": [SOFTMAX, {"loss": "huber", "weighted": True}],
+    "dropout": [0.0, 0.3],
 }
 
 
@@ -37,9 +61,12 @@ def setting_cases(**levels: list[Any]) -> list[dict[str, Any]]:
     """Cases of settings in which every two levels meet; ``levels`` in place of some of FACTORS."""
     following = cycle(ACTIVATIONS)
     return [
-        case | {"activation": [next(following) for _ in range(case["layers"])]}
+        case | case["loss"] | {"activation": [next(following) for _ in range(case["layers"])]}
         for case in pairwise(FACTORS | levels)
     ]
+
+
+CASES = [*setting_cases(), *setting_cases(**ADDED), *setting_cases(**CLIPPED)]
 
 
 def problem(rng: np.random.Generator, loss: str, n: int, n_in: int, n_out: int) -> tuple[Any, Any]:
@@ -65,10 +92,8 @@ def data_and_settings(
     n = int(rng.integers(*rows))
     n_in, *hidden = (int(size) for size in rng.integers(*widths, layers + 1))
     X, y = problem(rng, loss, n, n_in, int(rng.integers(2, 12)))
-    if case.pop("weighted"):
+    if case.pop("weighted", False):
         case["sample_weight"] = rng.random(n)
-    if loss == "huber":
-        case["label_smoothing"] = 0.0
     for name, value in case.items():
         if isinstance(value, tuple):
             case[name] = value[0] if members is None else list(value[:members])

@@ -19,6 +19,9 @@ from arraymlp.engines.cpu.step import PIECE, BufferedStep, in_pieces
 from arraymlp.steps.optimizers import Adam
 from arraymlp.training.engine import choose_engine
 from engine_and_array import (
+    ADDED,
+    CASES,
+    CLIPPED,
     HostArray,
     NormedSGD,
     assert_alike,
@@ -130,17 +133,13 @@ def test_numpys_wheels_have_the_blas() -> None:
 
 # The engine against the array code
 
-CASES = setting_cases()
 # Large enough that products go to BLAS.
 LARGE = {"rows": (150, 400), "widths": (90, 260), "batch_sizes": (60, 150)}
-LARGE_CASES = setting_cases(
-    loss=["softmax_cross_entropy", "huber"],
-    layers=[2],
-    optimizer=["sgd", "momentum", "adam"],
-    schedule=["cosine"],
-    label_smoothing=[0.0],
-    dropout=[0.0, 0.3],
-)
+OF_LARGE: dict[str, list[Any]] = {"layers": [2], "schedule": ["cosine"], "weight_average": [0.0]}
+LARGE_CASES = [
+    *setting_cases(**ADDED | OF_LARGE),
+    *setting_cases(**CLIPPED | OF_LARGE | {"gradient_clip": [np.inf, 0.5]}),
+]
 
 
 @pytest.mark.parametrize("seed", range(len(CASES)))
@@ -198,12 +197,18 @@ def test_columns_of_a_table_are_as_good_as_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "n_features"), [("sgd", 4), ("momentum", 130), ("adam", 4), ("adam", 130)]
+    ("optimizer", "n_features", "dropout"),
+    [
+        ("sgd", 4, 0.0),
+        ("momentum", 130, 0.0),
+        ("adam", 4, 0.2),
+        ("adam", 130, arraymlp.Dropout(0.2, 0.1)),
+    ],
 )
-def test_folds_agree(optimizer: str, n_features: int) -> None:
+def test_folds_agree(optimizer: str, n_features: int, dropout: Any) -> None:
     X, y = problem(np.random.default_rng(1), "softmax_cross_entropy", 301, n_features, 3)
     settings: dict[str, Any] = {"hidden": (110,), "epochs": 2, "batch_size": 80, "order_seed": 1}
-    assert_same_folds(X, y, optimizer=optimizer, **settings)
+    assert_same_folds(X, y, optimizer=optimizer, dropout=dropout, **settings)
 
 
 @pytest.mark.parametrize("engine", ["auto", "array"])

@@ -26,6 +26,7 @@ from arraymlp.steps.step import Step, array_step
 from arraymlp.steps.update import initial_states, tree_map
 from cuda_on_host import BACKWARD, HostKernels, unavailable
 from engine_and_array import (
+    CASES,
     HostArray,
     NormedSGD,
     assert_alike,
@@ -34,7 +35,6 @@ from engine_and_array import (
     both,
     data_and_settings,
     problem,
-    setting_cases,
 )
 from pairwise import pairwise
 
@@ -197,7 +197,6 @@ def test_rounding_to_bfloat16_is_to_nearest_even(order: int | None) -> None:
 # The step against the definition
 
 SQUARE = Activation("square", lambda s, xp: s * s, lambda s, z, xp: 2 * s)
-CASES = setting_cases()
 
 
 def dense(
