@@ -14,10 +14,6 @@ from processes import OPTIONAL, modules_after
 
 ROOT = Path(arraymlp.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
-# What is offered without scikit-learn.
-LIGHT_NAMES = [
-    name for name in arraymlp.__all__ if not arraymlp._LAZY.get(name, "").startswith("estimators.")
-]
 LIGHT = "import numpy, array_api_compat.numpy"
 HEAVY = {"asyncio", "multiprocessing", "unittest", "http", "sqlite3", "xml", "ssl", "tkinter"}
 
@@ -117,7 +113,7 @@ def test_the_maths_does_not_import_numpy() -> None:
 
 def test_no_module_is_named_like_a_public_function() -> None:
     # Importing it would overwrite the function.
-    functions = {name for name in LIGHT_NAMES if callable(getattr(arraymlp, name))}
+    functions = {name for name in arraymlp.__all__ if callable(getattr(arraymlp, name))}
     modules = {path.stem for path in SOURCES} | {path.parent.name for path in SOURCES}
     assert not functions & modules
 
@@ -133,8 +129,8 @@ def test_all_is_complete() -> None:
         if isinstance(node, ast.ImportFrom) and node.module not in ("typing", "importlib")
         for alias in node.names
     }
-    assert imported | set(arraymlp._LAZY) == set(arraymlp.__all__)
-    lazy = set(arraymlp._LAZY) & set(LIGHT_NAMES)
+    lazy = {n for n, module in arraymlp._LAZY.items() if not module.startswith("estimators.")}
+    assert imported | lazy == set(arraymlp.__all__)
     assert all(getattr(arraymlp, name).__name__ == name for name in lazy)
 
 
@@ -150,7 +146,7 @@ def test_lazy_names_are_where_type_checkers_are_told() -> None:
     assert told == arraymlp._LAZY
 
 
-NAMESPACES = [name for name in LIGHT_NAMES if isinstance(getattr(arraymlp, name), ModuleType)]
+NAMESPACES = [name for name in arraymlp.__all__ if isinstance(getattr(arraymlp, name), ModuleType)]
 
 
 @pytest.mark.parametrize("name", NAMESPACES)
@@ -164,7 +160,7 @@ def test_what_signatures_ask_for_is_offered() -> None:
     offered = {
         getattr(space, name)
         for space in (arraymlp, *(getattr(arraymlp, n) for n in NAMESPACES))
-        for name in (LIGHT_NAMES if space is arraymlp else space.__all__)
+        for name in space.__all__
         if isinstance(getattr(space, name), type)
     }
     hints = get_type_hints(arraymlp.train)

@@ -46,17 +46,19 @@ if TYPE_CHECKING:
     from arraymlp.app.speed import BackendSpeed, backend_speeds
     from arraymlp.diagnosis.detectors import diagnose
     from arraymlp.diagnosis.findings import Finding
-    from arraymlp.estimators.classifier import MLPClassifier
-    from arraymlp.estimators.ensembles import MLPEnsembleClassifier, MLPEnsembleRegressor
-    from arraymlp.estimators.regressor import MLPRegressor
-    from arraymlp.estimators.search import MLPSearchCV
+    from arraymlp.estimators.classifier import MLPClassifier as MLPClassifier
+    from arraymlp.estimators.ensembles import MLPEnsembleClassifier as MLPEnsembleClassifier
+    from arraymlp.estimators.ensembles import MLPEnsembleRegressor as MLPEnsembleRegressor
+    from arraymlp.estimators.regressor import MLPRegressor as MLPRegressor
+    from arraymlp.estimators.search import MLPSearchCV as MLPSearchCV
     from arraymlp.sweeps.ensemble import Ensemble
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
 
 __version__ = "0.1.0"
 
-# Loaded where they are asked for: what `train` can do without. The estimators import scikit-learn.
+# Loaded where they are asked for: what `train` can do without. The estimators import scikit-learn,
+# and so ``from arraymlp import *``, which goes by ``__all__``, leaves them out.
 _LAZY = {
     "BackendSpeed": "app.speed",
     "backend_speeds": "app.speed",
@@ -85,11 +87,6 @@ __all__ = [
     "Finding",
     "History",
     "Layer",
-    "MLPClassifier",
-    "MLPEnsembleClassifier",
-    "MLPEnsembleRegressor",
-    "MLPRegressor",
-    "MLPSearchCV",
     "ModelFileError",
     "MultilayerPerceptron",
     "NonFiniteLossError",
@@ -118,9 +115,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"arraymlp.{_LAZY[name]}"), name)
-    return found
+    value = globals()[name] = getattr(import_module(f"arraymlp.{_LAZY[name]}"), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted({*globals(), *_LAZY})

@@ -152,7 +152,11 @@ def choose_steps(
 
 
 def _why_step_by_step(run: Run, watchers: Sequence[Any]) -> str:
-    """Why an epoch's steps are done one by one, where they could be done together."""
+    """Why an epoch's steps are done one by one, where they could be done together; "" for no reason.
+
+    This is decided by the run, before the engine is asked. Whether the kernels cover the network
+    and the epoch is decided by the engine itself.
+    """
     data = run.required_data()
     reasons = {
         "weight_average": run.raw_network is not run.network,
