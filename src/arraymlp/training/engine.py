@@ -152,7 +152,7 @@ def choose_steps(
 
 
 def _why_step_by_step(run: Run, watchers: Sequence[Any]) -> str:
-    """Why an epoch's steps are done one by one, where they could be done together; "" for no reason.
+    """Why an epoch's steps are done one by one, where they could be done together; else "".
 
     This is decided by the run, before the engine is asked. Whether the kernels cover the network
     and the epoch is decided by the engine itself.
