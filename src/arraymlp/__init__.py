@@ -13,37 +13,27 @@ An engine (`arraymlp.engines`) does the same steps faster, and is tested against
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from arraymlp import (
-    activations,
-    callbacks,
-    datasets,
-    initializers,
-    losses,
-    metrics,
-    optimizers,
-    schedules,
-)
-from arraymlp.backends.backend import Backend
-from arraymlp.backends.memory import DeviceMemoryError
-from arraymlp.backends.registry import (
-    BackendFallbackWarning,
-    BackendStatus,
-    BackendUnavailableError,
-    available_backends,
-    resolve,
-)
-from arraymlp.nn.dropout import Dropout
-from arraymlp.nn.layer import Layer
-from arraymlp.training.early_stopping import EarlyStopping
-from arraymlp.training.files import ModelFileError, load, save
-from arraymlp.training.history import History
-from arraymlp.training.model import MultilayerPerceptron
-from arraymlp.training.run import NonFiniteLossError, Run
-from arraymlp.training.settings import Settings
-from arraymlp.training.train_function import train
-
 if TYPE_CHECKING:
+    from arraymlp import (
+        activations,
+        callbacks,
+        datasets,
+        initializers,
+        losses,
+        metrics,
+        optimizers,
+        schedules,
+    )
     from arraymlp.app.speed import BackendSpeed, backend_speeds
+    from arraymlp.backends.backend import Backend
+    from arraymlp.backends.memory import DeviceMemoryError
+    from arraymlp.backends.registry import (
+        BackendFallbackWarning,
+        BackendStatus,
+        BackendUnavailableError,
+        available_backends,
+        resolve,
+    )
     from arraymlp.diagnosis.detectors import diagnose
     from arraymlp.diagnosis.findings import Finding
     from arraymlp.estimators.classifier import MLPClassifier as MLPClassifier
@@ -51,28 +41,67 @@ if TYPE_CHECKING:
     from arraymlp.estimators.ensembles import MLPEnsembleRegressor as MLPEnsembleRegressor
     from arraymlp.estimators.regressor import MLPRegressor as MLPRegressor
     from arraymlp.estimators.search import MLPSearchCV as MLPSearchCV
+    from arraymlp.nn.dropout import Dropout
+    from arraymlp.nn.layer import Layer
     from arraymlp.sweeps.ensemble import Ensemble
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
+    from arraymlp.training.early_stopping import EarlyStopping
+    from arraymlp.training.files import ModelFileError, load, save
+    from arraymlp.training.history import History
+    from arraymlp.training.model import MultilayerPerceptron
+    from arraymlp.training.run import NonFiniteLossError, Run
+    from arraymlp.training.settings import Settings
+    from arraymlp.training.train_function import train
 
 __version__ = "0.1.0"
 
-# Loaded where they are asked for: what `train` can do without. The estimators import scikit-learn,
-# and so ``from arraymlp import *``, which goes by ``__all__``, leaves them out.
+# Where each name is: it is loaded when it is first asked for, so that importing the package costs
+# next to nothing. The estimators import scikit-learn, and so ``from arraymlp import *``, which goes
+# by ``__all__``, leaves them out.
 _LAZY = {
+    "Backend": "backends.backend",
+    "BackendFallbackWarning": "backends.registry",
     "BackendSpeed": "app.speed",
-    "backend_speeds": "app.speed",
-    "diagnose": "diagnosis.detectors",
-    "Finding": "diagnosis.findings",
+    "BackendStatus": "backends.registry",
+    "BackendUnavailableError": "backends.registry",
+    "DeviceMemoryError": "backends.memory",
+    "Dropout": "nn.dropout",
+    "EarlyStopping": "training.early_stopping",
     "Ensemble": "sweeps.ensemble",
-    "SweepResult": "sweeps.result",
-    "sweep": "sweeps.sweep_function",
+    "Finding": "diagnosis.findings",
+    "History": "training.history",
+    "Layer": "nn.layer",
     "MLPClassifier": "estimators.classifier",
     "MLPEnsembleClassifier": "estimators.ensembles",
     "MLPEnsembleRegressor": "estimators.ensembles",
     "MLPRegressor": "estimators.regressor",
     "MLPSearchCV": "estimators.search",
+    "ModelFileError": "training.files",
+    "MultilayerPerceptron": "training.model",
+    "NonFiniteLossError": "training.run",
+    "Run": "training.run",
+    "Settings": "training.settings",
+    "SweepResult": "sweeps.result",
+    "available_backends": "backends.registry",
+    "backend_speeds": "app.speed",
+    "diagnose": "diagnosis.detectors",
+    "load": "training.files",
+    "resolve": "backends.registry",
+    "save": "training.files",
+    "sweep": "sweeps.sweep_function",
+    "train": "training.train_function",
 }
+_NAMESPACES = (
+    "activations",
+    "callbacks",
+    "datasets",
+    "initializers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "schedules",
+)
 
 __all__ = [
     "Backend",
@@ -113,6 +142,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _NAMESPACES:
+        return import_module(f"arraymlp.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"arraymlp.{_LAZY[name]}"), name)
@@ -120,4 +151,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_NAMESPACES})

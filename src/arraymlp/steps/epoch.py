@@ -67,4 +67,6 @@ class LossSums(NamedTuple):
 
     def plus(self, more: "LossSums") -> "LossSums":
         """The sums over the minibatches of both."""
-        return LossSums(*(a + b for a, b in zip(self, more, strict=True)))
+        return LossSums(
+            self.loss + more.loss, self.weight + more.weight, self.penalty + more.penalty
+        )
