@@ -83,7 +83,10 @@ def test_a_layer_of_ones_own_is_trained_by_its_methods(calls: list[str], engine:
 def test_the_log_says_why_no_engine_was_taken(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "arraymlp"):
         run = train(network=network_of(CountedLayer), epochs=1)
-    reason = "a CountedLayer has methods of its own"
+    reason = (
+        "Layer CountedLayer has its own "
+        "forward, backward_activation, backward_parameters, backward_input"
+    )
     assert (run.engine, run.engine_reason) == ("array", reason)
     assert f"engine: array ({reason})" in caplog.messages
 
@@ -134,7 +137,7 @@ def test_a_network_of_ones_own_is_trained_by_its_methods() -> None:
     own = NetworkOfOnesOwn(plain.layers, plain.loss, plain.classes)
     run = train(network=own, optimizer="sgd", epochs=1)
     assert type(run.network) is NetworkOfOnesOwn
-    assert run.engine_reason == "a NetworkOfOnesOwn has methods of its own"
+    assert run.engine_reason == "Network NetworkOfOnesOwn has its own backward"
     for a, b in zip(parameters(run.network), parameters(plain), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -144,6 +147,32 @@ def test_a_subclass_that_overrides_nothing_is_trained_by_the_engine() -> None:
         pass
 
     assert choose_engine(network_of(Named)).name == "cpu"
+
+
+def test_a_method_of_one_layer_alone_counts() -> None:
+    network = network_of(Layer)
+    called: list[int] = []
+    layer, forward = network.layers[1], network.layers[1].forward
+
+    def noted(x: Any, xp: Any = None) -> Any:
+        called.append(1)
+        return forward(x, xp)
+
+    layer.forward = noted  # type: ignore[method-assign]
+    run = train(network=network, epochs=1)
+    assert run.engine_reason == "Layer Layer has its own forward"
+    assert len(called) == run.steps_done
+
+
+def test_a_sweeps_runs_name_the_engine() -> None:
+    by_default, by_array = (
+        arraymlp.sweep(
+            X, Y, hidden=(5,), batch_size=8, epochs=1, seed=[0, 1], backend="numpy", **given
+        )
+        for given in ({}, {"engine": "array"})
+    )
+    assert by_default.run(1).engine == "cpu"
+    assert (by_array.run(1).engine, by_array.run(1).engine_reason) == ("array", 'engine="array"')
 
 
 COPIES = {

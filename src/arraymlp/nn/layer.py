@@ -13,7 +13,7 @@ and, given dL/dZ, the chain rule goes back as (Rumelhart, Hinton, Williams 1986)
 Leading axes are members: W of shape (K, n_in, n_out) is K layers at once, by the same lines.
 
 These lines run with ``engine="array"``, and wherever no engine covers a network. An engine
-(`arraymlp.engines`) is compiled code that computes the same faster, and is tested against them.
+(`arraymlp.engines`) computes the same faster, and is tested against them.
 """
 
 from copy import copy
@@ -36,8 +36,9 @@ class Gradients(NamedTuple):
 class Layer:
     """Weights (..., n_in, n_out), bias (..., 1, n_out) and an activation.
 
-    A subclass is trained by its own methods. ``xp``, in all of them, is the namespace of the
-    arrays; without it, it is found from them.
+    A subclass is trained by its own methods; what they return may be overwritten in the step, and
+    so must be new arrays. In ``forward`` and ``backward_*``, ``xp`` is the namespace of the arrays;
+    where it is None, it is found from them.
     """
 
     weights: Array

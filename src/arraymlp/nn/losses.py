@@ -84,7 +84,10 @@ class Loss:
         return s
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        """Return each sample's L (..., B) and dL/ds (..., B, n); arguments as in ``__call__``."""
+        """Return each sample's L (..., B) and dL/ds (..., B, n), as ``__call__`` does.
+
+        The training step may overwrite what is returned: it must be new arrays.
+        """
         raise NotImplementedError
 
     def __call__(self, s: Array, y: Array) -> tuple[Array, Array]:

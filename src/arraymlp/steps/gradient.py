@@ -59,7 +59,8 @@ def loss_and_delta(
 ) -> tuple[Array, Array]:
     """Return the summed loss (...,) of logits s (..., B, n), and its derivative dL/ds (..., B, n).
 
-    With the reduction "mean" the derivative, and not the loss, is divided by the minibatch's size.
+    With the reduction "mean" the derivative, and not the loss, is divided by the
+    number of rows, or by the sum of their weights.
     """
     y, weight = batch.y, batch.weight
     if hyper.label_smoothing is not None:

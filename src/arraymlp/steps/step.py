@@ -1,13 +1,13 @@
 """The training step: the definition, and what an engine offers in its place.
 
 `array_step` is the definition. It is what ``engine="array"`` runs, on any array namespace, and what
-every engine is tested against. An engine (`arraymlp.engines`) does the same steps in compiled code;
+every engine is tested against. An engine (`arraymlp.engines`) does the same steps faster;
 `arraymlp.training.engine` chooses between them, and nothing else does.
 
 A step has the signature ``step(network, states, batch, hyper) -> states, sums``. It reads the
 parameters from the network's layers and updates them there, in place where the namespace allows
-and by rebinding where it does not. It never looks at a value on the device. `Hyper` lists the
-features that it may have besides.
+and by rebinding where it does not. It never looks at a value on the device. The fields of
+`Hyper` switch its optional features on: dropout, decay, clipping and so on.
 """
 
 from abc import ABC, abstractmethod
@@ -58,7 +58,7 @@ class EpochStep(ABC):
 
 
 class Engine(Protocol):
-    """Compiled steps and evaluations for one backend."""
+    """Faster steps and evaluations for one backend."""
 
     @property
     def name(self) -> str:

@@ -67,6 +67,8 @@ class MemberResult:
         measurements: its own, with probes.
         dead_units: likewise, of each hidden layer.
         partial_epoch: the part that is done of an epoch that Ctrl-C broke off.
+        engine: the engine that did the steps, or "array", as ``run.engine``.
+        engine_reason: why it was the array code; "" where an engine did them.
     """
 
     network: MultilayerPerceptron
@@ -77,6 +79,8 @@ class MemberResult:
     measurements: list[Measurement] = field(default_factory=list, repr=False)
     dead_units: list[float] = field(default_factory=list, repr=False)
     partial_epoch: PartialEpoch = field(default=PartialEpoch(), repr=False)
+    engine: str = "array"
+    engine_reason: str = ""
 
 
 def run_of(result: MemberResult, spec: MemberSpec, data: Data, backend: Backend) -> Run:
@@ -108,6 +112,8 @@ def run_of(result: MemberResult, spec: MemberSpec, data: Data, backend: Backend)
         interrupted=result.status == INTERRUPTED,
         best_epoch=result.best_epoch,
         partial_epoch=result.partial_epoch,
+        engine=result.engine,
+        engine_reason=result.engine_reason,
     )
 
 
@@ -259,7 +265,13 @@ class _Training:
         """Make the result of the member at place i in the stack, as it is now."""
         k = self.members[i]
         history, stopper, partial = self.histories[k], self.run.stopper, self.run.partial_epoch
-        result = MemberResult(self.run.network.member(i), history, status)
+        result = MemberResult(
+            self.run.network.member(i),
+            history,
+            status,
+            engine=self.run.engine,
+            engine_reason=self.run.engine_reason,
+        )
         if status == DIVERGED:
             result.cause = _divergence_cause(history[-1], self.run.raw_network.member(i))
         if stopper is not None:

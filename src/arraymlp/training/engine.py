@@ -1,8 +1,10 @@
-"""Who does the steps: the one place where that is decided.
+"""Who does the steps, an engine or the definition: the one place where that is decided.
 
 The definition (`arraymlp.steps.step.array_step`) can always do them. An engine does them where the
 backend has one, it covers the network, and ``engine="auto"``; whole epochs at a time where nothing
-has to be seen between steps. Deleting `arraymlp.engines` changes speed alone.
+has to be seen between steps. Which of its own ways an engine takes, it
+decides itself, and logs. Deleting `arraymlp.engines` changes speed alone (and takes CuPy's
+precisions below float32 away).
 """
 
 import logging
@@ -22,7 +24,7 @@ from arraymlp.training.run import Run
 log = logging.getLogger("arraymlp")
 
 # By backend: a module with a function ``load() -> Engine``. It is imported when it is needed.
-ENGINES = {
+ENGINE_MODULES = {
     "numpy": "arraymlp.engines.cpu.engine",
     "cupy": "arraymlp.engines.cuda.engine",
 }
@@ -62,12 +64,12 @@ def choose_engine(network: Network, wanted: str = "auto") -> EngineChoice:
     if wanted == "array":
         return EngineChoice(None, 'engine="array"')
     backend = network.backend.name
-    if backend not in ENGINES:
+    if backend not in ENGINE_MODULES:
         return EngineChoice(None, f"there is no engine for {backend}")
     if reason := _own_methods(network):
         return EngineChoice(None, reason)
     try:
-        engine: Engine = import_module(ENGINES[backend]).load()
+        engine: Engine = import_module(ENGINE_MODULES[backend]).load()
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("arraymlp.engines"):
             raise
@@ -81,9 +83,11 @@ def _own_methods(network: Network) -> str:
     every = [(network, Network, NETWORK_METHODS)]
     every += [(layer, Layer, LAYER_METHODS) for layer in network.layers]  # type: ignore[misc]
     for one, base, methods in every:
-        subclass = type(one)
-        if any(getattr(subclass, name) is not getattr(base, name) for name in methods):
-            return f"a {subclass.__name__} has methods of its own"
+        own = [
+            m for m in methods if m in vars(one) or getattr(type(one), m) is not getattr(base, m)
+        ]
+        if own:
+            return f"{base.__name__} {type(one).__name__} has its own {', '.join(own)}"
     return ""
 
 
@@ -160,7 +164,6 @@ def _why_step_by_step(run: Run, watchers: Sequence[Any]) -> str:
     data = run.required_data()
     reasons = {
         "weight_average": run.raw_network is not run.network,
-        "profile": run.profile is not None,
         "callbacks look at each step": bool(watchers),
         "members have rows of their own": data.row_plans is not None,
         "the data is larger than memory": isinstance(data.X, Streamed),

@@ -55,11 +55,17 @@ class CudaEngine:
         With a profile, or a precision below float32, it is that by cuBLAS.
         """
         step = dense_step(network, optimizer, reduction, precision, profile)
-        if profile is not None or precision != FULL:
-            return step
-        if network.backend.compute_capability < FUSED_FROM:
-            log.info("training step by step: the fused CUDA kernels need compute capability 7.0")
-            return step
+        reasons = {
+            "profile": profile is not None,
+            f"precision={precision!r}": precision != FULL,
+            "the fused kernels need compute capability 7.0": (
+                network.backend.compute_capability < FUSED_FROM
+            ),
+        }
+        for reason, applies in reasons.items():
+            if applies:
+                log.info("training step by step, not an epoch at a time: %s", reason)
+                return step
         device = kernels("fused.cu", network.backend.device.id)
         return FusedEpochs(step, network, optimizer, reduction, device, recorded)
 
