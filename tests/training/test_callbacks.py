@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+import runs
 from arraymlp import History, Run, train
-from arraymlp.training.callbacks import CSVLog, StopAt, TensorBoardLog
+from arraymlp.training.callbacks import Callback, CSVLog, StopAt, TensorBoardLog
 from problems import BATCH, HIDDEN, N, labels
 
 STEPS = N // BATCH
@@ -382,3 +383,16 @@ def test_they_say_what_they_are(tmp_path: Path) -> None:
     assert repr(StopAt("loss", below=0.5)) == (
         "StopAt(monitor='loss', below=0.5, above=None, members='all')"
     )
+
+
+class Watching(Callback):
+    """A callback whose ``on_step`` is made when it is."""
+
+    def __init__(self, steps: list[int]) -> None:
+        self.on_step = lambda event: steps.append(event.step)  # type: ignore[method-assign]
+
+
+def test_an_on_step_of_one_object_alone_is_called() -> None:
+    steps: list[int] = []
+    run = runs.train(callbacks=[Watching(steps), Callback()])
+    assert steps == list(range(1, run.steps_done + 1))

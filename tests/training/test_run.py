@@ -174,3 +174,11 @@ def test_a_layer_finds_its_namespace_by_itself(backend: Backend) -> None:
         ds = layer.backward_activation(s, z, z)
         assert layer.backward_parameters(x, ds).weights.shape == layer.weights.shape
         assert layer.backward_input(ds).shape == x.shape
+
+
+def test_a_run_without_its_data_has_no_findings() -> None:
+    X, y = labels()
+    run = train(X, y, hidden=HIDDEN, batch_size=BATCH, epochs=2, backend="numpy", probes=True)
+    assert run.findings is run.findings
+    assert run.without_data().findings == []
+    assert run.to("numpy").findings == []

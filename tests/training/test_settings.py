@@ -6,6 +6,7 @@ import re
 import pytest
 
 import arraymlp
+from arraymlp import Settings
 from arraymlp.training.settings import TABLE
 
 # What train is given besides settings.
@@ -57,3 +58,21 @@ def test_train_documents_the_default(name: str) -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_each_setting_has_a_help_text(name: str) -> None:
     assert TABLE[name].metadata["help"]
+
+
+ONE_FOR_ALL = sorted(
+    name
+    for name, field in TABLE.items()
+    if field.metadata["rule"] is not None
+    and field.metadata["members"] != "number"
+    and name not in ("hidden", "seed")
+)
+
+
+@pytest.mark.parametrize("name", ONE_FOR_ALL)
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_setting_of_one_value_takes_no_tuple(name: str, count: int) -> None:
+    allowed = getattr(Settings(), name)
+    value = ((1 if allowed is None else allowed),) * count
+    with pytest.raises(ValueError, match=name):
+        Settings(**{name: value})

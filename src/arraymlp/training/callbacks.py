@@ -99,12 +99,12 @@ def step_watchers(
     callbacks: Sequence[AnyCallback],
 ) -> list[Callable[[StepEnd], bool | None]]:
     """The ``on_step`` of each callback that has one of its own."""
-    methods = (
-        getattr(callback, "on_step", None)
-        for callback in callbacks
-        if getattr(type(callback), "on_step", None) is not Callback.on_step
-    )
-    return [on_step for on_step in methods if callable(on_step)]
+    methods = [getattr(callback, "on_step", None) for callback in callbacks]
+    return [
+        on_step
+        for on_step in methods
+        if callable(on_step) and getattr(on_step, "__func__", None) is not Callback.on_step
+    ]
 
 
 def says_stop(answers: Iterable[Any]) -> bool:

@@ -93,7 +93,12 @@ class Run:
 
     @property
     def findings(self) -> "list[Finding]":
-        """The findings of the diagnosis (see `arraymlp.diagnose`), computed when first read."""
+        """The findings of the diagnosis (see `arraymlp.diagnose`), computed when first read.
+
+        They are of network and data as these are then; none of a run without its data.
+        """
+        if self.data is None:
+            return []
         if self._findings is None:
             from arraymlp.diagnosis.detectors import diagnose
 

@@ -262,14 +262,18 @@ class Settings:
             return
         if value is None and name in ("window", "seed"):
             return
-        many = isinstance(value, tuple)
-        for one in as_tuple(name, value) if name == "seed" else value if many else (value,):
+        values: tuple[Any, ...] = (value,)
+        if name == "hidden":
+            values = value
+        elif name == "seed":  # one, or one a member
+            values = as_tuple(name, value)
+        for one in values:
             if not rule.allows(one):
                 if rule.what.startswith("'"):
                     raise unknown(rule.what.replace("'", "").split(" or "), one, name)
                 what = "a hidden layer's width" if name == "hidden" else name
                 raise ValueError(f"{what} must be {rule.what}, not {one!r}")
-        if not many and isinstance(value, np.generic):
+        if isinstance(value, np.generic):
             object.__setattr__(self, name, value.item())
 
     @property
