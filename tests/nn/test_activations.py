@@ -8,7 +8,7 @@ import pytest
 from arraymlp import Backend
 from arraymlp.nn.activations import ACTIVATIONS, Activation, get_activation
 from conftest import assert_same
-from dtypes import dtypes_of
+from problems import dtypes_of
 
 # Textbook formulas, for the Python floats between -20 and 20 where they do not overflow.
 FORMULAS = {

@@ -9,7 +9,6 @@ import pytest
 from arraymlp import Backend
 from arraymlp.nn.losses import get_loss, one_hot, smoothed
 from conftest import assert_same, on_host
-from dtypes import dtypes_of
 from losses_by_hand import (
     CAPPED,
     CROSS_ENTROPIES,
@@ -23,6 +22,7 @@ from losses_by_hand import (
     naive_output,
     naive_value,
 )
+from problems import dtypes_of
 
 
 @EVERY

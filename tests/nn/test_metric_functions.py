@@ -18,7 +18,6 @@ from arraymlp.nn.metrics import (
     require_suits,
 )
 from conftest import assert_same
-from dtypes import dtypes_of
 from metrics_by_hand import (
     BOTH_DTYPES,
     CASES,
@@ -28,6 +27,7 @@ from metrics_by_hand import (
     compute_guarded,
     predictions,
 )
+from problems import dtypes_of
 
 # The user's own
 

@@ -13,7 +13,6 @@ from arraymlp.nn.metrics import (
     get_metric,
 )
 from conftest import assert_same
-from dtypes import dtypes_of
 from looks import LookedError
 from metrics_by_hand import (
     BOTH_DTYPES,
@@ -31,6 +30,7 @@ from metrics_by_hand import (
     predictions,
     softmax,
 )
+from problems import dtypes_of
 
 
 @EVERY

@@ -16,8 +16,8 @@ from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.losses import LOSSES, Huber, Quantile, smoothed
 from arraymlp.nn.network import Network
 from conftest import assert_same
-from dtypes import dtypes_of
 from gradcheck import backward_gradients, max_relative_error
+from problems import dtypes_of
 
 NUMPY = resolve("numpy")
 ROWS = np.random.default_rng(40).normal(size=(5, 3))

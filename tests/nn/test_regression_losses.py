@@ -10,7 +10,6 @@ import pytest
 from arraymlp import Backend
 from arraymlp.nn.losses import LOSSES, Huber, Loss, Quantile, get_loss
 from conftest import assert_same, on_host
-from dtypes import dtypes_of
 from losses_by_hand import (
     LOGITS,
     TARGETS,
@@ -21,6 +20,7 @@ from losses_by_hand import (
     naive_pinball,
     naive_value,
 )
+from problems import dtypes_of
 
 # Regression beyond the squared error
 

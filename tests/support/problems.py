@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from arraymlp import Backend
+
 N, FEATURES, CLASSES = 24, 4, 3
 BATCH = 8  # three full minibatches
 HIDDEN = (6, 5)
@@ -50,3 +52,8 @@ PROBLEMS = {
     "poisson": counts,
     "quantile": numbers,
 }
+
+
+def dtypes_of(backend: Backend) -> list[str]:
+    """Those of the two dtypes that a backend has: JAX, as it is by default, has float32 alone."""
+    return [name for name in ("float32", "float64") if backend.has(name)]
