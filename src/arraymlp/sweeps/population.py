@@ -296,11 +296,10 @@ class _Training:
         settings, data = self._stacked()
         assert isinstance(run.schedule, SchedulesOfMembers)
         network = run.network.select_members(places)
-        averaged = run.raw_network is not run.network
         self.run = replace(
             run,
             network=network,
-            raw_network=run.raw_network.select_members(places) if averaged else network,
+            raw_network=run.raw_network.select_members(places) if run.averages else network,
             states=tree_map(take, run.states),
             settings=replace(settings, epochs=epochs),
             data=data,

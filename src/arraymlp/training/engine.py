@@ -143,7 +143,7 @@ def choose_steps(
             log.info("training step by step, not an epoch at a time: %s", reason)
     if profile is not None:
         step = profile.stepping(step)
-    if run.raw_network is not run.network:
+    if run.averages:
         step = averaging(step, run.network)
     probes = None
     if settings.probes:
@@ -163,7 +163,7 @@ def _why_step_by_step(run: Run, watchers: Sequence[Any]) -> str:
     """
     data = run.required_data()
     reasons = {
-        "weight_average": run.raw_network is not run.network,
+        "weight_average": run.averages,
         "callbacks look at each step": bool(watchers),
         "members have rows of their own": data.row_plans is not None,
         "the data is larger than memory": isinstance(data.X, Streamed),

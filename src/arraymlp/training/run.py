@@ -106,11 +106,14 @@ class Run:
         return self._findings
 
     @property
+    def averages(self) -> bool:
+        """True where ``network`` holds the moving average of the weights that steps change."""
+        return self.raw_network is not self.network
+
+    @property
     def networks(self) -> Sequence[Network]:
         """The networks whose weights a step updates."""
-        if self.raw_network is self.network:
-            return [self.network]
-        return [self.network, self.raw_network]
+        return [self.network, self.raw_network] if self.averages else [self.network]
 
     def required_data(self) -> Data:
         """The data; a ValueError where it was left out."""
@@ -149,11 +152,10 @@ class Run:
         there = resolve(backend, device)
         moved = self.mover(there)
         network = self.network.to(there)
-        averaged = self.raw_network is not self.network
         return replace(
             self.without_data(),
             network=network,
-            raw_network=self.raw_network.to(there) if averaged else network,
+            raw_network=self.raw_network.to(there) if self.averages else network,
             backend=there,
             states=tree_map(moved, self.states),
             partial_epoch=tree_map(moved, self.partial_epoch),

@@ -183,9 +183,9 @@ def resume_from(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> N
     def same(*names: str) -> bool:
         return all(getattr(now, name) == getattr(then, name) for name in names)
 
-    if before.raw_network is not before.network:  # an average goes on, or is given up
+    if before.averages:  # an average goes on, or is given up
         raw = before.raw_network.to(run.backend)
-        run.network = run.network if run.raw_network is not run.network else raw
+        run.network = run.network if run.averages else raw
         run.raw_network = raw
     if same("optimizer"):
         run.states, run.updates = tree_map(moved, before.states), before.updates
