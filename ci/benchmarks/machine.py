@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def gpu_versions() -> dict[str, str]:
 
 
 def cpu() -> dict[str, Any]:
-    """The processor, its cores, NumPy's BLAS and the versions."""
+    """The day, the commit, the processor, its cores, NumPy's BLAS and the versions."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -64,6 +65,8 @@ def cpu() -> dict[str, Any]:
         f"{i['internal_api']} {i['version']}" for i in threadpool_info() if i["user_api"] == "blas"
     }
     return {
+        "date": date.today().isoformat(),
+        "commit": commit(),
         "cpu": model,
         "cores": cores(),
         **versions(CPU_PACKAGES),
