@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         BackendStatus,
         BackendUnavailableError,
         available_backends,
+        register_backend,
         resolve,
     )
     from arraymlp.diagnosis.detectors import diagnose
@@ -87,6 +88,7 @@ _LAZY = {
     "backend_speeds": "app.speed",
     "diagnose": "diagnosis.detectors",
     "load": "training.files",
+    "register_backend": "backends.registry",
     "resolve": "backends.registry",
     "save": "training.files",
     "sweep": "sweeps.sweep_function",
@@ -133,6 +135,7 @@ __all__ = [
     "losses",
     "metrics",
     "optimizers",
+    "register_backend",
     "resolve",
     "save",
     "schedules",

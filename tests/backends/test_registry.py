@@ -1,6 +1,7 @@
 """A backend works, or says why not: names, devices, fallbacks, and what there is."""
 
 import logging
+import pickle
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import SimpleNamespace
@@ -15,15 +16,16 @@ from arraymlp import (
     BackendFallbackWarning,
     BackendUnavailableError,
     available_backends,
+    register_backend,
     resolve,
     train,
 )
-from arraymlp.backends import cupy
+from arraymlp.backends import cupy, registry
 from conftest import named
 
 NAMES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
 ABSENT = "cupy is not installed"
-INSTALL = "pip install 'arraymlp[cuda13]'"
+INSTALL = "pip install 'cupy-cuda13x[ctk]'"
 
 X = np.random.default_rng(0).normal(size=(6, 2))
 SMALL: dict[str, Any] = {"X": X, "y": [0, 1] * 3, "hidden": (2,), "epochs": 1, "batch_size": 3}
@@ -406,3 +408,78 @@ def test_an_absent_backend_is_listed_as_such() -> None:
     status = available_backends()[1]
     assert (status.available, status.reason) == (False, ABSENT)
     assert INSTALL in status.install
+
+
+# A backend of one's own
+
+
+class OwnBackend(Backend):
+    """array_api_strict once more, under another name."""
+
+    def to_numpy(self, array: Any) -> Any:
+        strict = import_module("array_api_strict")
+        return np.asarray(strict.asarray(array, device=strict.Device("CPU_DEVICE")))
+
+
+def load_own(device: Any) -> Backend:
+    strict = import_module("array_api_strict")
+    if device == "none":
+        raise RuntimeError("there is no such device")
+    there = device if isinstance(device, strict.Device) else strict.Device("device1")
+    return OwnBackend("own", strict, there, strict.__version__)
+
+
+def owns_own(array: object) -> bool:
+    return type(array).__module__.startswith("array_api_strict")
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch, strict_backend: Backend) -> str:
+    monkeypatch.setattr(registry, "LIBRARIES", dict(registry.LIBRARIES))
+    monkeypatch.setattr(registry, "_WORKING", set(registry._WORKING))
+    register_backend("own", load_own, owns_own, "pip install own")
+    return "own"
+
+
+def test_a_registered_backend_trains_and_owns_its_arrays(own: str) -> None:
+    run = train(**SMALL, backend=own)
+    assert run.backend.name == run.network.backend.name == own
+    assert run.engine == "array"
+    expected = train(**SMALL, backend="array_api_strict", device="device1").network
+    assert (run.network.predict_proba(X) == expected.predict_proba(X)).all()
+    assert run.network.to("numpy").backend.name == "numpy"
+
+
+def test_a_registered_backend_follows_its_data(own: str) -> None:
+    x = resolve(own).asarray(X, "float32")
+    run = train(**SMALL | {"X": x})
+    assert run.backend.name == own
+    assert type(run.network.predict(x)) is type(x)
+
+
+def test_a_registered_backend_is_listed_and_pickled(own: str) -> None:
+    (status,) = [status for status in available_backends() if status.name == own]
+    assert status.available
+    backend = resolve(own)
+    assert pickle.loads(pickle.dumps(backend)) == backend
+
+
+def test_a_registered_backend_that_cannot_run_says_why(own: str) -> None:
+    with pytest.raises(BackendUnavailableError, match=r"cannot run here.*no such device"):
+        resolve(own, "none", fallback=False)
+
+
+def test_a_name_registered_again_means_the_new_one(own: str) -> None:
+    def absent(device: Any) -> Backend:
+        raise ModuleNotFoundError("No module named 'own'", name="own")
+
+    assert resolve(own).name == own
+    register_backend(own, absent, lambda array: False, "pip install own")
+    with pytest.warns(BackendFallbackWarning, match="to install it: pip install own"):
+        assert resolve(own).name == "numpy"
+
+
+@pytest.mark.parametrize("name", ["auto", "", "my backend", "1st"])
+def test_a_backends_name_is_an_identifier(own: str, name: str) -> None:
+    with pytest.raises(ValueError, match="a backend's name must be an identifier"):
+        register_backend(name, load_own, owns_own)

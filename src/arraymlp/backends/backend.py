@@ -27,10 +27,13 @@ class NoSuchDeviceError(ValueError):
 
 @dataclass(frozen=True)
 class Backend:
-    """An array namespace on one device.
+    """An array namespace on one device; `resolve` gives one that works.
+
+    Backends are equal where library and device are. `register_backend` makes one of your own known:
+    a `Backend`, or a subclass that overrides what its library does otherwise.
 
     Attributes:
-        name: "numpy", "cupy", "torch", "jax" or "array_api_strict".
+        name: "numpy", "cupy", "torch", "jax", "array_api_strict", or the registered name.
         xp: the namespace, conforming to the Array API standard (through array-api-compat).
         device: the namespace's own device object ("cpu" for NumPy).
         version: the version of the library behind the namespace.
@@ -53,12 +56,12 @@ class Backend:
 
     @property
     def device_name(self) -> str:
-        """The device as the user would write it: "cpu", "cuda:0", "device1"."""
+        """The device as the user would write it, such as ``"cpu"``, ``"cuda:0"``, ``"device1"``."""
         return str(self.device)
 
     @property
     def device_model(self) -> str:
-        """The device's make where the library knows it, else ""."""
+        """The device's make, in words, where the library knows it, else ""."""
         return ""
 
     @property
@@ -142,7 +145,7 @@ class Backend:
             return self.xp.asarray(host, dtype=device_dtype, device=self.device, copy=copy)
 
     def to_numpy(self, array: Array) -> HostArray:
-        """Return the array's values on the host (shares memory where host and device are one)."""
+        """Return the array as a NumPy array (it shares memory where the device is the host)."""
         return np.asarray(self._values(array))
 
     def fetch(self, arrays: Sequence[Array]) -> list[HostArray]:
@@ -155,7 +158,11 @@ class Backend:
         return [p.reshape(a.shape) for p, a in zip(parts, arrays, strict=True)]
 
     def dtype(self, name: str) -> DType:
-        """The namespace's dtype of that name; a ValueError where the device has none."""
+        """The namespace's dtype of that name, such as "float32".
+
+        Raises:
+            ValueError: the device has none.
+        """
         if not self.has(name):
             raise ValueError(f"{self} has no {name}: {self._lacks_dtype}")
         return getattr(self.xp, name)

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import array_api_compat
 
@@ -16,22 +16,63 @@ from arraymlp.backends.backend import Backend, NoSuchDeviceError
 
 log = logging.getLogger("arraymlp")
 
-# Each takes a device, None for the default, and returns a backend or raises the reason why not.
-# A new library is a module with such a function, a row here and one in `backend_of`.
-LOADERS: dict[str, Callable[[Device], Backend]] = {
-    "numpy": numpy.load,
-    "cupy": cupy.load,
-    "torch": torch.load,
-    "jax": jax.load,
-    "array_api_strict": strict.load,
+
+class Library(NamedTuple):
+    """An array library that there is a backend for.
+
+    Attributes:
+        load: from a device, None for the default, a backend; or raises the reason why not.
+        owns: True for the library's arrays.
+        install: the command that installs it, "" where it always is there.
+    """
+
+    load: Callable[[Device], Backend]
+    owns: Callable[[object], bool]
+    install: str = ""
+
+
+# A new library of the package is a module with a function ``load``, and a row here.
+LIBRARIES: dict[str, Library] = {
+    "numpy": Library(numpy.load, array_api_compat.is_numpy_array),
+    "cupy": Library(
+        cupy.load,
+        array_api_compat.is_cupy_array,
+        "pip install 'cupy-cuda13x[ctk]' (or 'cupy-cuda12x[ctk]' with a CUDA 12 driver)",
+    ),
+    "torch": Library(torch.load, array_api_compat.is_torch_array, "pip install torch"),
+    "jax": Library(jax.load, array_api_compat.is_jax_array, "pip install jax"),
+    "array_api_strict": Library(strict.load, strict.owns, "pip install array-api-strict"),
 }
 
-INSTALL = {
-    "cupy": "pip install 'arraymlp[cuda13]' (or 'arraymlp[cuda12]' with a CUDA 12 driver)",
-    "torch": "pip install 'arraymlp[torch]'",
-    "jax": "pip install 'arraymlp[jax]'",
-    "array_api_strict": "pip install array-api-strict",
-}
+
+def register_backend(
+    name: str,
+    load: Callable[[Device], Backend],
+    owns: Callable[[object], bool],
+    install: str = "",
+) -> None:
+    """Make a backend of yours known by a name, in this process.
+
+    After that ``backend=name`` means it, and arrays that it owns are trained on where they are. It
+    is tried before it is used, as any backend is, and asked for an array's owner before those
+    that were known already. A name that is taken already means the new one from now on.
+
+    Args:
+        name: what `resolve` finds it by; not "auto".
+        load: from a device (None for the default, what the user gave as ``device=``, or that of an
+            array) a `Backend` of that name; or raises the reason why not.
+        owns: True for the library's arrays, which must follow the array API standard.
+        install: the command that installs the library, for messages.
+
+    Raises:
+        ValueError: the name is no identifier, or "auto".
+    """
+    if not name.isidentifier() or name == "auto":
+        raise ValueError(f"a backend's name must be an identifier, and not 'auto': {name!r} is not")
+    others = {known: library for known, library in LIBRARIES.items() if known != name}
+    LIBRARIES.clear()
+    LIBRARIES.update({name: Library(load, owns, install), **others})
+    _WORKING.difference_update([key for key in _WORKING if key[0] == name])
 
 
 class BackendUnavailableError(RuntimeError):
@@ -44,24 +85,16 @@ class BackendFallbackWarning(UserWarning):
 
 def loaded(name: str, device: Device) -> Backend:
     """The backend of that name on that device, for unpickling; errors are the library's."""
-    return LOADERS[name](device)
+    return LIBRARIES[name].load(device)
 
 
 def backend_of(array: Array) -> Backend:
     """The backend an array belongs to."""
-    if array_api_compat.is_numpy_array(array):
-        return numpy.load(None)
-    for name, test in (
-        ("cupy", array_api_compat.is_cupy_array),
-        ("torch", array_api_compat.is_torch_array),
-        ("jax", array_api_compat.is_jax_array),
-    ):
-        if test(array):
-            return LOADERS[name](array_api_compat.device(array))
+    for library in LIBRARIES.values():
+        if library.owns(array):
+            return library.load(array_api_compat.device(array))
     xp = array_namespace(array)
-    if array_api_compat.is_array_api_strict_namespace(xp):
-        return strict.load(array_api_compat.device(array))
-    raise ValueError(f"arrays of {xp.__name__} are not supported; there is {', '.join(LOADERS)}")
+    raise ValueError(f"arrays of {xp.__name__} are not supported; there is {', '.join(LIBRARIES)}")
 
 
 _WORKING: set[tuple[str, str]] = set()  # backends and devices that have been tried in this process
@@ -70,7 +103,7 @@ _WORKING: set[tuple[str, str]] = set()  # backends and devices that have been tr
 def _try(name: str, device: Device) -> Backend | str:
     """The backend, or the reason why it cannot run here."""
     try:
-        backend = LOADERS[name](device)
+        backend = LIBRARIES[name].load(device)
         key = (backend.name, backend.device_name)
         if name != "cupy" and key not in _WORKING:  # CuPy's loader tries for itself
             backend.require_working()
@@ -100,13 +133,13 @@ def resolve(
     """Turn a backend's name into a `Backend` that has been tried and works.
 
     Args:
-        name: "numpy", "cupy", "torch", "jax", "array_api_strict" or "auto". "auto" is the backend
-            of ``like`` where that is a device array, else CuPy where a CUDA device really works,
-            else NumPy. A `Backend` is returned as it is.
+        name: "numpy", "cupy", "torch", "jax", "array_api_strict", one that `register_backend`
+            made known, or "auto": the backend of ``like`` where that is a device array, else CuPy
+            where a CUDA device really works, else NumPy. A `Backend` is returned as it is.
         device: None for the backend's default, or its own device object or name: a number or
             "cuda:1" for CuPy; "cpu", "cuda", "mps" for torch; "cpu", "gpu:1" for JAX; "device1"
             for array_api_strict.
-        like: the data, for "auto".
+        like: the data, for "auto"; anything but a device array counts for nothing.
         fallback: where a named backend cannot run here, True gives NumPy and one
             `BackendFallbackWarning`; False raises. The environment variable
             ``ARRAYMLP_FALLBACK=error`` means False everywhere.
@@ -134,15 +167,16 @@ def resolve(
         log.debug("no CuPy: %s", gpu)
         return _logged(numpy.load(None))
     name = "cupy" if name == "auto" else name  # the one backend that "auto" has a device for
-    if not isinstance(name, str) or name not in LOADERS:
-        raise unknown(["auto", *LOADERS], name, "backend")
+    if not isinstance(name, str) or name not in LIBRARIES:
+        raise unknown(["auto", *LIBRARIES], name, "backend")
     backend = _try(name, device)
     if isinstance(backend, Backend):
         return _logged(backend)
     reason = backend
     message = f"the {name} backend cannot run here ({reason})"
-    if name in INSTALL and (name == "cupy" or reason.endswith("is not installed")):
-        message += f"; to install it: {INSTALL[name]}"
+    install = LIBRARIES[name].install
+    if install and (name == "cupy" or reason.endswith("is not installed")):
+        message += f"; to install it: {install}"
     if not fallback or os.environ.get("ARRAYMLP_FALLBACK") == "error":
         raise BackendUnavailableError(message)
     warnings.warn(
@@ -178,14 +212,18 @@ class BackendStatus:
 
 
 def available_backends() -> list[BackendStatus]:
-    """Every backend this package has, with version and device, or the reason it cannot run."""
+    """Every backend this package has, with version and device, or the reason it cannot run.
+
+    Each is tried on its default device, with a kernel and a matrix product. Registered backends
+    are among them.
+    """
     statuses = []
-    for name in LOADERS:
+    for name in LIBRARIES:
         backend = _try(name, None)
         if isinstance(backend, Backend):
             status = BackendStatus(name, True, backend.version, _describe_device(backend))
         else:
-            install = INSTALL.get(name, "")
+            install = LIBRARIES[name].install
             status = BackendStatus(name, False, reason=backend, install=install)
         statuses.append(status)
     return statuses

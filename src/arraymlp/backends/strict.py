@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from typing import cast
 
 import array_api_compat
 
-from arraymlp.backends.array import Array, Device
+from arraymlp.backends.array import Array, Device, array_namespace
 from arraymlp.backends.backend import Backend, NoSuchDeviceError
 
 
@@ -31,3 +32,11 @@ def load(device: Device) -> Backend:
         except ValueError as error:
             raise NoSuchDeviceError(f"array_api_strict: {error}") from error
     return StrictBackend("array_api_strict", xp, device, xp.__version__)
+
+
+def owns(array: object) -> bool:
+    """True for an array of array_api_strict."""
+    if not array_api_compat.is_array_api_obj(array):
+        return False
+    xp = array_namespace(cast(Array, array))
+    return bool(array_api_compat.is_array_api_strict_namespace(xp))
