@@ -1,5 +1,6 @@
 """Checks and messages that the rooms share: names, numbers, shapes, and the caller's line."""
 
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def lookup(table: Mapping[str, T], name: object, what: str) -> T:
@@ -143,3 +145,29 @@ def caller_level() -> int:
 
 def _is_ours(module: str) -> bool:
     return module.partition(".")[0] == "arraymlp"
+
+
+class BriefSignature(inspect.Signature):
+    """A signature whose text has the positional parameters alone.
+
+    Its ``parameters`` are all there, for editors; ``help`` begins with what the function does.
+    """
+
+    def format(self, **options: Any) -> str:
+        """The positional parameters without their types, as text."""
+        shown = [
+            str(p.replace(annotation=p.empty))
+            for p in self.parameters.values()
+            if p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD
+        ]
+        return f"({', '.join([*shown, '*', '...'])})"
+
+    __str__ = format
+
+
+def with_brief_help(function: Function) -> Function:
+    """Return the function itself, with a `BriefSignature`: for one with very many parameters."""
+    full = inspect.signature(function)
+    brief = BriefSignature(list(full.parameters.values()), return_annotation=full.return_annotation)
+    function.__signature__ = brief  # type: ignore[attr-defined]
+    return function

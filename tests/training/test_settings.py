@@ -1,6 +1,7 @@
 """The table of settings, and the places that are held to it: signature and docstring of train."""
 
 import inspect
+import pydoc
 import re
 
 import pytest
@@ -76,3 +77,14 @@ def test_a_setting_of_one_value_takes_no_tuple(name: str, count: int) -> None:
     value = ((1 if allowed is None else allowed),) * count
     with pytest.raises(ValueError, match=name):
         Settings(**{name: value})
+
+
+@pytest.mark.parametrize("function", [arraymlp.train, arraymlp.sweep])
+def test_help_begins_with_a_sentence_and_an_example(function) -> None:
+    text = pydoc.render_doc(function, renderer=pydoc.plaintext)
+    _, heading, sentence, empty, example, *_ = [line.strip() for line in text.splitlines()[1:]]
+    assert heading == f"{function.__name__}(X=None, y=None, *, ...)"
+    assert sentence.endswith(".")
+    assert not empty
+    assert f"{function.__name__}(X, y, " in example
+    assert len(inspect.signature(function).parameters) > 10  # all are there for editors

@@ -278,13 +278,13 @@ class Settings:
 
     @property
     def decay(self) -> PerMember:
-        """The decoupled weight decay: as given, or else the optimiser's own, which most lack."""
+        """The decoupled weight decay as given, or else the optimiser's own, which most lack."""
         if self.weight_decay is not None:
             return self.weight_decay
         return self.optimizer.weight_decay if isinstance(self.optimizer, AdamW) else 0.0
 
     def require_members(self, members: int | None) -> None:
-        """A ValueError where a setting has K values, but there are not K members, and the like."""
+        """Raise a ValueError where a setting has K values, but there are not K members."""
         values = {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -322,6 +322,21 @@ class Settings:
 
 
 TABLE: Mapping[str, Field[Any]] = MappingProxyType({f.name: f for f in fields(Settings)})
+# How members may differ, as the documentation says it.
+_EACH = {
+    NUMBER: " Or K numbers, one a member.",
+    CONSTANTS: " Its constants may be K numbers, one a member.",
+    VALUE: " Or a tuple of K, one a member.",
+}
+_ATTRIBUTES = "".join(
+    f"        {name}: {f.metadata['help']}. Default {f.default!r}."
+    f"{_EACH.get(f.metadata['members'], '')}\n"
+    for name, f in TABLE.items()
+)
+if Settings.__doc__ is not None:  # with python -OO it is
+    Settings.__doc__ = Settings.__doc__.replace(
+        "    Raises:", f"    Attributes:\n{_ATTRIBUTES}\n    Raises:"
+    )
 
 
 def setting_names(*members: str) -> tuple[str, ...]:
