@@ -1,6 +1,6 @@
 """A scikit-learn pipeline and grid search; only the import of the classifier is not scikit-learn's.
 
-Needs scikit-learn: pip install 'arraymlp[sklearn]'.
+Needs scikit-learn: pip install scikit-learn.
 """
 
 from sklearn.datasets import load_digits

@@ -186,5 +186,5 @@ def without(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plot_without_matplotlib_names_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     without("matplotlib", monkeypatch)
     history = arraymlp.History([{"epoch": 0, "loss": 1.0}])
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'arraymlp\[plot\]'"):
+    with pytest.raises(ModuleNotFoundError, match="pip install matplotlib"):
         history.plot()

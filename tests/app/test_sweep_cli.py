@@ -265,7 +265,7 @@ def test_a_report_without_matplotlib_is_refused_at_once(capsys, monkeypatch, dat
     given = ("sweep", data, "--report", str(tmp_path / "r"))
     status, out, err = run(capsys, monkeypatch, *given)
     assert status == 2
-    assert "pip install 'arraymlp[plot]'" in err
+    assert "pip install matplotlib" in err
     assert out == ""
 
 

@@ -292,7 +292,7 @@ def test_without_tensorboard_the_error_names_the_install_line(
     for name in [n for n in sys.modules if n.partition(".")[0] == "tensorboard"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'arraymlp\[tensorboard\]'"):
+    with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
         TensorBoardLog(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -15,7 +15,5 @@ def empty_figure(size: tuple[float, float] | None = None) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "a picture needs Matplotlib: pip install 'arraymlp[plot]'"
-        ) from error
+        raise ModuleNotFoundError("a picture needs Matplotlib: pip install matplotlib") from error
     return Figure(figsize=size, layout="constrained")

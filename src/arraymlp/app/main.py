@@ -14,7 +14,7 @@ def main() -> None:
     try:
         import typer  # noqa: F401
     except ModuleNotFoundError:
-        sys.exit(_fail("the command line needs typer and rich: pip install 'arraymlp[cli]'"))
+        sys.exit(_fail("the command line needs typer and rich: pip install typer rich"))
     from arraymlp.backends.memory import DeviceMemoryError
     from arraymlp.backends.registry import BackendUnavailableError
     from arraymlp.data.datasets import DatasetError

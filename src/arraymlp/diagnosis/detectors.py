@@ -34,7 +34,11 @@ DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
 def diagnose(run: Run) -> list[Finding]:
     """Return the findings about a run, member by member.
 
-    Those about layers and gradients need ``train(..., probes=True)``.
+    Those about layers and gradients need ``train(..., probes=True)``. Each is backed by figures
+    that were measured in the run.
+
+    Args:
+        run: of one network or a population; epochs before ``run.comparable_from`` are left out.
 
     Raises:
         ValueError: the run was kept without its data.

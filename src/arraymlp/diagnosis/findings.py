@@ -17,13 +17,13 @@ class Finding:
             setting "learning_rate_too_high", "learning_rate_too_low", "dropout_too_strong",
             "decay_too_strong", "class_imbalance".
         sentence: the finding in words.
-        figures: the numbers behind the sentence.
+        figures: the numbers behind the sentence, by name: numbers, class labels, or lists of these.
         layer: index from 0 of the layer it is about; None where it is about the network.
         member: index from 0 of the population's member; None for one network.
         from_step: first step (from 1) at which it was measured; None where only epochs are known.
-        to_step: last such step.
-        from_epoch: the epoch (from 0) in which it begins.
-        to_epoch: the epoch in which it ends.
+        to_step: last such step, likewise.
+        from_epoch: the epoch (from 0) in which it begins; None where no epoch says it.
+        to_epoch: the epoch in which it ends, likewise.
     """
 
     kind: str

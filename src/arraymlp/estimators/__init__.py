@@ -4,5 +4,5 @@ try:
     import sklearn  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "the estimators need scikit-learn: pip install 'arraymlp[sklearn]'"
+        "the estimators need scikit-learn: pip install scikit-learn"
     ) from error

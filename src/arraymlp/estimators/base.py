@@ -86,9 +86,11 @@ class BaseMLP(StochasticFit, CallbackSupportMixin):
             Class labels, 0 and 1 in a column for each label, or numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples, not negative.
-        X_val, y_val : as X and y, default=None
+        X_val : as X, default=None
             Samples to validate with, instead of a fraction of X: scores and losses on them are
             recorded, and early stopping watches the score.
+        y_val : as y, default=None
+            Their targets.
 
         Returns
         -------

@@ -30,7 +30,7 @@ from arraymlp.nn.metrics import METRICS, Metric
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    r"""A multilayer perceptron for classes, or for several labels a sample.
+    """A multilayer perceptron for classes, or for several labels a sample.
 
     It trains on the softmax (of two classes or several labels, sigmoid) cross-entropy.
 
@@ -42,19 +42,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Activation of the hidden layers, or one for each of them: 'identity', 'logistic', 'tanh',
         'relu', and 'elu', 'gelu', 'leaky_relu', 'silu', 'softplus'.
     solver : {'adam', 'sgd', 'lbfgs', 'adamw'}, default='adam'
-        'lbfgs' goes through SciPy on the host, with all rows in every step: for small data.
+        The optimiser. 'lbfgs' goes through SciPy on the host, with all rows in every step: for
+        small data.
     alpha : float, default=0.0001
-        L2 penalty alpha / 2 \|W\|^2 on the weights, divided like the loss by the weight of the
-        minibatch. For 'adamw' the decoupled decay: w <- w - learning_rate * alpha * w.
+        L2 penalty ``alpha / 2 |W|^2`` on the weights, divided like the loss by the weight of the
+        minibatch. For 'adamw' the decoupled decay: ``w <- w - learning_rate * alpha * w``.
     batch_size : int or 'auto', default='auto'
         Rows of a minibatch; 'auto' is min(200, n_samples).
     learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        For 'sgd'. 'invscaling' divides by (samples seen + 1) ** power_t; 'adaptive' divides by 5
-        instead of stopping, until the rate is 1e-6.
+        For 'sgd'. 'invscaling' divides by ``(samples seen + 1) ** power_t``; 'adaptive' divides by
+        5 instead of stopping, until the rate is 1e-6.
     learning_rate_init : float, default=0.001
         The learning rate, or the first.
     power_t : float, default=0.5
-        See ``learning_rate``.
+        The exponent of 'invscaling': see ``learning_rate``.
     max_iter : int, default=200
         Epochs, or iterations of 'lbfgs', at most.
     shuffle : bool, default=True
@@ -69,9 +70,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     warm_start : bool, default=False
         Whether ``fit`` goes on with the weights of the last ``fit``.
     momentum : float, default=0.9
-        For 'sgd'.
+        For 'sgd': the share of the last change of the weights in the next, from 0 to 1.
     nesterovs_momentum : bool, default=True
-        For 'sgd' with momentum.
+        For 'sgd' with momentum: whether it is Nesterov's.
     early_stopping : bool, default=False
         Whether to stop by the score on validation rows, and keep the weights of the best epoch.
     validation_fraction : float, default=0.1
@@ -89,7 +90,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     backend : {'numpy', 'cupy', 'torch', 'jax', 'auto'} or None, default=None
         Where to train. None: where X is, so NumPy data trains on NumPy. 'auto': CuPy for NumPy data
         where a CUDA device works. Results are always of the namespace of X.
-    device : default=None
+    device : object, default=None
         The backend's device; None for its default.
     dtype : {'auto', 'float32', 'float64'}, default='auto'
         The dtype of weights and data; 'auto' is that of X, and float64 for whole numbers.
@@ -100,7 +101,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     class_weight : dict, 'balanced' or None, default=None
         {label: weight} in the loss, 1 where not named; 'balanced' weighs by 1 / frequency.
     loss : 'log_loss' or `Loss`, default='log_loss'
-        Or a loss of `arraymlp.nn.losses` that is for classes.
+        The loss; or one of ``arraymlp.losses`` that is for classes.
     callbacks : callable or list of callables, default=None
         Each is called after each epoch with an `EpochEnd`, and stops the training by returning
         True. See `arraymlp.train`. scikit-learn's own go to ``set_callbacks`` (1.9 and newer).
@@ -109,24 +110,30 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ----------
     classes_ : array of shape (n_classes,)
         The labels, ascending, in the namespace of X; strings in NumPy's.
-    coefs_, intercepts_ : lists of arrays
-        Weights (n_in, n_out) and bias (n_out,) of each layer, in the namespace of X.
+    coefs_ : list of arrays of shape (n_in, n_out)
+        Weights of each layer, in the namespace of X.
+    intercepts_ : list of arrays of shape (n_out,)
+        Bias of each layer, in the namespace of X.
     loss_ : float
         Loss of the last epoch, with the penalty.
     loss_curve_ : list of float
         The loss of each epoch. Not for 'lbfgs'.
     best_loss_ : float or None
         The lowest loss; None with early stopping.
-    validation_scores_, validation_loss_curve_ : lists of float, or None
-        Accuracy and loss on the validation rows after each epoch.
+    validation_scores_ : list of float, or None
+        Accuracy on the validation rows after each epoch.
+    validation_loss_curve_ : list of float, or None
+        Loss on the validation rows after each epoch.
     best_validation_score_ : float or None
         With early stopping, the highest of the validation scores.
     n_iter_ : int
         Epochs (iterations of 'lbfgs') of the last call.
     t_ : int
         Samples trained on, in all epochs.
-    n_layers_, n_outputs_ : int
-        Number of layers, inputs and outputs included; number of outputs.
+    n_layers_ : int
+        Number of layers, inputs and outputs included.
+    n_outputs_ : int
+        Number of outputs.
     out_activation_ : str
         The function that makes predictions of the last layer's sums.
     n_features_in_ : int
@@ -301,6 +308,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As of `fit`; with ``early_stopping``; a first call without ``classes``, or a later one
+            with others.
+        AttributeError
+            The solver is 'lbfgs', which has no partial_fit.
         """
         labels = None if classes is None else np.unique(on_host(classes))
         if not hasattr(self, "_labels"):
@@ -394,6 +409,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         score : float
+            The fraction of samples that are right, from 0 to 1.
         """
         predicted = on_host(self.predict(X))
         return float(accuracy_score(on_host(y), predicted, sample_weight=on_host(sample_weight)))

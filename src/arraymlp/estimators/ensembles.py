@@ -74,6 +74,11 @@ class DeepEnsemble(AtHome, ABC):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            As of a member's ``fit``.
         """
         random = check_random_state(self.random_state)
         seeds = random.randint(np.iinfo(np.int32).max, size=self.n_estimators)
@@ -108,8 +113,18 @@ class DeepEnsemble(AtHome, ABC):
         ----------
         backend : str
             "numpy", "cupy", "torch", "jax".
-        device : default=None
+        device : object, default=None
             The backend's device; None for its default.
+
+        Returns
+        -------
+        moved : estimator
+            The copy; this one stays as it is.
+
+        Raises
+        ------
+        BackendUnavailableError
+            The backend cannot run here.
         """
         check_is_fitted(self)
         there = resolve(backend, device, fallback=False)
@@ -135,7 +150,8 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
 
     Its members differ in their initial weights, minibatches and, with early stopping, in the rows
     they hold out. Together they are more accurate than each alone, and better calibrated; how far
-    they disagree tells how sure they are [1]_. All of them train as one population.
+    they disagree tells how sure they are (Lakshminarayanan, Pritzel, Blundell 2017). All of them
+    train as one population.
 
     Parameters
     ----------
@@ -164,8 +180,8 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
 
     References
     ----------
-    .. [1] Lakshminarayanan, Pritzel, Blundell, "Simple and Scalable Predictive Uncertainty
-       Estimation using Deep Ensembles", 2017.
+    B. Lakshminarayanan, A. Pritzel, C. Blundell, "Simple and Scalable Predictive Uncertainty
+    Estimation using Deep Ensembles", NeurIPS 2017.
 
     Examples
     --------
@@ -259,7 +275,7 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
 
     Its members differ in their initial weights, minibatches and, with early stopping, in the rows
     they hold out. Together they are more accurate than each alone; how far they disagree tells how
-    sure they are [1]_. All of them train as one population.
+    sure they are (Lakshminarayanan, Pritzel, Blundell 2017). All of them train as one population.
 
     Parameters
     ----------
@@ -286,8 +302,8 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
 
     References
     ----------
-    .. [1] Lakshminarayanan, Pritzel, Blundell, "Simple and Scalable Predictive Uncertainty
-       Estimation using Deep Ensembles", 2017.
+    B. Lakshminarayanan, A. Pritzel, C. Blundell, "Simple and Scalable Predictive Uncertainty
+    Estimation using Deep Ensembles", NeurIPS 2017.
 
     Examples
     --------

@@ -151,12 +151,13 @@ class Fitted(Parameters, AtHome):
         ----------
         backend : str
             "numpy", "cupy", "torch", "jax".
-        device : default=None
+        device : object, default=None
             The backend's device; None for its default.
 
         Returns
         -------
         moved : estimator
+            The copy; this one stays as it is.
 
         Raises
         ------
@@ -226,7 +227,7 @@ class Fitted(Parameters, AtHome):
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
-        """Read an estimator that `save` wrote, for NumPy data; `to` moves it on.
+        """Read an estimator that ``save`` wrote, for NumPy data; `to` moves it on.
 
         Parameters
         ----------
@@ -236,6 +237,7 @@ class Fitted(Parameters, AtHome):
         Returns
         -------
         loaded : estimator
+            Fitted, on NumPy.
 
         Raises
         ------

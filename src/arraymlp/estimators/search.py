@@ -86,7 +86,7 @@ class MLPSearchCV(BaseSearchCV):
     ----------
     cv_results_ : dict of arrays
         The results of `GridSearchCV`, by the same keys. A population's time is divided evenly among
-        its fits: `mean_fit_time` is the share of a candidate, and hardly differs between them.
+        its fits: ``mean_fit_time`` is the share of a candidate, and hardly differs between them.
     best_estimator_ : estimator
         The best candidate, fitted to all of the data. Not with ``refit=False``.
     best_score_ : float
@@ -116,6 +116,9 @@ class MLPSearchCV(BaseSearchCV):
 
     Notes
     -----
+    ``predict``, ``predict_proba``, ``score`` and the like are those of `GridSearchCV`: they call
+    ``best_estimator_``.
+
     Solver 'lbfgs', warm starts, callbacks, and parameters of ``fit`` other than ``sample_weight``
     are served by one fit after the other. scikit-learn's callbacks are set on the network, not on
     the search.
@@ -188,6 +191,14 @@ class MLPSearchCV(BaseSearchCV):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            No y, folds that cannot be made, both or none of the two kinds of parameters; or all
+            fits failed.
+        TypeError
+            The estimator is, or ends in, no network of this package.
         """
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but y is None")
@@ -235,7 +246,7 @@ class MLPSearchCV(BaseSearchCV):
 
     @property
     def set_callbacks(self) -> NoReturn:
-        """An AttributeError: populations have no tasks of scikit-learn's; the networks can have."""
+        """An AttributeError, since populations have no tasks of scikit-learn's; networks have."""
         raise AttributeError(
             f"{type(self).__name__} has no callbacks: set them on its estimator, whose fits they "
             "are told of"

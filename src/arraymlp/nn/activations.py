@@ -19,6 +19,8 @@ from arraymlp.backends.array import Array, Namespace, array_namespace
 class Activation:
     """A function f applied to each weighted sum, and its derivative f'.
 
+    One of your own can be trained with; `save` refuses it, since `load` could not find it again.
+
     Attributes:
         name: the name it is looked up and saved by.
         function: ``(s, xp) -> f(s)``, same shape as s.
@@ -158,20 +160,20 @@ ACTIVATIONS: dict[str, Activation] = {
 def get_activation(name: str | Activation) -> Activation:
     """The activation of that name; an unknown name is a ValueError with the nearest match.
 
-    The derivatives stand in the code above, each beside its f.
+    ========== ================================================= ================================
+    name       f(s)                                              source
+    ========== ================================================= ================================
+    identity   ``s``
+    sigmoid    ``1 / (1 + e^-s)``                                Rumelhart, Hinton, Williams 1986
+    tanh       ``tanh s``                                        LeCun et al. 1998
+    relu       ``max(s, 0)``; derivative 0 at s = 0              Nair, Hinton 2010
+    leaky_relu ``max(s, 0.01 s)``                                Maas, Hannun, Ng 2013
+    elu        ``s if s > 0 else e^s - 1``                       Clevert et al. 2016
+    softplus   ``log(1 + e^s)``                                  Dugas et al. 2001
+    gelu       ``s/2 (1 + tanh(sqrt(2/pi) (s + 0.044715 s^3)))`` Hendrycks, Gimpel 2016
+    silu       ``s / (1 + e^-s)``                                Elfwing et al. 2018
+    ========== ================================================= ================================
 
-    ========== ============================================== ================================
-    name       f(s)                                           source
-    ========== ============================================== ================================
-    identity   s
-    sigmoid    1 / (1 + e^-s)                                 Rumelhart, Hinton, Williams 1986
-    tanh       tanh s                                         LeCun et al. 1998
-    relu       max(s, 0); derivative 0 at s = 0               Nair, Hinton 2010
-    leaky_relu max(s, 0.01 s)                                 Maas, Hannun, Ng 2013
-    elu        s if s > 0 else e^s - 1                        Clevert et al. 2016
-    softplus   log(1 + e^s)                                   Dugas et al. 2001
-    gelu       s/2 (1 + tanh(sqrt(2/pi) (s + 0.044715 s^3)))  Hendrycks, Gimpel 2016
-    silu       s / (1 + e^-s)                                 Elfwing et al. 2018
-    ========== ============================================== ================================
+    In the code of ``arraymlp/nn/activations.py`` each derivative stands beside its f.
     """
     return name if isinstance(name, Activation) else lookup(ACTIVATIONS, name, "activation")

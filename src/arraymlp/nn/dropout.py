@@ -19,12 +19,16 @@ from arraymlp.backends.array import Array, Device, DType, Namespace
 class Dropout:
     """The probabilities of dropping a layer's inputs in training (Srivastava et al. 2014).
 
-    An input is multiplied by 0 with probability p, and else by 1 / (1 - p).
+    An input is multiplied by 0 with probability p, and else by 1 / (1 - p), anew for every row of
+    every minibatch; in prediction nothing is dropped. With one seed every backend drops the same.
 
     Attributes:
         hidden: probability that a hidden unit's output is dropped, from 0 up to but not 1; or K
             values, one a member.
-        input: probability that a feature is dropped; or K values.
+        input: probability that a feature is dropped, likewise; or K values.
+
+    Raises:
+        ValueError: a probability outside these bounds.
     """
 
     hidden: float | Sequence[float] = 0.0

@@ -33,7 +33,11 @@ def _with_zero_bias(
 
 
 def normal(std: float) -> Initializer:
-    """Weights *and biases* from N(0, std^2): the lab draws both alike, with std = 1e-4."""
+    """An initialiser of weights *and biases* from N(0, std^2), as the lab's with std = 1e-4.
+
+    Raises:
+        ValueError: std is no positive number.
+    """
     if not is_number(std) or not 0 < std < np.inf:
         raise ValueError(f"std must be a positive number, not {std!r}")
 
@@ -71,16 +75,17 @@ INITIALIZERS: dict[str, Initializer] = {
 def get_initializer(name: str | Initializer) -> Initializer:
     """The initialiser of that name; an unknown name is a ValueError with the nearest match.
 
-    ============== =================================== ===========================
-    name           weights (biases are 0)              source
-    ============== =================================== ===========================
-    he_normal      N(0, 2 / n_in)                      He et al. 2015
-    he_uniform     U(-b, b), b^2 = 6 / n_in            He et al. 2015
-    glorot_normal  N(0, 2 / (n_in + n_out))            Glorot, Bengio 2010
-    glorot_uniform U(-b, b), b^2 = 6 / (n_in + n_out)  Glorot, Bengio 2010
-    ============== =================================== ===========================
+    ============== ====================================== ===========================
+    name           weights (biases are 0)                 source
+    ============== ====================================== ===========================
+    he_normal      ``N(0, 2 / n_in)``                     He et al. 2015
+    he_uniform     ``U(-b, b), b^2 = 6 / n_in``           He et al. 2015
+    glorot_normal  ``N(0, 2 / (n_in + n_out))``           Glorot, Bengio 2010
+    glorot_uniform ``U(-b, b), b^2 = 6 / (n_in + n_out)`` Glorot, Bengio 2010
+    ============== ====================================== ===========================
 
-    `normal` makes the lab's: one standard deviation for weights and biases alike.
+    N(mean, variance) is the normal distribution, U(from, to) the uniform one. `normal` makes the
+    lab's: one standard deviation for weights and biases alike.
     """
     return name if isinstance(name, Initializer) else lookup(INITIALIZERS, name, "initializer")
 

@@ -1,19 +1,7 @@
 """One fully connected layer, forward and backward: the definition of backpropagation here.
 
-With weights W, bias b and activation f, a minibatch X of B rows goes forward as
-
-    S = X W + b,  Z = f(S)
-
-and, given dL/dZ, the chain rule goes back as (Rumelhart, Hinton, Williams 1986)
-
-    dL/dS = dL/dZ * f'(S),  dL/dW = X^T dL/dS,  dL/db = column sums of dL/dS,  dL/dX = dL/dS W^T.
-
-(Nielsen and the CS231n notes write z for the weighted sums, here s, and a for the outputs, here z.)
-
-Leading axes are members: W of shape (K, n_in, n_out) is K layers at once, by the same lines.
-
-These lines run with ``engine="array"``, and wherever no engine covers a network. An engine
-(`arraymlp.engines`) computes the same faster, and is tested against them.
+The formulas stand at `Layer`. Its lines run with ``engine="array"``, and wherever no engine covers
+a network. An engine (`arraymlp.engines`) computes the same faster, and is tested against them.
 """
 
 from copy import copy
@@ -26,7 +14,12 @@ from arraymlp.nn.linalg import matmul, sum_rows
 
 
 class Gradients(NamedTuple):
-    """dL/dW and dL/db, of the shapes of W and b."""
+    """A layer's gradients, of the shapes of W and b.
+
+    Attributes:
+        weights: dL/dW.
+        bias: dL/db.
+    """
 
     weights: Array
     bias: Array
@@ -34,11 +27,29 @@ class Gradients(NamedTuple):
 
 @dataclass
 class Layer:
-    """Weights (..., n_in, n_out), bias (..., 1, n_out) and an activation.
+    """One fully connected layer: weights W, bias b and activation f.
+
+    A minibatch X of B rows goes forward, and dL/dZ goes back by the chain rule (Rumelhart, Hinton,
+    Williams 1986), as::
+
+        S = X W + b,  Z = f(S)
+
+        dL/dS = dL/dZ * f'(S)
+        dL/dW = X^T dL/dS,  dL/db = column sums of dL/dS
+        dL/dX = dL/dS W^T
+
+    (Nielsen and the CS231n notes write z for the weighted sums, here s, and a for the outputs, here
+    z.) Leading axes are members: W of shape (K, n_in, n_out) is K layers at once, by the same
+    lines.
 
     A subclass is trained by its own methods; what they return may be overwritten in the step, and
     so must be new arrays. In ``forward`` and ``backward_*``, ``xp`` is the namespace of the arrays;
     where it is None, it is found from them.
+
+    Attributes:
+        weights: W, (..., n_in, n_out).
+        bias: b, (..., 1, n_out).
+        activation: f and its derivative.
     """
 
     weights: Array

@@ -25,7 +25,8 @@ class Loss:
     """The meaning of a network's logits, and the measure of their error.
 
     A loss of your own is a subclass with a name and a ``value_and_delta``; `save` refuses it, since
-    `load` could not find it again. Losses are equal where their class and parameters are.
+    `load` could not find it again. Losses are equal where their class and parameters are. A loss
+    is called with logits and targets, ``value, delta = loss(s, y)``, of any backend.
 
     Attributes:
         name: the name it is looked up and saved by.
@@ -39,12 +40,12 @@ class Loss:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The values it was made with, as Python's numbers and tuples of them."""
+        """The values it was made with by name, as Python's numbers and tuples of them."""
         return asdict(self)
 
     @property
     def members(self) -> int | None:
-        """K where its parameters have a value for each of K members, else None."""
+        """Number K of members where its parameters have a value for each of them, else None."""
         return None
 
     @property
@@ -84,9 +85,15 @@ class Loss:
         return s
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
-        """Return each sample's L (..., B) and dL/ds (..., B, n), as ``__call__`` does.
+        """Return each sample's L (..., B) and dL/ds (..., B, n).
 
         The training step may overwrite what is returned: it must be new arrays.
+
+        Args:
+            s: logits (..., B, n).
+            y: targets (..., B, n / outputs_per_target), or for softmax_cross_entropy also labels
+                (..., B), integers from 0 to n - 1.
+            xp: the namespace of the arrays.
         """
         raise NotImplementedError
 
@@ -146,8 +153,9 @@ def _limit(s: Array, xp: Namespace) -> float:
 class SoftmaxCrossEntropy(Loss):
     """Softmax and cross-entropy, for one class a sample (Bridle 1990).
 
-    L = -sum_j y_j log p_j with p = softmax(s), and dL/ds = p - y. y: labels (..., B), or
-    probabilities (..., B, n).
+    With targets y, labels (..., B) or probabilities (..., B, n)::
+
+        p = softmax(s),  L = -sum_j y_j log p_j,  dL/ds = p - y
     """
 
     name = "softmax_cross_entropy"
@@ -180,7 +188,9 @@ def _shifted(s: Array, xp: Namespace) -> Array:
 class BinaryCrossEntropy(Loss):
     """Sigmoid and cross-entropy, column by column, for several labels a sample.
 
-    L = -sum_j (y_j log p_j + (1 - y_j) log(1 - p_j)) with p = sigmoid(s), and dL/ds = p - y.
+    With a target y_j from 0 to 1 in each column (Bishop 2006, section 4.3.2)::
+
+        p = sigmoid(s),  L = -sum_j (y_j log p_j + (1 - y_j) log(1 - p_j)),  dL/ds = p - y
     """
 
     name = "binary_cross_entropy"
@@ -202,7 +212,10 @@ class BinaryCrossEntropy(Loss):
 
 
 class CappedSoftmaxCrossEntropy(SoftmaxCrossEntropy):
-    """`SoftmaxCrossEntropy` whose value, not its gradient, is capped as scikit-learn's."""
+    """`SoftmaxCrossEntropy` whose value, not its gradient, is capped as scikit-learn's.
+
+    A sample's L stays within [-log(1 - eps), -log(eps)], with eps of the dtype of the logits.
+    """
 
     name = "capped_softmax_cross_entropy"
 
@@ -213,7 +226,10 @@ class CappedSoftmaxCrossEntropy(SoftmaxCrossEntropy):
 
 
 class CappedBinaryCrossEntropy(BinaryCrossEntropy):
-    """`BinaryCrossEntropy` whose value, not its gradient, is capped as scikit-learn's."""
+    """`BinaryCrossEntropy` whose value, not its gradient, is capped as scikit-learn's.
+
+    A column's L stays within [-log(1 - eps), -log(eps)], with eps of the dtype of the logits.
+    """
 
     name = "capped_binary_cross_entropy"
 
@@ -228,7 +244,12 @@ def _capped(value: Array, xp: Namespace) -> Array:
 
 
 class SquaredError(Loss):
-    """Half the squared error: L = 1/2 sum_j (s_j - y_j)^2, and dL/ds = s - y."""
+    """Half the squared error, whose best constant output is the mean.
+
+    The half makes the derivative a plain difference::
+
+        L = 1/2 sum_j (s_j - y_j)^2,  dL/ds = s - y
+    """
 
     name = "squared_error"
 
@@ -239,7 +260,12 @@ class SquaredError(Loss):
 
 
 class AbsoluteError(Loss):
-    """The absolute error: L = sum_j |s_j - y_j|, and dL/ds = sign(s - y), 0 at 0."""
+    """The absolute error, whose best constant output is the median.
+
+    The derivative is 0 where s = y::
+
+        L = sum_j |s_j - y_j|,  dL/ds = sign(s - y)
+    """
 
     name = "absolute_error"
 
@@ -252,7 +278,9 @@ class AbsoluteError(Loss):
 class Poisson(Loss):
     """Half the Poisson deviance, for counts and rates (McCullagh, Nelder 1989, section 2.3).
 
-    L = sum_j (y_j log(y_j / r_j) - y_j + r_j) with rates r = e^s, and dL/ds = r - y.
+    With targets y_j from 0, and 0 log 0 = 0::
+
+        r = e^s,  L = sum_j (y_j log(y_j / r_j) - y_j + r_j),  dL/ds = r - y
     """
 
     name = "poisson"
@@ -274,11 +302,15 @@ class Poisson(Loss):
 class Huber(Loss):
     """Squared error for small errors, absolute error for large ones (Huber 1964).
 
-    With e_j = s_j - y_j, L = sum_j (e_j^2 / 2 where |e_j| <= d, else d (|e_j| - d/2)), and dL/ds is
-    e bounded to [-d, d]: as PyTorch's HuberLoss.
+    As PyTorch's HuberLoss, with e = s - y::
+
+        L = sum_j (e_j^2 / 2 where |e_j| <= d, else d (|e_j| - d/2)),  dL/ds = e bounded to [-d, d]
 
     Attributes:
         threshold: d, positive; or K values, one a member.
+
+    Raises:
+        ValueError: d is not positive.
     """
 
     threshold: float | Sequence[float] = 1.0
@@ -315,14 +347,20 @@ def _constants(
 class Quantile(Loss):
     """Quantiles of the targets, several at once, by the pinball loss (Koenker, Bassett 1978).
 
-    For each column of y there is an output for each level t: (n_columns * n_levels) outputs, the
-    levels of the first column first. With e = s - y, L is the sum over columns and levels of
-    (1 - t) e where e > 0, and -t e where e < 0; dL/ds is 1 - t, or -t, or 1/2 - t at 0. The outputs
-    are the logits in ascending order, so that quantiles never cross (Chernozhukov, Fernandez-Val,
-    Galichon 2010); the loss is of the logits as they stand.
+    For each column of y there is an output for each level t: n_columns * n_levels outputs, the
+    levels of the first column first. With e = s - y, and sums over columns and levels::
+
+        L = sum ((1 - t) e where e > 0, else -t e)
+        dL/ds = 1 - t where e > 0, -t where e < 0, 1/2 - t where e = 0
+
+    The outputs are the logits in ascending order, so that quantiles never cross (Chernozhukov,
+    Fernandez-Val, Galichon 2010); the loss is of the logits as they stand.
 
     Attributes:
         levels: between 0 and 1, ascending; or K sequences of them, all of one length, one a member.
+
+    Raises:
+        ValueError: levels that are none of these.
     """
 
     levels: Sequence[float] | Sequence[Sequence[float]] = (0.1, 0.5, 0.9)
@@ -393,19 +431,19 @@ LOSSES: dict[str, Loss] = {
 def get_loss(name: str | Loss) -> Loss:
     """The loss of that name; an unknown name is a ValueError with the nearest match.
 
-    ===================== ============= ======================================= ================
-    name                  y_hat         L of one sample                         target y
-    ===================== ============= ======================================= ================
-    softmax_cross_entropy softmax(s)    -sum_j y_j log y_hat_j                  label or one-hot
-    binary_cross_entropy  sigmoid(s)    -sum_j (y_j log y_hat_j                 0 or 1 a column
-                                        + (1 - y_j) log(1 - y_hat_j))
-    squared_error         s             1/2 sum_j (s_j - y_j)^2                 numbers
-    absolute_error        s             sum_j |s_j - y_j|                       numbers
-    huber                 s             see `Huber`; threshold 1                numbers
-    poisson               e^s           sum_j (y_j log(y_j / y_hat_j)           numbers from 0,
-                                        - y_j + y_hat_j), half the deviance     such as counts
-    quantile              s, ascending  see `Quantile`; levels 0.1, 0.5, 0.9    numbers
-    ===================== ============= ======================================= ================
+    ===================== ============= ========================================= ================
+    name                  y_hat         L of one sample                           target y
+    ===================== ============= ========================================= ================
+    softmax_cross_entropy softmax(s)    ``-sum_j y_j log y_hat_j``                label or one-hot
+    binary_cross_entropy  sigmoid(s)    ``-sum_j (y_j log y_hat_j``               0 or 1 a column
+                                        ``+ (1 - y_j) log(1 - y_hat_j))``
+    squared_error         s             ``1/2 sum_j (s_j - y_j)^2``               numbers
+    absolute_error        s             ``sum_j |s_j - y_j|``                     numbers
+    huber                 s             see `Huber`; threshold 1                  numbers
+    poisson               e^s           ``sum_j (y_j log(y_j / y_hat_j)``         numbers from 0,
+                                        ``- y_j + y_hat_j)``, half the deviance   such as counts
+    quantile              s, ascending  see `Quantile`; levels 0.1, 0.5, 0.9      numbers
+    ===================== ============= ========================================= ================
 
     The first three and poisson have dL/ds = y_hat - y.
 

@@ -33,7 +33,7 @@ class Predictions(NamedTuple):
     """The arrays that a metric is computed from, on the device.
 
     Attributes:
-        y: targets as `Targets.values` has them: (N,) class positions, or (N, n_columns) numbers.
+        y: targets, (N,) class positions or (N, n_columns) numbers.
         s: logits (..., N, n_outputs); a leading axis is members.
         weight: of the samples, (N,) or (..., N), from 0; None where all count alike.
         loss: the loss of the network, which says what the logits mean.
@@ -50,10 +50,13 @@ class Metric:
     """A measure of quality, and a column of the history.
 
     Attributes:
-        name: of the column, after "training_" or "validation_".
+        name: of the column, after ``training_`` or ``validation_``.
         function: ``(predictions, xp) -> m``, (...,) on the device, of the dtype of the logits.
         greater_is_better: None where that is not known.
-        suits: those of `PROBLEMS` that it can be computed for.
+        suits: the kinds of prediction that it can be computed for, by default all there are.
+
+    Raises:
+        ValueError: the name is no identifier, or "loss" or "error".
     """
 
     name: str
@@ -226,17 +229,17 @@ def get_metric(name: str | Callable[..., Array | float] | Metric) -> Metric:
     ================= ============================================== ======= =======================
     accuracy          sum w_i [all decisions on i right] / sum w_i   C 2 L   accuracy_score
     balanced_accuracy mean of the recalls of the classes in y        C 2     balanced_accuracy_score
-    log_loss          -sum w_i log p_i(y_i) / sum w_i                C 2     log_loss
-    f1                2 TP / (2 TP + FP + FN), 0 for 0 / 0: of the   C 2 L   f1_score
-                      second of two classes, else the mean of all
-                      classes or labels                                      (average="macro")
+    log_loss          ``-sum w_i log p_i(y_i) / sum w_i``            C 2     log_loss
+    f1                ``2 TP / (2 TP + FP + FN)``, 0 for 0 / 0: of   C 2 L   f1_score
+                      the second of two classes, else the mean of            (average="macro")
+                      all classes or labels
     roc_auc           fraction of pairs of the two classes in the    2       roc_auc_score
                       right order, weights multiplied, ties half
-    r2                1 - sum w_i (y_i - o_i)^2                      N       r2_score
-                      / sum w_i (y_i - mean y)^2; a column
+    r2                ``1 - sum w_i (y_i - o_i)^2``                  N       r2_score
+                      ``/ sum w_i (y_i - mean y)^2``; a column
                       with no spread: 1 if o = y, else 0
-    mae               sum w_i |y_i - o_i| / sum w_i                  N       mean_absolute_error
-    rmse              sqrt(sum w_i (y_i - o_i)^2 / sum w_i)          N       root_mean_squared_error
+    mae               ``sum w_i |y_i - o_i| / sum w_i``              N       mean_absolute_error
+    rmse              ``sqrt(sum w_i (y_i - o_i)^2 / sum w_i)``      N       root_mean_squared_error
     ================= ============================================== ======= =======================
 
     C: three or more classes; 2: two, as two outputs of softmax_cross_entropy or the single one of
@@ -248,9 +251,10 @@ def get_metric(name: str | Callable[..., Array | float] | Metric) -> Metric:
     to 1; it is NaN where only one class occurs with a weight, or a logit is NaN. Where no sample
     has weight, f1 is 0, r2 is 1 and all others are NaN.
 
-    A function of the user's own is called with ``y`` as `Targets.values` has it, ``output =
-    loss.output(s)`` and ``weight`` (None, (N,) or one row a member), on the device, and returns one
-    number; for a population, whose output is (K, N, n_outputs), one for each member, (K,).
+    A function of the user's own is called with ``y``, (N,) class positions or (N, n_columns)
+    numbers, ``output = loss.output(s)``, (N, n_outputs), and ``weight`` (None, (N,) or one row a
+    member), on the device, and returns one number; for a population, whose output is
+    (K, N, n_outputs), one for each member, (K,).
 
     Raises:
         ValueError: an unknown name (with the nearest match), or a function without a name.

@@ -126,12 +126,12 @@ class Network:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Widths from inputs to outputs."""
+        """Widths n_0, n_1, ..., n_L from inputs to outputs."""
         return (self.layers[0].n_in, *(layer.n_out for layer in self.layers))
 
     @property
     def members(self) -> int | None:
-        """K for a population, None for one network."""
+        """Number K of networks in a population; None for one network."""
         leading = self.layers[0].weights.shape[:-2]
         return int(leading[0]) if leading else None
 
@@ -142,12 +142,12 @@ class Network:
 
     @property
     def backend(self) -> Backend:
-        """The backend of the parameters."""
+        """Library and device of the parameters."""
         return backend_of(self.layers[0].weights)
 
     @property
     def dtype(self) -> str:
-        """Name of the parameters' dtype: "float32" or "float64"."""
+        """Name of the parameters' dtype, "float32" or "float64"."""
         return dtype_name(self.layers[0].weights)
 
     def _map_parameters(self, change: Callable[[Array], Array]) -> Self:
@@ -173,7 +173,7 @@ class Network:
         return self._map_parameters(lambda a: there.asarray(here.to_numpy(a), copy=True))
 
     def select_members(self, members: Sequence[int]) -> Self:
-        """A population of these members, copied."""
+        """A population of the members with these numbers, copied."""
         xp, backend = self.backend.xp, self.backend
         numbers = backend.asarray(np.asarray(members))
         selected = self._map_parameters(lambda a: xp.take(a, numbers, axis=0))
@@ -221,6 +221,9 @@ class Network:
                 for K / G neighbouring members.
             xp: the namespace of the arrays; None to find it from x.
             masks: for each layer the factors on its inputs (dropout), or None.
+
+        Returns:
+            Each layer's inputs x, weighted sums s, outputs z and mask, first to last.
         """
         xp = xp or array_namespace(x)
         caches = []
@@ -239,8 +242,13 @@ class Network:
     ) -> list[Gradients]:
         """Send dL/dlogits (..., B, n_outputs) back through all layers: backpropagation.
 
+        Args:
+            caches: as `forward` returned them.
+            delta: the loss's derivative with respect to the logits, as the loss gives it.
+            xp: the namespace of the arrays; None to find it from delta.
+
         Returns:
-            Each layer's gradients, first to last, summed over the minibatch.
+            Each layer's gradients dL/dW and dL/db, first to last, summed over the minibatch.
         """
         xp = xp or array_namespace(delta)
         gradients = []

@@ -34,7 +34,12 @@ class Constants(Protocol):
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """The methods that `train` calls of an optimiser."""
+    """The methods that `train` calls of an optimiser; any object that has them is one.
+
+    The optimiser itself holds constants only; what it remembers of a parameter is that parameter's
+    state. A parameter has the shape (..., n_in, n_out) or (..., 1, n_out), and K members a leading
+    axis.
+    """
 
     def constants(self, learning_rate: Constant, t: Constant) -> Constants:
         """Return the constants of `update` for the steps t of an epoch.
@@ -56,7 +61,16 @@ class Optimizer(Protocol):
     def update(
         self, parameter: Array, gradient: Array, state: State, constants: Any, xp: Namespace
     ) -> tuple[Array, State]:
-        """Return the parameter and its state after one step; the gradient may be overwritten."""
+        """Return the parameter and its state after one step; the gradient may be overwritten.
+
+        Args:
+            parameter: weights or bias.
+            gradient: of the parameter's shape, with penalty and clipping in it.
+            state: what the step before returned, or `initial_state`.
+            constants: as `constants` returned them, with the values of this step, each a number or
+                (K, 1, 1) on the device.
+            xp: the namespace of the arrays.
+        """
         ...
 
 
@@ -91,7 +105,7 @@ class RMSPropConstants(NamedTuple):
 class SGD:
     """Stochastic gradient descent, plain or with momentum.
 
-    With gradient g, learning rate eta, momentum mu and velocity v (which starts at 0):
+    With gradient g, learning rate eta, momentum mu and velocity v (which starts at 0)::
 
         v <- mu v - eta g
         w <- w + v                  (momentum: Polyak 1964)
@@ -105,6 +119,9 @@ class SGD:
     Attributes:
         momentum: mu, from 0 up to but not 1; or K values, one a member.
         nesterov: look ahead along the velocity.
+
+    Raises:
+        ValueError: a momentum outside these bounds, or nesterov without any.
     """
 
     momentum: PerMember = 0.0
@@ -151,22 +168,25 @@ class SGD:
 class Adam:
     """Adam: each weight's step is scaled by running means of its gradient (Kingma, Ba 2015).
 
-    In step t, with gradient g, learning rate eta, and m and v that start at 0:
+    In step t, with gradient g, learning rate eta, and m and v that start at 0::
 
         m <- beta1 m + (1 - beta1) g,    v <- beta2 v + (1 - beta2) g^2
         m_hat = m / (1 - beta1^t),       v_hat = v / (1 - beta2^t)
         w <- w - eta m_hat / (sqrt(v_hat) + epsilon)
 
     That is algorithm 1 of the paper, and PyTorch. scikit-learn and TensorFlow follow the faster
-    form at the end of the paper's section 2, in which epsilon is added to sqrt(v) and not to
-    sqrt(v_hat): ``epsilon_hat=True``. In the first steps its epsilon weighs 1 / sqrt(1 - beta2^t)
-    times more, 32 times in the first.
+    form at the end of the paper's section 2, in which epsilon is added to ``sqrt(v)`` and not to
+    ``sqrt(v_hat)``: ``epsilon_hat=True``. In the first steps its epsilon weighs
+    ``1 / sqrt(1 - beta2^t)`` times more, 32 times in the first.
 
     Attributes:
         beta1: from 0 up to but not 1; or K values, one a member. So are the others.
         beta2: from 0 up to but not 1.
         epsilon: above 0.
-        epsilon_hat: add epsilon to sqrt(v) instead, as scikit-learn and TensorFlow do.
+        epsilon_hat: add epsilon to ``sqrt(v)`` instead, as scikit-learn and TensorFlow do.
+
+    Raises:
+        ValueError: a constant outside these bounds.
     """
 
     beta1: PerMember = 0.9
@@ -221,12 +241,20 @@ class Adam:
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov, Hutter 2019): w <- w - eta lambda w first.
+    """Adam with decoupled weight decay (Loshchilov, Hutter 2019).
+
+    Before Adam's own step, with learning rate eta, of weights and not of biases::
+
+        w <- w - eta lambda w
 
     Any optimiser has that decay by `train`'s ``weight_decay``; AdamW applies it by default.
 
     Attributes:
-        weight_decay: lambda where `train` is given none.
+        weight_decay: lambda where `train` is given none, from 0; or K values, one a member. The
+            other constants are those of `Adam`.
+
+    Raises:
+        ValueError: a constant outside these bounds.
     """
 
     weight_decay: PerMember = 0.01
@@ -240,13 +268,18 @@ class AdamW(Adam):
 class RMSProp:
     """RMSProp: the gradient over its own running root mean square (Tieleman, Hinton 2012).
 
+    With gradient g and learning rate eta::
+
         v <- rho v + (1 - rho) g^2,    w <- w - eta g / (sqrt(v) + epsilon)
 
-    with v starting at 0, uncorrected, and epsilon outside the root, as in PyTorch.
+    Here v starts at 0, uncorrected, and epsilon is outside the root, as in PyTorch.
 
     Attributes:
         rho: from 0 up to but not 1; or K values, one a member.
         epsilon: above 0; or K values.
+
+    Raises:
+        ValueError: a constant outside these bounds.
     """
 
     rho: PerMember = 0.99

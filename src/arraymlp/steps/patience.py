@@ -21,15 +21,15 @@ class Patience:
     """Epochs since a figure was last better, member by member.
 
     With the best figure b of all epochs so far (of a figure that is better when smaller), the next
-    one f, and min_change c,
+    one f, and min_change c::
 
         f < b                   f is the best so far:  b <- f
         f < b and f <= b - c    f is an improvement:   waited <- 0
         otherwise                                      waited <- waited + 1
 
-    as scikit-learn counts. So with c > 0 small steps lower b without ending the wait, and what
-    counts next is measured from there. The first number is always best, and an improvement. There
-    are two differences: here a figure that only equals the best, with c = 0, is no improvement (nor
+    So scikit-learn counts. With c > 0 small steps lower b without ending the wait, and what counts
+    next is measured from there. The first number is always best, and an improvement. There are two
+    differences: here a figure that only equals the best, with c = 0, is no improvement (nor
     is it in PyTorch), and NaN is none either. A first NaN leaves b infinite.
 
     scikit-learn and PyTorch act once the count *exceeds* their patience: here it is theirs + 1.

@@ -53,8 +53,9 @@ class Measurement:
         weight_norm: Euclidean norm of W after it.
         spread: root mean square, over units, of the standard deviation of z over the sample: how
             much the layer's output depends on its input.
-        active_units: the fraction of hidden units with |f'(s)| > 0.001 for some row of the sample.
-        active_pairs: the fraction of pairs (row, hidden unit) with |f'(s)| > 0.001.
+        active_units: the fraction of hidden units with ``|f'(s)| > 0.001`` for some row of the
+            sample.
+        active_pairs: the fraction of pairs (row, hidden unit) with ``|f'(s)| > 0.001``.
         mean: mean of the hidden units' outputs.
     """
 

@@ -33,7 +33,9 @@ class Profile:
 
     Attributes:
         backend: the backend that the host waits for.
-        seconds: of each part, by the names in the module's table.
+        seconds: of each part: "products" (matrix products of the steps), "elementwise" (the rest of
+            the steps), "gather" (taking minibatches out of the data), "evaluation" (the figures of
+            an epoch's end) and "host" (everything else).
         epochs: the number of epochs.
         steps: the number of steps.
     """

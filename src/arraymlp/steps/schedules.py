@@ -26,7 +26,12 @@ Numbers: TypeAlias = float | Sequence[float]
 
 
 class Schedule:
-    """The base class of schedules; a subclass defines `factors`."""
+    """The base class of schedules: factors on the learning rate; a subclass defines `factors`.
+
+    In the schedules below, a *duration* is a whole number of steps, or a number between 0 and 1:
+    that fraction of the steps of the whole run, rounded up. Each constant is one value, or K, one a
+    member; one that is out of its bounds is a ValueError.
+    """
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
         """Return the factors on the learning rate, float64.
@@ -45,7 +50,7 @@ class Schedule:
         return self
 
     def observe(self, record: Mapping[str, object]) -> None:
-        """Called with each epoch's record, once it is in the history."""
+        """Called with each epoch's record, once it is in the history; here it does nothing."""
 
     def compare_anew(self) -> None:
         """Called where later records are of other data, not to be compared with earlier ones."""
@@ -62,10 +67,10 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """A fall by a factor after every so many steps: factor ** floor(step / every).
+    """A fall by a factor after every so many steps: ``factor ** floor(step / every)``.
 
     Attributes:
-        every: duration of each level.
+        every: duration of each level; 1/3 is a third of the run.
         factor: the ratio of each level to the one before, above 0 and up to 1.
     """
 
@@ -82,7 +87,7 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class ExponentialDecay(Schedule):
-    """A steady fall, by a factor in so many steps: factor ** (step / every).
+    """A steady fall, by a factor in so many steps: ``factor ** (step / every)``.
 
     Attributes:
         factor: above 0 and up to 1.
@@ -105,7 +110,7 @@ class ExponentialDecay(Schedule):
 class Cosine(Schedule):
     """A linear warm-up, then half a cosine wave down to the end of the run.
 
-    With W steps of warm-up and N steps in all,
+    With W steps of warm-up and N steps in all::
 
         step < W:  (step + 1) / W                                       (Goyal et al. 2017)
         step < N:  f + (1 - f) (1 + cos(pi (step - W) / (N - W))) / 2   (Loshchilov, Hutter 2017)
@@ -133,10 +138,10 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """A power of the elapsed time: (1 + step / every) ** -power.
+    """A power of the elapsed time: ``(1 + step / every) ** -power``.
 
-    scikit-learn's "invscaling" is (1 + t) ** -power with t in samples instead of steps, and changes
-    at the end of an epoch only, so that the first epoch has the whole learning rate.
+    scikit-learn's "invscaling" is ``(1 + t) ** -power`` with t in samples instead of steps, and
+    changes at the end of an epoch only, so that the first epoch has the whole learning rate.
 
     Attributes:
         power: a positive number. Robbins and Monro (1951) require one above 1/2 and up to 1.
@@ -159,8 +164,8 @@ class Adaptive(Schedule):
     """A fall by a factor each time a figure has not improved for some epochs, member by member.
 
     After ``patience`` epochs without improvement the product of factors so far is multiplied by
-    ``factor``, but stays at ``lowest`` or above, and the wait restarts. See
-    `arraymlp.steps.patience.Patience` for what counts as an improvement.
+    ``factor``, but stays at ``lowest`` or above, and the wait restarts. See `Patience` for what
+    counts as an improvement.
 
     scikit-learn's "adaptive" is factor 0.2 and patience n_iter_no_change + 1, and also stops below
     a rate of 1e-6. PyTorch's ReduceLROnPlateau with threshold 0 has patience + 1, too; with another
@@ -293,11 +298,11 @@ def get_schedule(name: str | Schedule) -> Schedule:
     name            factor at a step of a run of N                      source
     =============== =================================================== ========================
     constant        1
-    step            0.1 ** floor(step / (N / 3))                        He et al. 2016
-    exponential     0.01 ** (step / N)
+    step            ``0.1 ** floor(step / (N / 3))``                    He et al. 2016
+    exponential     ``0.01 ** (step / N)``
     cosine          linear over N / 20, then (1 + cos) / 2 down to 0    Goyal et al. 2017;
                                                                         Loshchilov, Hutter 2017
-    inverse_scaling (1 + 100 step / N) ** -0.5, about 0.1 at the end    Robbins, Monro 1951
+    inverse_scaling ``(1 + 100 step / N) ** -0.5``, about 0.1 at end    Robbins, Monro 1951
     adaptive        a fifth each time the loss has not fallen by 1e-4   scikit-learn
                     for 10 epochs
     =============== =================================================== ========================

@@ -19,10 +19,12 @@ from arraymlp.training.model import MultilayerPerceptron
 class Ensemble:
     """The mean of several networks' predictions, each of equal weight.
 
-    Networks alike in sizes, activations, kind of loss and dtype are stacked, and run as one.
+    Its members differ in initial weights and minibatches; the spread over them tells how sure the
+    mean is (Lakshminarayanan, Pritzel, Blundell 2017). Networks alike in sizes, activations, kind
+    of loss and dtype are stacked, and run as one. ``len(ensemble)`` is the number K of members.
 
     Attributes:
-        networks: the stacks.
+        networks: the stacks, each a population.
 
     Args:
         networks: each a network or a population, trained for the same targets, on one device.
@@ -66,11 +68,15 @@ class Ensemble:
 
     @property
     def backend(self) -> Backend:
-        """The networks' backend."""
+        """The backend of all networks."""
         return self.networks[0].backend
 
     def member_probabilities(self, X: Any) -> Array:
-        """Every member's `predict_proba`, (K, N, n_classes), stack by stack."""
+        """Every member's `predict_proba`, (K, N, n_classes), stack by stack.
+
+        Raises:
+            ValueError: as of `predict_proba`.
+        """
         return _joined([network.predict_proba(X) for network in self.networks])
 
     def member_predictions(self, X: Any) -> Array:
@@ -83,6 +89,9 @@ class Ensemble:
         Args:
             X: (N, n_features), on the host or on the networks' device.
             return_std: also return the standard deviation over the members, of the same shape.
+
+        Returns:
+            The mean, or mean and standard deviation; arrays of X's own library.
 
         Raises:
             ValueError: the networks were trained for regression, or as in `predict` of a network.
@@ -97,6 +106,9 @@ class Ensemble:
         Args:
             X: (N, n_features), on the host or on the networks' device.
             return_std: for regression, also return the standard deviation over the members.
+
+        Returns:
+            The prediction, or mean and standard deviation; arrays of X's own library.
 
         Raises:
             ValueError: as of `predict` of a network; ``return_std`` of a classifier.

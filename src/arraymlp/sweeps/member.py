@@ -28,13 +28,13 @@ class Member:
     """One network of a sweep.
 
     Attributes:
-        number: its place in the sweep.
+        number: its place in the sweep, from 0.
         point: number of its combination of settings, from 0.
-        swept: its values of the settings that were swept.
-        fold: of cross-validation, from 0; else None.
-        settings: all its settings, in plain types.
+        swept: its values of the settings that were swept, by name.
+        fold: number of the fold of cross-validation, from 0; None without.
+        settings: all its settings by name, in plain types.
         result: network, history, status and more; None where Ctrl-C came first.
-        score: its figure in the column that ranks; None where it has none.
+        score: its figure in the column that ranks; None where it has none, or it is not finite.
     """
 
     number: int
@@ -56,7 +56,11 @@ class Member:
 
     @property
     def history(self) -> History:
-        """A record for each epoch; ``seconds`` are its share of its population's."""
+        """A record for each epoch; ``seconds`` are its share of its population's.
+
+        Raises:
+            ValueError: Ctrl-C came before its training began.
+        """
         return self._trained.history
 
     @property
@@ -66,22 +70,22 @@ class Member:
 
     @property
     def status(self) -> str:
-        """Finished, stopped (early), diverged, interrupted or not trained."""
+        """How it ended, "finished", "stopped" (early), "diverged", "interrupted", "not trained"."""
         return NOT_TRAINED if self.result is None else self.result.status
 
     @property
     def counts(self) -> bool:
-        """True where it is ranked: it has a score, and did not diverge."""
+        """True where it is ranked, which is where it has a score and did not diverge."""
         return self.score is not None and self.status != DIVERGED
 
     @property
     def cause(self) -> str:
-        """Of a divergence, in words; else ""."""
+        """Why it diverged, in words; "" where it did not."""
         return "" if self.result is None else self.result.cause
 
     @property
     def best_epoch(self) -> int | None:
-        """With early stopping, the epoch whose weights the network has."""
+        """With early stopping, the epoch whose weights the network has; else None."""
         return None if self.result is None else self.result.best_epoch
 
     @property
@@ -91,7 +95,12 @@ class Member:
         return self.result
 
     def row(self) -> Row:
-        """The member as a row of plain numbers and strings, by name of the column."""
+        """The member as a row of plain numbers and strings, by name of the column.
+
+        The columns are ``member``, the swept settings, ``fold`` (with ``cv``), ``status``,
+        ``score``, the losses, errors and metrics of the epoch whose weights it has, ``epochs``,
+        ``best_epoch``, ``seconds`` and ``cause``.
+        """
         records = self.records
         kept = [r for r in records if self.best_epoch in (None, r["epoch"])][-1:]
         others = ("learning_rate", "seconds", "samples_per_s")

@@ -84,9 +84,7 @@ def draw_sweep(result: Sweep, figure: "Figure | None" = None) -> "Figure":
         try:
             import matplotlib.pyplot as plt
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "a plot needs Matplotlib: pip install 'arraymlp[plot]'"
-            ) from error
+            raise ModuleNotFoundError("a plot needs Matplotlib: pip install matplotlib") from error
         figure = plt.figure(figsize=size(result), layout="constrained")
     names = settings_of(result)
     axes = figure.subplot_mosaic(_layout(names))  # type: ignore[arg-type]  # list is invariant

@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 class SweepResult:
     """The members of a sweep in the order of the settings, their ranking, and more.
 
-    ``result[k]`` is a member, ``result.networks[k]`` its network, ``len(result)`` their number.
+    ``result[k]`` is a `Member`, ``result.networks[k]`` its network, ``len(result)`` their number.
 
     Attributes:
         members: every network, with its settings, history and score.
         swept: names of the settings that were swept.
         score: the column of the history that ranks.
-        greater_is_better: of the score.
+        greater_is_better: True where a greater score is the better one.
         backend: where it ran, as text.
         seconds: time for all of it.
         interrupted: True where Ctrl-C ended it.
-        plan: what was trained together, as text.
+        plan: what was trained together, as text of several lines.
     """
 
     members: list[Member]
@@ -77,7 +77,7 @@ class SweepResult:
 
     @property
     def rows(self) -> list[Row]:
-        """A row for each network, in plain numbers and strings."""
+        """A row for each network, in plain numbers and strings, as `Member.row` makes it."""
         return [member.row() for member in self.members]
 
     def _ordered(self) -> list[Member]:
@@ -107,10 +107,10 @@ class SweepResult:
         """The settings, best first, each over its seeds, order_seeds and folds.
 
         Returns:
-            A row each, with: rank; the swept settings; mean and std of the score over the networks
-            that have one (std, with n - 1, is None for a single one); n, how many networks; failed,
-            how many of them diverged or have no score; members, their numbers. Settings of which no
-            network failed come first.
+            A row each, with ``rank`` from 1, the swept settings, ``mean`` and ``std`` of the score
+            over the networks that have one (std, with n - 1, is None for a single one), ``n``, how
+            many networks, ``failed``, how many of them diverged or have no score, and ``members``,
+            their numbers. Settings of which no network failed come first.
         """
         names = [name for name in self.swept if name not in REPEATS]
         groups: dict[str, list[Member]] = {}
@@ -140,14 +140,27 @@ class SweepResult:
         return [{"rank": i, **row} for i, row in enumerate(rows, 1)]
 
     def curves(self, column: str | None = None) -> list[list[Any]]:
-        """A column of every member's history, epoch by epoch; the score's by default."""
+        """A column of every member's history, epoch by epoch; the score's by default.
+
+        Returns:
+            A list for each member, empty where it was not trained.
+
+        Raises:
+            KeyError: a history has no such column.
+        """
         name = column or self.score
         return [[] if m.result is None else m.history[name] for m in self.members]
 
     def findings(self, k: int) -> list[Finding]:
         """Why a network learned, stalled or died: its findings, as of `arraymlp.diagnose`.
 
+        They are computed when first asked for.
+
+        Args:
+            k: number of the network; a negative one counts from the end.
+
         Raises:
+            IndexError: there is no such network.
             ValueError: the network was not trained; or the sweep was read from a file, before whose
                 saving they were not asked for.
         """
@@ -161,6 +174,9 @@ class SweepResult:
 
         Going on, the optimiser starts afresh.
 
+        Args:
+            k: number of the network.
+
         Raises:
             ValueError: the network was not trained; or the sweep was read from a file, which has
                 no data.
@@ -171,6 +187,9 @@ class SweepResult:
 
     def ensemble(self, top: int = 5) -> Ensemble:
         """The best networks as one predictor.
+
+        Args:
+            top: how many of them.
 
         Raises:
             ValueError: there are not so many networks with a score.
@@ -223,7 +242,11 @@ class SweepResult:
         return dict(finite(content))
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """`to_dict` as JSON, also written to ``path`` where one is given."""
+        """`to_dict` as JSON, also written to ``path`` where one is given.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
@@ -262,7 +285,7 @@ class SweepResult:
         backend: str | Backend = "numpy",
         device: Any = None,
     ) -> Self:
-        """Read what `save` wrote; no code in the file is run.
+        """Read what ``save`` wrote; no code in the file is run.
 
         The result has networks and histories, and the findings that had been asked for; settings
         that were objects are their names. It has no data, so that `run` and new findings are

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple, Unpack
 
-from arraymlp._checks import unknown
+from arraymlp._checks import unknown, with_brief_help
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
@@ -30,6 +30,7 @@ from arraymlp.training.train_function import LESS_MEMORY
 log = logging.getLogger("arraymlp")
 
 
+@with_brief_help
 def sweep(
     X: Any = None,
     y: Any = None,
@@ -52,7 +53,7 @@ def sweep(
 ) -> SweepResult:
     """Train a network for each of many settings, together; each as `train` would alone.
 
-        sweep(X, y, learning_rate=[0.005, 0.05, 0.5], seed=range(4), validation=0.1)
+    >>> result = sweep(X, y, learning_rate=[0.005, 0.05, 0.5], seed=range(4), validation=0.1)
 
     Any setting of `train` may be a list, a range or an array: it is swept. A tuple is one value:
     ``hidden=[(100, 100), (50,)]``. (``metrics`` is never swept.)
@@ -77,7 +78,7 @@ def sweep(
         mode: "grid": every combination; "zip": the first values together, then the second, ...;
             "random": n combinations, drawn from lists and from distributions, which are objects
             with a method ``rvs`` as in scipy.stats.
-        n: how many to draw.
+        n: how many to draw with mode "random"; else None.
         cv: None; a number of folds, shuffled by ``order_seed``, of classes alike; a splitter of
             scikit-learn's; or an iterable of (training rows, held-out rows). Every setting is
             trained once a fold, on its training rows, and validated on those held out, which early

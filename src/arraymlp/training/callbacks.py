@@ -27,7 +27,7 @@ class EpochEnd:
     """The end of an epoch, as a callback is given it.
 
     Attributes:
-        record: the epoch's record, as it stands in the history.
+        record: the epoch's record, a dict by name of the column, as it stands in the history.
         number: how many epochs of this call of `train` are done.
         epochs: how many it is to make.
         network: as it is now. A callback must not change it.
@@ -53,7 +53,8 @@ class StepEnd:
         epoch: the number of its epoch, from 0.
         rows: how many samples it saw; (K,) on the host where members saw different numbers.
         loss: mean over the minibatch, () or (K,), on the device: to read it is to wait for it.
-        penalty: alpha / 2 |W|^2 over the weight of the minibatch, likewise; 0 without ``alpha``.
+        penalty: ``alpha / 2 |W|^2`` over the weight of the minibatch, likewise; 0 without
+            ``alpha``.
         network: whose weights the step changed, not their average. A callback must not change it.
     """
 
@@ -115,6 +116,8 @@ def says_stop(answers: Iterable[Any]) -> bool:
 class CSVLog:
     """Writes the history to a CSV file: a header, and a row an epoch as soon as it is done.
 
+    For example::
+
         train(X, y, callbacks=[CSVLog("run.csv")])
 
     The file is that of one training, a continued run's earlier epochs included; one that is there
@@ -159,6 +162,8 @@ class CSVLog:
 class TensorBoardLog:
     """Writes each record's numbers as scalars for TensorBoard, as soon as the epoch is done.
 
+    For example, with the second line in a shell::
+
         train(X, y, callbacks=[TensorBoardLog("runs/first")])
         $ tensorboard --logdir runs
 
@@ -187,7 +192,7 @@ class TensorBoardLog:
             import tensorboard.summary.writer.record_writer  # noqa: F401
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "TensorBoardLog needs TensorBoard: pip install 'arraymlp[tensorboard]'"
+                "TensorBoardLog needs TensorBoard: pip install tensorboard"
             ) from error
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -241,12 +246,14 @@ class TensorBoardLog:
 class StopAt:
     """Stops the training as soon as a recorded figure reaches a target; NaN never does.
 
+    For example::
+
         train(X, y, validation=0.1, epochs=500, callbacks=[StopAt("validation_error", below=0.02)])
 
     Attributes:
         monitor: the column of the history to look at.
-        below: stop where the figure is this or less; or
-        above: stop where it is this or more.
+        below: stop where the figure is this or less; None where ``above`` is given.
+        above: stop where it is this or more; None where ``below`` is given.
         members: of a population, whether "all" must have reached it in the same epoch, or "any".
 
     Raises:

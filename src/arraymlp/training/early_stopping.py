@@ -20,14 +20,19 @@ from arraymlp.training.history import Record
 class EarlyStopping:
     """End training once a figure has not improved for some epochs; each member at its own time.
 
-    What an improvement is, and how it compares with other libraries, is said at `Patience`.
+    What an improvement is, and how it compares with other libraries, is said at `Patience`. The
+    defaults are those of ``train(early_stopping=True)``.
 
     Attributes:
-        monitor: the column of the history that is watched.
+        monitor: the column of the history that is watched, with validation data as a rule.
         patience: epochs to wait for an improvement, from 1; or K values, one a member.
         min_change: what an improvement is at least, from 0, in the figure's own unit; or K values.
         restore_best: give back the weights of the best epoch, not of the last.
-        greater_is_better: None where the figure's name says it, as "loss" does.
+        greater_is_better: True as for an accuracy, False as for a loss; None where the figure's
+            name says it, as "loss" does.
+
+    Raises:
+        ValueError: a value that is none of these.
     """
 
     monitor: str = "validation_loss"

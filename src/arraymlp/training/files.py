@@ -45,7 +45,7 @@ def save(
     Args:
         network: on any backend; a population is saved whole.
         path: of the file; one that exists is replaced.
-        estimator: what else to write, in JSON's types.
+        estimator: what else to write, in JSON's types; the estimators' own `save` uses it.
 
     Raises:
         ValueError: an activation or loss of your own, which `load` could not find again.
@@ -122,12 +122,12 @@ def _digest(tensors: dict[str, HostArray]) -> str:
 def load(
     path: str | os.PathLike[str], *, backend: str | Backend = "numpy", device: Any = None
 ) -> MultilayerPerceptron:
-    """Read a network from a file that `save` wrote.
+    """Read a network from a file that `save` wrote; no code in the file is run.
 
     Args:
         path: of the file; of an estimator's, its network is read.
         backend: where its parameters go, as for `resolve`.
-        device: the backend's device.
+        device: the backend's device; None for its default.
 
     Raises:
         ModelFileError: the file is damaged, or is not a model file of this package.

@@ -13,9 +13,10 @@ WIDE = 20  # a loss that falls to less than one part in so many is drawn on a lo
 class History:
     """One record an epoch: a mapping from names to numbers (to lists of K for a population).
 
-    ``history["loss"]`` is that column, ``history[-1]`` the last record, ``history[-3:]`` the last
-    three, ``len(history)`` the number of epochs (an epoch that was broken off has a record of each
-    part, the last of the whole). The columns that `train` writes:
+    ``history["loss"]`` is that column (a KeyError where there is none), ``history[-1]`` the last
+    record, ``history[-3:]`` the last three, ``len(history)`` the number of epochs (an epoch that
+    was broken off has a record of each part, the last of the whole). The columns that `train`
+    writes:
 
     ================ ==============================================================================
     epoch            from 0
@@ -23,11 +24,12 @@ class History:
     learning_rate    at its end
     loss             mean loss of a sample as the epoch's minibatches met it: weights changing (and
                      not averaged), with dropout and label smoothing
-    penalty          alpha / 2 |W|^2 a sample, as the minibatches met it; with ``alpha``
-    training_loss,   over all training rows with the weights at the epoch's end; where asked for
-    training_error
-    validation_loss, over the validation rows; where there are any. An error is the fraction of
-    validation_error wrong decisions, absent for regression
+    penalty          ``alpha / 2 |W|^2`` a sample, as the minibatches met it; with ``alpha``
+    training_loss    mean loss of a training row with the weights at the epoch's end; with
+                     ``training_error``
+    training_error   fraction of wrong decisions on these rows; absent for regression
+    validation_loss  the same loss over the validation rows; where there are any
+    validation_error fraction of wrong decisions on these; absent for regression
     training_f1, ... the metrics asked for, over the same rows
     predicted        how often each class was predicted in validation; with probes
     seconds          time of the epoch, evaluation included
@@ -36,6 +38,9 @@ class History:
 
     With sample weights, losses, errors and metrics are weighted means; class weights weigh losses
     alone. No loss has the L2 penalty in it.
+
+    Attributes:
+        records: one dict an epoch, by name of the column; a new list unless one is given.
     """
 
     def __init__(self, records: list[Record] | None = None) -> None:
@@ -73,7 +78,7 @@ class History:
 
     @property
     def panels(self) -> dict[str, list[str]]:
-        """The columns that `plot` draws, by what they are: loss, error and each metric."""
+        """The columns that `plot` draws, by what they are, such as "loss", "error" and "f1"."""
         panels: dict[str, list[str]] = {}
         for name in self.columns:
             part, _, what = name.partition("_")
@@ -89,7 +94,11 @@ class History:
         return {name: self[name] for name in self.columns}
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The columns as JSON (NaN becomes null), also written to ``path`` where one is given."""
+        """The columns as JSON (NaN becomes null), also written to ``path`` where one is given.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         text = json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
@@ -110,9 +119,7 @@ class History:
         try:
             import matplotlib.pyplot as plt
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "a plot needs Matplotlib: pip install 'arraymlp[plot]'"
-            ) from error
+            raise ModuleNotFoundError("a plot needs Matplotlib: pip install matplotlib") from error
         panels = self.panels
         if axes is None:
             n = len(panels)

@@ -17,10 +17,11 @@ from arraymlp.nn.network import Network
 
 @dataclass(repr=False)
 class MultilayerPerceptron(Network):
-    """A `Network` that predicts from the user's data, on the host or on its device.
+    """Layers in order and a loss: one network, or a population of K with a leading axis.
 
-    Predictions are arrays of X's own library: NumPy's where X is on the host. ``forward`` and
-    ``backward`` are `Network`'s, and so are the attributes:
+    It predicts from data on the host or on its device. Predictions are arrays of X's own library:
+    NumPy's where X is on the host. In shapes, (...) is (K,) for a population, and () for one
+    network.
 
     Attributes:
         layers: first to last. The last one's activation is the identity: its outputs are logits.
@@ -81,7 +82,11 @@ class MultilayerPerceptron(Network):
             return backend.xp.reshape(flat, chosen.shape)
 
     def device_classes(self) -> Array:
-        """The classes on the device, in its widest integers: JAX without x64 has int32 alone."""
+        """The classes on the device, in its widest integers: JAX without x64 has int32 alone.
+
+        Raises:
+            ValueError: there is a label that these cannot hold.
+        """
         backend, classes = self.backend, self.classes
         assert classes is not None
         wide = backend.has("int64")

@@ -38,10 +38,14 @@ def _number(value: Any, form: str) -> str:
 
 
 class Progress(AbstractContextManager["Progress"]):
-    """Shows nothing: the progress of a run that nobody watches."""
+    """The base class of a run's progress; by itself it shows nothing.
+
+    ``train(progress=...)`` takes an object of a subclass, enters it as a context and tells it of
+    each epoch by `update`.
+    """
 
     def update(self, event: Any) -> None:
-        """Take note of an epoch's end."""
+        """Called with an `EpochEnd` after each epoch, before the callbacks."""
 
     def __exit__(
         self,
@@ -113,9 +117,11 @@ def progress_for(wanted: bool | None, epochs: int, title: str = "") -> Progress:
 
 
 class SweepProgress(AbstractContextManager["SweepProgress"]):
-    """The progress of a sweep, which this shows to nobody: best and median of the networks' scores.
+    """The base class of a sweep's progress; by itself it shows nothing.
 
-    Populations may train in several threads, and tell of their epochs at once.
+    ``sweep(progress=...)`` takes an object of a subclass, which overrides `show`, and enters it as
+    a context. Populations may train in several threads, and tell of their epochs at once; `show` is
+    never called twice at the same time.
 
     Args:
         total: epochs of all networks.
@@ -140,7 +146,7 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         self._lock = Lock()
 
     def update(self, members: Sequence[int], records: Sequence[Mapping[str, Any]]) -> None:
-        """Take note of an epoch of some members."""
+        """Take note of an epoch of some members, by their numbers and records."""
         with self._lock:
             self.done += len(members)
             for k, record in zip(members, records, strict=True):
@@ -155,7 +161,7 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
 
     @property
     def figures(self) -> str:
-        """The best and the median of the latest scores."""
+        """The best and the median of the networks' latest scores, in words."""
         scores = [v for v in self._scores.values() if v == v]
         if not scores:
             return "no score yet"
@@ -163,14 +169,14 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         return f"{self.score.replace('_', ' ')} best {best:.4f} median {middle:.4f}"
 
     def leaders(self, n: int) -> list[tuple[str, float]]:
-        """The networks that have the best latest scores, and these."""
+        """The n networks with the best latest scores, best first, each as name and score."""
         ranked = [(v, k) for k, v in self._scores.items() if v == v]
         sign = -1 if self.greater_is_better else 1
         ranked.sort(key=lambda pair: (sign * pair[0], pair[1]))
         return [(self.names[k] if self.names else str(k), v) for v, k in ranked[:n]]
 
     def show(self) -> None:
-        """Show it."""
+        """Called after each note taken, to show what a subclass shows."""
 
     def __exit__(self, *error: object) -> None:
         return None

@@ -29,7 +29,7 @@ class PartialEpoch(NamedTuple):
 
     Attributes:
         steps: how many of its minibatches; 0 between epochs.
-        sums: their losses.
+        sums: their losses, weights and penalties, each summed; numbers, or (K,) on the device.
     """
 
     steps: int = 0
@@ -41,18 +41,19 @@ class Run:
     """The result of `train`; ``network, history = run`` unpacks it.
 
     Attributes:
-        network: the trained network, on the backend that trained it.
-        history: a record for each epoch.
+        network: the trained network or population, on the backend that trained it.
+        history: a record for each epoch, those before this call included.
         backend: where it was trained.
         settings: what it was trained with, every default filled in.
         data: the data it was trained on, which going on uses again; None where it was left out.
-        states: the optimiser's state of each layer, with which ``train(network=run)`` goes on.
+        states: the optimiser's state of each layer, of weights and of bias, with which
+            ``train(network=run)`` goes on.
         raw_network: the network whose weights the steps change: ``network`` itself, unless that one
             holds their moving average.
         schedule: the learning rate's, as it stands.
-        measurements: what the probes measured, where they were on.
-        dead_units: with probes, for each hidden layer how many units have |f'(s)| <= 0.001 for
-            every training row.
+        measurements: what the probes measured, in the order of their steps; empty without probes.
+        dead_units: with probes, for each hidden layer how many units have ``|f'(s)| <= 0.001`` for
+            every training row (K numbers for a population); else empty.
         interrupted: True where Ctrl-C ended the run early.
         comparable_from: position in the history of the first epoch with this data, validation and
             meaning of the loss; the diagnosis looks at no earlier one.
@@ -60,9 +61,10 @@ class Run:
             thing that ``train(network=run)`` does, with a record of its own, whose loss is the
             whole epoch's.
         updates: how many steps the optimiser's state has seen; (K,) where members stopped early.
-        best_epoch: with early stopping, the epoch whose weights the network has (one a member).
-        stopper: what early stopping has seen and keeps.
-        profile: where the time of the call of `train` went, where that was asked for.
+        best_epoch: with early stopping, the epoch whose weights the network has, or a list of K;
+            else None.
+        stopper: what early stopping has seen and keeps; None without it.
+        profile: where the time of the call of `train` went, where that was asked for; else None.
         engine: what did the steps: "cpu", "cuda", or "array" for the array code.
         engine_reason: why it was the array code; "" where an engine did them.
     """
@@ -112,11 +114,15 @@ class Run:
 
     @property
     def networks(self) -> Sequence[Network]:
-        """The networks whose weights a step updates."""
+        """The networks whose weights a step updates, which may be the averaged and the raw one."""
         return [self.network, self.raw_network] if self.averages else [self.network]
 
     def required_data(self) -> Data:
-        """The data; a ValueError where it was left out."""
+        """Return the data.
+
+        Raises:
+            ValueError: it was left out.
+        """
         if self.data is None:
             raise ValueError("the run was kept without its data: give X and y to go on")
         return self.data
@@ -148,7 +154,11 @@ class Run:
         )
 
     def to(self, backend: str | Backend, device: Any = None) -> "Run":
-        """A copy on another backend, named as for `resolve`, as `without_data` leaves it."""
+        """A copy on another backend, named as for `resolve`, as `without_data` leaves it.
+
+        Raises:
+            ValueError: that backend lacks the parameters' dtype.
+        """
         there = resolve(backend, device)
         moved = self.mover(there)
         network = self.network.to(there)
@@ -179,7 +189,7 @@ class Run:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of a figure that each member has: (K,), or () for one network."""
+        """The shape of a figure that each member has, (K,), or () for one network."""
         return () if self.network.members is None else (self.network.members,)
 
     @property
@@ -191,7 +201,7 @@ class Run:
 
     @property
     def steps_done(self) -> int:
-        """Steps trained so far."""
+        """Number of steps trained so far, in all calls of `train`."""
         return int(self.history[-1]["step"]) if len(self.history) else 0
 
     def __repr__(self) -> str:
@@ -202,9 +212,11 @@ class Run:
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became NaN or infinite. ``run`` holds the network and history as they are.
+    """The loss of every member became NaN or infinite.
 
-    With early stopping the network has the best weights again, where they are to be restored.
+    Attributes:
+        run: the `Run`, with network and history as they are. With early stopping the network has
+            the best weights again, where they are to be restored.
     """
 
     def __init__(self, message: str, run: Run) -> None:

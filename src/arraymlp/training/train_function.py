@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from arraymlp._checks import with_brief_help
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
@@ -30,6 +31,7 @@ from arraymlp.training.setup import merge_settings, new_run, prepare_data, resum
 LESS_MEMORY = "A smaller batch_size, narrower hidden layers, or fewer seeds at a time need less."
 
 
+@with_brief_help
 def train(
     X: Any = None,
     y: Any = None,
@@ -76,6 +78,9 @@ def train(
 ) -> Run:
     """Train a multilayer perceptron; with no data, on the bundled MNIST digits.
 
+    >>> network, history = train(X, y, hidden=(64, 64), validation=0.1, backend="cupy")
+    >>> network.predict(X_new)
+
     A setting that is None has the preset's value, or, with ``network=run``, that run's. The values
     given below are those of the default preset.
 
@@ -102,10 +107,10 @@ def train(
             epochs that are left.
         weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: 0,
             or what "adamw" has (K).
-        l2: lambda of the penalty lambda/2 |W|^2, whose gradient lambda W is added to the
+        l2: lambda of the penalty ``lambda / 2 |W|^2``, whose gradient lambda W is added to the
             minibatch's, 0 (K). The loss is reported without it.
-        alpha: scikit-learn's form of the same, 0 (K): the penalty alpha/2 |W|^2 belongs to the
-            minibatch's summed loss, so that ``reduction="mean"`` divides it too, and lambda is
+        alpha: scikit-learn's form of the same, 0 (K): the penalty ``alpha / 2 |W|^2`` belongs to
+            the minibatch's summed loss, so that ``reduction="mean"`` divides it too, and lambda is
             alpha / batch_size, or alpha over the sum of the samples' weights. The history has it,
             divided like the loss, as ``penalty``.
         gradient_clip: bound on the Euclidean norm of the gradients of all layers together, before
@@ -173,7 +178,7 @@ def train(
             at a time. See `arraymlp.steps.profile`.
 
     Returns:
-        A `Run`: network, history, and what else there is to know.
+        The `Run`, with network, history, and what else there is to know.
 
     Raises:
         ValueError: data or a setting that cannot be trained with; the message says which and why.

@@ -182,7 +182,7 @@ def test_without_scikit_learn_the_rest_is_there_and_a_line_that_installs_it() ->
         "    except ModuleNotFoundError as error:\n"
         "        print(name, error)\n"
     )
-    install = "the estimators need scikit-learn: pip install 'arraymlp[sklearn]'"
+    install = "the estimators need scikit-learn: pip install scikit-learn"
     names = sorted({name for name in dir(arraymlp) if name.startswith("MLP")})
     assert len(names) == 5
     assert printed_by(code) == ["train", *(f"{name} {install}" for name in names)]

@@ -28,15 +28,20 @@ class IDXError(ValueError):
 def read_idx(file: str | os.PathLike[str] | BinaryIO) -> npt.NDArray[Any]:
     """Read one IDX file, plain or gzip (told apart by the first two bytes, not by the file's name).
 
-    `file` is a path, or a binary file object, which is read from where it stands to its end and
-    left open. Returns an array of the shape and type in the header (uint8, int8, int16, int32,
-    float32 or float64; shape () where there are no dimensions): native byte order, C-contiguous,
-    writable.
+    Memory follows the bytes that are there, never the sizes that the header claims.
 
-    Raises `IDXError` where the file is not IDX, ends early, goes on after its last element, is a
-    damaged gzip file, or has more dimensions or elements than a NumPy array can. Memory follows
-    the bytes that are there, never the sizes that the header claims. An `OSError` from opening or
-    reading passes through.
+    Args:
+        file: a path, or a binary file object, which is read from where it stands to its end and
+            left open.
+
+    Returns:
+        An array of the shape and type in the header (uint8, int8, int16, int32, float32 or float64;
+        shape () where there are no dimensions), in native byte order, C-contiguous, writable.
+
+    Raises:
+        IDXError: the file is not IDX, ends early, goes on after its last element, is a damaged gzip
+            file, or has more dimensions or elements than a NumPy array can.
+        OSError: the file cannot be opened or read.
     """
     if isinstance(file, (str, os.PathLike)):
         with Path(file).open("rb") as opened:

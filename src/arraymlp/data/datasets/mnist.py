@@ -29,7 +29,14 @@ class DatasetError(RuntimeError):
 
 
 class MNIST(NamedTuple):
-    """Images (n, 784) in [0, 1], row by row from the top left; labels (n,) int64, 0 to 9."""
+    """The MNIST digits: images of 28 x 28 grey levels, and their labels.
+
+    Attributes:
+        X_train: (60000, 784), grey levels from 0 to 1, row by row from the top left.
+        y_train: (60000,) int64, the digits 0 to 9.
+        X_test: (10000, 784), as X_train.
+        y_test: (10000,), as y_train.
+    """
 
     X_train: npt.NDArray[np.floating[Any]]
     y_train: npt.NDArray[np.int64]
@@ -38,7 +45,13 @@ class MNIST(NamedTuple):
 
 
 class PublishedEpoch(NamedTuple):
-    """The errors that the lab printed after one epoch: fractions of the images misclassified."""
+    """The errors that the lab printed after one epoch: fractions of the images misclassified.
+
+    Attributes:
+        epoch: its number, from 0.
+        training_error: on the training images.
+        test_error: on the test images.
+    """
 
     epoch: int
     training_error: float
@@ -48,12 +61,17 @@ class PublishedEpoch(NamedTuple):
 def load_mnist(*, dtype: str = "float32") -> MNIST:
     """The bundled MNIST in file order: 60,000 training and 10,000 test images, and their labels.
 
-    Images are grey levels divided by 255 in `dtype`, "float32" (220 MB, as in the lab) or "float64"
-    (440 MB). Every call returns new, writable arrays.
+    Images are grey levels divided by 255. Every call returns new, writable arrays.
 
-    Raises `ValueError` for another dtype and `DatasetError` where a bundled file cannot be read or
-    its uncompressed content has not the published SHA-256.
     Source: Y. LeCun, C. Cortes, C. J. C. Burges, http://yann.lecun.com/exdb/mnist/, CC BY-SA 3.0.
+
+    Args:
+        dtype: of the images, "float32" (220 MB, as in the lab) or "float64" (440 MB).
+
+    Raises:
+        ValueError: another dtype.
+        DatasetError: a bundled file cannot be read, or its uncompressed content has not the
+            published SHA-256.
     """
     if dtype not in ("float32", "float64"):
         raise ValueError(f'dtype is {dtype!r}, expected "float32" or "float64"')
@@ -70,6 +88,7 @@ def published_curves() -> dict[str, list[PublishedEpoch]]:
 
     The runs are "sigmoid-0.05" (epoch 39 is missing), "relu-0.05" and "relu-0.005", after the
     activation and the learning rate; of its other two runs the report has final accuracies only.
+
     Source: "Artificial Neural Network and Backpropagation", course D7041E, lab 5.
     """
     curves: dict[str, list[PublishedEpoch]] = {}

@@ -1,0 +1,122 @@
+"""The code in README and docs runs: Python as a script a page, commands line by line."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from pages import NAMES, PAGES, ROOT, Block, of_language, script
+
+WITH_PYTHON = [page for page in PAGES if of_language("python", page)]
+LINES = {
+    line.partition("#")[0].strip(): (block, line)  # one that stands in two pages is tried once
+    for block in of_language("sh")
+    for line in block.code.splitlines()
+    if line.strip() and not line.startswith("#")
+}
+COMMANDS = [pytest.param(*at, id=f"{at[0].page}: {text}") for text, at in LINES.items()]
+# What a page's example would have a reader wait for is made short; the last of an option counts.
+SHORTER = {"sweep": ["--epochs", "1"], "lab": ["--epochs", "1"], "--bench": ["--seconds", "2"]}
+# By what a page's code shows that it needs a library which is not always there.
+NEEDS = {"sklearn": r"\bMLP(Classifier|Regressor|Search|Ensemble)", "torch": "import torch"}
+NO_GPU = "the cupy backend cannot run here"  # the one warning that the pages themselves speak of
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"MPLBACKEND": "Agg", "COLUMNS": "200"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "page", WITH_PYTHON, ids=[str(page.relative_to(ROOT)) for page in WITH_PYTHON]
+)
+def test_python_runs(page: Path, tmp_path: Path) -> None:
+    code = script(page)
+    for library, signs in NEEDS.items():
+        if re.search(signs, code):
+            pytest.importorskip(library)
+    file = tmp_path / f"{page.stem}.py"
+    file.write_text(code, encoding="utf-8")
+    warnings = ["-W", "error", "-W", f"ignore:{NO_GPU}"]
+    done = run([sys.executable, *warnings, str(file)], tmp_path)
+    assert done.returncode == 0, f"{page}, at the same line:\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize(("block", "line"), COMMANDS)
+def test_command_works(block: Block, line: str, tmp_path: Path) -> None:
+    words = shlex.split(line, comments=True)
+    if words[0].startswith("ci/"):
+        works_in_ci(words)
+    elif words[:2] == ["pip", "install"] or words[1:4] == ["-m", "pip", "install"]:
+        installs_what_the_project_knows(words)
+    elif words[0] == "arraymlp":
+        pytest.importorskip("typer")
+        (tmp_path / "flowers.csv").write_text(
+            "width,height,species\n"
+            + "".join(f"{i % 7},{i % 5},{'iris' if i % 7 > 3 else 'rose'}\n" for i in range(60))
+        )
+        shorter = [option for word in words for option in SHORTER.get(word, [])]
+        done = run([sys.executable, "-m", *words, *shorter], tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+    elif words[0] == "python":
+        assert (ROOT / words[1]).exists(), line  # CI runs every example
+        assert words[1].startswith("examples/")
+    else:
+        assert words[0] in ("git", "cd"), f"{block.page}: no test knows how to try {line!r}"
+
+
+def works_in_ci(words: list[str]) -> None:
+    """A script of ci/ is one that CI runs (but on GPU machines alone), and has these options."""
+    path = ROOT / words[0]
+    assert os.access(path, os.X_OK)
+    used = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert words[0] in used or words[0] in ("ci/gpu", "ci/bench", "ci/setup"), words
+    help_text = path.read_text(encoding="utf-8") + run(["bash", str(path), "--help"], ROOT).stdout
+    for option in words[1:]:
+        if option.startswith("--"):
+            assert option in help_text, option
+
+
+def installs_what_the_project_knows(words: list[str]) -> None:
+    """What pip is asked for is this clone with extras that it has, or a package of an extra."""
+    extras, packages = installable()
+    for word in words[words.index("install") + 1 :]:
+        if word.startswith("."):
+            chosen = word.removeprefix(".").strip("[]")
+            assert {extra for extra in chosen.split(",") if extra} <= extras
+        else:
+            assert word in packages, word
+
+
+def installable() -> tuple[set[str], set[str]]:
+    """The project's extras, and the packages that it names, without versions."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    named = [name for names in extras.values() for name in names]
+    named += [name for names in project["dependency-groups"].values() for name in names]
+    packages = {re.split(r"[<>=]", name)[0] for name in named if isinstance(name, str)}
+    return set(extras), packages
+
+
+def test_messages_name_packages_that_exist() -> None:
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "examples").glob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    installed = re.findall(r"pip install ((?:'[^']+'|[a-z][\w-]*)(?: [a-z][\w-]*)*)", code)
+    assert len(installed) > 8
+    _, packages = installable()
+    for text in installed:
+        assert set(shlex.split(text)) <= packages, text
+
+
+def test_the_pages_are_found() -> None:
+    assert {"README.md", "docs/tutorial.md", "docs/extending.md"} <= set(NAMES)
+    assert len(COMMANDS) > 10
+    assert find_spec("arraymlp") is not None

@@ -1,0 +1,77 @@
+"""Figures in prose are measured: each stands in a file under ci/results/, or says what is set."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pages import PAGES, README, ROOT, prose
+
+RESULTS = ROOT / "ci" / "results"
+SPEED = ROOT / "docs" / "speed.md"
+MEASURED = "\n".join(path.read_text(encoding="utf-8") for path in RESULTS.glob("*.txt"))
+BENCH: dict[str, Any] = json.loads((RESULTS / "bench-cpu.json").read_text(encoding="utf-8"))
+FIGURE = re.compile(r"(?<![\w.^-])(\d[\d,]*(?:\.\d+)?(?:e-?\d+)?)\s(%|s|ms|GB|MB|times)(?![\w^])")
+# Numbers with units that nobody measured: settings, goals, definitions, what others published.
+SET = {
+    "README.md": set(),
+    "docs/lab.md": {"97 %", "97.48 %", "97.49 %", "9.74 %", "9.58 %", "97.97 %"},
+    "docs/larger-than-memory.md": {"1.0 GB", "0.5 GB"},  # of the example, which asserts them
+    "docs/tutorial.md": {"100 times"},
+}
+
+
+def result(title: str) -> dict[str, Any]:
+    (found,) = [r for r in BENCH["results"] if r["title"].startswith(title)]
+    return dict(found["figures"])
+
+
+def claims() -> list[str]:
+    """What the README says of speed, from the figures."""
+    network = "784-100-100-10, batch 100, SGD, 60,000 rows, "
+    dropout = "784-100-100-10, batch 100, Adam, dropout 0.2, 60,000 rows, "
+    order, shuffled = result(f"{network}in order"), result(f"{network}shuffled")
+
+    def ratio(name: str) -> str:
+        return f"{order[name]['over_ours']:.2f} ({shuffled[name]['over_ours']:.2f})"
+
+    own = [f"{figures['arraymlp']['seconds']:.3f} s" for figures in (order, shuffled)]
+    jax = [result(f"{dropout}{how}")["JAX"]["over_ours"] for how in ("in order", "shuffled")]
+    together = result("64 x 20-16-3")["scikit-learn"]["over_ours"]
+    return [
+        f"takes {own[0]} in order ({own[1]} shuffled)",
+        f"PyTorch takes {ratio('PyTorch')} times as long",
+        f"scikit-learn {ratio('scikit-learn')}, JAX {ratio('JAX')}",
+        f"one by one, takes {together:.1f} times as long",
+        f"{jax[0]:.2f} ({jax[1]:.2f}) of our time",
+    ]
+
+
+@pytest.mark.parametrize("claim", claims())
+def test_what_the_readme_says_of_speed_was_measured(claim: str) -> None:
+    assert claim in " ".join(README.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if p != SPEED], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_figure_in_prose_was_measured_or_set(page: Path) -> None:
+    text = " ".join(prose(page).split())
+    for claim in claims():
+        text = text.replace(claim, "")
+    allowed = SET.get(str(page.relative_to(ROOT)), set())
+    for number, unit in FIGURE.findall(text):
+        measured = re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.]*\d)", MEASURED)
+        assert measured or f"{number} {unit}" in allowed, f"{number} {unit}"
+
+
+def test_the_page_on_speed_is_what_the_results_say() -> None:
+    spec = importlib.util.spec_from_file_location("page", ROOT / "ci" / "benchmarks" / "page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    assert SPEED.read_text(encoding="utf-8") == page.from_results()  # else: ci/bench --page
