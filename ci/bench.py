@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import estimators, inference, machine, population, process, training
 from benchmarks.rounds import Plan, Result
-from benchmarks.tables import as_json, markdown, text
+from benchmarks.tables import as_json, text
 
 CASES: dict[str, Callable[[Plan], list[Result]]] = {
     "a": training.case_a,
@@ -58,9 +58,7 @@ def main() -> None:
             of_case = CASES[name](plan)
             results += of_case
             print("", *map(text, of_case), sep="\n\n", flush=True)
-    print("\n\nIn Markdown: seconds, and in brackets how many times ours that is\n")
-    print(markdown(results), *(f"- {figure}" for figure in figures), sep="\n")
-    print(f"\nmeasured in {time.perf_counter() - started:.0f} s")
+    print(f"\n\nmeasured in {time.perf_counter() - started:.0f} s")
     if options.json:
         content = {
             "machine": where,

@@ -20,7 +20,7 @@ from benchmarks import machine
 from benchmarks.gpu_cases import CASES, PRECISIONS, GpuPlan, measure
 from benchmarks.gpu_peers import BACKENDS
 from benchmarks.rounds import Result
-from benchmarks.tables import as_json, markdown, text
+from benchmarks.tables import as_json, text
 
 import arraymlp
 
@@ -145,9 +145,7 @@ def main() -> int:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(content, indent=1) + "\n")
         print("", *(text(r) for r in results if r.case == name), sep="\n\n", flush=True)
-    print("\n\nIn Markdown: in brackets how many times ours that is\n")
-    print(markdown(results))
-    print(f"\nmeasured in {perf_counter() - started:.0f} s")
+    print(f"\n\nmeasured in {perf_counter() - started:.0f} s")
     if options.dry_run:
         absent = [f"- {r.case}, {name}: {why}" for r in results for name, why in r.absent.items()]
         print("", NOT_TRIED, "Could not run here:", *(absent or ["- nothing"]), sep="\n")

@@ -1,10 +1,9 @@
-"""Results as text: a table each for the terminal, a few in Markdown for the README, and JSON."""
+"""Results as text, a table each for the terminal, and as JSON."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.rounds import BARE, OURS, Goal, Result
+from benchmarks.rounds import BARE, OURS, Result
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -56,49 +55,6 @@ def _line(result: Result, name: str) -> tuple[str, ...]:
         _ratio(result.ratio(name, OURS)),
         goal,
     )
-
-
-def markdown(results: Sequence[Result]) -> str:
-    """All results; those with the same candidates are one table."""
-    groups: dict[tuple[str, ...], list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.names, []).append(result)
-    return "\n\n".join(_table(names, group) for names, group in groups.items())
-
-
-def _table(names: tuple[str, ...], results: Sequence[Result]) -> str:
-    """One table in Markdown, with a line for each result."""
-    bare = BARE in names
-    lines = [["", *names, *(["ours / bare"] if bare else []), "goals"]]
-    lines.append(["---"] * len(lines[0]))
-    for result in results:
-        cells = [result.title, *(_cell(result, name) for name in names)]
-        if bare:
-            cells.append(_ratio(result.ratio(OURS, BARE)))
-        lines.append([*cells, _goals(result)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(result: Result, name: str) -> str:
-    if name in result.absent:
-        return result.absent[name]
-    seconds = f"{_seconds(result.figure(name))} {result.unit}"
-    ratio = None if name in (BARE, OURS) else result.ratio(name, OURS)
-    return seconds if ratio is None else f"{seconds} ({_ratio(ratio)})"
-
-
-def _goals(result: Result) -> str:
-    """All goals of a result, and the candidates that miss them."""
-    names: dict[Goal, list[str]] = {}
-    for name, goal in result.goals.items():
-        if result.reached(name) is not None:
-            names.setdefault(goal, []).append(name)
-    texts = []
-    for goal, having in names.items():
-        missed = [name for name in having if not result.reached(name)]
-        by = "" if missed == having else f" by {', '.join(missed)}"
-        texts.append(f"{', '.join(having)} {goal}: {f'missed{by}' if missed else 'reached'}")
-    return "; ".join(texts)
 
 
 def _seconds(seconds: float) -> str:
