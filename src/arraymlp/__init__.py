@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         schedules,
     )
     from arraymlp.app.speed import BackendSpeed, backend_speeds
-    from arraymlp.backends.backend import Backend
+    from arraymlp.backends.backend import Backend, NoSuchDeviceError
     from arraymlp.backends.memory import DeviceMemoryError
     from arraymlp.backends.registry import (
         BackendFallbackWarning,
@@ -80,6 +80,7 @@ _LAZY = {
     "MLPSearchCV": "estimators.search",
     "ModelFileError": "training.files",
     "MultilayerPerceptron": "training.model",
+    "NoSuchDeviceError": "backends.backend",
     "NonFiniteLossError": "training.run",
     "Run": "training.run",
     "Settings": "training.settings",
@@ -120,6 +121,7 @@ __all__ = [
     "Layer",
     "ModelFileError",
     "MultilayerPerceptron",
+    "NoSuchDeviceError",
     "NonFiniteLossError",
     "Run",
     "Settings",
@@ -154,4 +156,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_NAMESPACES})
+    special = {name for name in globals() if name.startswith("__")}
+    return sorted({*special, *_LAZY, *_NAMESPACES})

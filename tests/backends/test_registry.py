@@ -3,6 +3,7 @@
 import logging
 import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from arraymlp import (
     Backend,
     BackendFallbackWarning,
     BackendUnavailableError,
+    NoSuchDeviceError,
     available_backends,
     register_backend,
     resolve,
@@ -416,16 +418,28 @@ def test_an_absent_backend_is_listed_as_such() -> None:
 class OwnBackend(Backend):
     """array_api_strict once more, under another name."""
 
+    @property
+    def device_name(self) -> str:
+        return next(name for name, device in own_devices().items() if device == self.device)
+
     def to_numpy(self, array: Any) -> Any:
         strict = import_module("array_api_strict")
-        return np.asarray(strict.asarray(array, device=strict.Device("CPU_DEVICE")))
+        return np.asarray(strict.asarray(array, device=own_devices()["CPU_DEVICE"]))
+
+
+def own_devices() -> dict[str, Any]:
+    strict = import_module("array_api_strict")
+    return {name: strict.Device(name) for name in ("CPU_DEVICE", "device1")}
 
 
 def load_own(device: Any) -> Backend:
     strict = import_module("array_api_strict")
-    if device == "none":
-        raise RuntimeError("there is no such device")
-    there = device if isinstance(device, strict.Device) else strict.Device("device1")
+    if device == "broken":
+        raise RuntimeError("it is broken")
+    if isinstance(device, str) and device not in own_devices():
+        raise NoSuchDeviceError(f"there is no device {device}")
+    device = "device1" if device is None else device
+    there = own_devices()[device] if isinstance(device, str) else device
     return OwnBackend("own", strict, there, strict.__version__)
 
 
@@ -435,8 +449,8 @@ def owns_own(array: object) -> bool:
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch, strict_backend: Backend) -> str:
-    monkeypatch.setattr(registry, "LIBRARIES", dict(registry.LIBRARIES))
-    monkeypatch.setattr(registry, "_WORKING", set(registry._WORKING))
+    monkeypatch.setattr(registry, "LIBRARIES", registry.LIBRARIES)  # what is there comes back
+    monkeypatch.setattr(registry, "_WORKING", registry._WORKING)
     register_backend("own", load_own, owns_own, "pip install own")
     return "own"
 
@@ -465,8 +479,11 @@ def test_a_registered_backend_is_listed_and_pickled(own: str) -> None:
 
 
 def test_a_registered_backend_that_cannot_run_says_why(own: str) -> None:
-    with pytest.raises(BackendUnavailableError, match=r"cannot run here.*no such device"):
-        resolve(own, "none", fallback=False)
+    with pytest.raises(BackendUnavailableError, match=r"cannot run here.*it is broken"):
+        resolve(own, "broken", fallback=False)
+    with pytest.raises(NoSuchDeviceError, match="there is no device device9"):
+        resolve(own, "device9")
+    assert resolve(own, "CPU_DEVICE").device_name == "CPU_DEVICE"
 
 
 def test_a_name_registered_again_means_the_new_one(own: str) -> None:
@@ -479,7 +496,47 @@ def test_a_name_registered_again_means_the_new_one(own: str) -> None:
         assert resolve(own).name == "numpy"
 
 
-@pytest.mark.parametrize("name", ["auto", "", "my backend", "1st"])
-def test_a_backends_name_is_an_identifier(own: str, name: str) -> None:
+@pytest.mark.parametrize("wrong", [None, "own", Backend("other", np, "cpu", "1")])
+def test_a_load_that_gives_no_backend_of_its_name_is_a_mistake(own: str, wrong: Any) -> None:
+    register_backend(own, lambda device: wrong, owns_own)
+    with pytest.raises(TypeError, match="must give a Backend of that name"):
+        resolve(own)
+
+
+def test_without_registration_an_unpickled_backend_says_what_to_do(
+    own: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled = pickle.dumps(resolve(own))
+    monkeypatch.undo()
+    with pytest.raises(BackendUnavailableError, match=r"call arraymlp\.register_backend first"):
+        pickle.loads(pickled)
+
+
+def test_numpys_arrays_stay_numpys(own: str) -> None:
+    def owns_everything(array: object) -> bool:
+        raise AssertionError("asked of an array of NumPy's")
+
+    register_backend(own, load_own, owns_everything)
+    assert train(**SMALL, backend="numpy").backend.name == "numpy"
+
+
+def test_others_may_resolve_while_one_registers(own: str) -> None:
+    def resolve_often() -> set[str]:
+        return {resolve(own).name for _ in range(200)}
+
+    with ThreadPoolExecutor(2) as pool:
+        several = [pool.submit(resolve_often) for _ in range(2)]
+        for _ in range(200):
+            register_backend(own, load_own, owns_own)
+        assert [one.result() for one in several] == [{own}] * 2
+
+
+@pytest.mark.parametrize("name", ["auto", "numpy", "cupy", "", "my backend", "1st", 1])
+def test_a_backends_name_is_an_identifier_of_its_own(own: str, name: Any) -> None:
     with pytest.raises(ValueError, match="a backend's name must be an identifier"):
         register_backend(name, load_own, owns_own)
+
+
+def test_what_is_registered_can_be_called(own: str) -> None:
+    with pytest.raises(TypeError, match="load and owns must be functions"):
+        register_backend(own, None, owns_own)  # type: ignore[arg-type]

@@ -43,6 +43,7 @@ LIBRARIES: dict[str, Library] = {
     "jax": Library(jax.load, array_api_compat.is_jax_array, "pip install jax"),
     "array_api_strict": Library(strict.load, strict.owns, "pip install array-api-strict"),
 }
+BUILT_IN = tuple(LIBRARIES)
 
 
 def register_backend(
@@ -54,25 +55,36 @@ def register_backend(
     """Make a backend of yours known by a name, in this process.
 
     After that ``backend=name`` means it, and arrays that it owns are trained on where they are. It
-    is tried before it is used, as any backend is, and asked for an array's owner before those
-    that were known already. A name that is taken already means the new one from now on.
+    is tried before it is used, as any backend is. A name registered again means the new one; runs
+    that go on then go on with it.
 
     Args:
-        name: what `resolve` finds it by; not "auto".
-        load: from a device (None for the default, what the user gave as ``device=``, or that of an
-            array) a `Backend` of that name; or raises the reason why not.
-        owns: True for the library's arrays, which must follow the array API standard.
+        name: the name that `resolve` finds it by; none of the package's own.
+        load: a function that gives the `Backend` of that name on a device: the default for None,
+            what the user gave as ``device=``, an array's own device, or a ``device_name`` when
+            a backend is unpickled. It raises the reason why it cannot; `NoSuchDeviceError` for a
+            device that is a mistake. It is called often, so it should take next to no time.
+        owns: True for an array of the library, which must follow the array API standard; False,
+            without raising, for anything else. It is not asked of NumPy's arrays.
         install: the command that installs the library, for messages.
 
     Raises:
-        ValueError: the name is no identifier, or "auto".
+        ValueError: a name that is no identifier, or one of the package's own.
+        TypeError: what cannot be called.
     """
-    if not name.isidentifier() or name == "auto":
-        raise ValueError(f"a backend's name must be an identifier, and not 'auto': {name!r} is not")
+    global LIBRARIES, _WORKING
+    if not isinstance(name, str) or not name.isidentifier() or name in ("auto", *BUILT_IN):
+        raise ValueError(
+            "a backend's name must be an identifier that the package has no backend for "
+            f"({', '.join(('auto', *BUILT_IN))}), not {name!r}"
+        )
+    if not callable(load) or not callable(owns):
+        raise TypeError(f"load and owns must be functions, not {load!r} and {owns!r}")
+    # New tables in one step each, for whoever reads the old ones in another thread. The latest is
+    # asked first.
     others = {known: library for known, library in LIBRARIES.items() if known != name}
-    LIBRARIES.clear()
-    LIBRARIES.update({name: Library(load, owns, install), **others})
-    _WORKING.difference_update([key for key in _WORKING if key[0] == name])
+    LIBRARIES = {name: Library(load, owns, install), **others}
+    _WORKING = frozenset(key for key in _WORKING if key[0] != name)
 
 
 class BackendUnavailableError(RuntimeError):
@@ -83,35 +95,57 @@ class BackendFallbackWarning(UserWarning):
     """A backend was asked for by name and cannot run here; NumPy does the work instead."""
 
 
+class _WrongBackendError(TypeError):
+    """A registered ``load`` gave something else than its backend: a mistake in it, no reason."""
+
+
 def loaded(name: str, device: Device) -> Backend:
-    """The backend of that name on that device, for unpickling; errors are the library's."""
-    return LIBRARIES[name].load(device)
+    """The backend of that name on that device; errors are the library's.
+
+    Raises:
+        BackendUnavailableError: there is no backend of that name in this process.
+        TypeError: what ``load`` gave is no backend of that name.
+    """
+    if name not in LIBRARIES:
+        raise BackendUnavailableError(
+            f"there is no backend {name!r} in this process: call arraymlp.register_backend first"
+        )
+    backend = LIBRARIES[name].load(device)
+    if not isinstance(backend, Backend) or backend.name != name:
+        raise _WrongBackendError(
+            f"load of the backend {name!r} must give a Backend of that name, not {backend!r}"
+        )
+    return backend
 
 
 def backend_of(array: Array) -> Backend:
     """The backend an array belongs to."""
-    for library in LIBRARIES.values():
+    if array_api_compat.is_numpy_array(array):
+        return numpy.load(None)
+    for name, library in LIBRARIES.items():
         if library.owns(array):
-            return library.load(array_api_compat.device(array))
+            return loaded(name, array_api_compat.device(array))
     xp = array_namespace(array)
     raise ValueError(f"arrays of {xp.__name__} are not supported; there is {', '.join(LIBRARIES)}")
 
 
-_WORKING: set[tuple[str, str]] = set()  # backends and devices that have been tried in this process
+# Backends and devices that have been tried in this process.
+_WORKING: frozenset[tuple[str, str]] = frozenset()
 
 
 def _try(name: str, device: Device) -> Backend | str:
     """The backend, or the reason why it cannot run here."""
+    global _WORKING
     try:
-        backend = LIBRARIES[name].load(device)
+        backend = loaded(name, device)
         key = (backend.name, backend.device_name)
         if name != "cupy" and key not in _WORKING:  # CuPy's loader tries for itself
             backend.require_working()
-            _WORKING.add(key)
+            _WORKING |= {key}
         return backend
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed"
-    except NoSuchDeviceError:
+    except (NoSuchDeviceError, _WrongBackendError):
         raise
     except Exception as error:  # a GPU stack fails in many classes; each is a reason, none a crash
         return error_text(error)
