@@ -57,11 +57,61 @@ def test_guessing_costs_as_much_as_the_best_constant(chosen: Any, naive: Any) ->
     assert guess(SKEWED, chosen) <= best * (1 + 1e-12)
 
 
+NUMBERS = pytest.mark.parametrize("name", [k for k, f in LOSSES.items() if f.classifies == "no"])
+# An odd number of rows, and such that a tenth and nine tenths are rows, too.
+COLUMN = SKEWED[:31, :1]
+
+
+def best_logits(loss: Loss, y: Any) -> Any:
+    """The constant logit of each output (1, n) whose mean loss is least, of many tried."""
+    n, tried = loss.outputs_per_target, np.linspace(-2, 8, 5001)
+    best = np.zeros((1, n))
+    for j in range(n):
+        s = np.zeros((len(tried), len(y), n))
+        s[..., j] = tried[:, None]
+        best[0, j] = tried[loss(s, y)[0].mean(axis=1).argmin()]
+    return best
+
+
+@NUMBERS
+def test_a_loss_says_which_figure_its_best_constant_is(name: str) -> None:
+    loss = LOSSES[name]
+    figures = {"mean": COLUMN.mean(), "median": np.median(COLUMN)}
+    if isinstance(loss, Quantile):
+        figures["quantiles"] = np.quantile(COLUMN, loss.levels)
+    output = loss.output(best_logits(loss, COLUMN), np)
+    found = [figure for figure, value in figures.items() if np.allclose(output, value, atol=0.01)]
+    assert found == ([loss.best_constant] if loss.best_constant else [])
+
+
+@NUMBERS
+def test_guessing_costs_as_much_as_the_best_of_many_constants(name: str) -> None:
+    best = np.broadcast_to(best_logits(LOSSES[name], COLUMN), (31, LOSSES[name].outputs_per_target))
+    costs = LOSSES[name](best, COLUMN)[0].mean()
+    assert guess(COLUMN, name, ROWS[:31]) == pytest.approx(costs, rel=1e-4)
+
+
 def test_guessing_a_rate_costs_half_the_null_deviance() -> None:
     y = np.asarray([0.0, 1, 1, 6] * 10)  # mean 2
     expected = (2 + 2 * (log(1 / 2) + 1) + (6 * log(3) - 4)) / 4
     assert guess(y, "poisson") == pytest.approx(expected)
     assert guess(y * 0, "poisson") == pytest.approx(0)
+
+
+class Gamma(Loss):
+    """Half the gamma deviance, but for constants; its logits are the logarithm of the mean."""
+
+    name = "gamma"
+
+    def value_and_delta(self, s: Any, y: Any, xp: Any) -> tuple[Any, Any]:
+        r = y * xp.exp(-s)
+        return xp.sum(r + s, axis=-1), 1 - r
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e6])
+def test_guessing_where_logits_have_another_scale_than_the_targets(scale: float) -> None:
+    expected = (1 + np.log(scale * SKEWED.mean(axis=0))).sum()
+    assert guess(scale * SKEWED, Gamma()) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("chosen", [*LOSSES, Huber(0.5)], ids=str)

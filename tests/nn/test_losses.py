@@ -1,13 +1,14 @@
 """Losses: naive formulas where those work, and right values where they overflow."""
 
+import re
 from collections.abc import Callable
 from math import log
 
 import numpy as np
 import pytest
 
-from arraymlp import Backend
-from arraymlp.nn.losses import get_loss, one_hot, smoothed
+from arraymlp import Backend, losses
+from arraymlp.nn.losses import LOSSES, get_loss, one_hot, smoothed
 from conftest import assert_same, on_host
 from losses_by_hand import (
     CAPPED,
@@ -160,6 +161,31 @@ def test_the_capped_value_is_that_of_clipped_probabilities(
         assert on_host(plain)[1] > on_host(value)[1] + 10
 
 
+# All of a sign in a sample, some of each, and one alone.
+SIGNS = np.asarray([[1, 1, 1], [-1, -1, -1], [1, -1, 1], [-1, 1, -1], [0, 0, 1]])
+# Losses whose value at huge logits is more than the largest number: infinity is right.
+SQUARES = {"squared_error"}
+
+
+@EVERY
+def test_any_finite_logits_give_finite_numbers_without_a_warning(
+    backend: Backend, name: str
+) -> None:
+    f = get_loss(name)
+    for dtype in dtypes_of(backend):
+        largest = float(np.finfo(dtype).max)
+        y = backend.asarray(TARGETS[name], dtype)
+        for huge in (1e4, 1e30, largest / 2, largest):
+            s = backend.asarray(huge * SIGNS, dtype)
+            infinite = name in SQUARES and huge > largest**0.5 / 4
+            with np.errstate(all="raise", under="ignore", over="ignore" if infinite else "raise"):
+                value, delta = f(s, y)
+                output = f.output(s, backend.xp)
+            np.testing.assert_array_equal(np.isinf(on_host(value)), infinite)
+            assert np.isfinite(on_host(delta)).all()
+            assert np.isfinite(on_host(output)).all()
+
+
 @CROSS_ENTROPIES
 def test_any_finite_logits_give_right_values_without_a_warning(backend: Backend, name: str) -> None:
     for dtype in dtypes_of(backend):
@@ -211,6 +237,12 @@ def test_delta_shares_no_memory_with_the_arguments(name: str) -> None:
     _, delta = get_loss(name)(s, y)  # a step scales it in place
     assert not np.shares_memory(delta, s)
     assert not np.shares_memory(delta, y)
+
+
+def test_every_loss_is_public_and_in_the_table() -> None:
+    for name, loss in LOSSES.items():
+        assert type(loss).__name__ in losses.__all__
+        assert re.search(rf"\b{name}\b", get_loss.__doc__ or ""), name
 
 
 def test_unknown_name_offers_the_nearest() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraymlp import Backend
+from arraymlp import Backend, optimizers
 from arraymlp.optimizers import SGD
 from arraymlp.steps.optimizers import OPTIMIZERS, Adam, AdamW, Optimizer, RMSProp, get_optimizer
+from arraymlp.steps.update import arrays_of
 from conftest import assert_same
 
 STEPS = 120
@@ -158,11 +159,13 @@ def test_parameter_and_state_keep_their_kind(backend: Backend, dtype: str, rule:
     g = backend.asarray(start(), dtype, copy=True)
     of_first = of_step(constants, 0, backend, dtype)
     after, new_state = rule.update(w, g, state, of_first, backend.xp)
-    assert (new_state is None) == (rule == SGD())
-    arrays = new_state if isinstance(new_state, tuple) else (new_state,)
-    for array in (after, *arrays):
-        if array is not None:
-            assert_same(array * 0, backend.asarray(np.zeros(SHAPE), dtype))
+    assert len(arrays_of(new_state)) == len(arrays_of(state))
+    for array in (after, *arrays_of(new_state)):
+        assert_same(array * 0, backend.asarray(np.zeros(SHAPE), dtype))
+
+
+def test_plain_sgd_keeps_nothing_beside_a_parameter(numpy_backend: Backend) -> None:
+    assert SGD().initial_state(start(), numpy_backend.xp) is None
 
 
 @EVERY
@@ -229,8 +232,19 @@ def test_names_stand_for_these_rules() -> None:
     assert all(get_optimizer(name) is rule for name, rule in OPTIMIZERS.items())
 
 
+def test_every_rule_is_public_and_held_against_its_formula() -> None:
+    kinds = {type(rule) for rule in OPTIMIZERS.values()}
+    assert {kind.__name__ for kind in kinds} <= set(optimizers.__all__)
+    assert kinds <= {type(rule) for rule in RULES.values()}
+
+
 def test_an_optimizer_stands_for_itself() -> None:
     assert get_optimizer(rule := SGD(momentum=0.3)) is rule
+
+
+def test_the_docstring_has_every_name() -> None:
+    for name in OPTIMIZERS:
+        assert f'"{name}"' in (get_optimizer.__doc__ or "")
 
 
 def test_unknown_name_offers_the_nearest() -> None:

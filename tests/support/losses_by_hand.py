@@ -11,17 +11,20 @@ B, N = 5, 3
 RNG = np.random.default_rng(30)
 LOGITS = RNG.normal(0, 4, (B, N))
 LABELS = np.asarray([0, 2, 1, 1, 0])
-TARGETS = {
+# Three columns of targets for each loss.
+COLUMNS = {
     "softmax_cross_entropy": np.eye(N)[LABELS],
     "binary_cross_entropy": RNG.integers(0, 2, (B, N)).astype(float),
     "squared_error": RNG.normal(0, 4, (B, N)),
     "absolute_error": RNG.normal(0, 4, (B, N)),
     "huber": LOGITS + RNG.normal(0, 1, (B, N)),  # errors on both sides of the threshold
     "poisson": RNG.poisson(2, (B, N)).astype(float),
-    "quantile": RNG.normal(0, 4, (B, 1)),
+    "quantile": RNG.normal(0, 4, (B, N)),
 }
 CAPPED = ("softmax_cross_entropy", "binary_cross_entropy")
-TARGETS |= {f"capped_{name}": TARGETS[name] for name in CAPPED}
+COLUMNS |= {f"capped_{name}": COLUMNS[name] for name in CAPPED}
+# As many of them as three logits are for.
+TARGETS = {name: y[:, : N // LOSSES[name].outputs_per_target] for name, y in COLUMNS.items()}
 LEVELS = (0.1, 0.5, 0.9)
 EVERY = pytest.mark.parametrize("name", sorted(LOSSES))
 CROSS_ENTROPIES = pytest.mark.parametrize("name", ["softmax_cross_entropy", "binary_cross_entropy"])

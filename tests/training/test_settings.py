@@ -8,6 +8,7 @@ import pytest
 
 import arraymlp
 from arraymlp import Settings
+from arraymlp.steps.optimizers import OPTIMIZERS
 from arraymlp.training.settings import TABLE
 
 # What train is given besides settings.
@@ -54,6 +55,11 @@ def test_train_documents_the_default(name: str) -> None:
     text = f'"{default}"' if isinstance(default, str) else str(default)
     text = {"inf": "none", "0.0": "0"}.get(text, text)
     assert re.search(rf"(?<![\w.]){re.escape(text)}(?![\w.]\w)", documented()[name])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_train_documents_every_optimizer(name: str) -> None:
+    assert f'"{name}"' in documented()["optimizer"]
 
 
 @pytest.mark.parametrize("name", TABLE)

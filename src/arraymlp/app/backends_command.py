@@ -8,6 +8,7 @@ import typer
 from arraymlp.app.speed import FEWEST, INTERRUPTED_HERE, BackendSpeed, backend_speeds
 from arraymlp.app.terminal import INTERRUPTED, console
 from arraymlp.backends.registry import available_backends, resolve
+from arraymlp.steps.optimizers import OPTIMIZERS
 
 DEFAULTS = {
     "sizes": "784-100-100-10",
@@ -36,7 +37,7 @@ def backends_command(
     batch_size: Annotated[int | None, _option("Rows a step. Default: 100.")] = None,
     dtype: Annotated[str | None, _option("float32 (the default) or float64.")] = None,
     optimizer: Annotated[
-        str | None, _option("momentum (the default), sgd, nesterov, adam, adamw or rmsprop.")
+        str | None, _option(f"{', '.join(OPTIMIZERS)}. Default: momentum.")
     ] = None,
     seconds: Annotated[
         float | None, _option("For all together, imports aside. Default: 10.")

@@ -18,7 +18,6 @@ from arraymlp.training.run import Run
 FEWEST_EPOCHS = 5  # shorter stretches are ordinary slow going
 BETTER = 0.9  # a loss above this fraction of the baseline is no better than ignoring the input
 DIVERGED = 3  # a loss above this multiple of the baseline has diverged
-MEDIANS = ("absolute_error", "huber", "quantile")  # losses whose best constant is not the mean
 SERIES = (
     "gradient_norm",
     "bias_gradient",
@@ -63,8 +62,9 @@ class RunColumns:
         data = run.required_data()
         self.member = member
         self.guess = guess
-        only_mean = "" if data.y.loss.name in MEDIANS else " and know only the targets' mean"
-        self.guessing = f"to ignore the input{only_mean}"
+        known = data.y.loss.best_constant
+        knowing = f" and know only the targets' {known}" if known else ""
+        self.guessing = f"to ignore the input{knowing}"
         self.checks = checks
         self.settings = run.settings
         records, earlier = self._records(run), run.history[: run.comparable_from]
@@ -228,11 +228,20 @@ def _best_constant(
         return np.broadcast_to(mean, shape)
     if loss.name == "poisson":
         return np.broadcast_to(np.log(np.maximum(mean, np.finfo(float).tiny)), shape)
-    # Each column's loss is convex: halve the interval in which its mean slope changes sign.
-    low, high = (np.repeat(end(axis=0), loss.outputs_per_target) for end in (y.min, y.max))
-    for _ in range(40):
+
+    def falls(s: HostArray) -> HostArray:
+        _, delta = loss(np.broadcast_to(s, shape), y)
+        return np.asarray(np.average(np.asarray(delta), axis=0, weights=weight) < 0)
+
+    # Each column's loss is convex: double an interval of logits until its mean slope changes sign
+    # in it, and halve that.
+    low, high = -np.ones(shape[1]), np.ones(shape[1])
+    for _ in range(60):
+        low, high = np.where(falls(low), low, 2 * low), np.where(falls(high), 2 * high, high)
+        if falls(low).all() and not falls(high).any():
+            break
+    for _ in range(60):
         middle = (low + high) / 2
-        _, delta = loss(np.broadcast_to(middle, shape), y)
-        falls = np.average(np.asarray(delta), axis=0, weights=weight) < 0
-        low, high = np.where(falls, middle, low), np.where(falls, high, middle)
+        fallen = falls(middle)
+        low, high = np.where(fallen, middle, low), np.where(fallen, high, middle)
     return np.broadcast_to(high, shape)

@@ -360,7 +360,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return names
 
     def predict_proba(self, X: RowsLike) -> Array:
-        """The probability of each class, in the order of `classes_`; or of each label.
+        """The probability of each class, in the order of ``classes_``; or of each label.
 
         Parameters
         ----------

@@ -224,7 +224,7 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
         return self.estimators_[0]._named(self.ensemble_.predict(rows))
 
     def predict_proba(self, X: RowsLike, return_std: bool = False) -> Array | tuple[Array, Array]:
-        """The mean probability of each class, in the order of `classes_`; or of each label.
+        """The mean probability of each class, in the order of ``classes_``; or of each label.
 
         Parameters
         ----------

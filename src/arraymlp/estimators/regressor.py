@@ -22,7 +22,7 @@ from arraymlp.estimators.parameters import (
     RandomState,
 )
 from arraymlp.nn.dropout import Dropout
-from arraymlp.nn.losses import Loss, Quantile, get_loss
+from arraymlp.nn.losses import LOSSES, Loss, Quantile, get_loss
 from arraymlp.nn.metrics import METRICS, OUTPUTS, Metric, Predictions
 
 
@@ -180,7 +180,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     _parameter_constraints: ClassVar[Constraints] = {
         **BaseMLP._parameter_constraints,
         "loss": [
-            StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"}),
+            StrOptions({name for name, loss in LOSSES.items() if loss.classifies == "no"}),
             Loss,
         ],
     }

@@ -32,11 +32,14 @@ class Loss:
         name: the name it is looked up and saved by.
         classifies: "one" class a sample, "each" column on its own, or "no" (regression).
         least_target: the smallest target it allows.
+        best_constant: the figure of the targets that costs least as the output for every row,
+            "mean", "median" or "quantiles"; "" for any other. The diagnosis says it.
     """
 
     name: ClassVar[str]
     classifies: ClassVar[str] = "no"
     least_target: ClassVar[float] = -inf
+    best_constant: ClassVar[str] = ""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -160,6 +163,7 @@ class SoftmaxCrossEntropy(Loss):
 
     name = "softmax_cross_entropy"
     classifies = "one"
+    best_constant = "mean"
 
     def output(self, s: Array, xp: Namespace) -> Array:
         """Return p_j = e^{s_j} / sum_k e^{s_k}."""
@@ -195,6 +199,7 @@ class BinaryCrossEntropy(Loss):
 
     name = "binary_cross_entropy"
     classifies = "each"
+    best_constant = "mean"
 
     def output(self, s: Array, xp: Namespace) -> Array:
         """Return p_j = 1 / (1 + e^{-s_j})."""
@@ -252,6 +257,7 @@ class SquaredError(Loss):
     """
 
     name = "squared_error"
+    best_constant = "mean"
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
         """Return each sample's L and dL/ds = s - y."""
@@ -268,6 +274,7 @@ class AbsoluteError(Loss):
     """
 
     name = "absolute_error"
+    best_constant = "median"
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
         """Return each sample's L and dL/ds = sign(s - y)."""
@@ -285,6 +292,7 @@ class Poisson(Loss):
 
     name = "poisson"
     least_target = 0.0
+    best_constant = "mean"
 
     def output(self, s: Array, xp: Namespace) -> Array:
         """Return the rates r_j = e^{s_j}."""
@@ -365,6 +373,7 @@ class Quantile(Loss):
 
     levels: Sequence[float] | Sequence[Sequence[float]] = (0.1, 0.5, 0.9)
     name = "quantile"
+    best_constant = "quantiles"
 
     def __post_init__(self) -> None:
         levels = to_python(self.levels)

@@ -33,7 +33,14 @@ from arraymlp.nn.dropout import Dropout, get_dropout
 from arraymlp.nn.initializers import Initializer, get_initializer, normal
 from arraymlp.nn.losses import Loss, get_loss
 from arraymlp.nn.metrics import Metric, get_metric
-from arraymlp.steps.optimizers import AdamW, Optimizer, PerMember, default_rate, get_optimizer
+from arraymlp.steps.optimizers import (
+    OPTIMIZERS,
+    AdamW,
+    Optimizer,
+    PerMember,
+    default_rate,
+    get_optimizer,
+)
 from arraymlp.steps.schedules import Schedule, get_schedule
 from arraymlp.training.early_stopping import EarlyStopping, get_early_stopping
 
@@ -117,7 +124,7 @@ class Settings:
         "momentum",
         "the update rule",
         members=CONSTANTS,
-        cli="momentum,sgd,nesterov,adam,adamw,rmsprop",
+        cli=",".join(OPTIMIZERS),
     )
     learning_rate: PerMember = setting(
         None, "step size of the updates", members=NUMBER, rule=POSITIVE, cli="0.005,0.05,0.5"

@@ -50,6 +50,11 @@ def test_quantiles_hold_what_they_promise() -> None:
     np.testing.assert_allclose(below, [0.1, 0.5, 0.9], atol=0.05)
 
 
+def test_the_regressor_documents_every_loss_for_numbers() -> None:
+    for name, loss in LOSSES.items():
+        assert (loss.classifies == "no") == (f"'{name}'" in MLPRegressor.__doc__), name
+
+
 @pytest.mark.parametrize("loss", ["squared_error", "poisson", "absolute_error", "huber", Huber(2)])
 def test_other_losses_have_no_quantiles(loss: Any) -> None:
     assert not hasattr(MLPRegressor(loss), "predict_quantiles")
