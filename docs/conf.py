@@ -4,6 +4,7 @@ import re
 import zlib
 from importlib.metadata import version as installed
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sphinx.util.nodes import make_refnode
@@ -22,7 +23,6 @@ extensions = [
 ]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"arraymlp {release}"
@@ -31,6 +31,11 @@ html_css_files = ["pages.css"]
 html_copy_source = False
 
 default_role = "py:obj"  # what single backticks mean in docstrings
+nitpicky = True  # a name in them that is nowhere is a warning
+nitpick_ignore_regex = [
+    ("py:class", r".*"),  # types, as docstrings in scikit-learn's style write them
+    ("py:obj", r"arraymlp\.[a-z_.]+"),  # modules and what is in them: tests/docs hold those
+]
 add_module_names = False
 maximum_signature_line_length = 72
 autodoc_member_order = "bysource"
@@ -47,6 +52,7 @@ EXTERNAL = {
         "https://numpy.org/doc/stable",
         {
             "numpy.memmap": "reference/generated/numpy.memmap.html#$",
+            "numpy.asarray": "reference/generated/numpy.asarray.html#$",
             "numpy.ndarray": "reference/generated/numpy.ndarray.html#$",
             "numpy.random.Generator": "reference/random/generator.html#$",
         },
@@ -70,10 +76,12 @@ EXTERNAL = {
 }
 
 
+_inventories = TemporaryDirectory(prefix="arraymlp-")  # removed when the build ends
+
+
 def inventory(project: str, names: dict[str, str]) -> str:
     """Write Sphinx's list of where a project describes its classes, and return its path."""
-    path = Path(__file__).parent / "_build" / f"{project}.inv"
-    path.parent.mkdir(exist_ok=True)
+    path = Path(_inventories.name) / f"{project}.inv"
     entries = [f"{name} py:class 1 {place} -\n" for name, place in names.items()]
     head = f"# Sphinx inventory version 2\n# Project: {project}\n# Version: \n"
     head += "# The remainder of this file is compressed using zlib.\n"

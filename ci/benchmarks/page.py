@@ -74,8 +74,8 @@ def _glance(results: Sequence[Mapping[str, Any]]) -> str:
             if name not in OURSELVES and figures["over_ours"]
         }
         name = min(others, key=lambda n: others[n]["over_ours"])
-        ours = f"{_seconds(result['figures'][OURS]['seconds'])} s"
-        lines.append(f"| {result['title']} | {ours} | {name} | {others[name]['over_ours']:.2f} |")
+        ours, ratio = result["figures"][OURS]["seconds"], others[name]["over_ours"]
+        lines.append(f"| {result['title']} | {_seconds(ours)} s | {name} | {_ratio(ratio)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -89,7 +89,7 @@ def _goals(results: Sequence[Mapping[str, Any]], process: Sequence[Mapping[str, 
                 reached += 1
             elif figures["reached"] is not None:
                 of = figures["over_bare" if "bare" in goal else "over_ours"]
-                missed.append(f"- {result['title']}: {name} {goal}; it is {of:.2f}.")
+                missed.append(f"- {result['title']}: {name} {goal}; it is {_ratio(of)}.")
     for figure in process:
         if figure["value"] is not None and figure["value"] <= figure["goal"]:
             reached += 1
@@ -135,7 +135,8 @@ def _table(result: Mapping[str, Any]) -> str:
 
 def _process(figure: Mapping[str, Any]) -> str:
     value = "not measured" if figure["value"] is None else f"{figure['value']:.3g} {figure['unit']}"
-    return f"- {figure['what']}: {value} ({figure['detail']}; aim: {figure['goal']:.3g} at most)"
+    aim = f"{figure['goal']:.3g} {figure['unit']}"
+    return f"- {figure['what']}: {value} ({figure['detail']}; aim: at most {aim})"
 
 
 def _seconds(seconds: float) -> str:
@@ -143,7 +144,9 @@ def _seconds(seconds: float) -> str:
 
 
 def _ratio(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.2f}"
+    if ratio is None:
+        return ""
+    return f"{ratio:.3f}" if abs(ratio - 1) < 0.005 else f"{ratio:.2f}"
 
 
 def from_results() -> str:

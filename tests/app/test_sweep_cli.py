@@ -116,7 +116,7 @@ def test_it_trains_what_sweep_does_and_prints_the_ranking(capsys, monkeypatch, d
     assert [row[1:3] for row in rows] == [
         [f"{r['learning_rate']:g}", r["activation"]] for r in expected.rank()
     ]
-    assert f"best: network {expected.best.number} (learning rate" in out
+    assert f"best single network: network {expected.best.number} (learning rate" in out
 
 
 def test_files_are_written_and_read_again(capsys, monkeypatch, data, tmp_path):
@@ -145,7 +145,7 @@ def test_files_are_written_and_read_again(capsys, monkeypatch, data, tmp_path):
         "<td>0.1<td>",
         "data:image/png;base64,",
         "learning_rate=0.1,",
-        "The best: network 0",
+        "The best single network: network 0",
         "Diverged: network 1",
         loaded.findings(1)[0].sentence[:40],
         "2 networks in 1 population",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pages import NAMES, PAGES, ROOT, Block, of_language, script
+from pages import NAMES, PAGES, ROOT, Block, blocks, of_language, script
+from quotes import QUOTATION, renewed
 
 WITH_PYTHON = [page for page in PAGES if of_language("python", page)]
 LINES = {
@@ -80,9 +81,8 @@ def works_in_ci(words: list[str]) -> None:
     used = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert words[0] in used or words[0] in ("ci/gpu", "ci/bench", "ci/setup"), words
     help_text = path.read_text(encoding="utf-8") + run(["bash", str(path), "--help"], ROOT).stdout
-    for option in words[1:]:
-        if option.startswith("--"):
-            assert option in help_text, option
+    known = re.findall(r"--[a-z]+(?:-[a-z]+)*", help_text)
+    assert {word for word in words if word.startswith("--")} <= set(known), words
 
 
 def installs_what_the_project_knows(words: list[str]) -> None:
@@ -120,3 +120,33 @@ def test_the_pages_are_found() -> None:
     assert {"README.md", "docs/tutorial.md", "docs/extending.md"} <= set(NAMES)
     assert len(COMMANDS) > 10
     assert find_spec("arraymlp") is not None
+
+
+def test_quoted_code_is_what_the_files_have() -> None:
+    quoted = 0
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        quoted += len(QUOTATION.findall(text))
+        assert renewed(page) == text, f"{page}: python tests/docs/quotes.py"
+    assert quoted == len(of_language("py")) > 8  # each such block is held to a file
+
+
+LANGUAGES = {
+    "python": "runs",
+    "py": "is held to a file",
+    "sh": "is tried line by line",
+    "text": "is no code",
+    "diff": "is no code",
+    "{toctree}": "of Sphinx",
+    "{eval-rst}": "of Sphinx",
+    "{include} ../CONTRIBUTING.md": "of Sphinx",
+    "{include} ../CHANGELOG.md": "of Sphinx",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_every_block_is_of_a_kind_that_is_tried(page: Path) -> None:
+    fences = re.findall(r"^\s*(?:```|~~~|:::)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    found = blocks(page)
+    assert len(fences) == 2 * len(found)
+    assert {block.language for block in found} <= set(LANGUAGES)

@@ -1,6 +1,5 @@
 """README and docs are true: names, paths, links, examples, the table of settings, the reference."""
 
-import ast
 import inspect
 import re
 from importlib import import_module
@@ -31,7 +30,7 @@ ESTIMATORS = {name for name in arraymlp._LAZY if arraymlp._LAZY[name].startswith
 def test_the_readme_is_short_and_narrow() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
     code = [line for block in blocks(README) for line in block.code.splitlines()]
-    assert max(map(len, code)) <= 100
+    assert max(map(len, code)) <= 92  # what fits a forge's page beside its margins
 
 
 def test_the_readme_says_early_what_has_not_run_on_a_gpu() -> None:
@@ -65,21 +64,15 @@ def test_every_example_is_linked() -> None:
         assert f"examples/{example.name}" in text, example.name
 
 
-@pytest.mark.parametrize("block", of_language("python"), ids=lambda b: f"{b.page}:{b.line}")
-def test_calls_in_the_pages_have_such_arguments(block) -> None:
-    calls = [node for node in ast.walk(ast.parse(block.code)) if isinstance(node, ast.Call)]
-    for call in calls:
-        if ast.unparse(call.func) == "arraymlp.train":
-            given = {keyword.arg for keyword in call.keywords}
-            assert given <= set(inspect.signature(arraymlp.train).parameters)
-
-
 # Names
 
 
 def named(name: str) -> object:
     """What a dotted name under arraymlp stands for: a public name, or one inside a module."""
     parts = name.split(".")
+    file = (ROOT / "src" / "arraymlp").joinpath(*parts).with_suffix(".py")
+    if file.exists():  # it may need a library that is not here
+        return file
     for n in range(len(parts), 0, -1):
         try:
             module = import_module(".".join(["arraymlp", *parts[:n]]))
@@ -94,6 +87,16 @@ def test_public_names_exist(page: Path) -> None:
     code = "\n".join([*(block.code for block in of_language("python", page)), *quoted(page)])
     for name in set(re.findall(r"\barraymlp\.([A-Za-z_][\w.]*)", code)):
         assert named(name.rstrip(".")) is not None, name
+
+
+def test_names_in_docstrings_exist() -> None:
+    names: set[str] = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        names |= set(re.findall(r"(?<!`)`arraymlp\.([\w.]+)`(?!`)", text))
+    assert len(names) > 20
+    for name in names:
+        assert named(name) is not None, name
 
 
 def test_the_reference_has_every_public_name() -> None:
@@ -162,12 +165,19 @@ def test_paths_inside_the_rooms_exist(page: Path) -> None:
         assert any(file.exists() for file in (source / path, tests / path)), path
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as the forges and MyST make them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @EACH_PAGE
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose(page))
-    for link in links:
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", prose(page)):
         if not link.startswith("https://"):
-            assert (page.parent / link).exists(), link
+            target = page.parent / link if link else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
 
 
 def test_rooms_are_those_of_the_tree() -> None:
@@ -197,16 +207,16 @@ def test_options_of_the_command_line_exist() -> None:
 # The functions of the standard that the definition needs
 
 
-def test_the_architecture_page_names_every_function_of_the_standard_that_is_needed() -> None:
+def test_the_architecture_page_lists_the_functions_of_the_standard_that_are_used() -> None:
     _, _, text = (
         (DOCS / "architecture.md")
         .read_text(encoding="utf-8")
         .partition("## Which functions of the standard are needed")
     )
-    named = set(re.findall(r"`([\w]+)`", text.partition("\n## ")[0]))
-    source = ROOT / "src" / "arraymlp"
+    listed = re.findall(r"^- (.*?)(?=^- |^$)", text.partition("\n## ")[0], re.DOTALL | re.MULTILINE)
+    named = set(re.findall(r"`(__\w+__|[a-z]\w*)`", "".join(listed)))
     used: set[str] = set()
-    for room in ("backends", "nn", "data", "steps", "training", "sweeps", "diagnosis"):
-        for path in (source / room).rglob("*.py"):
-            used |= set(re.findall(r"\bxp\.([a-z]\w*)", path.read_text(encoding="utf-8")))
-    assert used - named == set()
+    for room in ("nn", "data", "steps", "training", "sweeps", "diagnosis"):
+        for path in (ROOT / "src" / "arraymlp" / room).rglob("*.py"):
+            used |= set(re.findall(r"\bxp\.(\w+)", path.read_text(encoding="utf-8")))
+    assert named == used | {"mT"}

@@ -77,7 +77,7 @@ class SweepResult:
 
     @property
     def rows(self) -> list[Row]:
-        """A row for each network, in plain numbers and strings, as `Member.row` makes it."""
+        """A row for each network, in plain numbers and strings, as ``Member.row`` makes it."""
         return [member.row() for member in self.members]
 
     def _ordered(self) -> list[Member]:

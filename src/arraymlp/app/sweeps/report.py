@@ -97,7 +97,7 @@ def _diagnosis(result: SweepResult) -> list[str]:
     diverged = [m for m in result.members if m.status == DIVERGED and m.records]
     diagnosed: list[tuple[str, Member]] = []
     if any(m.counts for m in result.members):
-        diagnosed.append(("The best: ", result.best))
+        diagnosed.append(("The best single network: ", result.best))
     diagnosed += [("Diverged: ", m) for m in diverged[:EXPLAINED]]
     parts = [
         f"<h3>{escape(title + member_text(m))}</h3>{findings_html(result.findings(m.number))}"

@@ -67,7 +67,8 @@ def lines(result: SweepResult) -> list[str]:
     """The best network, the networks that diverged or were not trained, and what to try next."""
     if any(m.counts for m in result.members):
         best = result.best
-        notes = [f"best: {member_text(best)}, {words(result.score)} {best.score:.5g}"]
+        score = f"{words(result.score)} {best.score:.5g}"
+        notes = [f"best single network: {member_text(best)}, {score}"]
     else:
         notes = ["no network has a score"]
     diverged = [m for m in result.members if m.status == DIVERGED]
