@@ -29,7 +29,7 @@ SAMPLE_ROWS = 1000
 EVERY_STEP_UNTIL = 32
 FEW = 4  # measured steps of an epoch whose other steps are done together
 STEPS_A_DECADE = 12
-ACTIVE = 1e-3  # |f'(s)| up to this lets almost nothing back: the unit is dead for that row
+ACTIVE = 1e-3  # |f'(s)| up to this lets almost nothing back: the unit is off for that row
 
 Figure: TypeAlias = float | list[float]  # on the host; K numbers for a population
 Pending: TypeAlias = dict[str, Array | list[Array] | None]  # a measurement still on the device
