@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraymlp import Backend
+from arraymlp import Backend, resolve
 from arraymlp.data.stream import (
     WINDOW_BYTES,
     is_chunks,
@@ -73,6 +73,51 @@ def test_an_array_of_another_kind_is_refused(case: str) -> None:
     values, words = BAD_ARRAYS[case]
     with pytest.raises(ValueError, match=words):
         stream(Sliced(values), "float32", n_features=WIDTH)
+
+
+class Lying:
+    """An array whose slices are not all what its shape and its first row say."""
+
+    dtype, shape = X.dtype, X.shape
+
+    def __init__(self, later: Any) -> None:
+        self.later = later
+
+    def __getitem__(self, rows: slice) -> Any:
+        return X[rows] if (rows.start or 0) < 8 else self.later(X[rows])
+
+
+LATER_SLICES: dict[str, tuple[Any, str]] = {
+    "masked": (lambda x: np.ma.array(x, mask=x > 0), "X has a masked array, whose mask would be"),
+    "one column": (lambda x: x[:, :1], r"X\[8:16\] must be of shape \(8, 3\).* not of \(8, 1\)"),
+    "one row": (lambda x: x[:1], r"X\[8:16\] must be of shape \(8, 3\).* not of \(1, 3\)"),
+    "1-D": (lambda x: x[:, 0], r"X\[8:16\] must be of shape \(8, 3\).* not of \(8,\)"),
+    "complex": (lambda x: x + 0j, "X must be numeric, not of dtype complex128"),
+    "strings": (lambda x: x.astype("U5"), "X must be numeric, not of dtype <U5"),
+    "dates": (lambda x: x.astype("datetime64[s]"), "X must be numeric, not of dtype datetime64"),
+    "objects": (lambda x: x.astype(object), "X must be numeric, not of dtype object"),
+}
+
+
+@pytest.mark.parametrize("case", LATER_SLICES)
+def test_every_slice_is_checked_as_an_array_is(case: str, numpy_backend: Backend) -> None:
+    later, words = LATER_SLICES[case]
+    streamed = stream(Lying(later), "float32", n_features=WIDTH)
+    with pytest.raises(ValueError, match=words):
+        list(streamed.windows(numpy_backend, 8))
+    words = words.replace("8:16", "8:18").replace("\\(8,", "\\(10,")
+    with pytest.raises(ValueError, match=words):
+        list(streamed.kept(np.arange(8, 18)).windows(numpy_backend, 10))
+
+
+def test_a_slice_of_another_librarys_array_is_brought_to_the_host(backend: Backend) -> None:
+    class Slices(Lying):
+        def __getitem__(self, rows: slice) -> Any:
+            return backend.asarray(X[rows], "float32")
+
+    streamed = stream(Slices(None), "float32")
+    (window,) = streamed.windows(resolve("numpy"), 23)
+    np.testing.assert_array_equal(window, X.astype("float32"))
 
 
 FIVE = (X[:5], Y[:5])

@@ -202,8 +202,8 @@ def stream(X: Any, dtype: str, *, n_features: int | None = None, what: str = "X"
         ValueError: X is not 2-D, empty, of another width, or not numeric.
     """
     require_table(X.shape, what)
-    source = _Sparse(X) if is_sparse(X) else _Slices(X)
-    _require_numeric(source.values(0, 1) if is_sparse(X) else np.asarray(X[:1]), what)
+    source = (_Sparse if is_sparse(X) else _Slices)(X, what)
+    _require_numeric(source.values(0, 1) if is_sparse(X) else _on_host(X[:1], what), what)
     require_width(X.shape[1], n_features, what)
     if isinstance(source, _Sparse):
         source.require_finite(dtype, what)
@@ -235,10 +235,10 @@ class _SparseRows(Protocol):
 
 
 class _Slices:
-    """An array that is read by as few slices as possible."""
+    """An array that is read by as few slices as possible, each checked as an array would be."""
 
-    def __init__(self, array: _Sliceable) -> None:
-        self._array = array
+    def __init__(self, array: _Sliceable, what: str) -> None:
+        self._array, self._what = array, what
         self.shape = cast(tuple[int, int], tuple(array.shape))
         chunks = getattr(array, "chunks", None) or (1,)  # of the storage, each read as a whole
         self._at_least: int = chunks[0] if isinstance(chunks[0], int) else 1
@@ -252,16 +252,27 @@ class _Slices:
             yield a, self.values(a, int(rows[start - 1]) + 1)
 
     def values(self, a: int, b: int) -> HostArray:
-        """Rows a to b - 1."""
-        return np.asarray(self._array[a:b])
+        """Rows a to b - 1.
+
+        Raises:
+            ValueError: they are masked, not numeric, or of another shape than asked for.
+        """
+        values = _on_host(self._array[a:b], self._what)
+        _require_numeric(values, self._what)
+        if values.shape != (b - a, self.shape[1]):
+            raise ValueError(
+                f"{self._what}[{a}:{b}] must be of shape {(b - a, self.shape[1])}, as the shape "
+                f"{self.shape} of {self._what} says, not of {values.shape}"
+            )
+        return values
 
 
 class _Sparse(_Slices):
     """A SciPy sparse matrix or array, by rows."""
 
-    def __init__(self, matrix: Any) -> None:
+    def __init__(self, matrix: Any, what: str) -> None:
         self._rows: _SparseRows = matrix.tocsr()
-        super().__init__(self._rows)
+        super().__init__(self._rows, what)
 
     def require_finite(self, dtype: str, what: str) -> None:
         """Raise a ValueError where a value is not finite as ``dtype``."""
@@ -272,6 +283,7 @@ class _Sparse(_Slices):
             raise ValueError(f"{what} must be finite, but it has {value}, as {dtype}")
 
     def values(self, a: int, b: int) -> HostArray:
+        """Rows a to b - 1."""
         return self.dense(slice(a, b))
 
     def dense(self, rows: slice | HostArray) -> HostArray:
@@ -345,7 +357,10 @@ def _checked(
 
 def _on_host(values: Any, what: str) -> HostArray:
     if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(f"{what} has a masked array, whose mask would be lost: fill it first")
+        raise ValueError(
+            f"{what} has a masked array, whose mask would be lost: fill it first, or have the "
+            "reader give plain arrays"
+        )
     return backend_of(values).to_numpy(values) if is_device_array(values) else np.asarray(values)
 
 

@@ -9,7 +9,6 @@ where it has some, the classes, the SHA-256 of the tensors' bytes, and of an est
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +23,7 @@ from arraymlp.backends.registry import resolve
 from arraymlp.nn.activations import ACTIVATIONS, get_activation
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.losses import LOSSES, Loss, get_loss
+from arraymlp.training.atomic import write_whole
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.settings import DTYPES
 
@@ -40,16 +40,17 @@ def save(
     *,
     estimator: dict[str, Any] | None = None,
 ) -> None:
-    """Write a network to a file, whole or not at all (temporary file, then renamed).
+    """Write a network to a file, whole or not at all: a temporary file, renamed when it is done.
 
     Args:
         network: on any backend; a population is saved whole.
-        path: of the file; one that exists is replaced.
+        path: of the file; one that exists is replaced, and keeps its mode and owner.
         estimator: what else to write, in JSON's types; the estimators' own `save` uses it.
 
     Raises:
         ValueError: an activation or loss of your own, which `load` could not find again.
-        OSError: the file cannot be written; nothing is left behind.
+        OSError: the file cannot be written, or what is there is no regular file; nothing is left
+            behind.
     """
     if not isinstance(network, MultilayerPerceptron):
         raise ValueError(
@@ -93,22 +94,6 @@ def write_parts(
 
     whole = {"format": FORMAT, **header, "sha256": _digest(tensors)}
     write_whole(Path(path), to_bytes(tensors, {"arraymlp": json.dumps(whole)}))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either the old one or the whole new one, whenever one looks."""
-    path = path.resolve()  # behind a link, the file it points to
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _digest(tensors: dict[str, HostArray]) -> str:

@@ -19,7 +19,7 @@ from arraymlp.app.lab.experiments import (
 from arraymlp.app.lab.result import LabResult, LabRow, seeds_text
 from arraymlp.app.page import findings_html, page, png
 from arraymlp.data.datasets import published_curves
-from arraymlp.training.files import write_whole
+from arraymlp.training.atomic import write_whole
 from arraymlp.training.history import finite
 
 MISREAD_DIGITS = 30

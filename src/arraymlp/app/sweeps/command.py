@@ -23,8 +23,8 @@ from arraymlp.nn.losses import LOSSES
 from arraymlp.sweeps.ensemble import Ensemble
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.sweep_function import sweep
+from arraymlp.training.atomic import write_whole
 from arraymlp.training.early_stopping import EarlyStopping
-from arraymlp.training.files import write_whole
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.settings import TABLE, Settings
 

@@ -12,7 +12,7 @@ from arraymlp.sweeps.member import Member
 from arraymlp.sweeps.plots import draw_sweep, size
 from arraymlp.sweeps.population import DIVERGED
 from arraymlp.sweeps.result import SweepResult
-from arraymlp.training.files import write_whole
+from arraymlp.training.atomic import write_whole
 
 EXPLAINED = 5  # diverged networks that are diagnosed
 RANKED = 50  # rows of the table
