@@ -15,7 +15,7 @@ BAD_X = {
     "number": (3.0, ["X must be 2-D (samples, features)", "0-D"]),
     "1-D": (X[:, 0], ["X must be 2-D (samples, features)", "1-D", "(12,)"]),
     "3-D": (X[None], ["X must be 2-D (samples, features)", "3-D", "(1, 12, 4)"]),
-    "strings": (X.astype(str), ["X must be numeric", "<U32"]),
+    "strings": (X.astype(str), ["X must be numeric", "<U32", "text has to be encoded"]),
     "objects": (X.astype(object), ["X must be numeric", "object"]),
     "None": ([[None, 1.0]] * N, ["X must be numeric", "object"]),
     "mapping": ({"a": X}, ["X must be numeric", "object"]),
@@ -84,12 +84,21 @@ BAD_Y = {
     "empty": (Y[:0], {}, ["y has 0 samples", "12 rows"]),
     "no columns": (NUMBERS[:, :0], {}, ["y", "empty", "(12, 0)"]),
     "no integer columns": (COLUMNS[:, :0], {}, ["y", "empty", "(12, 0)"]),
-    "strings": (["a", "b", "c"] * 4, {}, ["y must be numeric", "<U1"]),
-    "objects": ([None] * N, {}, ["y must be numeric", "object"]),
+    "strings": (["a", "b", "c"] * 4, {}, ["y must be numeric", "<U1", "names, y = numpy.unique("]),
+    "strings as objects": (
+        np.asarray(["a", "b", "c"] * 4, object),
+        {},
+        ["y must be numeric", "object", "names, y = numpy.unique("],
+    ),
+    "objects": ([None] * N, {}, ["y must be numeric", "object", "astype('float32')"]),
     "complex": (Y + 1j, {}, ["y must be numeric", "complex128"]),
     "dates": (Y.astype("datetime64[s]"), {}, ["y must be numeric", "datetime64"]),
     "ragged": ([[1, 0]] * (N - 1) + [[1]], {}, ["y is not an array", "inhomogeneous"]),
-    "negative labels": (Y - 1, {}, ["labels must not be negative", "y contains -1"]),
+    "negative labels": (
+        Y - 1,
+        {},
+        ["labels must not be negative", "y contains -1", "names, y = numpy.unique("],
+    ),
     "labels beyond int64": (
         Y.astype(np.uint64) + np.uint64(2**63),
         {},
@@ -348,3 +357,36 @@ def test_a_network_takes_no_arrays_from_elsewhere(
         pytest.skip("the network is on NumPy")
     message = refusal(classifier.predict, backend.asarray(X))
     assert_says(message, [f"X is on {backend.name}", "numpy, device cpu"])
+
+
+# Integers that look like numbers
+
+
+@pytest.mark.parametrize(
+    ("n", "kinds", "warns"),
+    [(300, 150, True), (300, 31, True), (300, 30, False), (300, 20, False), (30, 20, False)],
+)
+def test_many_integers_for_few_rows_are_doubted_as_classes(
+    n: int, kinds: int, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, y = np.random.default_rng(0).normal(size=(n, 2)), 1000 + np.arange(n) % kinds
+    train(x, y, epochs=1, hidden=(2,), batch_size=30, backend="numpy")
+    doubts = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(doubts) == warns
+    if warns:
+        words = [f"{kinds} different integers in {n} rows", "loss='squared_error'", "astype(float)"]
+        assert_says(doubts[0].getMessage(), words)
+
+
+def test_who_chose_the_loss_is_not_doubted(caplog: pytest.LogCaptureFixture) -> None:
+    x, y = np.random.default_rng(0).normal(size=(300, 2)), np.arange(300) % 150
+    how: dict[str, Any] = {"epochs": 1, "hidden": (2,), "batch_size": 30, "backend": "numpy"}
+    run = train(x, y, loss="softmax_cross_entropy", **how)
+    train(x, y, network=run.network, epochs=1, batch_size=30)
+    assert train(x, y, loss="squared_error", **how).network.sizes[-1] == 1
+    assert not caplog.records
+
+
+def test_numbers_that_validation_alone_has_are_refused_with_the_loss_for_them() -> None:
+    message = refusal(quick, X, Y, validation=(X, Y + 50))
+    assert_says(message, ["labels the network does not know", "loss='squared_error'"])

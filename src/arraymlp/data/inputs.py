@@ -16,6 +16,11 @@ from arraymlp.nn.losses import Loss, get_loss
 
 log = logging.getLogger("arraymlp")
 
+NUMBERED = "number the labels: names, y = numpy.unique(y, return_inverse=True)"
+REGRESSION = "for regression give loss='squared_error', or y.astype(float)"
+# More classes than these, with fewer samples each on average, are more likely numbers.
+MANY_CLASSES, FEW_SAMPLES = 20, 10
+
 
 def features(
     X: Any, backend: Backend, dtype: str, *, n_features: int | None = None, what: str = "X"
@@ -41,8 +46,14 @@ def features(
     return _finite(rows, backend, dtype, what)
 
 
-def numeric(values: Any, backend: Backend, what: str) -> Array | HostArray:
+def numeric(values: Any, backend: Backend, what: str, *, labels: bool = False) -> Array | HostArray:
     """The values as an array of numbers, on the host or on the backend's device.
+
+    Args:
+        values: anything `numpy.asarray` takes, or an array on the device.
+        backend: whose device that is.
+        what: the argument's name, for messages.
+        labels: whether they may be labels; the message for text says how to number those.
 
     Raises:
         ValueError: they are masked, ragged, not numeric, or on another device.
@@ -61,9 +72,17 @@ def numeric(values: Any, backend: Backend, what: str) -> Array | HostArray:
             raise ValueError(f"{what} is not an array: {error}") from error
         is_numeric = array.dtype.kind in "biuf"
     if not is_numeric:
-        remedy = "; convert it, as with astype('float32')" if array.dtype == object else ""
+        remedy = _remedy(array, labels) if isinstance(array, np.ndarray) else ""
         raise ValueError(f"{what} must be numeric, not of dtype {array.dtype}{remedy}")
     return array
+
+
+def _remedy(array: HostArray, labels: bool) -> str:
+    """How to make numbers of an array that holds none, for the end of a message."""
+    first = array.ravel()[:100]
+    if array.dtype.kind in "US" or any(isinstance(value, str | bytes) for value in first):
+        return f"; {NUMBERED}" if labels else "; text has to be encoded as numbers"
+    return "; convert it, as with astype('float32')" if array.dtype == object else ""
 
 
 def _finite(values: Array | HostArray, backend: Backend, dtype: str, what: str) -> Array:
@@ -160,12 +179,13 @@ def targets(
         ValueError: another length, not numeric, not finite, or nothing the loss can learn from,
             such as a negative count.
     """
-    values = numeric(y, backend, what)
+    values = numeric(y, backend, what, labels=True)
     floating = dtype_name(values).startswith(("float", "bfloat"))
     column = get_loss(loss).classifies == "each" if loss != "auto" and floating else False
     if values.ndim == 2 and values.shape[1] == 1 and not column:  # of labels, or of one number
         values = values[:, 0]
     _require_targets(values.shape, n_samples, what)
+    chosen = loss == "auto"
     loss = _loss_for(values, floating, what) if loss == "auto" else get_loss(loss)
     if loss.classifies != "no" and values.ndim == 1:
         if floating:
@@ -174,6 +194,8 @@ def targets(
                 "it with y.astype(int), or train for regression with loss='squared_error'"
             )
         made = _labels(values, backend, loss, classes, dtype, what)
+        if chosen and classes is None:
+            _warn_of_many_classes(made, n_samples, what)
     else:
         made = _numbers(values, backend, loss, dtype, what)
     if n_outputs is not None and made.n_outputs != n_outputs:
@@ -217,6 +239,19 @@ def _looks_like_classes(y: HostArray) -> bool:
     return y.size > 40 and len(np.unique(y)) <= 20 and bool((y == np.round(y)).all())
 
 
+def _warn_of_many_classes(made: Targets, n_samples: int, what: str) -> None:
+    """Log a warning where integers that were taken for classes look like numbers."""
+    n = 0 if made.classes is None else len(made.classes)
+    if n > MANY_CLASSES and n_samples < FEW_SAMPLES * n:
+        log.warning(
+            "%s holds %d different integers in %d rows and is taken for as many classes; %s",
+            what,
+            n,
+            n_samples,
+            REGRESSION,
+        )
+
+
 def _labels(
     y: Array | HostArray,
     backend: Backend,
@@ -229,7 +264,9 @@ def _labels(
     host = y if isinstance(y, np.ndarray) else backend.to_numpy(y)
     labels, positions = np.unique(host, return_inverse=True)
     if labels[0] < 0:
-        raise ValueError(f"labels must not be negative, but {what} contains {labels[0]}")
+        raise ValueError(
+            f"labels must not be negative, but {what} contains {labels[0]}: {NUMBERED}"
+        )
     if labels[-1] > np.iinfo(np.int64).max:
         raise ValueError(f"labels must fit into int64, but {what} contains {labels[-1]}")
     labels = labels.astype(np.int64)
@@ -238,7 +275,7 @@ def _labels(
         if unseen.size:
             raise ValueError(
                 f"{what} contains labels the network does not know: {unseen.tolist()[:10]}; it "
-                f"knows {classes.tolist()[:20]}"
+                f"knows {classes.tolist()[:20]}; {REGRESSION}"
             )
         positions = np.searchsorted(classes, labels)[positions]
     elif len(labels) < 2:
