@@ -1,6 +1,8 @@
 """Data files become numbers and a target, or an error that says what is wrong with them."""
 
 import sys
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,84 @@ def test_a_csv_file_that_cannot_be_used_is_named(tmp_path, text, target, message
     assert "data.csv: " in str(error.value)
 
 
+# What another reader would guess, mend or cut off
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "X", "y", "names"),
+    [
+        # names that are numbers
+        ("0,1,price\n1.5,2,3.5\n2.5,3,4.5\n", "price", [[1.5, 2], [2.5, 3]], [3.5, 4.5], None),
+        ("0,1,kind\n5.1,3.5,a\n4.9,3,b\n", "kind", [[5.1, 3.5], [4.9, 3]], [0, 1], ["a", "b"]),
+        ("2019,2020,y\n1,2,3\n4,5,6\n", "y", [[1, 2], [4, 5]], [3, 6], None),
+        # the delimiter inside quotes
+        ('"len, mm";"w, mm";y\n1;2;3\n4;5;6\n', "y", [[1, 2], [4, 5]], [3, 6], None),
+        ('a,y\n1,"b, c"\n2,d\n', "y", [[1], [2]], [0, 1], ["b, c", "d"]),
+        ('a,y\n1,"say ""no"""\n2,d\n', "y", [[1], [2]], [1, 0], ["d", 'say "no"']),
+        ('a,y\n1,"two\nlines"\n2,d\n', "y", [[1], [2]], [1, 0], ["d", "two\nlines"]),
+        # class names as written
+        ("a,y\n1,007\n2,7\n", "y", [[1], [2]], [0, 1], ["007", "7"]),
+        ("a,y\n1,+1\n2,1\n", "y", [[1], [2]], [0, 1], ["+1", "1"]),
+        ("a,y\n1,1_0\n2,10\n", "y", [[1], [2]], [1, 0], ["10", "1_0"]),
+        ("a,y\n1,NA\n2,DE\n", "y", [[1], [2]], [1, 0], ["DE", "NA"]),
+        # blank lines are none
+        ("a,y\n\n1,2\n\n3,4\n", "y", [[1], [3]], [2, 4], None),
+        ("0.5,a\n1.5,b\n2.5,a\n", "1", [[0.5], [1.5], [2.5]], [0, 1, 0], ["a", "b"]),
+    ],
+)
+def test_cells_are_taken_as_they_are_written(tmp_path, text, target, X, y, names) -> None:
+    table = read_table(write(tmp_path, text))
+    assert table.target == target
+    np.testing.assert_array_equal(table.X, X)
+    assert (table.y.tolist(), table.names) == (y, names)
+
+
+@pytest.mark.parametrize("header", ['"len, mm"\t"w, mm"\ty\n', "a,b,c\td,e,f\ty\n"])
+def test_only_tabs_part_a_tsv(tmp_path: Path, header: str) -> None:
+    table = read_table(write(tmp_path, header + "1\t2\t3\n4\t5\t6\n", "data.tsv"))
+    assert (table.X.tolist(), table.y.tolist(), table.target) == ([[1, 2], [4, 5]], [3, 6], "y")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,y\n1,2,3\n4,5,6,7\n", "line 3 has 4 cells, but there are 3 columns"),
+        ("a,b,y\n1,2,3\n4,5\n", "line 3 has 2 cells, but there are 3 columns"),
+        ('a,y\n1,"b\n2,c\n3,d\n', "not readable as CSV"),
+        ('a,y\n1,"b"c\n2,d\n', "not readable as CSV"),
+        ("y,a,y\n1,2,3\n4,5,6\n", "2 columns have the target's name, 'y'"),
+        ("a,y\n1,5\n2,NA\n3,7\n", "the target 'y' has no value in row 1: 'NA'"),
+        ("a,y\n1,5\n2,\n3,7\n", "the target 'y' has no value in row 1: ''"),
+        ("a,y\n1,0.5\n2,nan\n", "the target 'y' has no value in row 1: 'nan'"),
+        (f"a,y\n1,{2**63}\n2,1\n", "the target 'y' has an integer beyond int64, 92233"),
+        (f"a,y\n1,{'9' * 5000}\n2,1\n", "the target 'y' has an integer beyond int64, 99999"),
+        ("0,1,red\n1,0,red\n1,1,blue\n", "its first line may be names or a row"),
+        ("2019,2020,kind\n1,2,a\n3,4,b\n5,6,a\n", "its first line may be names or a row"),
+        ("a,y\n1_0,2\n3,4\n", "features must be numbers.*1_0"),
+        ("a,y\n1,\x00\n", "line 2 has a null character"),
+    ],
+)
+def test_what_would_be_cut_off_or_guessed_is_an_error(tmp_path, text, message) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        read_table(write(tmp_path, text))
+    assert "data.csv: " in str(error.value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_read_is_what_pandas_reads(tmp_path: Path, seed: int) -> None:
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(seed)
+    kinds = np.asarray(['a "b", c', "d;e", "f\ng", "h"])[rng.integers(0, 4, 50)]
+    frame = pandas.DataFrame(rng.normal(size=(50, 3)), columns=["x, mm", 'y "q"', "z;"])
+    frame["kind"] = kinds
+    for sep in ",;\t":
+        path = tmp_path / "data.csv"
+        frame.to_csv(path, index=False, sep=sep)
+        table = read_table(path)
+        np.testing.assert_array_equal(table.X, frame[frame.columns[:3]].to_numpy())
+        assert [table.names[i] for i in table.y] == kinds.tolist()
+
+
 # .npz
 
 
@@ -126,6 +206,43 @@ def test_npz_runs_nothing_and_has_rows_of_features(tmp_path: Path) -> None:
         read_table(tmp_path / "c.npz")
 
 
+def test_damaged_npz_files_are_refused_by_this_reader(tmp_path: Path) -> None:
+    good = tmp_path / "good.npz"
+    np.savez_compressed(good, X=np.array(ROWS), y=np.array([0, 1, 0]))
+    content, path = bytearray(good.read_bytes()), tmp_path / "data.npz"
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(1500):
+        damaged = content.copy()
+        for at in rng.integers(0, len(content), rng.integers(1, 4)):
+            damaged[at] = rng.integers(0, 256)
+        if rng.random() < 0.2:
+            damaged = damaged[: rng.integers(1, len(content) + 1)]
+        path.write_bytes(damaged)
+        with suppress(ValueError):
+            read_table(path)  # what NumPy reads there, too
+            continue
+        refused += 1
+    assert 0 < refused < 1500
+
+
+def test_an_array_that_claims_more_than_there_is_is_not_allocated(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (200000000, 100), }"
+    claims = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.ljust(117).encode() + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("X.npy", claims)
+        archive.writestr("y.npy", claims)
+    with pytest.raises(ValueError, match=r"X is said to be \(200000000, 100\).* 0 bytes"):
+        read_table(path)
+
+
+def test_a_target_is_an_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", X=np.array(ROWS), y=np.array(3))
+    with pytest.raises(ValueError, match="y must be an array of targets, not one value"):
+        read_table(tmp_path / "data.npz")
+
+
 # Parquet
 
 
@@ -154,6 +271,23 @@ def test_each_library_reads_parquet(parquet: Path, library: str, monkeypatch) ->
     other.write_bytes(b"what")
     with pytest.raises((ValueError, OSError)):
         read_table(other)
+
+
+@pytest.mark.parametrize("library", PARQUET)
+@pytest.mark.parametrize("index", ["", "id"], ids=["unnamed", "named"])
+def test_the_index_of_a_data_frame_is_left_out(
+    tmp_path: Path, library: str, index: str, monkeypatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    pytest.importorskip(library)
+    monkeypatch.setattr("arraymlp.data.tables.PARQUET", {library: PARQUET[library]})
+    frame = pandas.DataFrame({"a": [1.5, 2.5, 3.5], "y": [0, 1, 0]}, index=[10, 7, 8])
+    frame.index.name = index or None
+    frame.to_parquet(tmp_path / "data.parquet")
+    table = read_table(tmp_path / "data.parquet")
+    assert (table.X.tolist(), table.target) == ([[1.5], [2.5], [3.5]], "y")
+    assert table.y.tolist() == [0, 1, 0]
 
 
 def test_without_any_the_install_line_is_named(parquet: Path, monkeypatch) -> None:

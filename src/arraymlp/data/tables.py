@@ -1,7 +1,11 @@
 """Data files for the command line: rows of numbers and a target, from .npz, .csv and .parquet."""
 
-import csv
+import math
+import re
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp._checks import nearest, require_table
+from arraymlp._checks import require_table
 from arraymlp.backends.array import HostArray
+from arraymlp.data.csv_table import column_of, read_csv
 
 # The libraries that read Parquet, the first installed one of which is used.
 PARQUET: dict[str, Callable[[Path], Any]] = {
@@ -70,7 +75,7 @@ def read_table(path: Path, target: str | None = None) -> Table:
         OSError: it cannot be read.
         ModuleNotFoundError: no library that reads Parquet is installed.
     """
-    readers = {".npz": _npz, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
+    readers = {".npz": _npz, ".csv": read_csv, ".tsv": read_csv, ".parquet": _parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"{path}: a data file is .npz, .csv or .parquet")
@@ -100,62 +105,58 @@ def _target(y: HostArray) -> tuple[HostArray, list[str] | None]:
     return numbers, names.tolist()
 
 
+# What NumPy and zipfile raise of damaged files.
+_UNREADABLE = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+)
+
+
 def _npz(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
     name = target or "y"
     if not zipfile.is_zipfile(path):
         raise ValueError("no .npz file")
-    with np.load(path, allow_pickle=False) as file:
-        for array in ("X", name):
-            if array not in file:
-                raise ValueError(f"it has no array {array!r}, but {', '.join(file.files)}")
-        return file["X"], file[name], name
-
-
-def _csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = file.readline(), file.readline()
-    delimiter = max(",;\t", key=lines[0].count)
-    first, second = (next(csv.reader([line], delimiter=delimiter), []) for line in lines)
-    if len(first) < 2:
-        raise ValueError("it needs columns: features, and a target")
-    header = not any(map(_is_number, first))
-    columns = [v.strip() for v in first] if header else [str(i) for i in range(len(first))]
-    if "" in columns:
-        raise ValueError("a column has no name: if it numbers the rows, leave it out")
-    if header and not second:
-        raise ValueError("it has no rows")
-    if second and len(second) != len(first):
-        raise ValueError(f"its first line has {len(first)} columns, its second {len(second)}")
-    target_column = _column(columns, target)
-    features = [i for i in range(len(columns)) if i != target_column]
-    form: dict[str, Any] = {
-        "delimiter": delimiter,
-        "skiprows": int(header),
-        "comments": None,
-        "quotechar": '"',
-        "encoding": "utf-8-sig",
-        "ndmin": 1,
-    }
     try:
-        X = np.loadtxt(path, usecols=features, **{**form, "ndmin": 2})
-    except ValueError as error:
-        raise ValueError(f"features must be numbers in every row ({error})") from error
-    y = np.char.strip(np.loadtxt(path, usecols=target_column, dtype=str, **form))
-    name = columns[target_column]
-    for dtype in (np.int64, np.float64):
-        try:
-            return X, y.astype(dtype), name
-        except ValueError:
-            continue
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            for array in ("X", name):
+                if array not in file:
+                    raise ValueError(f"it has no array {array!r}, but {', '.join(file.files)}")
+                _require_size(path, array)
+            X, y = file["X"], file[name]
+    except _UNREADABLE as error:
+        raise ValueError(f"not readable as .npz ({type(error).__name__}: {error})") from error
+    if y.ndim == 0:
+        raise ValueError(f"{name} must be an array of targets, not one value")
     return X, y, name
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _require_size(path: Path, array: str) -> None:
+    """Raise a ValueError where an array's header does not say the size that the file has of it."""
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo(f"{array}.npy")
+        with archive.open(entry) as member:
+            version = np.lib.format.read_magic(member)
+            if version == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+            values = entry.file_size - member.tell()
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != values:
+        raise ValueError(
+            f"{array} is said to be {shape} of {dtype}, but the file has {values} bytes of it"
+        )
 
 
 def _parquet(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
@@ -172,10 +173,17 @@ def _parquet(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
     else:
         raise ModuleNotFoundError("a .parquet file needs one of these: pip install pyarrow")
     columns = [str(name) for name in getattr(table, "column_names", None) or table.columns]
-    target_name = columns[_column(columns, target)]
+    index = {name for name in _index_columns(path, columns) if name != target}
+    columns = [name for name in columns if name not in index]
+    if not columns:
+        raise ValueError("it has no columns")
+    target_name = columns[column_of(columns, target)]
     features = []
     for name in columns:
-        values = np.asarray(table[name].to_numpy())
+        try:
+            values = np.asarray(table[name].to_numpy())
+        except Exception as error:  # each library has its own
+            raise ValueError(f"column {name!r} is no column of values ({error})") from error
         if name == target_name:
             y = values
         elif values.dtype.kind in "biuf":
@@ -185,11 +193,16 @@ def _parquet(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
     return np.column_stack(features) if features else np.empty((len(y), 0)), y, target_name
 
 
-def _column(columns: list[str], name: str | None) -> int:
-    if name is None:
-        return len(columns) - 1
-    if name not in columns:
-        shown = ", ".join(columns[:NAMED]) + (", ..." if len(columns) > NAMED else "")
-        hint = nearest(columns, name) or "."
-        raise ValueError(f"there is no column {name!r}{hint} There is {shown}")
-    return columns.index(name)
+def _index_columns(path: Path, columns: list[str]) -> set[str]:
+    """The columns that are the index of a pandas data frame, which are no features.
+
+    pandas says in the file's metadata which they are; without a library that reads these, those
+    are known that had no name.
+    """
+    unnamed = {name for name in columns if re.fullmatch(r"__index_level_\d+__", name)}
+    try:
+        metadata = import_module("pyarrow.parquet").read_schema(path).pandas_metadata or {}
+    except ImportError:
+        return unnamed
+    stored = metadata.get("index_columns", [])
+    return unnamed | {name for name in stored if isinstance(name, str)}

@@ -1,0 +1,195 @@
+"""CSV files, read strictly: what another reader would guess, mend or cut off is an error here.
+
+Cells are what Python's csv module says; features become numbers by NumPy's reader, in C.
+"""
+
+import csv
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from arraymlp._checks import nearest
+from arraymlp.backends.array import HostArray
+
+NAMED = 20  # columns or cells that a message lists
+# As one writes an integer that is read back the same: no +1, 007, 1_0, which may be names.
+INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+DECIMAL = re.compile(
+    r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity|nan)", re.I
+)
+# What stands for a value that is not there.
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>", "?"})
+
+
+class Columns(NamedTuple):
+    """What a file's lines are made of."""
+
+    delimiter: str
+    names: list[str]
+    header: bool
+
+
+def read_csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
+    """The features (N, n), the target (N,) and its name.
+
+    Args:
+        path: of a file with one line per row, in UTF-8; commas, semicolons or tabs between its
+            cells, only tabs in a ``.tsv``; a first line of names, or none.
+        target: the name of a column, without a first line of names its number; by default the last.
+
+    Raises:
+        ValueError: rows of different lengths, quotes that do not end, a first line that may be
+            names or a row, two columns with the target's name, features that are no numbers,
+            targets that are missing.
+    """
+    try:
+        columns = _columns(path)
+        chosen = column_of(columns.names, target)
+        name = columns.names[chosen]
+        if columns.names.count(name) > 1:
+            raise ValueError(
+                f"{columns.names.count(name)} columns have the target's name, {name!r}"
+            )
+        cells = _target_cells(path, columns, chosen)
+    except csv.Error as error:
+        raise ValueError(f"not readable as CSV ({error})") from error
+    if _is_doubtful(columns, chosen, cells):
+        raise ValueError(
+            "its first line may be names or a row: begin the file with a line of names that are no "
+            "numbers"
+        )
+    others = [i for i in range(len(columns.names)) if i != chosen]
+    try:
+        X = np.loadtxt(
+            path,
+            usecols=others,
+            delimiter=columns.delimiter,
+            skiprows=int(columns.header),
+            comments=None,
+            quotechar='"',
+            encoding="utf-8-sig",
+            ndmin=2,
+        )
+    except ValueError as error:
+        raise ValueError(f"features must be numbers in every row ({error})") from error
+    if len(X) != len(cells):
+        raise ValueError(f"it has {len(cells)} rows, but {len(X)} of features")
+    return X, _numbers_or_names(cells, name), name
+
+
+def column_of(columns: list[str], name: str | None) -> int:
+    """The position of the column of that name; of the last one for None."""
+    if name is None:
+        return len(columns) - 1
+    if name not in columns:
+        shown = ", ".join(columns[:NAMED]) + (", ..." if len(columns) > NAMED else "")
+        hint = nearest(columns, name) or "."
+        raise ValueError(f"there is no column {name!r}{hint} There is {shown}")
+    return columns.index(name)
+
+
+def _columns(path: Path) -> Columns:
+    """Delimiter and names, from the first two lines."""
+    lines: list[list[str]] = []
+    delimiter, damage = ",", None
+    for candidate in "\t" if path.suffix.lower() == ".tsv" else ",;\t":
+        try:
+            found = _first_two(path, candidate)
+        except csv.Error as error:  # a quote does not end where this delimiter would have it
+            damage = error
+            continue
+        if not lines or len(found[0]) > len(lines[0]):
+            lines, delimiter = found, candidate
+    first, second = lines or [[], []]
+    if len(first) < 2 and damage is not None:
+        raise damage
+    if len(first) < 2:
+        raise ValueError("it needs columns: features, and a target")
+    header = _is_header(first, second)
+    names = [v.strip() for v in first] if header else [str(i) for i in range(len(first))]
+    if "" in names:
+        raise ValueError("a column has no name: if it numbers the rows, leave it out")
+    if header and not second:
+        raise ValueError("it has no rows")
+    if second and len(second) != len(first):
+        raise ValueError(f"its first line has {len(first)} columns, its second {len(second)}")
+    return Columns(delimiter, names, header)
+
+
+def _first_two(path: Path, delimiter: str) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file, delimiter=delimiter, strict=True)
+        return [next((row for row in rows if row), []) for _ in range(2)]
+
+
+def _is_header(first: list[str], second: list[str]) -> bool:
+    """True where the first line has names: no numbers, or a name above a number.
+
+    A first line of column numbers with one name, as pandas writes columns that have no names, is
+    one, too, whatever stands below.
+    """
+    numbers = [_is_number(v) for v in first]
+    if not any(numbers):
+        return True
+    if all(numbers):
+        return False
+    if any(_is_number(b) and not a for a, b in zip(numbers, second, strict=False)):
+        return True
+    return all(v.strip() == str(i) for i, v in enumerate(first) if numbers[i])
+
+
+def _is_doubtful(columns: Columns, chosen: int, cells: list[str]) -> bool:
+    """True where a first line with numbers and a name may be taken wrongly.
+
+    As a header like ``0,1,red``, where red is a class, too; or as a row like ``2019,2020,species``,
+    where no other row is of that class.
+    """
+    if columns.header:
+        return any(map(_is_number, columns.names)) and columns.names[chosen] in set(cells)
+    return not _is_number(cells[0]) and len(cells) > 2 and cells.count(cells[0]) == 1
+
+
+def _target_cells(path: Path, columns: Columns, chosen: int) -> list[str]:
+    """The target's cells, without the spaces around them; every line is checked."""
+    cells = []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file, delimiter=columns.delimiter, strict=True)
+        lines = (row for row in rows if row)  # blank ones are none
+        if columns.header:
+            next(lines)
+        for row in lines:
+            if len(row) != len(columns.names):
+                raise ValueError(
+                    f"line {rows.line_num} has {len(row)} cells, but there are "
+                    f"{len(columns.names)} columns"
+                )
+            if "\0" in row[chosen]:
+                raise ValueError(f"line {rows.line_num} has a null character in its target")
+            cells.append(row[chosen].strip())
+    return cells
+
+
+def _numbers_or_names(cells: list[str], name: str) -> HostArray:
+    """Integers where all cells are, as one writes them; else numbers; else the cells as written."""
+    known = [cell for cell in cells if cell.lower() not in MISSING]
+    if known and len(known) < len(cells) and all(map(_is_number, known)):
+        row = next(i for i, cell in enumerate(cells) if cell.lower() in MISSING)
+        raise ValueError(f"the target {name!r} has no value in row {row}: {cells[row]!r}")
+    if all(INTEGER.fullmatch(cell) for cell in cells):
+        integers = [int(cell) if len(cell) < 20 else None for cell in cells]
+        for cell, value in zip(cells, integers, strict=True):
+            if value is None or not -(2**63) <= value < 2**63:
+                raise ValueError(f"the target {name!r} has an integer beyond int64, {cell[:30]}")
+        return np.asarray(integers, np.int64)
+    written_as_names = any(
+        re.fullmatch(r"[+-]?[0-9]+", c) and not INTEGER.fullmatch(c) for c in cells
+    )
+    if all(map(_is_number, cells)) and not written_as_names:
+        return np.asarray([float(cell) for cell in cells])
+    return np.asarray(cells)
+
+
+def _is_number(text: str) -> bool:
+    return DECIMAL.fullmatch(text.strip()) is not None
