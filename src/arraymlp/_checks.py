@@ -36,6 +36,12 @@ def nearest(names: Iterable[str], name: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def require_switch(name: str, value: object) -> None:
+    """Raise a ValueError unless the value is True or False."""
+    if not isinstance(value, bool | np.bool):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+
+
 def is_number(value: object) -> bool:
     """True for a real number, but not for True and False."""
     return isinstance(value, Real) and not isinstance(value, bool)
@@ -43,9 +49,11 @@ def is_number(value: object) -> bool:
 
 def to_python(value: Any) -> Any:
     """A sequence or array of values as a tuple of Python's numbers; anything else unchanged."""
+    if value is np.ma.masked:  # it has no value, and would pass for None
+        return str(value)
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
         return value
     return tuple(v.item() if isinstance(v, np.generic) else v for v in value)
 

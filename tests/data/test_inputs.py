@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import arraymlp
 from arraymlp import Backend, MultilayerPerceptron, resolve, train
 from refusals import COLUMNS, NUMBERS, N, X, Y, assert_says, changed, quick, refusal
 
@@ -391,3 +392,21 @@ def test_who_chose_the_loss_is_not_doubted(caplog: pytest.LogCaptureFixture) -> 
 def test_numbers_that_validation_alone_has_are_refused_with_the_loss_for_them() -> None:
     message = refusal(quick, X, Y, validation=(X, Y + 50))
     assert_says(message, ["labels the network does not know", "loss='squared_error'"])
+
+
+@pytest.mark.parametrize("value", [b"ab", bytearray(b"ab"), np.ma.masked], ids=str)
+def test_what_only_looks_like_numbers_is_no_setting(value: Any) -> None:
+    for name in ("hidden", "seed"):
+        with pytest.raises(ValueError, match=name):
+            arraymlp.Settings(**{name: value})
+
+
+def test_data_frames_of_numbers_booleans_and_nullable_columns_are_tables() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": X[:, 0].astype(float), "b": X[:, 1] > 0})
+    frame["c"] = pandas.array([1, 2, 3] * 4, dtype="Int64")
+    assert quick(frame, Y).network.sizes[0] == 3
+    frame["c"] = pandas.array([1, 2, None] * 4, dtype="Int64")
+    assert_says(refusal(quick, frame, Y), ["X must be finite", "X[2, 2] is nan"])
+    frame["c"] = ["red", "blue", "red"] * 4
+    assert_says(refusal(quick, frame, Y), ["X must be numeric", "text has to be encoded"])

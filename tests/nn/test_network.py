@@ -338,3 +338,19 @@ class TestWords:
 
     def test_parameters_are_counted_for_one_member(self) -> None:
         assert network_of((3, 4, 2), seed=[0, 1, 2]).n_parameters == (3 + 1) * 4 + (4 + 1) * 2
+
+
+def test_names_of_activation_and_loss_will_do() -> None:
+    layer = Layer(np.ones((3, 2)), np.ones((1, 2)), "identity")
+    network = MultilayerPerceptron([layer], "squared_error")
+    assert layer.activation is ACTIVATIONS["identity"]
+    assert network.loss == LOSSES["squared_error"]
+    with pytest.raises(ValueError, match=r"unknown activation 'relo'.*'relu'"):
+        Layer(np.ones((3, 2)), np.ones((1, 2)), "relo")
+
+
+def test_prediction_far_from_the_data_raises_nothing() -> None:
+    network = network_of((3, 4, 2), dtype="float32")
+    with np.errstate(all="raise"):
+        p = network.predict_proba(1e6 * ROWS)
+    assert ((p >= 0) & (p <= 1)).all()

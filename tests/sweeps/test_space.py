@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import arraymlp
 from arraymlp.sweeps.space import is_swept, points
 from conftest import named
 
@@ -152,3 +153,10 @@ def test_what_makes_no_space_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         points(settings, mode, n, 0)
+
+
+def test_a_mode_is_a_name() -> None:
+    with pytest.raises(ValueError, match="unknown mode array"):
+        arraymlp.sweep(np.ones((4, 2)), [0, 1, 0, 1], mode=np.arange(3))
+    with pytest.raises(ValueError, match="memory must be an amount"):
+        arraymlp.sweep(np.ones((4, 2)), [0, 1, 0, 1], memory=float("inf"), batch_size=2)

@@ -2,8 +2,12 @@
 
 import json
 import os
+import pickle
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -546,3 +550,52 @@ def test_the_undamaged_parts_are_a_good_file(change: dict[str, Any], good: Path)
 )
 def test_a_header_that_is_no_json_object_is_refused(text: str, good: Path) -> None:
     assert complaint(to_bytes(parts()[1], {"arraymlp": text}), good)
+
+
+# Equal is equal: a network from anywhere trains to the same bits, and is saved
+
+
+def through_pickle(network: Any, path: Path) -> Any:
+    return pickle.loads(pickle.dumps(network))
+
+
+def through_another_process(network: Any, path: Path) -> Any:
+    """There and back: what comes has no object of this process in it."""
+    script = "import pickle as p, sys; sys.stdout.buffer.write(p.dumps(p.load(sys.stdin.buffer)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=pickle.dumps(network), capture_output=True, check=True
+    )
+    return pickle.loads(done.stdout)
+
+
+def through_a_file(network: Any, path: Path) -> Any:
+    save(network, path)
+    return load(path)
+
+
+WAYS = [through_pickle, lambda n, path: deepcopy(n), through_another_process, through_a_file]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["pickle", "deepcopy", "process", "file"])
+@pytest.mark.parametrize(
+    "given_settings",
+    [{}, {"activation": "gelu", "dropout": 0.2}, {"loss": Huber(0.5)}, {"activation": "sigmoid"}],
+    ids=str,
+)
+@pytest.mark.parametrize("engine", ["auto", "array"])
+def test_a_network_from_anywhere_trains_to_the_same_bits(
+    way: Callable[[Any, Path], Any], given_settings: dict[str, Any], engine: str, path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 3)).astype("float32")
+    y = x[:, 0] if "loss" in given_settings else (x[:, 0] > 0).astype(int)
+    how: dict[str, Any] = {"epochs": 2, "batch_size": 20, "engine": engine, "seed": 3}
+    network = train(x, y, hidden=(8,), **how, **given_settings).network
+    how |= {name: value for name, value in given_settings.items() if name == "dropout"}
+    other = way(network, path)
+    save(other, path)  # it is of this package, wherever it came from
+    ours, theirs = (train(x, y, network=n, **how) for n in (network, other))
+    assert ours.engine == theirs.engine == ("array" if engine == "array" else "cpu")
+    for a, b in zip(ours.network.layers, theirs.network.layers, strict=True):
+        assert (a.weights == b.weights).all()
+        assert (a.bias == b.bias).all()

@@ -6,6 +6,7 @@ from math import inf, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from arraymlp import History
@@ -215,3 +216,15 @@ def test_a_population_may_lack_a_figure_in_some_epochs(population: History) -> N
 def test_there_is_no_picture_of_no_epochs() -> None:
     with pytest.raises(ValueError, match="no epochs to plot"):
         History().plot()
+
+
+def test_numpys_numbers_in_a_record_become_json() -> None:
+    record = {
+        "epoch": 0,
+        "mine": np.float32(0.5),
+        "n": np.int64(3),
+        "all": np.arange(2),
+        "bad": np.float64("nan"),
+    }
+    columns = json.loads(History([record]).to_json())
+    assert columns == {"epoch": [0], "mine": [0.5], "n": [3], "all": [[0, 1]], "bad": [None]}

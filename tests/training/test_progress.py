@@ -1,10 +1,14 @@
 """Progress: the lab's line, and the bar a terminal gets."""
 
 import io
+import sys
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
+import arraymlp
 from arraymlp.training import progress
 from arraymlp.training.progress import Bar, Lines, Progress, epoch_line, progress_for
 
@@ -57,3 +61,30 @@ def test_a_terminal_gets_the_bar(
 @pytest.mark.parametrize("wanted", [None, False])
 def test_nobody_watching_sees_nothing(wanted: bool | None) -> None:
     assert type(progress_for(wanted, 5)) is Progress
+
+
+class NoTerminal:
+    """A standard output that can be written to, and no more."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("output", [None, NoTerminal()], ids=["none", "no isatty"])
+def test_whatever_the_standard_output_is(output: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 2)), np.arange(40) % 2
+    how: dict[str, Any] = {"epochs": 1, "hidden": (2,), "batch_size": 20, "progress": True}
+    monkeypatch.setattr(sys, "stdout", output)
+    assert len(arraymlp.train(X, y, **how).history) == 1
+    assert len(arraymlp.sweep(X, y, learning_rate=[0.1, 0.2], **how)) == 2
+
+
+@pytest.mark.parametrize("name", ["progress", "profile", "compact"])
+def test_a_switch_is_true_or_false(name: str) -> None:
+    function = arraymlp.sweep if name == "compact" else arraymlp.train
+    with pytest.raises(ValueError, match=f"{name} must be True or False, not 'yes'"):
+        function(np.ones((4, 2)), [0, 1, 0, 1], **{name: "yes"})

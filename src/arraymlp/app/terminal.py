@@ -1,7 +1,8 @@
 """What every command shares: how it prints a table, and its exit status after Ctrl-C."""
 
-import sys
 from typing import TYPE_CHECKING
+
+from arraymlp.training.progress import on_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,4 +14,4 @@ def console() -> "Console":
     """A console as wide as the terminal, and 150 columns wide where there is none."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 150)
+    return Console(highlight=False, markup=False, width=None if on_terminal() else 150)

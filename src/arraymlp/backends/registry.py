@@ -186,6 +186,8 @@ def resolve(
         if device is not None:
             raise ValueError(f"device={device!r} was given together with a Backend, which has one")
         return name
+    if not isinstance(name, str):
+        raise unknown(["auto", *LIBRARIES], name, "backend")
     if name == "auto" and is_device_array(like):
         of_data = backend_of(cast(Array, like))
         of_device = of_data if device is None else _try(of_data.name, device)
@@ -201,7 +203,7 @@ def resolve(
         log.debug("no CuPy: %s", gpu)
         return _logged(numpy.load(None))
     name = "cupy" if name == "auto" else name  # the one backend that "auto" has a device for
-    if not isinstance(name, str) or name not in LIBRARIES:
+    if name not in LIBRARIES:
         raise unknown(["auto", *LIBRARIES], name, "backend")
     backend = _try(name, device)
     if isinstance(backend, Backend):

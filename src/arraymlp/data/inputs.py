@@ -70,11 +70,21 @@ def numeric(values: Any, backend: Backend, what: str, *, labels: bool = False) -
             array = np.asarray(values)
         except ValueError as error:  # ragged lists
             raise ValueError(f"{what} is not an array: {error}") from error
+        if array.dtype == object and not labels:
+            array = _frame(values, array)
         is_numeric = array.dtype.kind in "biuf"
     if not is_numeric:
         remedy = _remedy(array, labels) if isinstance(array, np.ndarray) else ""
         raise ValueError(f"{what} must be numeric, not of dtype {array.dtype}{remedy}")
     return array
+
+
+def _frame(values: Any, array: HostArray) -> HostArray:
+    """A pandas data frame of numbers, booleans and nullable columns as float64, NaN for missing."""
+    try:
+        return np.asarray(values.to_numpy(dtype="float64", na_value=np.nan))
+    except (AttributeError, TypeError, ValueError):  # no data frame, or not one of numbers
+        return array
 
 
 def _remedy(array: HostArray, labels: bool) -> str:

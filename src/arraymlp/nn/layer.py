@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from arraymlp.backends.array import Array, Namespace, array_namespace
-from arraymlp.nn.activations import Activation
+from arraymlp.nn.activations import Activation, get_activation
 from arraymlp.nn.linalg import matmul, sum_rows
 
 
@@ -55,6 +55,9 @@ class Layer:
     weights: Array
     bias: Array
     activation: Activation
+
+    def __post_init__(self) -> None:
+        self.activation = get_activation(self.activation)  # its name will do
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.n_in} -> {self.n_out}, {self.activation.name})"

@@ -61,6 +61,9 @@ class Network:
     loss: Loss
     classes: HostArray | None = None
 
+    def __post_init__(self) -> None:
+        self.loss = get_loss(self.loss)  # its name will do
+
     @classmethod
     def create(
         cls,

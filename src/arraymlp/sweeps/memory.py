@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def memory_budget(stated: int | str | None, backend: Backend) -> int:
     if stated is None:
         free = backend.free_memory()
         return int(SHARE * (free_host_memory() if free is None else free))
-    if is_number(stated) and float(stated) >= 1:
+    if is_number(stated) and 1 <= float(stated) < inf:
         return int(stated)
     amount = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", str(stated), re.IGNORECASE)
     if isinstance(stated, str) and amount:

@@ -51,7 +51,7 @@ def points(
         ValueError: an empty list, lists of different lengths in "zip", a distribution elsewhere
             than in "random", n missing or where it has no meaning, an unknown mode.
     """
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise unknown(MODES, mode, "mode")
     swept = {name: value for name, value in settings.items() if is_swept(name, value)}
     distributions = {name: v for name, v in swept.items() if isinstance(v, Distribution)}

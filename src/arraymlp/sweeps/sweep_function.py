@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple, Unpack
 
-from arraymlp._checks import unknown, with_brief_help
+from arraymlp._checks import require_switch, unknown, with_brief_help
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
@@ -115,6 +115,9 @@ def sweep(
     for name in settings:
         if name not in TABLE:
             raise unknown([*TABLE, "validation", "sample_weight", "preset"], name, "setting")
+    if progress is not None and not isinstance(progress, SweepProgress):
+        require_switch("progress", progress)
+    require_switch("compact", compact)
     drawn, swept = points(settings, mode, n, draw_seed)
     every = [with_own_decay(_settings(point, preset)) for point in drawn]
     target = resolve(backend, device, like=X)

@@ -68,7 +68,7 @@ def parts(network: MultilayerPerceptron) -> tuple[dict[str, Any], dict[str, Host
             raise ValueError(
                 f"a {type(layer).__name__} is not of this package: load could not find it"
             )
-        if ACTIVATIONS.get(layer.activation.name) is not layer.activation:
+        if ACTIVATIONS.get(layer.activation.name) != layer.activation:
             raise ValueError(f"{layer.activation} is not of this package: load could not find it")
     if type(LOSSES.get(network.loss.name)) is not type(network.loss):
         raise ValueError(f"{network.loss} is not of this package: load could not find it")

@@ -6,6 +6,8 @@ from math import nan
 from pathlib import Path
 from typing import Any, SupportsIndex
 
+import numpy as np
+
 Record = dict[str, Any]
 WIDE = 20  # a loss that falls to less than one part in so many is drawn on a logarithmic axis
 
@@ -150,7 +152,9 @@ def _draw(ax: Any, epochs: list[int], column: list[Any], label: str) -> None:
 
 
 def finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: None stands for both."""
+    """The value as JSON has it, which knows no NaN and no infinity: None stands for both."""
+    if isinstance(value, np.generic | np.ndarray):  # which a callback may have put in
+        value = value.tolist()
     if isinstance(value, Mapping):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -110,7 +110,8 @@ class MultilayerPerceptron(Network):
                 x = features(X, backend, self.dtype, n_features=self.sizes[0])
                 inputs = (x[rows, :] for rows in blocks(x.shape[0], at_once))
             many = not is_sparse(X) and x.shape[0] > at_once
-            with blas_threads(backend.name, 0) if many else nullcontext(1) as threads:
+            quiet = np.errstate(all="ignore")  # a probability that rounds to 0 underflows
+            with quiet, blas_threads(backend.name, 0) if many else nullcontext(1) as threads:
                 parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, threads)
                 axis = 0 if self.members is None else 1
                 result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)

@@ -98,6 +98,12 @@ class Bar(Progress):
         self.bar.stop()
 
 
+def on_terminal() -> bool:
+    """True where the standard output is a terminal; it may be None, or any object that writes."""
+    isatty = getattr(sys.stdout, "isatty", None)
+    return callable(isatty) and bool(isatty())
+
+
 def progress_for(wanted: bool | None, epochs: int, title: str = "") -> Progress:
     """A bar where the output is a terminal and rich is installed, lines elsewhere.
 
@@ -108,7 +114,7 @@ def progress_for(wanted: bool | None, epochs: int, title: str = "") -> Progress:
     """
     if not wanted:
         return Progress()
-    if sys.stdout.isatty():
+    if on_terminal():
         try:
             return Bar(epochs, title)
         except ModuleNotFoundError:
@@ -249,5 +255,5 @@ def sweep_progress_for(
     """A bar on a terminal where rich is installed, lines elsewhere, nothing unless wanted."""
     progress = SweepProgress
     if wanted:
-        progress = SweepBar if sys.stdout.isatty() and find_spec("rich") else SweepLines
+        progress = SweepBar if on_terminal() and find_spec("rich") else SweepLines
     return progress(total, plan, score, greater_is_better, names)

@@ -236,7 +236,7 @@ class Settings:
         keep(
             "activation", tuple(map(get_activation, given)) if per_layer else get_activation(given)
         )
-        if self.loss != "auto":
+        if not (isinstance(self.loss, str) and self.loss == "auto"):
             keep("loss", get_loss(self.loss))
         drawn = tuple(
             rule if rule is None or rule == "auto" else get_initializer(rule)

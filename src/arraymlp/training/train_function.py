@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from arraymlp._checks import with_brief_help
+from arraymlp._checks import require_switch, with_brief_help
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
@@ -218,6 +218,9 @@ def train(
         "probes": probes,
         "engine": engine,
     }
+    if progress is not None and not isinstance(progress, Progress):
+        require_switch("progress", progress)
+    require_switch("profile", profile)
     before = network if isinstance(network, Run) else None
     old = network.network if isinstance(network, Run) else network
     settings = merge_settings(given, preset, old, before)

@@ -1,6 +1,5 @@
 """The command ``arraymlp lab``: the published lab on a backend, its table and its report."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from arraymlp.app.lab.result import LabResult, LabRow
 from arraymlp.app.lab.training import run_lab
 from arraymlp.app.terminal import INTERRUPTED, console
 from arraymlp.backends.registry import resolve, why_not
-from arraymlp.training.progress import Progress, progress_for
+from arraymlp.training.progress import Progress, on_terminal, progress_for
 
 
 def lab_command(
@@ -77,7 +76,7 @@ def _progress(epochs: int) -> Callable[[str], Progress]:
 
     def watch(title: str) -> Progress:
         progress = progress_for(True, epochs, title)
-        if not sys.stdout.isatty():
+        if not on_terminal():
             print(title, flush=True)
         return progress
 
