@@ -15,11 +15,19 @@ T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def lookup(table: Mapping[str, T], name: object, what: str) -> T:
-    """Return ``table[name]``; a ValueError offers the nearest name where there is none."""
+def lookup(table: Mapping[str, T], name: object, what: str, own: str = "") -> T:
+    """Return ``table[name]``; a ValueError offers the nearest name where there is none.
+
+    Args:
+        table: by name.
+        name: what was given.
+        what: it is, for the message.
+        own: what else may be given, for the message.
+    """
     if isinstance(name, str) and name in table:
         return table[name]
-    raise unknown(table, name, what)
+    error = unknown(table, name, what)
+    raise ValueError(f"{error} Or give {own}.") if own else error
 
 
 def unknown(names: Iterable[str], name: object, what: str) -> ValueError:

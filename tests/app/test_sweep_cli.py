@@ -367,7 +367,7 @@ def test_where_all_failed_there_is_no_call_but_a_report(capsys, monkeypatch, dat
     pytest.importorskip("matplotlib")
     given = ("sweep", data, "--learning-rate", "1e30", *QUICK, "--report", str(tmp_path))
     status, out, _ = run(capsys, monkeypatch, *given)
-    assert status == 0
+    assert status == 1
     assert "no network has a score" in out
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "A sweep of 1 network<" in page
@@ -432,3 +432,10 @@ def test_the_networks_that_lead_are_those_with_the_best_latest_scores():
     progress = SweepProgress(4, [], "validation_r2", True)
     progress.update([0, 1, 2], [{"validation_r2": v} for v in (0.1, 0.9, 0.9)])
     assert progress.leaders(2) == [("1", 0.9), ("2", 0.9)]
+
+
+@pytest.mark.parametrize("epochs", ["0", "0,1"])
+def test_what_is_not_trained_is_refused(capsys, monkeypatch, data, epochs):
+    status, _, err = run(capsys, monkeypatch, "sweep", data, "--epochs", epochs)
+    assert status == 2
+    assert "--epochs must be at least 1" in err

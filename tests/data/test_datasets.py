@@ -371,3 +371,10 @@ def test_the_curves_belong_to_these_labels(digits: MNIST, run: str, digit: int) 
     for record in published_curves()[run][:24]:
         assert math.isclose(record.training_error, (digits.y_train != digit).mean(), abs_tol=5e-6)
         assert math.isclose(record.test_error, (digits.y_test != digit).mean(), abs_tol=5e-6)
+
+
+def test_what_is_no_file_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"read_idx takes a path or a binary file object, not \[1\]"
+    ):
+        read_idx([1])

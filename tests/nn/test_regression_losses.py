@@ -185,7 +185,7 @@ def test_a_member_has_its_own_parameters() -> None:
     assert Huber(2.0).member(1) == Huber(2.0)
 
 
-@pytest.mark.parametrize("bad", [0, -1.0, nan, inf, "1", True, None, [1.0, 0.0], []])
+@pytest.mark.parametrize("bad", [0, -1.0, 1e-300, nan, inf, "1", True, None, [1.0, 0.0], []])
 def test_a_threshold_is_positive(bad: Any) -> None:
     with pytest.raises(ValueError, match=r"threshold (must be a positive number|is empty)"):
         Huber(bad)
@@ -198,6 +198,8 @@ def test_a_threshold_is_positive(bad: Any) -> None:
         0,
         [0.5, 1.0],
         [0.0, 0.5],
+        [1e-300, 0.5],  # 0 in single precision
+        [0.5, 1 - 1e-9],  # 1
         [0.9, 0.1],
         [0.5, 0.5],
         [0.1, nan],

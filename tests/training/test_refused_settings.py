@@ -11,7 +11,7 @@ from arraymlp.nn.initializers import INITIALIZERS
 from arraymlp.nn.losses import LOSSES
 from arraymlp.optimizers import SGD
 from arraymlp.steps.optimizers import OPTIMIZERS
-from arraymlp.training.settings import PRESETS
+from arraymlp.training.settings import PRESETS, Settings
 from refusals import X, Y, assert_says, quick, refusal
 
 # Settings
@@ -133,3 +133,20 @@ def test_nesterov_needs_momentum() -> None:
 @pytest.mark.parametrize("std", [0, -1.0, nan, inf, "1", None])
 def test_a_standard_deviation_is_positive(std: Any) -> None:
     assert_says(refusal(normal, std), ["std must be a positive number", repr(std)])
+
+
+@pytest.mark.parametrize(
+    ("setting", "own"),
+    [
+        ("loss", "a Loss of your own, a subclass of arraymlp.losses.Loss"),
+        ("activation", "an arraymlp.activations.Activation of your own"),
+        ("optimizer", "the methods of arraymlp.optimizers.Optimizer"),
+        ("schedule", "a Schedule of your own, a subclass of arraymlp.schedules.Schedule"),
+        ("initializer", "an arraymlp.initializers.Initializer of your own"),
+        ("metrics", "your function f(y, output, weight)"),
+    ],
+)
+def test_an_unknown_name_says_what_of_your_own_may_be_given(setting: str, own: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown .* There is .* Or give ") as error:
+        Settings(**{setting: ("nothing",) if setting == "metrics" else "nothing"})
+    assert own in str(error.value)

@@ -141,6 +141,7 @@ def _silu_derivative(s: Array, z: Array, xp: Namespace) -> Array:
     return g + z * (1 - g)
 
 
+OWN = "an arraymlp.activations.Activation of your own"
 ACTIVATIONS: dict[str, Activation] = {
     a.name: a
     for a in (
@@ -176,4 +177,4 @@ def get_activation(name: str | Activation) -> Activation:
 
     In the code of ``arraymlp/nn/activations.py`` each derivative stands beside its f.
     """
-    return name if isinstance(name, Activation) else lookup(ACTIVATIONS, name, "activation")
+    return name if isinstance(name, Activation) else lookup(ACTIVATIONS, name, "activation", OWN)

@@ -87,7 +87,8 @@ def get_initializer(name: str | Initializer) -> Initializer:
     N(mean, variance) is the normal distribution, U(from, to) the uniform one. `normal` makes the
     lab's: one standard deviation for weights and biases alike.
     """
-    return name if isinstance(name, Initializer) else lookup(INITIALIZERS, name, "initializer")
+    own = "an arraymlp.initializers.Initializer of your own"
+    return name if isinstance(name, Initializer) else lookup(INITIALIZERS, name, "initializer", own)
 
 
 def draw_layers(

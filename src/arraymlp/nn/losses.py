@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import array_api_compat
 
-from arraymlp._checks import POSITIVE, is_number, keep_numbers, lookup, to_python
+from arraymlp._checks import Rule, is_number, keep_numbers, lookup, to_python
 from arraymlp.backends.array import Array, DType, Namespace, array_namespace
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.linalg import max_columns, sum_columns
@@ -306,6 +306,11 @@ class Poisson(Loss):
         return xp.sum(y * (log_y - log_rate) - y + rate, axis=-1), rate - y
 
 
+# What rounds to 0 in float32, or a level to 1, would be a loss that is 0 for all outputs.
+_THRESHOLD = Rule("a positive number, from 1e-30", lambda v: 1e-30 <= v < inf)
+_FINEST_LEVEL = 1e-6
+
+
 @dataclass(frozen=True)
 class Huber(Loss):
     """Squared error for small errors, absolute error for large ones (Huber 1964).
@@ -315,17 +320,18 @@ class Huber(Loss):
         L = sum_j (e_j^2 / 2 where |e_j| <= d, else d (|e_j| - d/2)),  dL/ds = e bounded to [-d, d]
 
     Attributes:
-        threshold: d, positive; or K values, one a member.
+        threshold: d, at least 1e-30, so that it is above 0 in single precision, too; or K values,
+            one a member.
 
     Raises:
-        ValueError: d is not positive.
+        ValueError: d is less.
     """
 
     threshold: float | Sequence[float] = 1.0
     name = "huber"
 
     def __post_init__(self) -> None:
-        keep_numbers(self, threshold=POSITIVE)
+        keep_numbers(self, threshold=_THRESHOLD)
 
     @property
     def members(self) -> int | None:
@@ -381,8 +387,8 @@ class Quantile(Loss):
         rows = levels if any(isinstance(t, tuple) for t in levels) else (levels,)
         if not all(map(_is_row, rows)) or len({len(row) for row in rows}) > 1:
             raise ValueError(
-                "levels must be numbers between 0 and 1, ascending (or as many of them for each "
-                f"member), not {self.levels!r}"
+                "levels must be numbers between 0 and 1, ascending, from 1e-6 to 1 - 1e-6 (or as "
+                f"many of them for each member), not {self.levels!r}"
             )
         object.__setattr__(self, "levels", levels)
 
@@ -418,9 +424,11 @@ def _is_row(levels: object) -> bool:
     """True for one network's levels: a tuple of ascending numbers between 0 and 1."""
     if not isinstance(levels, tuple) or not all(is_number(t) for t in levels):
         return False
-    return bool(levels) and all(a < b for a, b in pairwise((0, *levels, 1)))
+    within = all(_FINEST_LEVEL <= t <= 1 - _FINEST_LEVEL for t in levels)
+    return bool(levels) and within and all(a < b for a, b in pairwise(levels))
 
 
+OWN = "a Loss of your own, a subclass of arraymlp.losses.Loss"
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
@@ -461,4 +469,4 @@ def get_loss(name: str | Loss) -> Loss:
     and 15.9 in float32. That is the loss of scikit-learn's MLPClassifier, which keeps probabilities
     within [eps, 1 - eps] in its value and not in its gradient.
     """
-    return name if isinstance(name, Loss) else lookup(LOSSES, name, "loss")
+    return name if isinstance(name, Loss) else lookup(LOSSES, name, "loss", OWN)

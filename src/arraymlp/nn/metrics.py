@@ -262,7 +262,7 @@ def get_metric(name: str | Callable[..., Array | float] | Metric) -> Metric:
     if isinstance(name, Metric):
         return name
     if not callable(name):
-        return lookup(METRICS, name, "metric")
+        return lookup(METRICS, name, "metric", "your function f(y, output, weight)")
     return Metric(getattr(name, "__name__", repr(name)), _UserFunction(name))
 
 

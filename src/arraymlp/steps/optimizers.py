@@ -343,4 +343,5 @@ def get_optimizer(name: str | Optimizer) -> Optimizer:
     """
     if isinstance(name, Optimizer) and not isinstance(name, type):
         return name
-    return lookup(OPTIMIZERS, name, "optimizer")
+    own = "an object of your own with the methods of arraymlp.optimizers.Optimizer"
+    return lookup(OPTIMIZERS, name, "optimizer", own)

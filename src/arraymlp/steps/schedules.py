@@ -312,4 +312,5 @@ def get_schedule(name: str | Schedule) -> Schedule:
     Raises:
         ValueError: an unknown name; the message offers the nearest.
     """
-    return name if isinstance(name, Schedule) else lookup(SCHEDULES, name, "schedule")
+    own = "a Schedule of your own, a subclass of arraymlp.schedules.Schedule"
+    return name if isinstance(name, Schedule) else lookup(SCHEDULES, name, "schedule", own)

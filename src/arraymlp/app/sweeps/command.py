@@ -120,11 +120,14 @@ def sweep_command(
     Settings rank by the mean over their seeds or folds. On MNIST the ranking never sees the test
     set.
 
-    Exit status: 0; 2 for an error; 130 after Ctrl-C, with the table of the networks so far.
+    Exit status: 0; 1 if no network has a score; 2 for an error; 130 after Ctrl-C, with the table of
+    the networks so far.
     """
     settings = _settings(ctx.params)
     if top < 1:
         raise ValueError(f"--top must be at least 1, not {top}")
+    if 0 in np.ravel(settings.get("epochs", 1)):
+        raise ValueError("--epochs must be at least 1: networks that were not trained have no rank")
     _require_outputs(report, json_file, save)
     held_out = HELD_OUT if cv is None else 1 / max(cv, 2)
     if validation is not None:
@@ -172,7 +175,8 @@ def sweep_command(
         _print_result(result, top, notes)
     finally:  # even if the reader of the pipe is gone
         _write(result, report, json_file, save, about, notes, code)
-    raise typer.Exit(INTERRUPTED if result.interrupted else 0)
+    scored = any(m.counts for m in result.members)
+    raise typer.Exit(INTERRUPTED if result.interrupted else 0 if scored else 1)
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:

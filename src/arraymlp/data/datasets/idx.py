@@ -42,10 +42,13 @@ def read_idx(file: str | os.PathLike[str] | BinaryIO) -> npt.NDArray[Any]:
         IDXError: the file is not IDX, ends early, goes on after its last element, is a damaged gzip
             file, or has more dimensions or elements than a NumPy array can.
         OSError: the file cannot be opened or read.
+        ValueError: it is neither a path nor a file object.
     """
     if isinstance(file, (str, os.PathLike)):
         with Path(file).open("rb") as opened:
             return read_idx(opened)
+    if not callable(getattr(file, "read", None)):
+        raise ValueError(f"read_idx takes a path or a binary file object, not {file!r}")
     name = str(getattr(file, "name", file))
     content = file.read()
     plain = io.BytesIO(content)
