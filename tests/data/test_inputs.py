@@ -408,5 +408,8 @@ def test_data_frames_of_numbers_booleans_and_nullable_columns_are_tables() -> No
     assert quick(frame, Y).network.sizes[0] == 3
     frame["c"] = pandas.array([1, 2, None] * 4, dtype="Int64")
     assert_says(refusal(quick, frame, Y), ["X must be finite", "X[2, 2] is nan"])
+    for odd in (pandas.date_range("2020", periods=N), ["1", "2", "3"] * 4, [1j, 2, 3] * 4):
+        frame["c"] = odd
+        assert "X must be numeric" in refusal(quick, frame, Y)
     frame["c"] = ["red", "blue", "red"] * 4
     assert_says(refusal(quick, frame, Y), ["X must be numeric", "text has to be encoded"])

@@ -97,12 +97,19 @@ def test_a_csv_file_that_cannot_be_used_is_named(tmp_path, text, target, message
         # names that are numbers
         ("0,1,price\n1.5,2,3.5\n2.5,3,4.5\n", "price", [[1.5, 2], [2.5, 3]], [3.5, 4.5], None),
         ("0,1,kind\n5.1,3.5,a\n4.9,3,b\n", "kind", [[5.1, 3.5], [4.9, 3]], [0, 1], ["a", "b"]),
-        ("2019,2020,y\n1,2,3\n4,5,6\n", "y", [[1, 2], [4, 5]], [3, 6], None),
+        ("0,1,2\n1.5,2,3\n4,5,6\n", "2", [[1.5, 2], [4, 5]], [3, 6], None),
         # the delimiter inside quotes
         ('"len, mm";"w, mm";y\n1;2;3\n4;5;6\n', "y", [[1, 2], [4, 5]], [3, 6], None),
         ('a,y\n1,"b, c"\n2,d\n', "y", [[1], [2]], [0, 1], ["b, c", "d"]),
         ('a,y\n1,"say ""no"""\n2,d\n', "y", [[1], [2]], [1, 0], ["d", 'say "no"']),
         ('a,y\n1,"two\nlines"\n2,d\n', "y", [[1], [2]], [1, 0], ["d", "two\nlines"]),
+        ("Temp, C;Flow, l;y\n1;2;3\n4;5;6\n", "y", [[1, 2], [4, 5]], [3, 6], None),
+        # lines before the rows
+        ("\n\na,b,y\n\n1,2,3\n4,5,6\n", "y", [[1, 2], [4, 5]], [3, 6], None),
+        ('a,"b\nc",y\n1,2,3\n4,5,6\n', "y", [[1, 2], [4, 5]], [3, 6], None),
+        # numbers as written
+        ("a,y\n1,+0.5\n2,+2\n3,-1.25\n", "y", [[1], [2], [3]], [0.5, 2, -1.25], None),
+        (f"a,y\n1,{-(2**63)}\n2,1\n", "y", [[1], [2]], [-(2**63), 1], None),
         # class names as written
         ("a,y\n1,007\n2,7\n", "y", [[1], [2]], [0, 1], ["007", "7"]),
         ("a,y\n1,+1\n2,1\n", "y", [[1], [2]], [0, 1], ["+1", "1"]),
@@ -141,6 +148,14 @@ def test_only_tabs_part_a_tsv(tmp_path: Path, header: str) -> None:
         (f"a,y\n1,{'9' * 5000}\n2,1\n", "the target 'y' has an integer beyond int64, 99999"),
         ("0,1,red\n1,0,red\n1,1,blue\n", "its first line may be names or a row"),
         ("2019,2020,kind\n1,2,a\n3,4,b\n5,6,a\n", "its first line may be names or a row"),
+        ("2019,2020,y\n1,2,3\n4,5,6\n", "its first line may be names or a row"),
+        ("5.1,NA,2.37\n4.9,3.0,1.2\n4.7,3.1,0.5\n", "its first line may be names or a row"),
+        ("1,2,?\n3,4,0\n5,6,1\n", "its first line may be names or a row"),
+        ("1;-1.49e+03;1a\n8;-1.40;02\n", "its first line may be names or a row"),
+        ("0,1\n1,0\n2,1\n", "its first line may be names or a row"),
+        ("1,5;3\n2,5;4\n1,5;3\n", "its cells may be parted by ',' or by ';'"),
+        ("a;y\n1;3,5\n2;4,25\n3;5,125\n", "the target 'y' has numbers with commas"),
+        ('a,y\n1,"1,250"\n2,"2,000"\n', "the target 'y' has numbers with commas"),
         ("a,y\n1_0,2\n3,4\n", "features must be numbers.*1_0"),
         ("a,y\n1,\x00\n", "line 2 has a null character"),
     ],

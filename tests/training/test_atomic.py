@@ -169,3 +169,45 @@ def test_without_locks_a_file_is_written_all_the_same(
         write_whole(tmp_path / "model", content)
         assert (tmp_path / "model").read_bytes() == content
     assert os.listdir(tmp_path) == ["model"]
+
+
+@POSIX
+def test_many_at_once_all_succeed(tmp_path: Path) -> None:
+    path, failures = tmp_path / "model", []
+
+    def write_often(content: bytes) -> None:
+        try:
+            for _ in range(60):
+                write_whole(path, content)
+        except OSError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write_often, args=(b"%d" % i * 9,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert path.read_bytes() in [b"%d" % i * 9 for i in range(6)]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@POSIX
+def test_what_replaces_a_private_file_is_private_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    made: list[int] = []
+    real = os.open
+
+    def noted(name: Path, flags: int, mode: int = 0) -> int:
+        if flags & os.O_EXCL:
+            made.append(mode)
+        return real(name, flags, mode)
+
+    monkeypatch.setattr(os, "open", noted)
+    write_whole(path, b"new")
+    write_whole(tmp_path / "another", b"new")
+    assert made == [0o600, 0o666]

@@ -23,12 +23,23 @@ DECIMAL = re.compile(
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>", "?"})
 
 
+# Numbers with commas for the decimal point or between thousands, which are no numbers here.
+WITH_COMMAS = re.compile(r"[+-]?[0-9][0-9.]*(,[0-9]+)+(\.[0-9]+)?")
+DOUBTFUL = "its first line may be names or a row: begin with a line of names that are no numbers"
+
+
 class Columns(NamedTuple):
-    """What a file's lines are made of."""
+    """What a file's lines are made of.
+
+    Attributes:
+        delimiter: between cells.
+        names: of the columns; their numbers where the file has no names.
+        header_lines: how many lines the names take, with blank ones before them; 0 for no names.
+    """
 
     delimiter: str
     names: list[str]
-    header: bool
+    header_lines: int
 
 
 def read_csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
@@ -46,7 +57,7 @@ def read_csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
     """
     try:
         columns = _columns(path)
-        chosen = column_of(columns.names, target)
+        chosen = column_of(columns.names, None if target is None else target.strip())
         name = columns.names[chosen]
         if columns.names.count(name) > 1:
             raise ValueError(
@@ -56,17 +67,14 @@ def read_csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
     except csv.Error as error:
         raise ValueError(f"not readable as CSV ({error})") from error
     if _is_doubtful(columns, chosen, cells):
-        raise ValueError(
-            "its first line may be names or a row: begin the file with a line of names that are no "
-            "numbers"
-        )
+        raise ValueError(DOUBTFUL)
     others = [i for i in range(len(columns.names)) if i != chosen]
     try:
         X = np.loadtxt(
             path,
             usecols=others,
             delimiter=columns.delimiter,
-            skiprows=int(columns.header),
+            skiprows=columns.header_lines,
             comments=None,
             quotechar='"',
             encoding="utf-8-sig",
@@ -92,20 +100,21 @@ def column_of(columns: list[str], name: str | None) -> int:
 
 def _columns(path: Path) -> Columns:
     """Delimiter and names, from the first two lines."""
-    lines: list[list[str]] = []
-    delimiter, damage = ",", None
-    for candidate in "\t" if path.suffix.lower() == ".tsv" else ",;\t":
+    found: dict[str, tuple[list[str], list[str], int]] = {}
+    damage = None
+    for delimiter in "\t" if path.suffix.lower() == ".tsv" else ",;\t":
         try:
-            found = _first_two(path, candidate)
+            found[delimiter] = _first_two(path, delimiter)
         except csv.Error as error:  # a quote does not end where this delimiter would have it
             damage = error
-            continue
-        if not lines or len(found[0]) > len(lines[0]):
-            lines, delimiter = found, candidate
-    first, second = lines or [[], []]
-    if len(first) < 2 and damage is not None:
-        raise damage
+    alike = [d for d, (first, second, _) in found.items() if len(first) == len(second) >= 2]
+    best = sorted(alike or found, key=lambda d: -len(found[d][0]))
+    if len(alike) > 1 and len(found[best[0]][0]) == len(found[best[1]][0]):
+        raise ValueError(f"its cells may be parted by {best[0]!r} or by {best[1]!r}")
+    first, second, lines = found[best[0]] if best else ([], [], 0)
     if len(first) < 2:
+        if damage is not None:
+            raise damage
         raise ValueError("it needs columns: features, and a target")
     header = _is_header(first, second)
     names = [v.strip() for v in first] if header else [str(i) for i in range(len(first))]
@@ -115,38 +124,47 @@ def _columns(path: Path) -> Columns:
         raise ValueError("it has no rows")
     if second and len(second) != len(first):
         raise ValueError(f"its first line has {len(first)} columns, its second {len(second)}")
-    return Columns(delimiter, names, header)
+    return Columns(best[0], names, lines if header else 0)
 
 
-def _first_two(path: Path, delimiter: str) -> list[list[str]]:
+def _first_two(path: Path, delimiter: str) -> tuple[list[str], list[str], int]:
+    """The first two rows that are not blank, and the number of the line that ends the first."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file, delimiter=delimiter, strict=True)
-        return [next((row for row in rows if row), []) for _ in range(2)]
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        rows = (row for row in reader if row)
+        first = next(rows, [])
+        lines = reader.line_num
+        return first, next(rows, []), lines
 
 
 def _is_header(first: list[str], second: list[str]) -> bool:
-    """True where the first line has names: no numbers, or a name above a number.
+    """True where the first line has names: no numbers; or columns' own numbers, as pandas writes.
 
-    A first line of column numbers with one name, as pandas writes columns that have no names, is
-    one, too, whatever stands below.
+    Raises:
+        ValueError: it may as well be a row.
     """
     numbers = [_is_number(v) for v in first]
-    if not any(numbers):
-        return True
+    own = all(v.strip() == str(i) for i, v in enumerate(first) if numbers[i])
+    if any(v.strip() and v.strip().lower() in MISSING for v in first):
+        raise ValueError(DOUBTFUL)
     if all(numbers):
-        return False
-    if any(_is_number(b) and not a for a, b in zip(numbers, second, strict=False)):
+        if own and len(first) == 2:
+            raise ValueError(DOUBTFUL)
+        return own
+    if not any(numbers) or own:
         return True
-    return all(v.strip() == str(i) for i, v in enumerate(first) if numbers[i])
+    if any(_is_number(b) and not a for a, b in zip(numbers, second, strict=False)):
+        raise ValueError(DOUBTFUL)  # numbers that may be names, and a name above a number
+    return False
 
 
 def _is_doubtful(columns: Columns, chosen: int, cells: list[str]) -> bool:
-    """True where a first line with numbers and a name may be taken wrongly.
+    """True where a first line with numbers and a name may have been taken wrongly.
 
     As a header like ``0,1,red``, where red is a class, too; or as a row like ``2019,2020,species``,
     where no other row is of that class.
     """
-    if columns.header:
+    if columns.header_lines:
         return any(map(_is_number, columns.names)) and columns.names[chosen] in set(cells)
     return not _is_number(cells[0]) and len(cells) > 2 and cells.count(cells[0]) == 1
 
@@ -157,7 +175,7 @@ def _target_cells(path: Path, columns: Columns, chosen: int) -> list[str]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, delimiter=columns.delimiter, strict=True)
         lines = (row for row in rows if row)  # blank ones are none
-        if columns.header:
+        if columns.header_lines:
             next(lines)
         for row in lines:
             if len(row) != len(columns.names):
@@ -177,16 +195,17 @@ def _numbers_or_names(cells: list[str], name: str) -> HostArray:
     if known and len(known) < len(cells) and all(map(_is_number, known)):
         row = next(i for i, cell in enumerate(cells) if cell.lower() in MISSING)
         raise ValueError(f"the target {name!r} has no value in row {row}: {cells[row]!r}")
+    if any(map(WITH_COMMAS.fullmatch, cells)) and all(
+        _is_number(cell) or WITH_COMMAS.fullmatch(cell) for cell in cells
+    ):
+        raise ValueError(f"the target {name!r} has numbers with commas, which are not read")
     if all(INTEGER.fullmatch(cell) for cell in cells):
-        integers = [int(cell) if len(cell) < 20 else None for cell in cells]
-        for cell, value in zip(cells, integers, strict=True):
-            if value is None or not -(2**63) <= value < 2**63:
+        for cell in cells:
+            if len(cell) > 20 or not -(2**63) <= int(cell) < 2**63:
                 raise ValueError(f"the target {name!r} has an integer beyond int64, {cell[:30]}")
-        return np.asarray(integers, np.int64)
-    written_as_names = any(
-        re.fullmatch(r"[+-]?[0-9]+", c) and not INTEGER.fullmatch(c) for c in cells
-    )
-    if all(map(_is_number, cells)) and not written_as_names:
+        return np.asarray([int(cell) for cell in cells], np.int64)
+    codes = all(re.fullmatch(r"[+-]?[0-9]+", cell) for cell in cells)  # such as 007
+    if all(map(_is_number, cells)) and not codes:
         return np.asarray([float(cell) for cell in cells])
     return np.asarray(cells)
 

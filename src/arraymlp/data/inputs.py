@@ -80,8 +80,14 @@ def numeric(values: Any, backend: Backend, what: str, *, labels: bool = False) -
 
 
 def _frame(values: Any, array: HostArray) -> HostArray:
-    """A pandas data frame of numbers, booleans and nullable columns as float64, NaN for missing."""
+    """A pandas data frame of numbers, booleans and nullable columns as float64, NaN for missing.
+
+    Anything else, such as one with dates or text, is left as it is, to be refused.
+    """
+    dtypes = getattr(values, "dtypes", None)
     try:
+        if not all(dtype.kind in "biuf" for dtype in dtypes):  # type: ignore[union-attr]
+            return array
         return np.asarray(values.to_numpy(dtype="float64", na_value=np.nan))
     except (AttributeError, TypeError, ValueError):  # no data frame, or not one of numbers
         return array

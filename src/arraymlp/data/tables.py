@@ -22,7 +22,7 @@ from arraymlp.data.csv_table import column_of, read_csv
 PARQUET: dict[str, Callable[[Path], Any]] = {
     "polars": lambda path: import_module("polars").read_parquet(path),
     "pyarrow": lambda path: import_module("pyarrow.parquet").read_table(path),
-    "pandas": lambda path: import_module("pandas").read_parquet(path),
+    "pandas": lambda path: _with_text_names(import_module("pandas").read_parquet(path)),
 }
 NAMED = 20  # classes that a description lists
 
@@ -184,6 +184,8 @@ def _parquet(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
             values = np.asarray(table[name].to_numpy())
         except Exception as error:  # each library has its own
             raise ValueError(f"column {name!r} is no column of values ({error})") from error
+        if values.ndim != 1:
+            raise ValueError(f"column {name!r} has several values in a row")
         if name == target_name:
             y = values
         elif values.dtype.kind in "biuf":
@@ -191,6 +193,12 @@ def _parquet(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
         else:
             raise ValueError(f"feature {name!r} must be numbers, not {values.dtype}")
     return np.column_stack(features) if features else np.empty((len(y), 0)), y, target_name
+
+
+def _with_text_names(frame: Any) -> Any:
+    """A pandas data frame whose columns have text for names."""
+    frame.columns = [str(name) for name in frame.columns]
+    return frame
 
 
 def _index_columns(path: Path, columns: list[str]) -> set[str]:

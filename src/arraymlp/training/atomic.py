@@ -30,7 +30,8 @@ def write_whole(path: Path, content: bytes) -> None:
     mark = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     _remove_leftovers(path.parent, mark)
     try:
-        part, handle = _locked_part(path.parent, mark)
+        # Nobody else may read what is to replace a file that nobody else may read.
+        part, handle = _locked_part(path.parent, mark, 0o666 if old is None else 0o600)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -66,7 +67,7 @@ def _regular_file(path: Path) -> os.stat_result | None:
     return there
 
 
-def _locked_part(folder: Path, mark: str) -> tuple[Path, int]:
+def _locked_part(folder: Path, mark: str, mode: int) -> tuple[Path, int]:
     """A new temporary file, and its descriptor, which holds a lock on it.
 
     The name says for which file it is, and is short whatever that one's name is.
@@ -74,12 +75,12 @@ def _locked_part(folder: Path, mark: str) -> tuple[Path, int]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
         part = folder / f".arraymlp-{mark}-{secrets.token_hex(4)}.part"
-        handle = os.open(part, flags, 0o666)
+        handle = os.open(part, flags, mode)
         if fcntl is None:
             return part, handle
         with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink:  # else another call took it for a leftover, before the lock
+            fcntl.flock(handle, fcntl.LOCK_EX)  # waits for a call that takes it for a leftover
+        if os.fstat(handle).st_nlink:  # else that call has removed it
             return part, handle
         os.close(handle)
 
@@ -92,7 +93,7 @@ def _remove_leftovers(folder: Path, mark: str) -> None:
                 if fcntl is None:
                     part.unlink()
                     continue
-                handle = os.open(part, os.O_WRONLY)
+                handle = os.open(part, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     part.unlink()
@@ -111,8 +112,11 @@ def _take_over(handle: int, old: os.stat_result) -> None:
     if new.st_uid != old.st_uid:
         with suppress(PermissionError):
             os.fchown(handle, old.st_uid, -1)
+    new, mode = os.fstat(handle), stat.S_IMODE(old.st_mode)
+    if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+        mode &= ~(stat.S_ISUID | stat.S_ISGID)
     with suppress(PermissionError):  # a file that has been given away
-        os.fchmod(handle, stat.S_IMODE(old.st_mode))
+        os.fchmod(handle, mode)
 
 
 def _sync_folder(folder: Path) -> None:
