@@ -75,7 +75,7 @@ def _glance(results: Sequence[Mapping[str, Any]]) -> str:
         }
         name = min(others, key=lambda n: others[n]["over_ours"])
         ours, ratio = result["figures"][OURS]["seconds"], others[name]["over_ours"]
-        lines.append(f"| {result['title']} | {_seconds(ours)} s | {name} | {_ratio(ratio)} |")
+        lines.append(f"| {result['title']} | {seconds_text(ours)} s | {name} | {_ratio(ratio)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -121,7 +121,7 @@ def _table(result: Mapping[str, Any]) -> str:
         lines.append(
             [
                 name,
-                _seconds(figures["seconds"]),
+                seconds_text(figures["seconds"]),
                 str(figures["threads"] or "own"),
                 *([_ratio(figures["over_bare"])] if bare else []),
                 _ratio(figures["over_ours"]),
@@ -139,7 +139,8 @@ def _process(figure: Mapping[str, Any]) -> str:
     return f"- {figure['what']}: {value} ({figure['detail']}; aim: at most {aim})"
 
 
-def _seconds(seconds: float) -> str:
+def seconds_text(seconds: float) -> str:
+    """Seconds to three digits."""
     return f"{seconds:.3g}" if seconds < 10 else f"{seconds:.1f}"
 
 

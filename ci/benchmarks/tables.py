@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.page import seconds_text
 from benchmarks.rounds import BARE, OURS, Result
 
 
@@ -48,17 +49,13 @@ def _line(result: Result, name: str) -> tuple[str, ...]:
     goal = "" if reached is None else f"{result.goals[name]}: {'reached' if reached else 'missed'}"
     return (
         name,
-        _seconds(result.figure(name)),
+        seconds_text(result.figure(name)),
         str(result.threads[name] or "own"),
         f"{n / result.median(name):,.0f}" if n else "",
         _ratio(result.ratio(name, BARE)),
         _ratio(result.ratio(name, OURS)),
         goal,
     )
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.3g}" if seconds < 10 else f"{seconds:.1f}"
 
 
 def _ratio(ratio: float | None) -> str:

@@ -44,12 +44,6 @@ def nearest(names: Iterable[str], name: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def require_switch(name: str, value: object) -> None:
-    """Raise a ValueError unless the value is True or False."""
-    if not isinstance(value, bool | np.bool):
-        raise ValueError(f"{name} must be True or False, not {value!r}")
-
-
 def is_number(value: object) -> bool:
     """True for a real number, but not for True and False."""
     return isinstance(value, Real) and not isinstance(value, bool)
@@ -115,6 +109,13 @@ class Rule(NamedTuple):
 POSITIVE = Rule("a positive number", lambda v: 0 < v < inf)
 NOT_NEGATIVE = Rule("a number from 0", lambda v: 0 <= v < inf)
 PROBABILITY = Rule("from 0 up to but not 1", lambda v: 0 <= v < 1)
+SWITCH = Rule("True or False", lambda v: isinstance(v, bool | np.bool))
+
+
+def require_switch(name: str, value: object) -> None:
+    """Raise a ValueError unless the value is True or False."""
+    if not SWITCH.allows(value):
+        raise ValueError(f"{name} must be {SWITCH.what}, not {value!r}")
 
 
 def require_numbers(name: str, value: Any, rule: Rule) -> None:

@@ -7,7 +7,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+def page_name(page: Path) -> str:
+    """The page's path, relative to the root."""
+    return str(page.relative_to(ROOT))
+
+
+NAMES = list(map(page_name, PAGES))
 
 
 class Block(NamedTuple):
@@ -35,8 +42,7 @@ def blocks(page: Path) -> list[Block]:
         if not fence and opening:
             fence, language, start, code = opening[1], opening[2].strip(), number + 1, []
         elif fence and line == fence:
-            name = str(page.relative_to(ROOT))
-            found.append(Block(name, language, start, "\n".join(code) + "\n"))
+            found.append(Block(page_name(page), language, start, "\n".join(code) + "\n"))
             fence = ""
         else:
             code.append(line)

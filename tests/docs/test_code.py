@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pages import NAMES, PAGES, ROOT, Block, blocks, of_language, script
+from pages import NAMES, PAGES, ROOT, Block, blocks, of_language, page_name, script
 from quotes import QUOTATION, renewed
 
 WITH_PYTHON = [page for page in PAGES if of_language("python", page)]
@@ -36,9 +36,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
-    "page", WITH_PYTHON, ids=[str(page.relative_to(ROOT)) for page in WITH_PYTHON]
-)
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=page_name)
 def test_python_runs(page: Path, tmp_path: Path) -> None:
     code = script(page)
     for library, signs in NEEDS.items():
@@ -144,7 +142,7 @@ LANGUAGES = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_every_block_is_of_a_kind_that_is_tried(page: Path) -> None:
     fences = re.findall(r"^\s*(?:```|~~~|:::)", page.read_text(encoding="utf-8"), re.MULTILINE)
     found = blocks(page)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pages import PAGES, README, ROOT, prose
+from pages import PAGES, README, ROOT, page_name, prose
 
 RESULTS = ROOT / "ci" / "results"
 SPEED = ROOT / "docs" / "speed.md"
@@ -55,9 +55,7 @@ def test_what_the_readme_says_of_speed_was_measured(claim: str) -> None:
     assert claim in " ".join(README.read_text(encoding="utf-8").split())
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if p != SPEED], ids=lambda page: str(page.relative_to(ROOT))
-)
+@pytest.mark.parametrize("page", [p for p in PAGES if p != SPEED], ids=page_name)
 def test_every_figure_in_prose_was_measured_or_set(page: Path) -> None:
     text = " ".join(prose(page).split())
     named = "".join(
@@ -67,7 +65,7 @@ def test_every_figure_in_prose_was_measured_or_set(page: Path) -> None:
     measured, text = " ".join(named.split()), re.sub("`[^`]*`", "", text)
     for claim in claims():
         text = text.replace(claim, "")
-    allowed = SET.get(str(page.relative_to(ROOT)), set())
+    allowed = SET.get(page_name(page), set())
     for numbers, unit in FIGURE.findall(text):
         for number in re.findall(NUMBER, numbers):
             stands = re.search(rf"(?<![\d.]){re.escape(number)} ?{unit}(?!\w)", measured)

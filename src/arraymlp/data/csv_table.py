@@ -5,6 +5,7 @@ Cells are what Python's csv module says; features become numbers by NumPy's read
 
 import csv
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +22,6 @@ DECIMAL = re.compile(
 )
 # What stands for a value that is not there.
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>", "?"})
-
-
 # Numbers with commas for the decimal point or between thousands, which are no numbers here.
 WITH_COMMAS = re.compile(r"[+-]?[0-9][0-9.]*(,[0-9]+)+(\.[0-9]+)?")
 DOUBTFUL = "its first line may be names or a row: begin with a line of names that are no numbers"
@@ -129,12 +128,10 @@ def _columns(path: Path) -> Columns:
 
 def _first_two(path: Path, delimiter: str) -> tuple[list[str], list[str], int]:
     """The first two rows that are not blank, and the number of the line that ends the first."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        rows = (row for row in reader if row)
-        first = next(rows, [])
-        lines = reader.line_num
-        return first, next(rows, []), lines
+    rows = _rows(path, delimiter)
+    lines, first = next(rows, (0, []))
+    _, second = next(rows, (0, []))
+    return first, second, lines
 
 
 def _is_header(first: list[str], second: list[str]) -> bool:
@@ -172,21 +169,26 @@ def _is_doubtful(columns: Columns, chosen: int, cells: list[str]) -> bool:
 def _target_cells(path: Path, columns: Columns, chosen: int) -> list[str]:
     """The target's cells, without the spaces around them; every line is checked."""
     cells = []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file, delimiter=columns.delimiter, strict=True)
-        lines = (row for row in rows if row)  # blank ones are none
-        if columns.header_lines:
-            next(lines)
-        for row in lines:
-            if len(row) != len(columns.names):
-                raise ValueError(
-                    f"line {rows.line_num} has {len(row)} cells, but there are "
-                    f"{len(columns.names)} columns"
-                )
-            if "\0" in row[chosen]:
-                raise ValueError(f"line {rows.line_num} has a null character in its target")
-            cells.append(row[chosen].strip())
+    for line, row in _rows(path, columns.delimiter):
+        if line <= columns.header_lines:
+            continue
+        if len(row) != len(columns.names):
+            raise ValueError(
+                f"line {line} has {len(row)} cells, but there are {len(columns.names)} columns"
+            )
+        if "\0" in row[chosen]:
+            raise ValueError(f"line {line} has a null character in its target")
+        cells.append(row[chosen].strip())
     return cells
+
+
+def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row that is not blank, with the number of the line that ends it."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        for row in reader:
+            if row:
+                yield reader.line_num, row
 
 
 def _numbers_or_names(cells: list[str], name: str) -> HostArray:

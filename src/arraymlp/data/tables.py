@@ -133,7 +133,7 @@ def _npz(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
             for array in ("X", name):
                 if array not in file:
                     raise ValueError(f"it has no array {array!r}, but {', '.join(file.files)}")
-                _require_size(path, array)
+                _require_size(file.zip, array)
             X, y = file["X"], file[name]
     except _UNREADABLE as error:
         raise ValueError(f"not readable as .npz ({type(error).__name__}: {error})") from error
@@ -142,17 +142,16 @@ def _npz(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
     return X, y, name
 
 
-def _require_size(path: Path, array: str) -> None:
+def _require_size(archive: zipfile.ZipFile, array: str) -> None:
     """Raise a ValueError where an array's header does not say the size that the file has of it."""
-    with zipfile.ZipFile(path) as archive:
-        entry = archive.getinfo(f"{array}.npy")
-        with archive.open(entry) as member:
-            version = np.lib.format.read_magic(member)
-            if version == (1, 0):
-                shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            else:
-                shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-            values = entry.file_size - member.tell()
+    entry = archive.getinfo(f"{array}.npy")
+    with archive.open(entry) as member:
+        version = np.lib.format.read_magic(member)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+        values = entry.file_size - member.tell()
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize != values:
         raise ValueError(
             f"{array} is said to be {shape} of {dtype}, but the file has {values} bytes of it"

@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from arraymlp.backends.array import Array, HostArray, Namespace, array_namespace
 from arraymlp.backends.backend import Backend
-from arraymlp.backends.registry import resolve
 from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.classifier import MLPClassifier
 from arraymlp.estimators.fitted import AtHome
@@ -106,28 +105,8 @@ class DeepEnsemble(AtHome, ABC):
         self._require_home(X, method)
         return checked_input(self, X, self.estimators_[0]._dtypes(self.ensemble_.backend))
 
-    def to(self, backend: str | Backend, device: object = None) -> Self:
-        """A copy that takes arrays of another backend, and computes there.
-
-        Parameters
-        ----------
-        backend : str
-            "numpy", "cupy", "torch", "jax".
-        device : object, default=None
-            The backend's device; None for its default.
-
-        Returns
-        -------
-        moved : estimator
-            The copy; this one stays as it is.
-
-        Raises
-        ------
-        BackendUnavailableError
-            The backend cannot run here.
-        """
-        check_is_fitted(self)
-        there = resolve(backend, device, fallback=False)
+    def _moved(self, there: Backend) -> Self:
+        """See `AtHome.to`."""
         moved = copy(self)
         moved.estimators_ = [member.to(there) for member in self.estimators_]
         moved._stack()

@@ -62,6 +62,33 @@ class AtHome(BaseEstimator):
         tags.array_api_support = True
         return tags
 
+    def to(self, backend: str | Backend, device: object = None) -> Self:
+        """A copy that takes arrays of another backend, and computes there.
+
+        Parameters
+        ----------
+        backend : str
+            "numpy", "cupy", "torch", "jax".
+        device : object, default=None
+            The backend's device; None for its default.
+
+        Returns
+        -------
+        moved : estimator
+            The copy; this one stays as it is.
+
+        Raises
+        ------
+        BackendUnavailableError
+            The backend cannot run here.
+        """
+        check_is_fitted(self)
+        return self._moved(resolve(backend, device, fallback=False))
+
+    def _moved(self, there: Backend) -> Self:
+        """A copy on that backend."""
+        raise NotImplementedError
+
 
 class Fitted(Parameters, AtHome):
     """The fitted half of an estimator: its attributes, documented in the estimators."""
@@ -144,28 +171,8 @@ class Fitted(Parameters, AtHome):
         """The backend that it was trained on."""
         return self._fitted("backend_").backend
 
-    def to(self, backend: str | Backend, device: object = None) -> Self:
-        """A copy that takes arrays of another backend, and computes there.
-
-        Parameters
-        ----------
-        backend : str
-            "numpy", "cupy", "torch", "jax".
-        device : object, default=None
-            The backend's device; None for its default.
-
-        Returns
-        -------
-        moved : estimator
-            The copy; this one stays as it is.
-
-        Raises
-        ------
-        BackendUnavailableError
-            The backend cannot run here.
-        """
-        check_is_fitted(self)
-        there = resolve(backend, device, fallback=False)
+    def _moved(self, there: Backend) -> Self:
+        """See `AtHome.to`."""
         moved = self._twin()
         moved._home = there
         moved._move(there)

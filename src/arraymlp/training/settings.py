@@ -18,6 +18,7 @@ from arraymlp._checks import (
     NOT_NEGATIVE,
     POSITIVE,
     PROBABILITY,
+    SWITCH,
     Rule,
     as_floats,
     as_tuple,
@@ -48,7 +49,6 @@ ENGINES = ("auto", "array")
 REDUCTIONS = ("mean", "sum")
 DTYPES = ("float32", "float64")
 
-SWITCH = Rule("True or False", lambda v: isinstance(v, bool | np.bool))
 ABOVE_0 = Rule("a positive number", lambda v: v > 0)  # infinity, too
 
 
