@@ -47,10 +47,16 @@ class Backend:
     def __str__(self) -> str:
         return f"{self.name} {self.version} on {self.device_name}"
 
-    def __reduce__(self) -> tuple[Callable[[str, Device], "Backend"], tuple[str, str]]:
+    # The namespace is a module, which no pickle can hold: the state is what finds it again. (A
+    # `__reduce__` would do for pickle, but skops looks at the state alone.)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"name": self.name, "device": self.device_name}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
         from arraymlp.backends.registry import loaded
 
-        return loaded, (self.name, self.device_name)
+        vars(self).update(vars(loaded(state["name"], state["device"])))
 
     # What a library's module overrides
 
