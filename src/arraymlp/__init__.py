@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
     from arraymlp.training.early_stopping import EarlyStopping
-    from arraymlp.training.files import ModelFileError, load, save
+    from arraymlp.training.files import load, save
     from arraymlp.training.history import History
     from arraymlp.training.model import MultilayerPerceptron
     from arraymlp.training.run import NonFiniteLossError, Run
@@ -78,7 +78,7 @@ _LAZY = {
     "MLPEnsembleRegressor": "estimators.ensembles",
     "MLPRegressor": "estimators.regressor",
     "MLPSearchCV": "estimators.search",
-    "ModelFileError": "training.files",
+    "ModelFileError": "training.schema",
     "MultilayerPerceptron": "training.model",
     "NoSuchDeviceError": "backends.backend",
     "NonFiniteLossError": "training.run",

@@ -1,6 +1,6 @@
 """Damaged model files, and files of something else, are refused."""
 
-import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from safetensors.numpy import save as to_bytes
 import arraymlp
 from arraymlp import Dropout, MLPClassifier, MLPRegressor, ModelFileError
 from arraymlp.nn.losses import get_loss
+from model_files import apart, sealed
 from problems import labels, numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -37,11 +38,6 @@ def classifier(y: Any = Y, **parameters: Any) -> Any:
 
 def regressor(y: Any = None, **parameters: Any) -> Any:
     return MLPRegressor(**{**SMALL, **parameters}).fit(X, numbers()[1][:, 0] if y is None else y)
-
-
-def header_of(content: bytes) -> dict[str, Any]:
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return json.loads(header["__metadata__"]["arraymlp"])
 
 
 LOSS = get_loss("softmax_cross_entropy")
@@ -144,16 +140,16 @@ def strings(*values: Any) -> dict[str, Any]:
 
 DAMAGE: dict[str, tuple[Callable[[Header], None], str]] = {
     "no estimator": (replace_estimator(None), "a network alone"),
-    "estimator list": (replace_estimator([]), "a network alone"),
-    "estimator text": (replace_estimator("MLPClassifier"), "a network alone"),
+    "estimator list": (replace_estimator([]), "must be an object"),
+    "estimator text": (replace_estimator("MLPClassifier"), "must be an object"),
     "no kind": (drop("kind"), "not an MLPClassifier"),
     "other kind": (put("kind", to="MLP"), "it holds an MLP, not an MLPClassifier"),
     "kind list": (put("kind", to=["MLPClassifier"]), "not an MLPClassifier"),
-    "no parameters": (drop("parameters"), "not readable"),
-    "parameters list": (put("parameters", to=[]), "not readable"),
-    "parameters null": (put("parameters", to=None), "not readable"),
-    "no fitted": (drop("fitted"), "not readable"),
-    "fitted text": (put("fitted", to="yes"), "not readable"),
+    "no parameters": (drop("parameters"), "lacks parameters"),
+    "parameters list": (put("parameters", to=[]), "must be an object"),
+    "parameters null": (put("parameters", to=None), "must be an object"),
+    "no fitted": (drop("fitted"), "lacks fitted"),
+    "fitted text": (put("fitted", to="yes"), "must be an object"),
     "unknown parameter": (put("parameters", "momentums", to=1), "momentums"),
     "unknown attribute": (put("fitted", "coefs_", to=[]), "coefs_"),
     "private attribute": (put("fitted", "__class__", to=1), "__class__"),
@@ -183,7 +179,48 @@ DAMAGE: dict[str, tuple[Callable[[Header], None], str]] = {
     "array ragged": (put("fitted", "classes", "array", to=["a", ["b"]]), "not readable"),
     "array number": (put("fitted", "classes", "array", to=1), "not readable"),
     "array of texts as numbers": (put("fitted", "classes", "dtype", to="<i8"), "not readable"),
+    "array of half a gigabyte": (
+        put("fitted", "classes", "dtype", to="<U500000000"),
+        "an array of 3 <U500000000",
+    ),
+    "array of texts as wide as one": (
+        put("fitted", "classes", to={"array": ["a"] * 2**15, "dtype": "<U513"}),
+        "an array of 32768 <U513",
+    ),
+    "array cut off": (put("fitted", "classes", to=strings("ant", "bee", "cat")), "none of <U1"),
+    "array dtype list": (put("fitted", "classes", "dtype", to=["<U1"]), "a dtype"),
+    "array dtype no syntax": (put("fitted", "classes", "dtype", to="<U1,("), "a dtype"),
+    "array of fractions": (
+        put("fitted", "classes", to={"array": [0, 1.5, 2], "dtype": "<i8"}),
+        "none of int64",
+    ),
+    "number no number": (put("parameters", "alpha", to={"number": "1e3"}), "inf, -inf or nan"),
+    "object of two kinds": (put("parameters", "alpha", to={"number": "inf", "loss": ""}), "object"),
+    "dropout with more": (
+        put("parameters", "dropout", "dropout", to={"hidden": 0, "input": 0, "p": 0.5}),
+        "'p'",
+    ),
+    "dropout infinite": (put("parameters", "alpha", to=1e999), "not finite"),
+    # Parameters and attributes that no fit would have
+    "dtype unknown": (put("parameters", "dtype", to="uto"), "'dtype' parameter"),
+    "alpha text": (put("parameters", "alpha", to="0"), "'alpha' parameter"),
+    "alpha NaN": (put("parameters", "alpha", to={"number": "nan"}), "'alpha' parameter"),
+    "activation unknown": (put("parameters", "activation", to=["rleu"]), "rleu"),
+    "activations too many": (put("parameters", "activation", to=["relu"] * 3), "3 names for 1"),
+    "hidden sizes of text": (put("parameters", "hidden_layer_sizes", to=["5"]), "whole numbers"),
+    "iterations text": (put("fitted", "n_iter_", to="3"), "must be a whole number"),
+    "iterations negative": (put("fitted", "n_iter_", to=-3), "must be a whole number"),
+    "no iterations": (drop("fitted", "n_iter_"), "lacks n_iter_"),
+    "loss text": (put("fitted", "loss_", to="0"), "must be a number"),
+    "curve number": (put("fitted", "loss_curve_", to=3), "must be numbers"),
+    "curve of text": (put("fitted", "loss_curve_", to=["3"]), "must be numbers"),
+    "names of numbers": (
+        put("fitted", "feature_names_in_", to={"array": [1, 2, 3, 4], "dtype": "<i8"}),
+        "must be names",
+    ),
     # What is readable, and does not belong to this network
+    "other layers": (put("fitted", "n_layers_", to=4), "4 layers"),
+    "other outputs": (put("fitted", "n_outputs_", to=4), "4 outputs"),
     "no classes": (drop("fitted", "classes"), ""),
     "not whether several": (drop("fitted", "several"), ""),
     "neither": (lambda h: [h["estimator"]["fitted"].pop(k) for k in ("classes", "several")], ""),
@@ -203,18 +240,17 @@ DAMAGE: dict[str, tuple[Callable[[Header], None], str]] = {
 def test_a_damaged_header_is_refused(
     damage: Callable[[Header], None], words: str, good: Path
 ) -> None:
-    content = good.read_bytes()
-    header = header_of(content)
+    header, tensors = apart(good.read_bytes())
     damage(header)
-    damaged = to_bytes(from_bytes(content), {"arraymlp": json.dumps(header)})
+    damaged = sealed(header, tensors)
     message = refused(damaged, good.with_name("damaged.safetensors"))
     assert message is not None
     assert words in message
 
 
 def test_the_undamaged_header_is_that_of_a_good_file(good: Path) -> None:
-    content = good.read_bytes()
-    same = to_bytes(from_bytes(content), {"arraymlp": json.dumps(header_of(content))})
+    same = sealed(*apart(good.read_bytes()))
+    assert same == good.read_bytes()
     assert refused(same, good.with_name("same.safetensors")) is None
 
 
@@ -224,10 +260,30 @@ def test_a_header_that_is_no_json_object_is_refused(text: str, good: Path) -> No
     assert refused(damaged, good.with_name("damaged.safetensors")) is not None
 
 
+def test_a_file_that_claims_half_a_gigabyte_is_refused_for_nothing(good: Path) -> None:
+    header, tensors = apart(good.read_bytes())
+    put("fitted", "classes", "dtype", to="<U500000000")(header)
+    content = sealed(header, tensors)
+    tracemalloc.start()
+    try:
+        assert refused(content, good.with_name("damaged.safetensors")) is not None
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_class_names_are_not_cut_by_a_flipped_bit(good: Path) -> None:
+    content = good.read_bytes()
+    assert content.count(b"<U1") == 1
+    message = refused(content.replace(b"<U1", b"<U0"), good.with_name("damaged.safetensors"))
+    assert message is not None
+    assert "it is damaged" in message
+
+
 @pytest.mark.parametrize("back", [1, 50, 100])
 def test_a_flipped_bit_in_the_weights_is_noticed(back: int, good: Path) -> None:
     content = bytearray(good.read_bytes())
     content[-back] ^= 1
     message = refused(bytes(content), good.with_name("damaged.safetensors"))
     assert message is not None
-    assert "weights are damaged" in message
+    assert "it is damaged" in message

@@ -21,6 +21,7 @@ from sklearn.exceptions import NotFittedError
 
 import arraymlp
 from arraymlp import Backend, Dropout, MLPClassifier, MLPRegressor, ModelFileError, resolve
+from arraymlp.estimators.files import save_estimator
 from arraymlp.losses import Huber, Quantile
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.losses import get_loss
@@ -426,12 +427,37 @@ def test_what_is_not_fitted_is_not_saved(Estimator: Any, path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [{"alpha": 1j}, {"dtype": "uto"}, {"activation": ("relu", "tanh")}],
+    ids=str,
+)
+def test_what_no_fit_would_take_is_not_saved(parameters: dict[str, Any], path: Path) -> None:
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        classifier().set_params(**parameters).save(path)
+    assert not path.exists()
+
+
+def test_what_is_infinite_or_no_number_stays_so(path: Path) -> None:
+    original = classifier(n_iter_no_change=inf, early_stopping=True)
+    original.loss_curve_[1], original.best_validation_score_ = float("nan"), -inf
+    original.save(path)
+    assert b"NaN" not in path.read_bytes()
+    assert b"Infinity" not in path.read_bytes()
+    loaded = MLPClassifier.load(path)
+    assert loaded.n_iter_no_change == inf
+    assert loaded.best_validation_score_ == -inf
+    np.testing.assert_equal(loaded.loss_curve_, original.loss_curve_)
+
+
 def test_what_has_no_form_in_json_is_not_saved(path: Path) -> None:
     class Own(Huber):
         pass
 
-    with pytest.raises(ValueError, match="alpha cannot be written to a model file: 1j"):
-        classifier().set_params(alpha=1j).save(path)
+    wide = np.empty(20, "<U1000000")  # which `load` would not believe
+    network = classifier().network_
+    with pytest.raises(ValueError, match="classes cannot be written to a model file"):
+        save_estimator(path, "MLPClassifier", network, {}, {"classes": wide})
     with pytest.raises(ValueError, match=r"loss .*Own|Own.* is not of this package"):
         regressor(loss=Own(1.0)).save(path)
     assert not path.exists()

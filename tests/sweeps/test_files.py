@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load as tensors_of
-from safetensors.numpy import save as to_bytes
 
 from arraymlp import ModelFileError, SweepResult, load, save, sweep, train
 from arraymlp.losses import Huber
 from arraymlp.nn.activations import ACTIVATIONS, Activation
 from arraymlp.sweeps.files import JSON
 from conftest import on_host
+from model_files import apart, sealed
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 3)).astype(np.float32)
@@ -214,7 +214,7 @@ def test_every_truncated_file_is_refused(data: st.DataObject, good: Path) -> Non
 
 @settings(max_examples=50, deadline=None)
 @given(data=st.data())
-def test_every_flipped_bit_of_networks_and_json_is_noticed(data: st.DataObject, good: Path) -> None:
+def test_every_flipped_bit_of_the_content_is_noticed(data: st.DataObject, good: Path) -> None:
     content = bytearray(good.read_bytes())
     start = 8 + int.from_bytes(content[:8], "little")
     at = data.draw(st.integers(start, len(content) - 1))
@@ -224,17 +224,11 @@ def test_every_flipped_bit_of_networks_and_json_is_noticed(data: st.DataObject, 
 
 def rewritten(good: Path, change) -> bytes:
     """The file with its JSON and its header changed, and a SHA-256 that agrees."""
-    from hashlib import sha256
-
-    content = good.read_bytes()
-    tensors = tensors_of(content)
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["arraymlp"])
+    header, tensors = apart(good.read_bytes())
     about = json.loads(tensors[JSON].tobytes())
     change(header, about)
     tensors[JSON] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    header["sha256"] = sha256(b"".join(tensors[k].tobytes() for k in sorted(tensors))).hexdigest()
-    return to_bytes(tensors, {"arraymlp": json.dumps(header)})
+    return sealed(header, tensors)
 
 
 def test_the_unchanged_parts_are_a_good_file(good: Path) -> None:
@@ -243,19 +237,61 @@ def test_the_unchanged_parts_are_a_good_file(good: Path) -> None:
     assert len(SweepResult.load(file)) == 8
 
 
+def in_row(**values):
+    return lambda header, about: about["rows"][0].update(values)
+
+
+def in_member(**values):
+    return lambda header, about: about["members"][0].update(values)
+
+
+def in_history(**values):
+    return lambda header, about: about["members"][0]["history"].update(values)
+
+
+FINDING = {
+    "kind": "learned",
+    "sentence": "It learned.",
+    "figures": {},
+    **dict.fromkeys(("layer", "member", "from_step", "to_step", "from_epoch", "to_epoch")),
+}
 DAMAGE = {
     "no rows": lambda header, about: about.pop("rows"),
     "a row less": lambda header, about: about["rows"].pop(),
     "members less": lambda header, about: (about["rows"].pop(), about["members"].pop()),
     "rows are text": lambda header, about: about.update(rows="rows"),
+    "a row of another number": in_row(member=1),
+    "score of text": in_row(score="0.5"),
+    "status of a number": in_row(status=3),
+    "a figure of lists": in_row(loss=[0.5]),
+    "best epoch of text": in_row(best_epoch="3"),
+    "seconds of text": lambda header, about: about.update(seconds="3"),
+    "seconds beyond float64": lambda header, about: about.update(seconds=10**400),
+    "swept of numbers": lambda header, about: about.update(swept=[1]),
+    "swept of other settings": lambda header, about: about.update(swept=["momentum"]),
+    "an unknown entry": lambda header, about: about.update(seed=0),
     "no settings": lambda header, about: about["members"][0].pop("settings"),
+    "settings of text": in_member(settings="none"),
+    "point negative": in_member(point=-1),
+    "diagnosed of text": in_member(diagnosed="yes"),
     "history ragged": lambda header, about: about["members"][0]["history"]["loss"].pop(),
-    "finding of another kind": lambda header, about: about["members"][0].update(findings=[{}]),
+    "epochs of text": in_history(epoch=["0", "1", "2"]),
+    "epochs missing": lambda header, about: about["members"][0]["history"].pop("epoch"),
+    "seconds of epochs in text": in_history(seconds=["0", "1", "2"]),
+    "scores of text": in_history(validation_error=["0", "1", "2"]),
+    "no history of a network": in_member(history={}),
+    "finding of another kind": in_member(findings=[{}]),
+    "finding without a sentence": in_member(findings=[{**FINDING, "sentence": None}]),
+    "finding with more": in_member(findings=[{**FINDING, "advice": ""}]),
     "a network less": lambda header, about: header["networks"].pop(),
     "a member less": lambda header, about: header["networks"][0]["members"].pop(),
     "a member twice": lambda header, about: header["networks"][0].update(members=[0, 0, 1, 2]),
     "members nobody has": lambda header, about: header["networks"][0].update(members=[0, 1, 2, 99]),
+    "members of text": lambda header, about: header["networks"][0].update(members=["0", 1, 2, 3]),
+    "members a mapping": lambda header, about: header["networks"][0].update(members={"0": 1}),
     "networks are a number": lambda header, about: header.update(networks=3),
+    "networks of text": lambda header, about: header.update(networks=["a"]),
+    "an estimator, too": lambda header, about: header.update(estimator={}),
     "unknown activation": lambda header, about: header["networks"][0].update(activations=["a"] * 2),
 }
 
@@ -263,6 +299,26 @@ DAMAGE = {
 @pytest.mark.parametrize("change", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_is_refused(change, good: Path) -> None:
     complaint(rewritten(good, change), good)
+
+
+def test_a_finding_as_it_should_be_is_read(good: Path) -> None:
+    file = good.with_name("rewritten.safetensors")
+    file.write_bytes(rewritten(good, in_member(findings=[FINDING], diagnosed=True)))
+    assert SweepResult.load(file).findings(0)[0].kind == "learned"
+
+
+@pytest.mark.parametrize("name", ["networks.2.layers.0.bias", "networks.-1.layers.0.bias", "a"])
+def test_tensors_of_no_network_are_refused(name: str, good: Path) -> None:
+    header, tensors = apart(good.read_bytes())
+    tensors[name] = np.ones((4, 1, 4), np.float32)
+    assert "tensors of no network" in complaint(sealed(header, tensors), good)
+
+
+def test_members_changed_over_are_noticed(good: Path) -> None:
+    content = good.read_bytes()
+    assert content.count(b'\\"members\\": [0, 1, 2, 3]') == 1
+    swapped = content.replace(b"[0, 1, 2, 3]", b"[1, 0, 2, 3]")
+    assert "it is damaged" in complaint(swapped, good)
 
 
 @settings(max_examples=30, deadline=None)

@@ -5,21 +5,46 @@ JSON. Like the network, they are read without running anything.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from math import isfinite
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
 
+from arraymlp._checks import Rule
+from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.nn.activations import Activation
 from arraymlp.nn.dropout import Dropout
 from arraymlp.nn.losses import LOSSES, Loss, get_loss
-from arraymlp.training.files import ModelFileError, read, save
+from arraymlp.training.files import read, save
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.schema import ANY, NUMBERS, PLAIN, TEXT, Form, ModelFileError, require
+from arraymlp.training.tensor_file import naming
 
 # Of the machine or the session, and no part of a model.
 LEFT_OUT = (np.random.RandomState, np.random.Generator)
+
+# Bytes of an array in the header: labels are as wide as the longest, whatever the others are.
+ARRAY_LIMIT = 1 << 26
+DTYPE = re.compile(
+    r"\|b1|[<>|][iu][1248]|[<>]f[248]|[<>]U\d{1,9}|O|[<>][mM]8(\[\d{0,9}[a-zA-Z]{1,2}\])?"
+)
+
+ENTRY: Form = {"kind": TEXT, "parameters": {"*": ANY}, "fitted": {"*": ANY}}
+OBJECTS: tuple[dict[str, Form], ...] = (  # that `_to_json` makes
+    {"mapping": [Rule("a pair", lambda v: isinstance(v, list) and len(v) == 2)]},
+    {"number": Rule("inf, -inf or nan", lambda v: v in ("inf", "-inf", "nan"))},
+    {
+        "array": [PLAIN],
+        "dtype": Rule("a dtype", lambda v: isinstance(v, str) and DTYPE.fullmatch(v) is not None),
+    },
+    {"loss": TEXT, "parameters": {"*": NUMBERS}},
+    {"dropout": {"hidden": NUMBERS, "input": NUMBERS}},
+)
 
 
 def save_estimator(
@@ -58,18 +83,17 @@ def load_estimator(
     Raises:
         ModelFileError: the file is damaged, or of something else.
     """
-    network, header = read(path, backend)
-    entry = header.get("estimator")
-    if not isinstance(entry, dict) or entry.get("kind") != class_name:
-        content = f"an {entry.get('kind')}" if isinstance(entry, dict) else "a network alone"
-        raise ModelFileError(f"{os.fspath(path)}: it holds {content}, not an {class_name}")
-    try:
-        parameters = {name: _from_json(v, tuple) for name, v in entry["parameters"].items()}
-        fitted = {name: _from_json(v, list) for name, v in entry["fitted"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelFileError(
-            f"{os.fspath(path)}: its estimator is not readable ({error!r})"
-        ) from error
+    network, entry = read(path, backend)
+    with naming(path):
+        if entry is None or entry.get("kind") != class_name:
+            content = "a network alone" if entry is None else f"an {entry.get('kind')}"
+            raise ModelFileError(f"it holds {content}, not an {class_name}")
+        require(entry, ENTRY, "its estimator")
+        try:
+            parameters = {name: _from_json(v, tuple) for name, v in entry["parameters"].items()}
+            fitted = {name: _from_json(v, list) for name, v in entry["fitted"].items()}
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ModelFileError(f"its estimator is not readable ({error})") from error
     return network, parameters, fitted
 
 
@@ -82,11 +106,13 @@ def _to_json(name: str, value: object) -> object:
     """
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, float) and not isfinite(value):
+        return {"number": str(value)}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
         return {"mapping": [[_to_json(name, k), _to_json(name, v)] for k, v in value.items()]}
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.nbytes <= ARRAY_LIMIT:
         dtype_kind = value.dtype.kind
         if dtype_kind in "mM":  # times, by their number
             return {"array": value.view(np.int64).tolist(), "dtype": value.dtype.str}
@@ -103,7 +129,7 @@ def _to_json(name: str, value: object) -> object:
         return value.name
     if isinstance(value, LEFT_OUT):
         return None
-    if isinstance(value, Iterable):
+    if isinstance(value, Iterable) and not isinstance(value, np.ndarray):
         return [_to_json(name, v) for v in value]
     raise ValueError(f"{name} cannot be written to a model file: {value!r}")
 
@@ -114,14 +140,29 @@ def _from_json(value: Any, sequence: type[list[Any]] | type[tuple[Any, ...]]) ->
         return sequence(_from_json(v, sequence) for v in value)
     if not isinstance(value, dict):
         return value
+    form = next((form for form in OBJECTS if form.keys() == value.keys()), None)
+    if form is None:
+        raise ValueError(f"an object of {brief(list(value))}")
+    require(value, form, "its estimator")
     if "mapping" in value:
         return {k: _from_json(v, sequence) for k, v in value["mapping"]}
+    if "number" in value:
+        return float(value["number"])
     if "array" in value:
-        dtype = np.dtype(value["dtype"])
-        array = np.asarray(value["array"], dtype=dtype)
-        if array.dtype.kind not in "biufUOmM" or array.ndim != 1:
-            raise ValueError(f"an array of {dtype} in {array.ndim} dimensions")
-        return array
+        return _array(value["array"], value["dtype"])
     if "loss" in value:
         return replace(get_loss(value["loss"]), **value["parameters"])
     return Dropout(**value["dropout"])
+
+
+def _array(values: list[Any], dtype_text: str) -> HostArray:
+    """An array (n,) of the values, in which they are what they were."""
+    dtype = np.dtype(dtype_text)
+    if len(values) * dtype.itemsize > ARRAY_LIMIT:
+        raise ValueError(f"an array of {len(values)} {dtype}")
+    if dtype.kind in "mM":
+        return np.asarray(values, np.int64).view(dtype)
+    array = np.asarray(values, dtype)
+    if array.tolist() != values:
+        raise ValueError(f"values that are none of {dtype}")
+    return array

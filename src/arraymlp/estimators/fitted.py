@@ -9,35 +9,53 @@ from copy import copy
 from os import PathLike
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from arraymlp._checks import Rule
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import resolve
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.estimators.files import load_estimator, save_estimator
-from arraymlp.estimators.fitting.convergence import CURVES
 from arraymlp.estimators.inputs import Rows, RowsLike, checked_input, home_of
 from arraymlp.estimators.labels import FIELDS, Labels
 from arraymlp.estimators.parameters import Parameters
-from arraymlp.training.files import ModelFileError
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.run import Run
-
-FITTED = (  # what a model file has, besides the network and the labels
-    "n_features_in_",
-    "feature_names_in_",
-    "n_outputs_",
-    "n_layers_",
-    "out_activation_",
-    "n_iter_",
-    "t_",
-    "loss_",
-    *CURVES,
+from arraymlp.training.schema import (
+    ANY,
+    COUNT,
+    POSITIVE,
+    REAL,
+    TEXT,
+    Form,
+    ModelFileError,
+    optional,
+    require,
 )
+from arraymlp.training.tensor_file import naming
+
+CURVE = Rule("numbers", lambda v: isinstance(v, list) and all(map(REAL.allows, v)))
+FITTED: dict[str, Form] = {  # what a model file has, besides the network and the labels
+    "n_features_in_": POSITIVE,
+    "feature_names_in_?": Rule("names", lambda v: isinstance(v, np.ndarray) and v.dtype == object),
+    "n_outputs_": POSITIVE,
+    "n_layers_": POSITIVE,
+    "out_activation_": TEXT,
+    "n_iter_": COUNT,
+    "t_": COUNT,
+    "loss_": REAL,
+    "loss_curve_?": CURVE,
+    "best_loss_?": optional(REAL),
+    "validation_scores_?": optional(CURVE),
+    "validation_loss_curve_?": optional(CURVE),
+    "best_validation_score_?": optional(REAL),
+    "_no_improvement_count?": COUNT,
+}
 
 
 class AtHome(BaseEstimator):
@@ -205,6 +223,11 @@ class Fitted(Parameters, AtHome):
             return twin.__getstate__()
         return dict(super().__getstate__())
 
+    def _require_parameters(self) -> None:
+        """A ValueError where a parameter is none that ``fit`` would take."""
+        self._validate_params()
+        self._activations(len(self._hidden_sizes()))
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the estimator to a model file: parameters, network, classes and feature names.
 
@@ -220,12 +243,15 @@ class Fitted(Parameters, AtHome):
         Raises
         ------
         ValueError
-            A parameter has no form in a file, such as a loss of your own.
+            A parameter has no form in a file, such as a loss of your own, or is none that ``fit``
+            would take.
         OSError
             The file cannot be written; nothing is left behind.
         """
         check_is_fitted(self)
-        fitted = {name: getattr(self, name) for name in FITTED if hasattr(self, name)}
+        self._require_parameters()
+        names = (name.removesuffix("?") for name in FITTED)
+        fitted = {name: getattr(self, name) for name in names if hasattr(self, name)}
         if hasattr(self, "_labels"):
             fitted |= self._labels.to_file()
         left_out = dict.fromkeys(("callbacks", "device"))  # of a session, and of a machine
@@ -254,26 +280,28 @@ class Fitted(Parameters, AtHome):
         home = resolve("numpy")
         network, parameters, fitted = load_estimator(path, cls.__name__, home)
         labels = {name: fitted.pop(name) for name in FIELDS if name in fitted}
-        unknown = parameters.keys() - set(cls._get_param_names()) | fitted.keys() - set(FITTED)
-        if unknown:
-            raise ModelFileError(f"{path}: this version knows nothing of {sorted(unknown)}")
-        try:
-            _require_width(network, fitted)
-            if network.loss.classifies != "no" or labels:
-                fitted["_labels"] = Labels.from_file(labels)
-                fitted["_labels"].require_fit(network)
-                fitted["classes_"] = labels["classes"]
-        except (TypeError, ValueError) as error:
-            raise ModelFileError(
-                f"{path}: its estimator does not fit its network: {error}"
-            ) from error
-        loaded = cls(**parameters)
+        with naming(path):
+            require(fitted, FITTED, "its estimator")
+            require(parameters, dict.fromkeys(cls._get_param_names(), ANY), "its estimator")
+            loaded = cls(**parameters)
+            try:
+                loaded._require_parameters()
+                _require_fit(network, fitted)
+                if network.loss.classifies != "no" or labels:
+                    fitted["_labels"] = Labels.from_file(labels)
+                    fitted["_labels"].require_fit(network)
+                    fitted["classes_"] = labels["classes"]
+            except (TypeError, ValueError) as error:
+                raise ModelFileError(f"its estimator does not fit its network: {error}") from error
         loaded.__dict__.update(fitted, network_=network, _run=None, _home=home)
         return loaded
 
 
-def _require_width(network: MultilayerPerceptron, fitted: dict[str, Any]) -> None:
-    """A ValueError where the features that a file speaks of are not as many as the inputs."""
-    n, names = fitted.get("n_features_in_"), fitted.get("feature_names_in_")
+def _require_fit(network: MultilayerPerceptron, fitted: dict[str, Any]) -> None:
+    """A ValueError where the attributes of a file are of another network."""
+    n, names = fitted["n_features_in_"], fitted.get("feature_names_in_")
     if n != network.sizes[0] or (names is not None and len(names) != n):
         raise ValueError(f"{n} features, named {names}, for {network.sizes[0]} inputs")
+    layers, outputs = fitted["n_layers_"], fitted["n_outputs_"]
+    if (layers, outputs) != (len(network.sizes), network.sizes[-1]):
+        raise ValueError(f"{layers} layers and {outputs} outputs for {network}")

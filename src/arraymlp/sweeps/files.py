@@ -8,8 +8,7 @@ model file says of each stack. The tensor ``sweep.json`` has the bytes of the JS
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any, TypeAlias
 
@@ -21,22 +20,62 @@ from arraymlp.backends.backend import Backend
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.sweeps.population import INTERRUPTED, MemberResult
 from arraymlp.sweeps.space import Shown, shown
-from arraymlp.training.files import (
-    ModelFileError,
-    naming,
-    network_of,
-    parts,
-    read_parts,
-    require_undamaged,
-    write_parts,
-)
+from arraymlp.training.files import NETWORK, network_of, parts
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.schema import (
+    ANY,
+    COUNT,
+    FLAG,
+    NUMBER,
+    PLAIN,
+    TEXT,
+    Form,
+    ModelFileError,
+    optional,
+    require,
+)
+from arraymlp.training.tensor_file import naming, parse_object, read_parts, write_parts
 
 JSON = "sweep.json"
 Json: TypeAlias = Mapping[str, Any]  # an object as JSON has it
 
-ABOUT = ("swept", "score", "greater_is_better", "backend", "seconds", "interrupted", "plan")
+HEADER: Form = {"networks": [{**NETWORK, "members": [COUNT]}]}
+ABOUT: dict[str, Form] = {
+    "swept": [TEXT],
+    "score": TEXT,
+    "greater_is_better": FLAG,
+    "backend": TEXT,
+    "seconds": NUMBER,
+    "interrupted": FLAG,
+    "plan": TEXT,
+}
+ROW: Form = {
+    "member": COUNT,
+    "status": TEXT,
+    "score": optional(NUMBER),
+    "best_epoch": optional(COUNT),
+    "fold?": optional(COUNT),
+    "cause": TEXT,
+    "*": PLAIN,
+}
+FINDING: Form = {
+    "kind": TEXT,
+    "sentence": TEXT,
+    "figures": {"*": ANY},
+    **dict.fromkeys(("layer", "member"), optional(COUNT)),
+    **dict.fromkeys(("from_step", "to_step", "from_epoch", "to_epoch"), optional(COUNT)),
+}
+DETAILS: Form = {
+    "point": COUNT,
+    "swept": {"*": PLAIN},
+    "settings": {"*": ANY},
+    "findings": [FINDING],
+    "diagnosed": FLAG,
+    "history": {"*": [ANY]},
+}
+# Of every history; the other columns are whatever a callback has put there, too.
+COLUMNS: dict[str, Form] = {"epoch": [COUNT], "seconds": [optional(NUMBER)], "*": [ANY]}
 
 
 def save_sweep(
@@ -74,7 +113,7 @@ def save_sweep(
 
 def load_sweep(
     path: str | os.PathLike[str], backend: Backend
-) -> tuple[Json, list[Json], dict[int, list[Finding]]]:
+) -> tuple[Json, list[dict[str, Any]], dict[int, list[Finding]]]:
     """Read what `save_sweep` wrote, the networks brought to a backend.
 
     Returns:
@@ -89,81 +128,87 @@ def load_sweep(
         header, tensors = read_parts(path)
         if "networks" not in header:
             raise ModelFileError("it holds one network, not a sweep: arraymlp.load opens it")
-        require_undamaged(header, tensors)
-        with _readable():
-            content = json.loads(tensors.pop(JSON).tobytes())
-            stacks = _stacks(header["networks"], tensors)
-    networks: dict[int, MultilayerPerceptron] = {}
+        require(header, HEADER, "its header")
+        if JSON not in tensors:
+            raise ModelFileError(f"it has no {JSON}")
+        content = parse_object(tensors.pop(JSON).tobytes(), f"its {JSON}")
+        require(content, {**ABOUT, "rows": [ROW], "members": [DETAILS]}, f"its {JSON}")
+        stacks = _stacks(header["networks"], tensors)
+        members = _members(content, [k for numbers, _ in stacks for k in numbers])
     for numbers, stack in stacks:
         moved = stack.to(backend)
-        networks |= {k: moved.member(i) for i, k in enumerate(numbers)}
-    with naming(path), _readable():
-        about = {name: content[name] for name in ABOUT}
-        members = [
-            _member(row, details, networks.pop(row["member"], None), content["swept"])
-            for row, details in zip(content["rows"], content["members"], strict=True)
-        ]
-        findings = {
-            k: [Finding(**finding) for finding in details["findings"]]
-            for k, details in enumerate(content["members"])
-            if details["diagnosed"]
-        }
-        if networks:
-            raise ModelFileError(f"it has networks of no member: {sorted(networks)}")
-    return about, members, findings
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """Turn the errors of reading what is not as it should be into a ModelFileError."""
-    try:
-        yield
-    except ModelFileError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelFileError(f"its sweep is not readable ({error!r})") from error
+        for i, k in enumerate(numbers):
+            members[k]["result"] = _result(content, k, moved.member(i))
+    findings = {
+        k: [Finding(**finding) for finding in details["findings"]]
+        for k, details in enumerate(content["members"])
+        if details["diagnosed"]
+    }
+    return {name: content[name] for name in ABOUT}, members, findings
 
 
 def _stacks(
     headers: Sequence[Json], tensors: Mapping[str, HostArray]
 ) -> list[tuple[list[int], MultilayerPerceptron]]:
     """Numbers of members, and the stack of their networks, on the host."""
-    arrays: list[dict[str, HostArray]] = [{} for _ in headers]
+    arrays: dict[str, dict[str, HostArray]] = {}  # by their stack, such as networks.0
     for name, tensor in tensors.items():
-        _, i, rest = name.split(".", 2)
-        arrays[int(i)][rest] = tensor
+        parts_of_name = name.split(".", 2)
+        stack_name, own_name = ".".join(parts_of_name[:2]), "".join(parts_of_name[2:])
+        arrays.setdefault(stack_name, {})[own_name] = tensor
     stacks = []
-    for header, stack_arrays in zip(headers, arrays, strict=True):
-        stack, numbers = network_of(header, stack_arrays), header["members"]
+    for i, header in enumerate(headers):
+        numbers = header["members"]
+        of_network = {name: value for name, value in header.items() if name != "members"}
+        stack = network_of(of_network, arrays.pop(f"networks.{i}", {}))
         if stack.members != len(numbers):
             raise ModelFileError(f"{len(numbers)} members are to have {stack}")
         stacks.append((numbers, stack))
+    if arrays:
+        raise ModelFileError(f"it has tensors of no network: {', '.join(list(arrays)[:20])}")
     return stacks
 
 
-def _member(
-    row: Json,
-    details: Json,
-    network: MultilayerPerceptron | None,
-    swept: Sequence[str],
-) -> Json:
-    """The attributes of a `Member` by name, from its row, the details beside it and its network."""
-    result = None
-    if network is not None:
-        history = _history(details["history"], row["status"] == INTERRUPTED)
-        result = MemberResult(network, history, row["status"], row["cause"], row["best_epoch"])
-    elif details["history"]:
-        raise ModelFileError(f"the network of member {row['member']} is missing")
-    settings = details["settings"]
-    return {
-        "number": row["member"],
-        "point": details["point"],
-        "swept": {name: _value(settings[name], details["swept"][name]) for name in swept},
-        "fold": row.get("fold"),
-        "settings": settings,
-        "result": result,
-        "score": row["score"],
-    }
+def _members(content: Json, trained: Sequence[int]) -> list[dict[str, Any]]:
+    """The attributes of each `Member` by name, without the results of those that were trained."""
+    rows, swept = content["rows"], content["swept"]
+    if len(rows) != len(content["members"]):
+        raise ModelFileError(f"it has {len(rows)} rows of {len(content['members'])} members")
+    if len(set(trained)) < len(trained) or not set(trained) <= set(range(len(rows))):
+        raise ModelFileError(f"its networks are not those of its {len(rows)} members")
+    members = []
+    for k, (row, details) in enumerate(zip(rows, content["members"], strict=True)):
+        where, names = f"its member {k}", set(swept)
+        if row["member"] != k:
+            raise ModelFileError(f"{where} says that it is number {row['member']}")
+        if not names <= details["settings"].keys() or names != details["swept"].keys():
+            raise ModelFileError(f"{where} lacks some of the settings that were swept")
+        columns = details["history"]
+        if k in set(trained):
+            require(columns, {**COLUMNS, f"{content['score']}?": [optional(NUMBER)]}, where)
+            if len({len(column) for column in columns.values()}) > 1:
+                raise ModelFileError(f"{where} has columns of different lengths in its history")
+        elif columns:
+            raise ModelFileError(f"the network of member {k} is missing")
+        members.append(
+            {
+                "number": k,
+                "point": details["point"],
+                "swept": {n: _value(details["settings"][n], details["swept"][n]) for n in swept},
+                "fold": row.get("fold"),
+                "settings": details["settings"],
+                "result": None,
+                "score": row["score"],
+            }
+        )
+    return members
+
+
+def _result(content: Json, k: int, network: MultilayerPerceptron) -> MemberResult:
+    """A trained member's network and history."""
+    row = content["rows"][k]
+    history = _history(content["members"][k]["history"], row["status"] == INTERRUPTED)
+    return MemberResult(network, history, row["status"], row["cause"], row["best_epoch"])
 
 
 def _value(setting: object, shown_as: Shown) -> object:

@@ -1,37 +1,40 @@
 """Model files: one safetensors file that opens on any backend and runs no code when it does.
 
-The tensors are ``layers.0.weights``, ``layers.0.bias``, ...; the header's metadata holds, under
-``arraymlp``, a JSON object with the format's version, the activations, the loss and its parameters
-where it has some, the classes, the SHA-256 of the tensors' bytes, and of an estimator what
-`arraymlp.estimators.files` adds. The file of a sweep is that of `arraymlp.sweeps.files`.
+The tensors are ``layers.0.weights``, ``layers.0.bias``, ...; the header has the activations, the
+loss and its parameters where it has some, the classes, and of an estimator what
+`arraymlp.estimators.files` adds. The file of a sweep is that of `arraymlp.sweeps.files`; the bytes
+of all three are those of `arraymlp.training.tensor_file`.
 """
 
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from arraymlp._checks import Rule
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import resolve
 from arraymlp.nn.activations import ACTIVATIONS, get_activation
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.losses import LOSSES, Loss, get_loss
-from arraymlp.training.atomic import write_whole
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.schema import ANY, INT64, NUMBERS, TEXT, Form, ModelFileError, require
 from arraymlp.training.settings import DTYPES
+from arraymlp.training.tensor_file import naming, read_parts, write_parts
 
-FORMAT = 1
-
-
-class ModelFileError(ValueError):
-    """The file is not a model file of this package, or it is damaged; the message says how."""
+# The header of a network; that of a stack in a sweep's file, too.
+NETWORK: dict[str, Form] = {
+    "activations": [TEXT],
+    "loss": TEXT,
+    "loss_parameters?": {"*": NUMBERS},
+    "classes": Rule(
+        "null or a list of integers of 64 bits",
+        lambda v: v is None or (isinstance(v, list) and all(map(INT64.allows, v))),
+    ),
+}
 
 
 def save(
@@ -86,24 +89,6 @@ def parts(network: MultilayerPerceptron) -> tuple[dict[str, Any], dict[str, Host
     return header, tensors
 
 
-def write_parts(
-    path: str | os.PathLike[str], header: Mapping[str, Any], tensors: dict[str, HostArray]
-) -> None:
-    """Write a header, with the format and the tensors' SHA-256 added, and tensors to a file."""
-    from safetensors.numpy import save as to_bytes
-
-    whole = {"format": FORMAT, **header, "sha256": _digest(tensors)}
-    write_whole(Path(path), to_bytes(tensors, {"arraymlp": json.dumps(whole)}))
-
-
-def _digest(tensors: dict[str, HostArray]) -> str:
-    """SHA-256 over the tensors' bytes, in the order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()
-
-
 def load(
     path: str | os.PathLike[str], *, backend: str | Backend = "numpy", device: Any = None
 ) -> MultilayerPerceptron:
@@ -123,90 +108,47 @@ def load(
 
 def read(
     path: str | os.PathLike[str], backend: Backend
-) -> tuple[MultilayerPerceptron, dict[str, Any]]:
-    """A file's network, brought to a backend, and its header; errors as of `load`."""
+) -> tuple[MultilayerPerceptron, dict[str, Any] | None]:
+    """A file's network, brought to a backend, and an estimator's entries, or None.
+
+    Errors as of `load`.
+    """
     with naming(path):
         header, tensors = read_parts(path)
         if "networks" in header:
             raise ModelFileError("it holds a sweep, not one network: SweepResult.load opens it")
+        estimator = header.pop("estimator", None)
+        if estimator is not None:
+            require(estimator, {"*": ANY}, "its estimator")
         network = network_of(header, tensors)
-        require_undamaged(header, tensors)
-    return network.to(backend), header
-
-
-@contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Have a ModelFileError begin with the file's path."""
-    try:
-        yield
-    except ModelFileError as error:
-        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
-
-
-def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, HostArray]]:
-    """A file's header and tensors; a ModelFileError where it is no file of this package's."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
-
-    content = Path(path).read_bytes()
-    try:
-        tensors = from_bytes(content)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise ModelFileError(f"not a readable safetensors file ({error})") from error
-    size = int.from_bytes(content[:8], "little")  # the format: header's length, header, tensors
-    metadata = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
-    if "arraymlp" not in metadata:
-        raise ModelFileError(
-            "a safetensors file, but not of arraymlp: its metadata does not say so"
-        )
-    try:
-        header = json.loads(metadata["arraymlp"])
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ModelFileError(f"its arraymlp header is no JSON ({error})") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        version = header.get("format") if isinstance(header, dict) else header
-        raise ModelFileError(f"format {version!r}, but this version reads format {FORMAT}")
-    return header, tensors
-
-
-def require_undamaged(header: Mapping[str, Any], tensors: dict[str, HostArray]) -> None:
-    """A ModelFileError where the tensors are not those that were written."""
-    if header.get("sha256") != _digest(tensors):
-        raise ModelFileError("its weights are damaged: their SHA-256 is not the header's")
+    return network.to(backend), estimator
 
 
 def network_of(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> MultilayerPerceptron:
     """The network that `parts` took apart, on the host; a ModelFileError where they do not fit."""
-    names = header.get("activations")
-    if not isinstance(names, list) or not names:
-        raise ModelFileError(f"its header lists no activations: {names!r}")
+    require(header, NETWORK, "its header")
+    names = header["activations"]
     expected = {f"layers.{i}.{part}" for i in range(len(names)) for part in ("weights", "bias")}
-    if set(tensors) != expected:
+    if set(tensors) != expected or not names:
         odd = sorted(expected ^ set(tensors))
-        raise ModelFileError(f"its tensors do not match its {len(names)} layers: {', '.join(odd)}")
+        raise ModelFileError(
+            f"its tensors do not match its {len(names)} activations: {', '.join(odd[:20])}"
+        )
     try:
         layers = [
             Layer(tensors[f"layers.{i}.weights"], tensors[f"layers.{i}.bias"], get_activation(name))
             for i, name in enumerate(names)
         ]
-        chosen = replace(get_loss(header.get("loss", "")), **header.get("loss_parameters", {}))
-        classes = _classes(header.get("classes"))
-    except (ValueError, TypeError, OverflowError) as error:
+        chosen = replace(get_loss(header["loss"]), **header.get("loss_parameters", {}))
+    except (ValueError, TypeError) as error:
         raise ModelFileError(str(error)) from error
+    given = header["classes"]
+    classes = None if given is None else np.asarray(given, np.int64)
     _require_fit(layers, chosen, classes)
     return MultilayerPerceptron(layers, chosen, classes)
 
 
-def _classes(values: Any) -> HostArray | None:
-    if values is None:
-        return None
-    classes = np.asarray(values)
-    if classes.dtype != np.int64:  # fractions would be cut off
-        raise ValueError(f"its classes are not integers: {values}")
-    return classes
-
-
-def _require_fit(layers: list[Layer], chosen: Loss, classes: Any) -> None:
+def _require_fit(layers: list[Layer], chosen: Loss, classes: HostArray | None) -> None:
     """Each layer takes what the one before gives, in equal dtype and number of members."""
     classifies = chosen.classifies
     first = layers[0].weights
