@@ -2,7 +2,7 @@
 
 A safetensors file whose metadata has the header as JSON under ``arraymlp``. Its ``sha256`` is that
 of a canonical JSON text, of the rest of the header and the names, dtypes and shapes of the tensors,
-and of the tensors' bytes after it.
+and of the tensors' bytes after it. In format 1 it was that of these bytes alone.
 """
 
 import json
@@ -28,6 +28,8 @@ def digest(header: Header, tensors: Tensors) -> str:
         "header": {name: value for name, value in header.items() if name != "sha256"},
         "tensors": [[name, str(t.dtype), list(t.shape)] for name, t in sorted(tensors.items())],
     }
+    if header.get("format") == 1:
+        return sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest()
     text = json.dumps(about, sort_keys=True, separators=(",", ":"))
     return sha256(
         text.encode() + b"".join(t.tobytes() for _, t in sorted(tensors.items()))

@@ -6,7 +6,8 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,9 +19,9 @@ from arraymlp._checks import require_table
 from arraymlp.backends.array import HostArray
 from arraymlp.data.csv_table import column_of, read_csv
 
-# The libraries that read Parquet, the first installed one of which is used.
+# The libraries that read Parquet, the first installed one of which is used. Not polars, which on
+# some damaged files ends the process.
 PARQUET: dict[str, Callable[[Path], Any]] = {
-    "polars": lambda path: import_module("polars").read_parquet(path),
     "pyarrow": lambda path: import_module("pyarrow.parquet").read_table(path),
     "pandas": lambda path: _with_text_names(import_module("pandas").read_parquet(path)),
 }
@@ -98,7 +99,11 @@ def _target(y: HostArray) -> tuple[HostArray, list[str] | None]:
         return y.astype(np.int64), ["False", "True"]
     if y.dtype.kind == "S":
         y = y.astype(str)
-    for row, value in enumerate(y.tolist()):
+    try:
+        values = y.tolist()
+    except SystemError as error:  # NumPy's, where an array's bytes are no text
+        raise ValueError(f"targets that are no text ({error})") from error
+    for row, value in enumerate(values):
         if not isinstance(value, str) or not value:
             raise ValueError(f"a target must be a number or a string, but row {row} has {value!r}")
     names, numbers = np.unique(y.astype(str), return_inverse=True)
@@ -161,18 +166,16 @@ def _require_size(archive: zipfile.ZipFile, array: str) -> None:
 def _parquet(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
     for read in PARQUET.values():
         try:
-            table = read(path)
+            with _parquet_errors():
+                table = read(path)
         except ImportError:
             continue
-        except (OSError, ValueError):
-            raise
-        except Exception as error:  # each library has its own
-            raise ValueError(f"not readable as Parquet ({error})") from error
         break
     else:
         raise ModuleNotFoundError("a .parquet file needs one of these: pip install pyarrow")
     columns = [str(name) for name in getattr(table, "column_names", None) or table.columns]
-    index = {name for name in _index_columns(path, columns) if name != target}
+    with _parquet_errors():
+        index = {name for name in _index_columns(path, columns) if name != target}
     columns = [name for name in columns if name not in index]
     if not columns:
         raise ValueError("it has no columns")
@@ -192,6 +195,19 @@ def _parquet(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
         else:
             raise ValueError(f"feature {name!r} must be numbers, not {values.dtype}")
     return np.column_stack(features) if features else np.empty((len(y), 0)), y, target_name
+
+
+@contextmanager
+def _parquet_errors() -> Iterator[None]:
+    """Turn what a library raises of a damaged file into a ValueError."""
+    try:
+        yield
+    except (ImportError, ValueError):
+        raise
+    except Exception as error:  # each library has its own; pyarrow's OSErrors have no number
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(f"not readable as Parquet ({error})") from error
 
 
 def _with_text_names(frame: Any) -> Any:

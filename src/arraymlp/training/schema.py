@@ -33,12 +33,18 @@ def _are_numbers(value: object, depth: int) -> bool:
     return _is_finite(value)
 
 
+def _is_shallow(value: object, depth: int) -> bool:
+    """Whether lists and objects are nested less deeply than that."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_is_shallow(v, depth - 1) for v in inner)
+
+
 def optional(rule: Rule) -> Rule:
     """The rule, or null."""
     return Rule(f"{rule.what} or null", lambda v: v is None or rule.allows(v))
 
 
-ANY = Rule("anything", lambda v: True)
+ANY = Rule("nested less than 50 deep", lambda v: _is_shallow(v, 50))
 TEXT = Rule("text", lambda v: isinstance(v, str))
 FLAG = Rule("true or false", lambda v: isinstance(v, bool))
 NUMBER = Rule("a finite number", _is_finite)

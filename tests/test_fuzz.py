@@ -1,0 +1,41 @@
+"""A few thousand damaged files of every format, each with a fixed seed; `ci/fuzz` tries more."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+pytest.importorskip("sklearn", minversion="1.7")
+
+from fuzzing import AS_READ, FORMATS, REFUSED, SAME, VALID, damaged, tried
+
+FILES = 250  # of each format
+NEEDS = {
+    "CSV": ["pandas"],
+    "Parquet, pyarrow": ["pyarrow", "pandas"],
+    "Parquet, pandas": ["pandas"],
+}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore"),  # of NumPy and pandas about what the files say
+]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_damaged_file_is_refused_or_is_what_it_was(name: str, tmp_path: Path) -> None:
+    for library in NEEDS.get(name, []):
+        pytest.importorskip(library)
+    form = FORMATS[name]()
+    file = tmp_path / f"file{form.suffix}"
+    good = {tried(form, original, file, limited=False).outcome for original in form.originals}
+    assert good in ({SAME}, {VALID}, {AS_READ})
+    outcomes = []
+    for i in range(FILES):
+        content = damaged(form, Random(f"0/{name}/{i}"))
+        try:
+            outcomes.append(tried(form, content, file).outcome)
+        except Exception as error:
+            raise AssertionError(f"file {i} of seed 0: {content[:3000]!r}") from error
+    assert set(outcomes) <= {REFUSED, *good}
+    assert outcomes.count(REFUSED) > FILES / 2
