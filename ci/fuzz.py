@@ -1,12 +1,13 @@
 """Read damaged files of every format, and count what comes of them: ci/fuzz sets up and calls this.
 
-Formats, damage and verdicts are those of tests/support/fuzzing.py. Every format has a process of
-its own, so that a crash, a hang or a claim of memory is seen, named and survived.
+Formats and verdicts are those of tests/support (fuzz_formats.py, fuzzing.py). Every format has a
+process of its own, so that a crash, a hang or a claim of memory is seen, named and survived.
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,6 @@ ROOT = Path(__file__).parents[1]
 SUPPORT = ROOT / "tests" / "support"
 HANG = 60  # seconds after which a file counts as a hang
 SPARE = 2**30  # bytes of addresses that a process may take, beyond those that it began with
-SHOWN = 20  # faults
 
 
 @dataclass
@@ -38,22 +38,23 @@ class Count:
         outcomes: how many of each.
         seconds: the most of one file.
         megabytes: likewise.
-        faults: the number of a file and what was wrong, for each that is a fault.
+        faults: how many files showed one.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     megabytes: float = 0.0
-    faults: list[tuple[int, str]] = field(default_factory=list)
+    faults: int = 0
 
 
 def read_files(name: str, seed: int, first: int, last: int, folder: Path) -> None:
     """Try files of one format, and print a line of JSON for each: in a process of its own."""
     sys.path.insert(0, str(SUPPORT))
     import fuzzing
+    from fuzz_formats import FORMATS
 
     warnings.simplefilter("ignore")
-    form = fuzzing.FORMATS[name]()
+    form = FORMATS[name]()
     file = folder / f"file{form.suffix}"
     for original in form.originals:  # which loads what a first call loads, too
         fuzzing.tried(form, original, file, limited=False)
@@ -104,7 +105,7 @@ def lines(name: str, seed: int, first: int, last: int, folder: Path) -> Iterator
 
 
 def counted(name: str, seed: int, files: int, keep: Path) -> Count:
-    """The outcomes of so many files of a format; one that shows a fault is kept."""
+    """The outcomes of so many files of a format; one that shows a fault is named and kept."""
     count, i = Count(), -1
     with TemporaryDirectory() as text:
         folder = Path(text)
@@ -118,8 +119,9 @@ def counted(name: str, seed: int, files: int, keep: Path) -> Count:
                 count.seconds = max(count.seconds, seconds)
                 count.megabytes = max(count.megabytes, megabytes)
                 if what:
-                    count.faults.append((i, what))
-                    _keep(folder, keep / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}-{i}")
+                    print(f"{name}, file {i}: {what}", flush=True)
+                    count.faults += 1
+                    _keep(folder, keep / f"{'-'.join(re.findall('[a-zA-Z]+', name))}-{seed}-{i}")
             if i == begun:
                 raise RuntimeError(f"nothing came of {name}: {(folder / 'stderr').read_text()}")
     return count
@@ -159,23 +161,21 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, default=ROOT / ".venvs" / "fuzz" / "faults")
     options = parser.parse_args()
     sys.path.insert(0, str(SUPPORT))
-    import fuzzing
+    from fuzz_formats import FORMATS
 
-    names = options.only.split(",") if options.only else list(fuzzing.FORMATS)
-    unknown = set(names) - set(fuzzing.FORMATS)
+    names = options.only.split(",") if options.only else list(FORMATS)
+    unknown = set(names) - set(FORMATS)
     if unknown:
-        parser.error(f"unknown formats {sorted(unknown)}; there is {', '.join(fuzzing.FORMATS)}")
+        parser.error(f"unknown formats {sorted(unknown)}; there is {', '.join(FORMATS)}")
     files = -(-options.files // len(names))
     with ThreadPoolExecutor(options.jobs) as pool:
         results = pool.map(lambda n: counted(n, options.seed, files, options.keep), names)
         counts = dict(zip(names, results, strict=True))
     print(table(counts))
-    faults = [(name, *fault) for name, count in counts.items() for fault in count.faults]
-    for name, i, what in faults[:SHOWN]:
-        print(f"{name}, file {i}: {what}")
+    faults: int = sum(count.faults for count in counts.values())
     if faults:
-        print(f"{len(faults)} faults; the files are in {options.keep}")
-    return bool(faults)
+        print(f"{faults} faults; the files are in {options.keep}")
+    return faults > 0
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ import pytest
 
 pytest.importorskip("sklearn", minversion="1.7")
 
-from fuzzing import AS_READ, FORMATS, REFUSED, SAME, VALID, damaged, tried
+from fuzz_formats import FORMATS
+from fuzzing import AS_READ, REFUSED, SAME, VALID, damaged, tried
 
 FILES = 250  # of each format
 NEEDS = {
     "CSV": ["pandas"],
-    "Parquet, pyarrow": ["pyarrow", "pandas"],
-    "Parquet, pandas": ["pandas"],
+    "Parquet (pyarrow)": ["pyarrow", "pandas"],
+    "Parquet (pandas)": ["pandas"],
 }
 
 pytestmark = [

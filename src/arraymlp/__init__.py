@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from arraymlp.training.history import History
     from arraymlp.training.model import MultilayerPerceptron
     from arraymlp.training.run import NonFiniteLossError, Run
+    from arraymlp.training.schema import ModelFileError
     from arraymlp.training.settings import Settings
     from arraymlp.training.train_function import train
 

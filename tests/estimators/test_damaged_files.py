@@ -287,3 +287,26 @@ def test_a_flipped_bit_in_the_weights_is_noticed(back: int, good: Path) -> None:
     message = refused(bytes(content), good.with_name("damaged.safetensors"))
     assert message is not None
     assert "it is damaged" in message
+
+
+# What is read, and what is not saved
+
+
+def test_a_parameter_that_a_file_lacks_has_its_default(path: Path) -> None:
+    classifier(alpha=0.5, dropout=0.25).save(path)
+    header, tensors = apart(path.read_bytes())
+    del header["estimator"]["parameters"]["dropout"]  # as one that came after the file
+    path.write_bytes(sealed(header, tensors))
+    loaded = MLPClassifier.load(path)
+    assert (loaded.alpha, loaded.dropout) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"alpha": 1j}, {"dtype": "uto"}, {"activation": ("relu", "tanh")}],
+    ids=str,
+)
+def test_what_no_fit_would_take_is_not_saved(parameters: dict[str, Any], path: Path) -> None:
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        classifier().set_params(**parameters).save(path)
+    assert not path.exists()

@@ -427,17 +427,6 @@ def test_what_is_not_fitted_is_not_saved(Estimator: Any, path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [{"alpha": 1j}, {"dtype": "uto"}, {"activation": ("relu", "tanh")}],
-    ids=str,
-)
-def test_what_no_fit_would_take_is_not_saved(parameters: dict[str, Any], path: Path) -> None:
-    with pytest.raises(ValueError, match=next(iter(parameters))):
-        classifier().set_params(**parameters).save(path)
-    assert not path.exists()
-
-
 def test_what_is_infinite_or_no_number_stays_so(path: Path) -> None:
     original = classifier(n_iter_no_change=inf, early_stopping=True)
     original.loss_curve_[1], original.best_validation_score_ = float("nan"), -inf

@@ -182,7 +182,8 @@ def change_document(document: Any, random: Random) -> None:
     elif kind == 8 and random.random() < 0.1:
         parent[key] = _deep(random.choice([10, 60, 200]), random)
     elif isinstance(old, int | float):
-        parent[key] = random.choice([old + 1, old - 1, -old, old / 2, str(old), [old]])
+        half = old // 2 if isinstance(old, int) else old / 2
+        parent[key] = random.choice([old + 1, old - 1, -old, half, str(old), [old]])
 
 
 def change_tensors(tensors: Tensors, random: Random) -> None:

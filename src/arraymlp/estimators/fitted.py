@@ -282,7 +282,10 @@ class Fitted(Parameters, AtHome):
         labels = {name: fitted.pop(name) for name in FIELDS if name in fitted}
         with naming(path):
             require(fitted, FITTED, "its estimator")
-            require(parameters, dict.fromkeys(cls._get_param_names(), ANY), "its estimator")
+            known = {
+                f"{name}?": ANY for name in cls._get_param_names()
+            }  # a new one has its default
+            require(parameters, known, "its estimator")
             loaded = cls(**parameters)
             try:
                 loaded._require_parameters()

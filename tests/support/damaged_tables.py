@@ -1,0 +1,204 @@
+"""Damaged files of formats without a SHA-256: what is read there is held to another reader."""
+
+import gzip
+import io
+import zipfile
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from arraymlp.data import tables
+from arraymlp.data.datasets.idx import IDXError, read_idx
+from fuzzing import AS_READ, Format
+from mutations import damage
+
+# IDX
+
+
+def _idx_files() -> list[bytes]:
+    image = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 3, 4)) + bytes(range(24))
+    numbers = b"\0\0\x0d\x01\0\0\0\x05" + np.arange(5, dtype=">f4").tobytes()
+    scalar = b"\0\0\x0c\0" + (7).to_bytes(4, "big")
+    return [image, numbers, scalar, gzip.compress(image), gzip.compress(numbers)]
+
+
+def _change_idx(content: bytes, others: list[bytes], random: Random) -> bytes:
+    if content[:2] == b"\x1f\x8b" and random.random() < 0.7:
+        return gzip.compress(damage(gzip.decompress(content), others, random), 1)
+    return damage(content, others, random)
+
+
+def _judge_idx(array: Any, file: Path) -> str:
+    content = file.read_bytes()
+    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    code = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}[content[2]]
+    n = content[3]
+    shape = np.frombuffer(content, ">u4", n, 4)
+    assert array.shape == tuple(shape.tolist())
+    assert array.astype(code).tobytes() == content[4 + 4 * n :]
+    return AS_READ
+
+
+# Tables
+
+CSV = [
+    "a,b,species\n1,2.5,ant\n3,-4e1,bee\n0.5,.5,ant\n6,7,bee\n",
+    "1,2,3\n4,5,6\n7,8,9\n10,11,12\n",
+    '"x; y";"z";y\r\n1;2;0\r\n\r\n3;4;1\r\n5;6;0\r\n',
+    "x\ty\n1\t0.5\n2\t0.25\n3\t1e3\n",
+    "0,1,price\n1,2,5\n3,4,6\n",
+]
+
+
+def _judge_csv(table: Any, file: Path) -> str:
+    import pandas
+
+    for delimiter in ",;\t":
+        try:
+            frame = pandas.read_csv(
+                file,
+                sep=delimiter,
+                header=None,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+            )
+        except (ValueError, pandas.errors.ParserError):
+            continue
+        cells = frame.to_numpy()[len(frame) - len(table.X) :]
+        if cells.shape == (len(table.X), table.X.shape[1] + 1) and _are_cells(table, cells):
+            return AS_READ
+    raise AssertionError("a table that is not pandas'")
+
+
+def _are_cells(table: Any, cells: Any) -> bool:
+    """Whether a table is of these cells, (rows, columns) of text, the target in the last one.
+
+    White space around a cell is whatever Python strips.
+    """
+    try:
+        features = [[float(cell.strip()) for cell in row] for row in cells[:, :-1]]
+        target = [cell.strip() for cell in cells[:, -1]]
+        if table.names is not None:
+            same = [table.names[k] for k in table.y] == target
+        else:
+            same = np.array_equal(table.y, [float(cell) for cell in target], equal_nan=True)
+    except ValueError:
+        return False
+    return same and np.array_equal(table.X, features, equal_nan=True)
+
+
+def _npz_files() -> list[bytes]:
+    files = []
+    y = np.array(["a", "bb", "a", "c"])
+    x = np.arange(12, dtype="float32").reshape(4, 3)
+    for save, arrays in (
+        (np.savez, {"X": x, "y": np.arange(4) % 2}),
+        (np.savez_compressed, {"X": np.asfortranarray(x), "y": y}),
+        (np.savez, {"X": x.astype("i2"), "y": x[:, :2]}),
+    ):
+        buffer = io.BytesIO()
+        save(buffer, **arrays)  # type: ignore[arg-type]
+        files.append(buffer.getvalue())
+    return files
+
+
+def _change_npz(content: bytes, others: list[bytes], random: Random) -> bytes:
+    """Bytes of the archive; or bytes of an array in it, with a checksum that is right."""
+    if random.random() < 0.4:
+        return damage(content, others, random)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for entry in old.infolist():
+            member = old.read(entry)
+            if random.random() < 0.6:
+                member = damage(member, [member], random)
+            new.writestr(entry.filename, member, entry.compress_type)
+    return buffer.getvalue()
+
+
+def _judge_npz(table: Any, file: Path) -> str:
+    with np.load(file, allow_pickle=False) as arrays:
+        x, y = arrays["X"], arrays["y"]
+    assert table.X.dtype == x.dtype
+    assert table.X.tobytes() == x.tobytes()
+    return _judge_target(table, y)
+
+
+def _judge_target(table: Any, y: Any) -> str:
+    if table.names is None:
+        assert table.y.dtype == y.dtype
+        assert table.y.tobytes() == y.tobytes()
+    else:
+        y = y.astype(str) if y.dtype.kind == "S" else y
+        assert [table.names[k] for k in table.y] == [str(value) for value in y.tolist()]
+    return AS_READ
+
+
+@cache
+def _parquet_files() -> list[bytes]:
+    import pandas
+    import pyarrow
+    import pyarrow.parquet
+
+    frame = pandas.DataFrame({"a": [1.5, 2, 3, 4], "b": [1, 2, 3, 4], "y": ["u", "v", "u", "w"]})
+    files = []
+    for table, how in (
+        (frame, {"compression": "none"}),
+        (frame.set_index("b").rename_axis("b"), {}),
+        (frame[["a", "b"]], {"compression": "zstd", "use_dictionary": False}),
+    ):
+        buffer = io.BytesIO()
+        pyarrow.parquet.write_table(pyarrow.Table.from_pandas(table), buffer, **how)
+        files.append(buffer.getvalue())
+    return files
+
+
+def _read_parquet(library: str, file: Path) -> Any:
+    known = tables.PARQUET.copy()
+    try:
+        tables.PARQUET.clear()
+        tables.PARQUET[library] = known[library]
+        return tables.read_table(file)
+    finally:
+        tables.PARQUET.update(known)
+
+
+def _judge_parquet(library: str, table: Any, file: Path) -> str:
+    read = tables.PARQUET[library](file)
+    names = getattr(read, "column_names", None) or list(read.columns)
+    columns = [np.asarray(read[name].to_numpy()) for name in names]
+    ours = table.X.T
+    used = [c for c in columns if c.dtype.kind in "biuf"]
+    for column in ours:  # the features, in their order, but for an index
+        at = next(i for i, c in enumerate(used) if np.array_equal(c, column, equal_nan=True))
+        del used[: at + 1]
+    target = columns[names.index(table.target)]
+    return _judge_target(table, target)
+
+
+def _table(
+    suffix: str, originals: Any, change: Any, judge: Any, read: Any = tables.read_table
+) -> Format:
+    return Format(suffix, originals, change, read, ValueError, judge)
+
+
+TABLES: dict[str, Callable[[], Format]] = {
+    "IDX": lambda: Format("", _idx_files(), _change_idx, read_idx, IDXError, _judge_idx),
+    "CSV": lambda: _table(".csv", [text.encode() for text in CSV], damage, _judge_csv),
+    "NPZ": lambda: _table(".npz", _npz_files(), _change_npz, _judge_npz),
+    **{
+        f"Parquet ({library})": lambda library=library: _table(  # type: ignore[misc]
+            ".parquet",
+            _parquet_files(),
+            damage,
+            partial(_judge_parquet, library),
+            partial(_read_parquet, library),
+        )
+        for library in tables.PARQUET
+    },
+}
