@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -57,7 +58,7 @@ def write_parts(
     from safetensors.numpy import save as to_bytes
 
     whole = {"format": FORMAT, **header}
-    whole["sha256"] = _digest(whole, tensors)
+    whole["sha256"] = _digest(FORMAT, whole, tensors)
     text = json.dumps(whole, allow_nan=False)
     write_whole(Path(path), to_bytes(dict(tensors), {"arraymlp": text}))
 
@@ -84,11 +85,11 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         header = parse_object(text, "its arraymlp header", constants=True)
         version = header.get("format")
         if type(version) is not int or version not in (1, FORMAT):
-            raise ModelFileError(f"format {version!r}, but this version reads formats 1 and 2")
+            raise ModelFileError(f"format {brief(version)}, but this version reads formats 1 and 2")
         tensors = _read_tensors(file, entries, size - start)
     require(header.get("sha256"), TEXT, "its SHA-256")
     try:
-        digest = _digest_1(tensors) if version == 1 else _digest(header, tensors)
+        digest = _digest(version, header, tensors)
     except ValueError as error:
         raise ModelFileError(f"its header has a number that is not finite ({error})") from error
     if header["sha256"] != digest:
@@ -169,24 +170,20 @@ def _read_tensors(file: BinaryIO, entries: dict[str, Any], size: int) -> dict[st
     return tensors
 
 
-def _digest(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> str:
-    """SHA-256 over everything: header, and names, dtypes, shapes and bytes of the tensors.
+def _digest(version: int, header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> str:
+    """SHA-256 over a canonical text, which format 1 lacked, and the tensors' bytes.
 
-    A canonical JSON text comes first, then the bytes in the order of the names.
+    The text is JSON of the header and of the tensors' names, dtypes and shapes; everything is in
+    the order of the names.
     """
-    content = {
-        "header": {name: value for name, value in header.items() if name != "sha256"},
-        "tensors": [
-            [name, tensors[name].dtype.name, tensors[name].shape] for name in sorted(tensors)
-        ],
-    }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return _digest_1(tensors, text.encode())
-
-
-def _digest_1(tensors: Mapping[str, HostArray], first: bytes = b"") -> str:
-    """SHA-256 over what comes first and the tensors' bytes, in the order of their names."""
-    digest = hashlib.sha256(first)
-    for name in sorted(tensors):
-        digest.update(np.ascontiguousarray(tensors[name]).data)
+    by_name, digest = sorted(tensors.items()), hashlib.sha256()
+    if version > 1:
+        content = {
+            "header": {name: value for name, value in header.items() if name != "sha256"},
+            "tensors": [[name, tensor.dtype.name, tensor.shape] for name, tensor in by_name],
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        digest.update(text.encode())
+    for _, tensor in by_name:
+        digest.update(np.ascontiguousarray(tensor).data)
     return digest.hexdigest()
