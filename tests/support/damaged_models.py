@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 import arraymlp
 from arraymlp import MLPClassifier, MLPRegressor, ModelFileError, SweepResult
@@ -110,6 +111,7 @@ def content_of_estimator(model: Any) -> Any:
 
         rows = pandas.DataFrame(rows, columns=model.feature_names_in_)
     predicted = model.predict(rows)
+    predicted = predicted.toarray() if issparse(predicted) else predicted  # as its labels were
     attributes = {name: repr(value) for name, value in vars(model).items() if name != "network_"}
     return [attributes, _parameters(model.network_), predicted.tolist(), repr(model)]
 
