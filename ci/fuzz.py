@@ -71,6 +71,7 @@ def read_files(name: str, seed: int, first: int, last: int, folder: Path) -> Non
                 f"{type(error).__name__}: {str(error)[:200]} ({Path(at.filename).name}:{at.lineno})"
             )
             line = ["fault", 0.0, 0.0, what]
+            (folder / f"fault-{i}{form.suffix}").write_bytes(content)
         print(json.dumps([i, *line]), flush=True)
 
 
@@ -121,16 +122,17 @@ def counted(name: str, seed: int, files: int, keep: Path) -> Count:
                 if what:
                     print(f"{name}, file {i}: {what}", flush=True)
                     count.faults += 1
-                    _keep(folder, keep / f"{'-'.join(re.findall('[a-zA-Z]+', name))}-{seed}-{i}")
+                    _keep(folder, i, keep / f"{'-'.join(re.findall('[a-zA-Z]+', name))}-{seed}-{i}")
             if i == begun:
                 raise RuntimeError(f"nothing came of {name}: {(folder / 'stderr').read_text()}")
     return count
 
 
-def _keep(folder: Path, to: Path) -> None:
+def _keep(folder: Path, i: int, to: Path) -> None:
+    """Copy the file that showed a fault: that of its number, or the last of a process that died."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    for file in folder.glob("file*"):
-        shutil.copy(file, to.with_suffix(file.suffix))
+    file = next(folder.glob(f"fault-{i}.*"), None) or next(folder.glob("file.*"))
+    shutil.copy(file, to.with_suffix(file.suffix))
 
 
 def table(counts: dict[str, Count]) -> str:

@@ -268,6 +268,18 @@ def test_a_target_whose_bytes_are_no_text_is_refused(tmp_path: Path) -> None:
 # Parquet
 
 
+@pytest.mark.parametrize("library", PARQUET)
+def test_class_names_are_not_cut_at_a_null_character(
+    tmp_path: Path, library: str, monkeypatch
+) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip(library)
+    monkeypatch.setattr("arraymlp.data.tables.PARQUET", {library: PARQUET[library]})
+    pq.write_table(pa.table({"a": [1, 2, 3], "y": ["u", "u\0", "v"]}), tmp_path / "data.parquet")
+    with pytest.raises(ValueError, match="row 1 has a null character in its target"):
+        read_table(tmp_path / "data.parquet")
+
+
 @pytest.fixture(scope="module")
 def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pa = pytest.importorskip("pyarrow")

@@ -152,10 +152,20 @@ def model(name: str, originals: Any, read: Any, content_of: Any) -> dict[str, Ca
     again = f"{name} (sealed again)"
     return {
         name: lambda: Format(
-            "", originals(), damage, read, ModelFileError, partial(_same, read, content_of, name)
+            ".safetensors",
+            originals(),
+            damage,
+            read,
+            ModelFileError,
+            partial(_same, read, content_of, name),
         ),
         again: lambda: Format(
-            "", originals(), _resealed, read, ModelFileError, partial(_valid, content_of)
+            ".safetensors",
+            originals(),
+            _resealed,
+            read,
+            ModelFileError,
+            partial(_valid, content_of),
         ),
     }
 

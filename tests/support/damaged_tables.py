@@ -19,16 +19,20 @@ from mutations import damage
 # IDX
 
 
+def _gzip(content: bytes) -> bytes:
+    return gzip.compress(content, 1, mtime=0)  # a seed's files are the same ones at any time
+
+
 def _idx_files() -> list[bytes]:
     image = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 3, 4)) + bytes(range(24))
     numbers = b"\0\0\x0d\x01\0\0\0\x05" + np.arange(5, dtype=">f4").tobytes()
     scalar = b"\0\0\x0c\0" + (7).to_bytes(4, "big")
-    return [image, numbers, scalar, gzip.compress(image), gzip.compress(numbers)]
+    return [image, numbers, scalar, _gzip(image), _gzip(numbers)]
 
 
 def _change_idx(content: bytes, others: list[bytes], random: Random) -> bytes:
     if content[:2] == b"\x1f\x8b" and random.random() < 0.7:
-        return gzip.compress(damage(gzip.decompress(content), others, random), 1)
+        return _gzip(damage(gzip.decompress(content), others, random))
     return damage(content, others, random)
 
 
@@ -117,7 +121,7 @@ def _change_npz(content: bytes, others: list[bytes], random: Random) -> bytes:
             member = old.read(entry)
             if random.random() < 0.6:
                 member = damage(member, [member], random)
-            new.writestr(entry.filename, member, entry.compress_type)
+            new.writestr(entry, member)
     return buffer.getvalue()
 
 
@@ -188,7 +192,7 @@ def _table(
 
 
 TABLES: dict[str, Callable[[], Format]] = {
-    "IDX": lambda: Format("", _idx_files(), _change_idx, read_idx, IDXError, _judge_idx),
+    "IDX": lambda: Format(".idx", _idx_files(), _change_idx, read_idx, IDXError, _judge_idx),
     "CSV": lambda: _table(".csv", [text.encode() for text in CSV], damage, _judge_csv),
     "NPZ": lambda: _table(".npz", _npz_files(), _change_npz, _judge_npz),
     **{

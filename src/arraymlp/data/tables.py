@@ -106,6 +106,8 @@ def _target(y: HostArray) -> tuple[HostArray, list[str] | None]:
     for row, value in enumerate(values):
         if not isinstance(value, str) or not value:
             raise ValueError(f"a target must be a number or a string, but row {row} has {value!r}")
+        if "\0" in value:  # at a text's end NumPy cuts it off
+            raise ValueError(f"row {row} has a null character in its target, {value!r}")
     names, numbers = np.unique(y.astype(str), return_inverse=True)
     return numbers, names.tolist()
 
