@@ -8,6 +8,7 @@ import pytest
 
 import arraymlp
 from arraymlp import Backend, MultilayerPerceptron, resolve, train
+from arraymlp.data.inputs import all_finite
 from refusals import COLUMNS, NUMBERS, N, X, Y, assert_says, changed, quick, refusal
 
 # X
@@ -58,6 +59,44 @@ def test_all_values_that_are_not_finite_are_counted(backend: Backend) -> None:
     bad[4, 0], bad[9, 3] = inf, -inf
     message = refusal(quick, bad, Y, backend=backend.name, device=backend.device)
     assert_says(message, ["X[3, 2] is nan", "3 such values"])
+
+
+HUGE = float(np.finfo("float32").max)
+
+
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([1.0, -2.0], True),
+        ([], True),
+        ([HUGE, HUGE, HUGE, 1.0], True),  # whose sum is infinite
+        ([HUGE, HUGE, -HUGE, -HUGE], True),
+        ([1.0, nan], False),
+        ([inf, 1.0], False),
+        ([-inf, 1.0], False),
+        ([inf, -inf], False),
+        ([HUGE, HUGE, nan], False),
+    ],
+    ids=str,
+)
+def test_finite_numbers_are_told_by_their_sum(
+    backend: Backend, values: list[float], finite: bool
+) -> None:
+    column = np.repeat(np.asarray(values, "float32")[:, None], 1000, axis=1)
+    assert all_finite(backend.asarray(column), backend) is finite
+
+
+def test_what_cupy_would_compile_for_seconds_is_not_used(
+    strict_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a reduction that CuPy compiles when it is first used")
+
+    for name in ("all", "any"):
+        monkeypatch.setattr(strict_backend.xp, name, compiled)
+    given: dict[str, Any] = {"validation": 0.25, "metrics": ("roc_auc", "log_loss")}
+    quick(X, Y % 2, backend="array_api_strict", device="device1", **given)
+    quick(X, NUMBERS, backend="array_api_strict", device="device1")
 
 
 def test_bad_values_beyond_the_first_thousands_of_rows_are_found() -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from arraymlp._checks import require_table, require_width
 from arraymlp.backends.array import Array, HostArray, dtype_name, is_device_array
 from arraymlp.backends.backend import Backend
-from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
 from arraymlp.nn.losses import Loss, get_loss
 
 log = logging.getLogger("arraymlp")
@@ -101,21 +100,28 @@ def _remedy(array: HostArray, labels: bool) -> str:
     return "; convert it, as with astype('float32')" if array.dtype == object else ""
 
 
+def all_finite(values: Array, backend: Backend) -> bool:
+    """True where no value is NaN or infinite, told from their sum, which is neither then.
+
+    For a sum CuPy has a kernel ready; for ``all(isfinite(...))`` it would compile two, for seconds.
+    The sum of huge numbers may be infinite, too: then they are looked at one by one, on the host.
+    """
+    with backend.active(), np.errstate(over="ignore", invalid="ignore"):
+        total = float(backend.xp.sum(values))
+    return isfinite(total) or bool(np.isfinite(backend.to_numpy(values)).all())
+
+
 def _finite(values: Array | HostArray, backend: Backend, dtype: str, what: str) -> Array:
     """Convert and upload (N, n) values; a ValueError names the first that is not finite."""
-    xp = backend.xp
-    with backend.active(), np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):
         uploaded = backend.asarray(values, dtype)
-        all_finite = xp.ones((), dtype=xp.bool, device=backend.device)
-        for rows in blocks(uploaded.shape[0], ROWS_AT_ONCE):
-            all_finite = all_finite & xp.all(xp.isfinite(uploaded[rows, :]))
-        if bool(all_finite):
-            return uploaded
-        bad = ~np.isfinite(backend.to_numpy(uploaded))
-        row, column = np.argwhere(bad)[0]
-        value = backend.to_numpy(uploaded[int(row), int(column)])
+    if all_finite(uploaded, backend):
+        return uploaded
+    host = backend.to_numpy(uploaded)
+    bad = ~np.isfinite(host)
+    row, column = np.argwhere(bad)[0]
     raise ValueError(
-        f"{what} must be finite, but {what}[{row}, {column}] is {value} as {dtype} "
+        f"{what} must be finite, but {what}[{row}, {column}] is {host[row, column]} as {dtype} "
         f"({int(bad.sum())} such values in all)"
     )
 

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import ClassWeight
+from arraymlp.data.inputs import all_finite
 from arraymlp.estimators.fitted import Fitted
 from arraymlp.estimators.fitting.convergence import Convergence
 from arraymlp.estimators.fitting.rows import SklearnOrders, early_stopping_split, take_rows
@@ -234,9 +235,8 @@ def _some(samples: Samples, rows: HostArray) -> Samples:
 
 def _is_finite(network: MultilayerPerceptron) -> bool:
     """Return True where all weights and biases are finite numbers."""
-    xp = network.backend.xp
     arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
-    return bool(xp.all(xp.stack([xp.all(xp.isfinite(a)) for a in arrays])))
+    return all(all_finite(a, network.backend) for a in arrays)
 
 
 def warn_not_converged(message: str) -> None:

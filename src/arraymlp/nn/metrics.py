@@ -173,7 +173,8 @@ def _roc_auc(p: Predictions, xp: Namespace) -> Array:
         )
         right = right + xp.sum(xp.cumulative_sum(a, axis=-1) * b, axis=-1) / 2
     area = _ratio(right, xp.sum(first, axis=-1) * xp.sum(second, axis=-1), xp)
-    area = xp.where(xp.any(xp.isnan(score), axis=-1), nan, area)  # a NaN has no place in an order
+    highest = xp.max(score, axis=-1)  # NaN where a score is, which has no place in an order
+    area = xp.where(xp.isnan(highest), nan, area)
     return xp.astype(area, p.s.dtype)
 
 
