@@ -91,9 +91,9 @@ class HostModule:
             name: The kernel.
             grid: Blocks along x, y and z.
             block: Threads of a block along x, y and z.
-            args: A structured array of size 1 goes by value; any other array, C-contiguous, by
-                pointer; None as a null pointer; a NumPy scalar by value; an int, float or bool by
-                value with 64, 64 and 8 bits.
+            args: An array, C-contiguous, goes by pointer; None as a null pointer; a NumPy scalar,
+                which may be a struct, by value; an int, float or bool by value with 64, 64 and 8
+                bits.
             shared_mem: Bytes of dynamic shared memory.
             order: Which of the blocks, and of the threads that can run, is first: None the one with
                 the smallest index, `BACKWARD` that with the largest, a number from 0 on seeds a
@@ -134,21 +134,21 @@ class HostModule:
             raise LaunchError(f"{name}, {error.decode()}")
 
 
-def check(source: str, options: Sequence[str] = ()) -> None:
+def check(source: str) -> None:
     """Have g++ read a source without making code of it.
 
     Raises:
         CompileError: g++ refuses it.
     """
-    _gcc(source, [*LANGUAGE, *FLAGS, *options, "-fsyntax-only", "-"])
+    _gcc(source, [*LANGUAGE, *FLAGS, "-fsyntax-only", "-"])
 
 
-def kernel_names(source: str, options: Sequence[str] = ()) -> tuple[str, ...]:
+def kernel_names(source: str) -> tuple[str, ...]:
     """The names of a source's kernels."""
-    return _names(_preprocessed(source, options))
+    return _names(_preprocessed(source))
 
 
-def _preprocessed(source: str, options: Sequence[str]) -> str:
+def _preprocessed(source: str, options: Sequence[str] = ()) -> str:
     # Without the header CUDA's words stay; macros that write kernels are written out.
     return _gcc(source, ["-E", "-P", *LANGUAGE, *options, "-"])
 
@@ -167,13 +167,13 @@ def _value(what: str, parameter: str, argument: Any) -> np.ndarray:
     kind, size = parameter[0], int(parameter[1:])
     if argument is None:
         value, given = np.zeros(1, np.uint64), "p"
-    elif isinstance(argument, np.ndarray) and not (argument.dtype.names and argument.size == 1):
+    elif isinstance(argument, np.ndarray):
         if not argument.flags.c_contiguous:
             raise TypeError(f"{what} is not C-contiguous")
         if kind == "p" and not argument.flags.writeable:
             raise TypeError(f"{what} is read-only, and its pointer is not to const")
         value, given = np.array([argument.ctypes.data], np.uint64), "p"
-    elif isinstance(argument, np.ndarray | np.generic | bool | int | float):
+    elif isinstance(argument, np.generic | bool | int | float):
         value = np.array(argument)  # a copy, aligned as the C struct may need
         given = value.dtype.kind.replace("u", "i")
     else:

@@ -45,7 +45,7 @@ class NumpyKernels:
         self.launched.append(name)
         kernel, _, size = name.rpartition("_")
         blocks = {"first_layer": first_layer, "rows": rows, "gradients": gradients}[kernel]
-        plan, step = Plan(args[0][0]), int(args[1])
+        plan, step = Plan(args[0]), int(args[1])
         for z, y, x in np.ndindex(grid[::-1]):
             blocks(plan, step, (x, y, z), grid, int(size))
 

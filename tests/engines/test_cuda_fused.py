@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import arraymlp.engines.cuda.fused as fused
 from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.engines.cuda.epochs import uncovered
-from arraymlp.engines.cuda.source import rule_number, source
+from arraymlp.engines.cuda.source import only, rule_number, source
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.dropout import Dropout
 from arraymlp.optimizers import OPTIMIZERS, SGD, Adam, AdamW, RMSProp
@@ -230,9 +230,9 @@ def test_each_kernel_can_be_compiled_by_itself() -> None:
     names = kernel_names(text)
     assert len(names) == 7
     for name in names:
-        assert kernel_names(text, ["-DONLY", f"-DONLY_{name}"]) == (name,)
+        assert kernel_names(only(text, name)) == (name,)
     for name in ("first_layer_32", "rows_2", "gradients_32"):  # the others differ by a number
-        check(text, ["-DONLY", f"-DONLY_{name}"])
+        check(only(text, name))
 
 
 @needs_compiler
@@ -297,13 +297,31 @@ def test_a_large_batch_goes_step_by_step(host_kernels: Kernels) -> None:
     assert step.epoch(network, states, case.rows(), case.table(network), lambda: False) is None
 
 
-def test_columns_in_fortran_order_go_step_by_step(host_kernels: Kernels) -> None:
+def test_rows_in_another_order_are_copied_once(host_kernels: Kernels) -> None:
+    recorded: list[int] = []
+
+    def record(work: Callable[[], None]) -> Callable[[], None]:
+        recorded.append(1)
+        return work
+
+    case = Case(loss="squared_error", weighted="each", members=2)
+    expected, _ = case.by_fused(host_kernels, epochs=2)
+    case.x, case.y = np.asfortranarray(case.x), np.asfortranarray(case.y)
+    assert case.weight is not None
+    case.weight = np.asfortranarray(case.weight)
+    ours, _ = case.by_fused(host_kernels._replace(record=record), epochs=2)
+    for a, b in zip(parameters(ours), parameters(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(recorded) == 1
+
+
+def test_parameters_in_fortran_order_go_step_by_step(host_kernels: Kernels) -> None:
     case = Case()
-    network = case.networks["float32"]
+    network = case.networks["float32"].copy()
+    network.layers[0].weights = np.asfortranarray(network.layers[0].weights)
     step = fused_step(network, case.rule, "mean", host_kernels)
-    rows = case.rows()._replace(x=np.asfortranarray(case.x))
     states = initial_states(network, case.rule)
-    assert step.epoch(network, states, rows, case.table(network), lambda: False) is None
+    assert step.epoch(network, states, case.rows(), case.table(network), lambda: False) is None
 
 
 def test_new_parameters_are_noticed(host_kernels: Kernels, numpy_backend: Backend) -> None:

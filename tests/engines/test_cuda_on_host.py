@@ -229,14 +229,14 @@ def test_a_struct_by_value(good):
     x, y = np.arange(100, dtype=np.float32), np.zeros(100, np.float32)
     p = np.zeros(3, np.dtype(list(AFFINE.items()), align=True))
     p[1] = (x.ctypes.data, y.ctypes.data, 90, 2, 1, 0)
-    good.launch("affine", (2, 1, 1), (64, 1, 1), (p[1:2],))
+    good.launch("affine", (2, 1, 1), (64, 1, 1), (p[1],))
     np.testing.assert_array_equal(y, np.where(x < 90, 2 * x + 1, 0))
 
 
 def test_a_struct_of_another_size_is_refused(good):
     packed = np.zeros(1, np.dtype(list(AFFINE.items())))
     with pytest.raises(TypeError, match="argument 0 of affine has 36 bytes, its parameter 40"):
-        good.launch("affine", ONE, ONE, (packed,))
+        good.launch("affine", ONE, ONE, (packed[0],))
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -61,3 +61,8 @@ class DeviceArray(Array, Protocol):
 def is_contiguous(array: Array) -> bool:
     """True where an array's numbers stand one after the other in memory, row by row."""
     return cast(DeviceArray, array).flags.c_contiguous
+
+
+def contiguous(array: Array) -> Array:
+    """The array, or where it does not stand so, a copy that does."""
+    return array if is_contiguous(array) else cast(DeviceArray, array).copy()

@@ -23,7 +23,7 @@ import numpy as np
 
 from arraymlp.backends.array import Array, DType, Namespace
 from arraymlp.data.minibatches import Minibatch
-from arraymlp.engines.cuda.arrays import DeviceArray, is_contiguous
+from arraymlp.engines.cuda.arrays import DeviceArray, contiguous, is_contiguous
 from arraymlp.engines.cuda.cublas import Multiplies
 from arraymlp.engines.cuda.source import (
     ACTIVATION_NUMBERS,
@@ -180,7 +180,7 @@ class DenseStep:
     def _make_room(self, network: Network, states: States, rows: int) -> States:
         """Make the buffers for so many rows; return the states, contiguous by rows."""
         for layer in network.layers:
-            layer.weights, layer.bias = _contiguous(layer.weights), _contiguous(layer.bias)
+            layer.weights, layer.bias = contiguous(layer.weights), contiguous(layer.bias)
         last = len(network.layers) - 1
         self.works[rows] = [
             LayerWork(layer, rows, i == last, self.rounds, self.xp)
@@ -193,7 +193,7 @@ class DenseStep:
                 f"a minibatch of {rows} rows and {widest} numbers each is more than the kernels "
                 'can count: give a smaller batch_size, or engine="array"'
             )
-        return states if self.rule is None else tree_map(_contiguous, states)
+        return states if self.rule is None else tree_map(contiguous, states)
 
     def _buffer(self, name: object, shape: tuple[int, ...], dtype: DType) -> DeviceArray:
         key = name, shape
@@ -402,7 +402,3 @@ def mask_arguments(dropout: DropoutKey | None, number: Number) -> tuple[Argument
     key, threshold, scale = (v if same else 0 for v, same in zip(dropout, shared, strict=True))
     arrays = (None if same else v for v, same in zip(dropout, shared, strict=True))
     return (np.int32(1), np.int32(key), np.int32(threshold), number(scale), *arrays)
-
-
-def _contiguous(a: Array) -> Array:
-    return a if is_contiguous(a) else cast(DeviceArray, a).copy()

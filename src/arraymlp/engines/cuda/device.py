@@ -10,7 +10,7 @@ import numpy as np
 from arraymlp.backends.array import Array
 from arraymlp.engines.cuda.arrays import DeviceArray
 from arraymlp.engines.cuda.cublas import plan
-from arraymlp.engines.cuda.source import Argument, source
+from arraymlp.engines.cuda.source import Argument, only, source
 
 OPTIONS = ("--std=c++17",)
 NULL = np.uintp(0)  # a null pointer; CuPy drops an argument that is None
@@ -28,7 +28,7 @@ class Kernels:
         self.processors = int(attributes["MultiProcessorCount"])
         self.shared_memory = int(attributes["MaxSharedMemoryPerBlockOptin"])
         self._source = source(name)
-        self._modules: dict[tuple[str, ...], Any] = {}
+        self._modules: dict[str, Any] = {}  # by their text
         self._kernels: dict[str, Any] = {}
 
     def launch(
@@ -47,11 +47,10 @@ class Kernels:
         kernel(grid, (threads,), passed, shared_mem=shared)
 
     def _compiled(self, name: str) -> Any:
-        only = ("-DONLY", f"-DONLY_{name}") if "defined(ONLY)" in self._source else ()
-        options = (*OPTIONS, *only)
-        if options not in self._modules:
-            self._modules[options] = cupy.RawModule(code=self._source, options=options)
-        kernel = self._modules[options].get_function(name)
+        code = only(self._source, name)
+        if code not in self._modules:
+            self._modules[code] = cupy.RawModule(code=code, options=OPTIONS)
+        kernel = self._modules[code].get_function(name)
         kernel.max_dynamic_shared_size_bytes = self.shared_memory  # 48 KiB by default
         return kernel
 

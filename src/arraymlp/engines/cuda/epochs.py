@@ -9,9 +9,11 @@ are not the same, or not all on the device.
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
+from arraymlp.backends.array import Array
 from arraymlp.data.minibatches import Minibatch
-from arraymlp.engines.cuda.arrays import is_contiguous
+from arraymlp.engines.cuda.arrays import contiguous, is_contiguous
 from arraymlp.engines.cuda.fused import (
     LOSS_NUMBERS,
     MOST_LAYERS,
@@ -91,6 +93,7 @@ class FusedEpochs(EpochStep):
         self._reason, self._logged = uncovered(network, optimizer, device.shared_memory), ""
         self._fused: FusedSteps | None = None
         self._key: tuple[object, ...] = ()
+        self._copies: dict[str, tuple[Array, Array]] = {}  # of rows: the caller's array and ours
 
     def __call__(
         self, network: Network, states: States, batch: Minibatch, hyper: Hyper
@@ -112,15 +115,16 @@ class FusedEpochs(EpochStep):
         """
         arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
         arrays += [a for of_layer in states for state in of_layer for a in arrays_of(state)]
-        arrays += [rows.x, rows.y, *([] if rows.weight is None else [rows.weight])]
         reason = self._reason or uncovered_epoch(network, rows, table)
         if not reason and not all(is_contiguous(a) for a in arrays):
-            reason = "the rows of an array do not stand one after the other"
+            reason = "the rows of a parameter do not stand one after the other"
         if reason:
             if reason != self._logged:
                 log.info("training step by step, not an epoch at a time: %s", reason)
                 self._logged = reason
             return None
+        rows = self._contiguous(rows)
+        arrays += [a for a in (rows.x, rows.y, rows.weight) if a is not None]
         # A graph serves these arrays and sizes. It keeps its arrays, so that no others can have
         # their addresses.
         masked = tuple(key is not None for key in table.hyper.dropout or ())
@@ -139,3 +143,14 @@ class FusedEpochs(EpochStep):
             )
             self._key = graph_key
         return self._fused(rows, table, interrupted)
+
+    def _contiguous(self, rows: EpochRows) -> EpochRows:
+        """The rows; arrays in another order as copies, made once for all epochs."""
+        copies: dict[str, Any] = {}
+        for name in ("x", "y", "weight"):
+            array = getattr(rows, name)
+            if array is not None and not is_contiguous(array):
+                if name not in self._copies or self._copies[name][0] is not array:
+                    self._copies[name] = array, contiguous(array)
+                copies[name] = self._copies[name][1]
+        return rows._replace(**copies)

@@ -523,8 +523,8 @@ template <int T> __device__ void update_by_gradients(const Fused &f, int step) {
     }
 }
 
-// The kernels. With -DONLY there is one, of which -DONLY_name tells the name: to compile all takes
-// three times as long as the three that one network needs.
+// The kernels. With ONLY defined there is one, ONLY_name: to compile all takes three times as long as
+// the three that one network needs.
 #if !defined(ONLY) || defined(ONLY_first_layer_32)
 extern "C" __global__ void __launch_bounds__(THREADS)
 first_layer_32(const __grid_constant__ Fused f, int step) {

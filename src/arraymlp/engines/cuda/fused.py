@@ -103,7 +103,7 @@ class FusedSteps:
         self.in_tables: dict[str, HostArray] = {}  # the values that were uploaded last
         self.held: list[Array] = []  # the arrays that the graph points to
         self.in_file_order: Array | None = None
-        self.plan = np.zeros(1, FUSED)
+        self.plan = np.zeros(1, FUSED)[0]  # a scalar, which CuPy takes 20 times as fast as an array
         # Large tiles where even then each multiprocessor gets one.
         small, large = TILES
         enough = self._tiles(network, large) * self.members >= device.processors
@@ -138,7 +138,7 @@ class FusedSteps:
     def _layers(
         self, network: Network, optimizer: Optimizer, states: States, table: HyperTable
     ) -> None:
-        plan = self.plan[0]
+        plan = self.plan
         tile = unit = 0
         for i, (layer, state) in enumerate(zip(network.layers, states, strict=True)):
             struct = plan["layers"][i]
@@ -165,7 +165,7 @@ class FusedSteps:
         plan["squares"] = self._at(self.squares)
 
     def _tables(self, rows: EpochRows, table: HyperTable) -> None:
-        plan, layers = self.plan[0], self.layers
+        plan, layers = self.plan, self.layers
         plan["x"] = self._at(rows.x)
         plan["labels" if rows.y.ndim == 1 else "targets"] = self._at(rows.y)
         plan["weight"] = self._at(rows.weight)
@@ -186,7 +186,7 @@ class FusedSteps:
             plan[name] = self._at(array)
 
     def _launch_sizes(self, network: Network) -> None:
-        plan, k, (n_in, n_out) = self.plan[0], self.members, network.sizes[:2]
+        plan, k, (n_in, n_out) = self.plan, self.members, network.sizes[:2]
         tiles = self._tiles(network, self.tile)
         aim = 2 * self.device.processors  # blocks
         parts = max(1, min(blocks_of(n_in, DEPTH), aim // (tiles * k)))

@@ -37,8 +37,8 @@ ACTIVATION_NUMBERS: dict[Activation, int] = {
 PLAIN_SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP = range(5)
 
 
-# What a kernel can be given: an array by its address, None as a null pointer, a NumPy scalar by
-# value, and a struct, a NumPy array of one, by value.
+# What a kernel can be given: an array by its address, None as a null pointer, and a NumPy scalar,
+# which may be a struct (numpy.void), by value.
 Argument: TypeAlias = Array | np.generic | None
 
 
@@ -99,6 +99,17 @@ def source(name: str) -> str:
         _, include, header = line.partition('#include "')
         lines.append(source(header.rstrip('"')) if include else line)
     return "\n".join(lines) + "\n"
+
+
+def only(text: str, kernel: str) -> str:
+    """A kernel file's text for one of its kernels, where it can be compiled for ONLY one.
+
+    The choice stands in the text and not in the compiler's options, since for each other set of
+    options CuPy compiles an empty file first, to tell compilers apart.
+    """
+    if "defined(ONLY)" not in text:
+        return text
+    return f"#define ONLY\n#define ONLY_{kernel}\n{text}"
 
 
 def blocks_of(n: int, size: int) -> int:
