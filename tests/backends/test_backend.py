@@ -172,3 +172,13 @@ def test_any_device_but_the_cpu_is_an_accelerator(
     kind: type[Backend], device: Any, is_accelerator: bool
 ) -> None:
     assert kind("name", np, device, "1").is_accelerator is is_accelerator
+
+
+@pytest.mark.parametrize("kind", [Backend, StrictBackend, CupyBackend, TorchBackend, JaxBackend])
+def test_a_backend_is_a_key_whatever_its_device(kind: type[Backend]) -> None:
+    def on(number: int) -> Backend:
+        return kind("name", np, SimpleNamespace(id=number), "1")  # without a hash, as CuPy's device
+
+    assert on(0) == on(0)
+    assert on(0) != on(1)
+    assert len({on(0), on(0), on(1)}) == 2

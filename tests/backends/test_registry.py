@@ -127,6 +127,7 @@ def test_an_unknown_name_lists_what_there_is(name: Any, hint: str) -> None:
     [
         ("numpy", "gpu"),
         ("numpy", 0),
+        ("numpy", 10**30),
         ("cupy", "banana"),
         ("cupy", -1),
         ("cupy", "cuda:x"),
@@ -135,6 +136,7 @@ def test_an_unknown_name_lists_what_there_is(name: Any, hint: str) -> None:
         ("torch", "banana"),
         ("torch", "cuda:x"),
         ("torch", 1.5),
+        ("torch", 10**30),
         ("torch", "meta"),
         ("jax", "banana"),
         ("jax", "cpu:x"),

@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -63,17 +64,19 @@ class Copies:
     @contextmanager
     def counted(self) -> Iterator[None]:
         """Add the copies made within, each by its name."""
-        profiler = import_module("torch.profiler")
         wait = self._torch.cuda.synchronize
         wait()
-        watch = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
-        watch.start()
+        with warnings.catch_warnings(action="ignore"):  # the profiler's, and what it imports
+            profiler = import_module("torch.profiler")
+            watch = profiler.profile(activities=[profiler.ProfilerActivity.CUDA])
+            watch.start()
         try:
             yield
         finally:
             wait()
-            watch.stop()
-        watch.export_chrome_trace(str(self._trace))
+            with warnings.catch_warnings(action="ignore"):
+                watch.stop()
+                watch.export_chrome_trace(str(self._trace))
         events = json.loads(self._trace.read_text(encoding="utf-8"), strict=False)["traceEvents"]
         copies = [e["name"] for e in events if e.get("cat") == "gpu_memcpy"]
         self.names += [name for name in copies if "DtoH" in name]

@@ -5,7 +5,7 @@ The class itself is what most libraries need; a library's module overrides what 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,8 @@ class Backend:
     """
 
     name: str
-    xp: Namespace
-    device: Device
+    xp: Namespace = field(hash=False)
+    device: Device = field(hash=False)  # CuPy's is equal by value, and has no hash
     version: str
 
     def __str__(self) -> str:

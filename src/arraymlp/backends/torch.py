@@ -113,7 +113,7 @@ def load(device: Device) -> Backend:
     torch = import_module("torch")
     try:
         device = torch.device("cpu" if device is None else device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise NoSuchDeviceError(f"PyTorch knows no device {device!r}") from error
     if device.type == "meta":
         raise NoSuchDeviceError("PyTorch's 'meta' device computes nothing")
