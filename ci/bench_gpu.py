@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -91,19 +90,12 @@ def _case(name: str, plan: GpuPlan, there: Connection) -> None:
 
 def where_measured(device: str) -> dict[str, Any]:
     """Commit, versions and GPU."""
-    about: dict[str, Any] = {
+    return {
         "commit": machine.commit(),
         "versions": machine.gpu_versions(),
-        "device": device,
+        "device": machine.gpu() if device == "cuda" else device,
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS"),
     }
-    if device == "cuda":
-        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        try:
-            driver = subprocess.run(query, capture_output=True, text=True).stdout.split()
-        except OSError:
-            driver = []
-        about |= {"device": machine.gpu(), "driver": driver[0] if driver else None}
-    return about | {"XLA_FLAGS": os.environ.get("XLA_FLAGS")}
 
 
 def main() -> int:

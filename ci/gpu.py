@@ -1,169 +1,262 @@
-"""The suite and the lab on CuPy, summed up as JSON: commit, device, driver, versions, tests, times.
+"""The lab, the tests and the benchmarks on CuPy, summed up as JSON; ci/gpu calls this.
 
-Called by ci/gpu. Exit status 0 only if no test failed, CuPy tests ran and each of them passed, and
-every run of the lab, trained by the array code, was in its band. Trained by the engine, the lab is
-judged too.
+Each part is a process of its own, which writes what it has done as it goes. From that the summary
+is written again every few seconds, so that it tells what was done whenever, and however, it ends.
+Exit status 0 only if every part that was asked for ran to its end and all was well in it.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from benchmarks import machine
 from benchmarks.machine import ROOT
+from plugins import outcomes
 
-# By option: the backends to test ("" for all), and arguments of pytest.
-SELECTIONS: dict[str, tuple[str, list[str]]] = {
-    "default": ("numpy,cupy", []),
-    "only-cupy": ("cupy", ["-k", "cupy or test_on_gpu.py"]),
-    "all": ("", []),
-}
+from arraymlp.app.lab.experiments import EXPERIMENTS
+from arraymlp.backends.host import cores
 
+PERIOD = 5.0  # seconds between two summaries
+GRACE = 10.0  # seconds that a part has to end by itself
+MOST_PROCESSES = 8  # of the tests: each has a context of its own on the GPU
 
-def tests(selection: str) -> tuple[dict[str, Any], bool]:
-    """Run the suite; count outcomes in all, and of the tests whose backend is CuPy, by file."""
-    backends, arguments = SELECTIONS[selection]
-    environment = {**os.environ, "ARRAYMLP_REQUIRE_BACKENDS": "cupy"}
-    if backends:
-        environment["ARRAYMLP_TEST_BACKENDS"] = backends
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "junit.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-        started = perf_counter()
-        status = subprocess.run(
-            [*command, f"--junitxml={report}"], cwd=ROOT, env=environment
-        ).returncode
-        summary = {
-            "selection": selection,
-            "exit_status": status,
-            "seconds": round(perf_counter() - started, 1),
-        }
-        if not report.exists():
-            return summary, False
-        cases = list(ElementTree.parse(report).iter("testcase"))
-    counted = outcomes(cases)
-    on_cupy = counted["cupy"]
-    good = status == 0 and on_cupy.get("passed", 0) > 0 and set(on_cupy) == {"passed"}
-    return {**summary, **counted}, good
+Summary = dict[str, Any]
 
 
-def outcomes(cases: Iterable[ElementTree.Element]) -> dict[str, Any]:
-    """How many of a report's cases passed, failed and so on: in all, on CuPy, on CuPy by file."""
-    everything: Counter[str] = Counter()
-    on_cupy: Counter[str] = Counter()
-    by_file: dict[str, Counter[str]] = {}
-    seconds: dict[str, float] = {}
-    reasons: Counter[str] = Counter()
-    not_passed: list[str] = []
-    for case in cases:
-        bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
-        outcome = bad[0] if bad else "passed"
-        everything[outcome] += 1
-        reasons.update(s.get("message", "") for s in case.iter("skipped"))
-        properties = {p.get("name"): p.get("value") for p in case.iter("property")}
-        if properties.get("backend") != "cupy":
-            continue
-        module = str(case.get("classname")).partition("tests.")[2].split(".")
-        depth = next(i for i, part in enumerate(module, 1) if part.startswith("test_"))
-        file = "/".join(module[:depth]) + ".py"  # such as steps/test_step.py
-        on_cupy[outcome] += 1
-        by_file.setdefault(file, Counter())[outcome] += 1
-        seconds[file] = seconds.get(file, 0.0) + float(case.get("time", 0))
-        if bad:
-            not_passed.append(f"{file}::{case.get('name')}: {outcome}")
+@dataclass(frozen=True)
+class Part:
+    """One part of the work.
+
+    Attributes:
+        command: does it.
+        file: where the command writes what it has done.
+        read: from that file the figures of the summary, and whether all was well so far.
+        environment: what the command finds there besides.
+    """
+
+    command: list[str]
+    file: Path
+    read: Callable[[Path], tuple[Summary, bool]]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def lab(options: argparse.Namespace, engine: str, lines: Path) -> Part:
+    """The lab's five runs, by the array code or the engine."""
+
+    command = [sys.executable, "ci/gpu_lab.py", "--backend", options.backend, "--engine", engine]
+    command += ["--lines", str(lines)]
+    if options.epochs is not None:
+        command += ["--epochs", str(options.epochs)]
+    return Part(command, lines, judged)
+
+
+def judged(lines: Path) -> tuple[Summary, bool]:
+    """The runs so far; all is well where all five were judged, and in their bands."""
+    rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines()]
+    good = all(row["judged"] and row["judged"] == row["in_band"] for row in rows)
+    return {"runs": rows}, good and len(rows) == len(EXPERIMENTS)
+
+
+def tests(options: argparse.Namespace, lines: Path) -> Part:
+    """The tests: those on the backend, or all. Those that are done already are left out."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "outcomes"]
+    command += ["-c", str(ROOT / "pyproject.toml"), "--outcomes", str(lines)]
+    environment = {"ARRAYMLP_REQUIRE_BACKENDS": options.backend}
+    environment["PYTHONPATH"] = f"{ROOT / 'ci' / 'plugins'}:{os.environ.get('PYTHONPATH', '')}"
+    if not options.all_tests:
+        environment["ARRAYMLP_TEST_BACKENDS"] = options.backend
+        command += ["-k", f"{options.backend} or test_on_gpu.py"]
+    if options.processes > 1:
+        command += ["-n", str(options.processes), "--dist", "loadgroup"]
+    # Those of the engines come first: should time run out, they are what a GPU is needed for.
+    command += options.pytest or ["tests/engines", "tests"]
+    return Part(command, lines, partial(tested, options.backend), environment)
+
+
+def tested(backend: str, lines: Path) -> tuple[Summary, bool]:
+    """How many tests had which outcome: in all, on the backend, on the backend by file."""
+    ran = outcomes.read(lines)
+    on_backend = {name: test for name, test in ran.items() if test.get("backend") == backend}
+    files: dict[str, Summary] = {}
+    for name, test in on_backend.items():
+        of_file = files.setdefault(name.partition("::")[0], {"seconds": 0.0})
+        of_file[test["outcome"]] = of_file.get(test["outcome"], 0) + 1
+        of_file["seconds"] = round(of_file["seconds"] + test["seconds"], 3)
+    counted = Counter(test["outcome"] for test in on_backend.values())
+    bad = {name: test for name, test in ran.items() if test["outcome"] not in outcomes.DONE}
+    skips = Counter(test["why"] for test in ran.values() if test["outcome"] == "skipped")
     return {
-        "all": dict(everything),
-        "cupy": dict(on_cupy),
-        "cupy_by_file": {
-            file: {**counts, "seconds": round(seconds[file], 1)}
-            for file, counts in sorted(by_file.items())
-        },
-        "cupy_not_passed": not_passed,
-        "skips": dict(reasons),
+        "all": Counter(test["outcome"] for test in ran.values()),
+        "on_backend": counted,
+        "on_backend_by_file": {name: files[name] for name in sorted(files)},
+        "not_passed": {name: test.get("why", test["outcome"]) for name, test in bad.items()},
+        "skips": skips,
+    }, not bad and set(counted) == {"passed"}
+
+
+def bench(options: argparse.Namespace, figures: Path) -> Part:
+    """The benchmarks; rehearsed on the CPU where the backend is another than CuPy."""
+    command = ["ci/bench", "--gpu", "--json", str(figures)]
+    command += [] if options.backend == "cupy" else ["--dry-run", "--quick"]
+    return Part(command, figures, lambda file: (json.loads(file.read_text("utf-8")), True))
+
+
+def parts(options: argparse.Namespace, out: Path) -> dict[str, Part]:
+    """Every part, in order: first what shows in seconds whether anything works."""
+
+    def beside(end: str) -> Path:
+        return out.with_name(f"{out.stem}-{end}")
+
+    return {
+        "lab": lab(options, "auto", beside("lab.jsonl")),
+        "tests": tests(options, beside("tests.jsonl")),
+        "generic-lab": lab(options, "array", beside("generic-lab.jsonl")),
+        "bench": bench(options, beside("bench.json")),
     }
 
 
-def lab(engine: str) -> tuple[dict[str, Any], bool]:
-    """The lab's five runs on CuPy, by the array code or the engine, with their times."""
-    from arraymlp.app.lab.training import run_lab
+def do(part: Part, minutes: float, write: Callable[[Summary], None]) -> bool:
+    """Do a part, for so many minutes at most; True if it ran to its end and all was well."""
+    started, end = perf_counter(), monotonic() + 60 * minutes
+    environment = {**os.environ, **part.environment}
+    process = subprocess.Popen(part.command, cwd=ROOT, env=environment, process_group=0)
+    stopped = False
+    try:
+        write(summed(part, started, None)[0])
+        while process.poll() is None and not stopped:
+            try:
+                process.wait(max(0.0, min(PERIOD, end - monotonic())))
+            except subprocess.TimeoutExpired:
+                stopped = monotonic() >= end
+                write(summed(part, started, None)[0])
+    finally:
+        stop(process)
+    summary, good = summed(part, started, None if stopped else process.returncode)
+    write(summary)
+    return good
 
-    result = run_lab(backend="cupy", engine=engine)
-    rows = result.rows()
-    good = result.in_band and all(row["judged"] for row in rows)
-    return {
-        "seconds": round(result.seconds, 1),
-        "seconds_a_run": {row["run"]: round(row["seconds"], 2) for row in rows},
-        "in_band": good,
-        "table": rows,
-    }, good
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and what it has started, if it has not ended."""
+    for kind, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, None)):
+        if process.poll() is None:
+            os.killpg(process.pid, kind)
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def summed(part: Part, started: float, status: int | None) -> tuple[Summary, bool]:
+    """What a part has done so far; its exit status is None while it runs, and where it was stopped.
+
+    Pytest ends with status 5 where all tests were done before.
+    """
+    try:
+        done, good = part.read(part.file)
+    except (FileNotFoundError, ValueError):
+        done, good = {}, False
+    good = good and status in (0, 5)
+    about = {"complete": status is not None, "passed": good, "exit_status": status}
+    return {**about, "seconds": round(perf_counter() - started, 1), **done}, good
+
+
+def brief(name: str, summary: Summary) -> str:
+    """A part in a line, and a line more for each test that did not pass."""
+    figures = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
+    lines = [f"{name}: {figures} {summary.get('all', '')}"]
+    for test, why in summary.get("not_passed", {}).items():
+        lines.append(f"  {test}: {why.strip().splitlines()[-1]}")
+    return "\n".join(lines)
+
+
+def written(summary: Summary, out: Path) -> None:
+    """Write the summary, whole at any moment."""
+    beside = out.with_name(f".{out.name}.part")
+    beside.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    beside.replace(out)
+
+
+def before(out: Path, about: Summary) -> Summary:
+    """The parts that an earlier call has done with the same code, versions and device, as written.
+
+    Without a commit, or with changes since, the code may be another each time.
+    """
+    try:
+        earlier: Summary = json.loads(out.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    known = about["commit"] != "unknown" and not about["commit"].endswith("-dirty")
+    same = all(earlier.get(name) == about[name] for name in about if name != "date")
+    done: Summary = earlier["parts"] if known and same else {}
+    return done
 
 
 def main() -> int:
-    """Do everything, write the summary, say whether all was well."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    """Do the parts, write the summary, say whether all was well."""
+    parser = argparse.ArgumentParser(prog="ci/gpu", description=__doc__)
+    parser.add_argument("--part", action="append", help="lab, tests, generic-lab or bench (all)")
+    parser.add_argument("--minutes", type=float, default=9, help="that a part may take (9)")
     parser.add_argument("--out", type=Path, help="default: ci/results/gpu-DEVICE.json")
-    parser.add_argument("--no-lab", action="store_true")
-    parser.add_argument(
-        "--bench", type=Path, help="figures of ci/bench --gpu, to put in as they are"
-    )
-    which = parser.add_mutually_exclusive_group()
-    for name, help in (
-        ("only-cupy", "the tests on CuPy alone"),
-        ("all", "the tests on all backends, not on NumPy and CuPy alone"),
-    ):
-        which.add_argument(
-            f"--{name}",
-            dest="tests",
-            action="store_const",
-            const=name,
-            default="default",
-            help=help,
-        )
+    parser.add_argument("--all-tests", action="store_true", help="not those on the backend alone")
+    parser.add_argument("--processes", type=int, help="that share the tests")
+    parser.add_argument("--backend", default="cupy", help="another, to rehearse without a GPU")
+    parser.add_argument("--epochs", type=int, help="of the lab's runs, which are not judged then")
+    parser.add_argument("pytest", nargs="*", help="after --: arguments of pytest")
     options = parser.parse_args()
-    bench = None if options.bench is None else json.loads(options.bench.read_text("utf-8"))
+    if options.processes is None:
+        options.processes = min(MOST_PROCESSES, cores()) if find_spec("xdist") else 1
     from arraymlp import BackendUnavailableError, resolve
 
     try:
-        backend = resolve("cupy", fallback=False)
+        backend = resolve(options.backend, fallback=False)
     except BackendUnavailableError as error:
         print(f"ci/gpu: {error}", file=sys.stderr)
         return 2
-    summary: dict[str, Any] = {
+    on_gpu = options.backend == "cupy"
+    about: Summary = {
+        "date": date.today().isoformat(),
         "commit": machine.commit(),
         "backend": str(backend),
-        "device": machine.gpu(),
+        "device": machine.gpu() if on_gpu else {"name": machine.processor()},
         "versions": machine.gpu_versions(),
     }
-    print(json.dumps(summary, indent=1), flush=True)
-    if bench is not None:
-        summary["bench"] = bench
-    name = str(summary["device"]["name"]).replace(" ", "-")
-    out = options.out or ROOT / "ci" / "results" / f"gpu-{name}.json"
+    print(json.dumps(about, indent=1), flush=True)
+    name = backend.device_model.replace(" ", "-") or options.backend
+    out: Path = (options.out or ROOT / "ci" / "results" / f"gpu-{name}.json").absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, Callable[[], tuple[dict[str, Any], bool]]] = {
-        "tests": lambda: tests(options.tests)
-    }
-    if not options.no_lab:
-        parts |= {"lab_engine": lambda: lab("auto"), "lab": lambda: lab("array")}
-    good: dict[str, bool] = {}
-    for part, do in parts.items():  # the file is written after each, should the rest be broken off
-        try:
-            summary[part], good[part] = do()
-        except Exception as error:
-            summary[part], good[part] = {"error": repr(error)}, False
-        summary["passed"] = len(good) == len(parts) and all(good.values())
-        out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(summary, indent=1))
-    return 0 if summary["passed"] else 1
+    every = parts(options, out)
+    chosen = options.part or [*every]
+    if unknown := [name for name in chosen if name not in every]:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(every)}")
+    done = before(out, about)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: what runs ends, too
+    good = []
+    for name in chosen:
+
+        def write(summary: Summary, name: str = name) -> None:
+            done[name] = summary
+            passed = all(done.get(part, {}).get("passed") for part in every)
+            written({**about, "passed": passed, "parts": done}, out)
+
+        print(f"\n== {name}", flush=True)
+        if name != "tests" or "tests" not in done:  # which go on
+            every[name].file.unlink(missing_ok=True)
+        good.append(do(every[name], options.minutes, write))
+    print(f"\n== {out}", *(brief(name, done[name]) for name in chosen), sep="\n")
+    return 0 if all(good) else 1
 
 
 if __name__ == "__main__":

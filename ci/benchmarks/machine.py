@@ -54,20 +54,25 @@ def gpu_versions() -> dict[str, str]:
     return {name: number for name, number in versions(GPU_PACKAGES).items() if number is not None}
 
 
-def cpu() -> dict[str, Any]:
-    """The day, the commit, the processor, its cores, NumPy's BLAS and the versions."""
+def processor() -> str:
+    """The processor's name."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text().splitlines()
         model = next((x.split(":")[1].strip() for x in lines if "model name" in x), model)
+    return model
+
+
+def cpu() -> dict[str, Any]:
+    """The day, the commit, the processor, its cores, NumPy's BLAS and the versions."""
     blas = {
         f"{i['internal_api']} {i['version']}" for i in threadpool_info() if i["user_api"] == "blas"
     }
     return {
         "date": date.today().isoformat(),
         "commit": commit(),
-        "cpu": model,
+        "cpu": processor(),
         "cores": cores(),
         **versions(CPU_PACKAGES),
         "blas": ", ".join(sorted(blas)),
@@ -75,18 +80,22 @@ def cpu() -> dict[str, Any]:
 
 
 def gpu() -> dict[str, Any]:
-    """The GPU and its driver, as CuPy sees them."""
+    """The GPU as CuPy sees it, and its driver's version, where nvidia-smi tells it."""
     import cupy
 
     runtime = cupy.cuda.runtime
     properties = runtime.getDeviceProperties(0)
-    free, total = (int(n) for n in runtime.memGetInfo())
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True).stdout.split()
+    except OSError:
+        driver = []
     return {
         "name": properties["name"].decode(),
         "compute_capability": f"{properties['major']}.{properties['minor']}",
         "devices": runtime.getDeviceCount(),
-        "memory_free": free,
-        "memory_total": total,
+        "memory": int(runtime.memGetInfo()[1]),
+        "driver": driver[0] if driver else None,
         "driver_cuda": runtime.driverGetVersion(),
         "runtime_cuda": runtime.runtimeGetVersion(),
     }

@@ -88,6 +88,11 @@ def copies(cuda: Backend, tmp_path: Path) -> Copies:
     return Copies(tmp_path)
 
 
+# In one process: the profiler starts once, and may lose copies of its first use.
+PROFILED = pytest.mark.xdist_group("copies")
+
+
+@PROFILED
 def test_every_copy_to_the_host_is_counted_and_no_other(cuda: Backend, copies: Copies) -> None:
     array = cuda.xp.arange(4)
     with copies.counted():  # the first in a process may lose some: then tests below fail
@@ -115,6 +120,7 @@ TRANSFERS: dict[str, dict[str, Any]] = {
 }
 
 
+@PROFILED
 @ENGINE
 @pytest.mark.parametrize("batch_size", [BATCH, 10])
 @pytest.mark.parametrize("settings", TRANSFERS.values(), ids=list(TRANSFERS))
