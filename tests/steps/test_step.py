@@ -89,17 +89,15 @@ def test_an_optimizers_constants_must_be_a_named_tuple() -> None:
         train(optimizer=NoTuple())
 
 
-# The rooms that compute on the device.
-DEVICE_CODE = sorted(
-    path.relative_to(SOURCE) for room in ("nn", "steps") for path in (SOURCE / room).glob("*.py")
-)
+DEVICE_CODE = [path for path in sorted(SOURCE.rglob("*.py")) if "xp." in path.read_text("utf-8")]
 
 
-@pytest.mark.parametrize("path", DEVICE_CODE, ids=str)
-def test_no_function_is_used_that_cupy_waits_for(path: Path) -> None:
+def test_no_function_is_used_that_cupy_waits_for() -> None:
     # array-api-compat's versions of these assign by a mask, or have data-dependent shapes.
-    text = (SOURCE / path).read_text(encoding="utf-8")
-    assert not re.findall(r"xp\.(sign|clip|nonzero|unique\w*|argwhere)\b", text)
+    assert len(DEVICE_CODE) > 20
+    for path in DEVICE_CODE:
+        text = path.read_text(encoding="utf-8")
+        assert not re.findall(r"xp\.(sign|clip|nonzero|unique\w*|argwhere)\b", text), path
 
 
 @pytest.mark.parametrize(

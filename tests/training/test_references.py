@@ -555,7 +555,9 @@ TORCHS: dict[str, tuple[Given, Given]] = {
 
 @pytest.mark.parametrize(("given", "theirs"), TORCHS.values(), ids=list(TORCHS))
 def test_training_is_that_of_a_torch_loop(given: Given, theirs: Given) -> None:
-    assert_close(parameters(train(given).network), torch_loop(given, **theirs))
+    expected = torch_loop(given, **theirs)
+    for engine in ("array", "auto"):
+        assert_close(parameters(train(given, engine=engine).network), expected)
 
 
 class InOurUnits:
@@ -667,10 +669,12 @@ AT_THE_LAST_EPOCH = pytest.mark.filterwarnings("ignore:Stochastic Optimizer:User
 def test_training_is_that_of_scikit_learn(given: Given, theirs: Given) -> None:
     if {"sample_weight", "loss"} & {*given}:
         pytest.importorskip("sklearn", minversion="1.7")
-    ours, model = parameters(train(given, shuffle=False).network), scikit_learns(given, **theirs)
+    model = scikit_learns(given, **theirs)
     assert model.n_iter_ == EPOCHS
-    assert_close(ours[::2], model.coefs_)
-    assert_close([b[0] for b in ours[1::2]], model.intercepts_)
+    for engine in ("array", "auto"):
+        ours = parameters(train(given, shuffle=False, engine=engine).network)
+        assert_close(ours[::2], model.coefs_)
+        assert_close([b[0] for b in ours[1::2]], model.intercepts_)
 
 
 # What looks the same, and is not.
