@@ -16,6 +16,7 @@ from arraymlp.data.minibatches import epoch_order
 from arraymlp.data.orders import Orders
 from arraymlp.training.settings import Settings
 from conftest import assert_same, on_host
+from runs import engine_of_steps
 
 HostArray = np.ndarray[Any, Any]
 
@@ -172,9 +173,10 @@ def test_the_first_call_of_a_function_is_in_the_run_that_goes_on(quick_backend: 
 
 
 def test_a_run_broken_off_in_an_epoch_goes_on_as_if_it_had_not_been(quick_backend: Backend) -> None:
-    whole = train(quick_backend)
-    broken = train(quick_backend, callbacks=[StopAfter(4)])
-    run = arraymlp.train(network=broken, epochs=2)
+    engine: Any = engine_of_steps(quick_backend)
+    whole = train(quick_backend, engine=engine)
+    broken = train(quick_backend, callbacks=[StopAfter(4)], engine=engine)
+    run = arraymlp.train(network=broken, epochs=2, engine=engine)
     assert run.history["step"] == [3, 4, 6, 9]
     for ours, theirs in zip(run.network.layers, whole.network.layers, strict=True):
         assert_same(ours.weights, theirs.weights)

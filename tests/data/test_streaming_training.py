@@ -16,7 +16,7 @@ import problems
 from arraymlp import Backend, Run
 from arraymlp.data.stream import Streamed
 from arraymlp.training.early_stopping import EarlyStopping
-from runs import assert_same_bits, go_on, interrupt_after
+from runs import assert_same_bits, engine_of_steps, go_on, interrupt_after
 
 HostArray = np.ndarray[Any, Any]
 N, BATCH, WINDOW = 50, 6, 12  # nine minibatches, the last of two rows; windows of two minibatches
@@ -159,10 +159,11 @@ def test_a_streamed_run_is_the_one_in_memory_everywhere(
     quick_backend: Backend, tmp_path: Path, case: str
 ) -> None:
     given, _ = SETTINGS[case]
-    backend = {"backend": quick_backend.name, "device": quick_backend.device}
-    streamed = train(memmap(tmp_path, X), Y, **given, **backend)
+    given = {**given, "backend": quick_backend.name, "device": quick_backend.device}
+    given["engine"] = engine_of_steps(quick_backend)
+    streamed = train(memmap(tmp_path, X), Y, **given)
     assert streamed.backend == quick_backend
-    assert_same_run(streamed, train(X, Y, **given, **backend))
+    assert_same_run(streamed, train(X, Y, **given))
 
 
 @pytest.mark.filterwarnings("ignore:the last . of 50 samples do not fill:UserWarning")

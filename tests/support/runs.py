@@ -55,6 +55,15 @@ def parameters(network: MultilayerPerceptron) -> list[HostArray]:
     return [np.array(on_host(a)) for layer in network.layers for a in (layer.weights, layer.bias)]
 
 
+def engine_of_steps(backend: Backend) -> str:
+    """The engine whose epochs have the bits of its single steps: on CuPy the array code.
+
+    The fused kernels, which train whole epochs, add up in another order than single steps, which
+    are for probes, streams and the rest of an epoch that was broken off.
+    """
+    return "array" if backend.name == "cupy" else "auto"
+
+
 def assert_same_bits(a: MultilayerPerceptron, b: MultilayerPerceptron) -> None:
     for ours, theirs in zip(parameters(a), parameters(b), strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -28,6 +28,7 @@ from runs import (
     X,
     Y,
     assert_same_bits,
+    engine_of_steps,
     go_on,
     interrupt_after,
     parameters,
@@ -794,8 +795,9 @@ def test_probes_measure_the_same_on_every_backend(backend: Backend) -> None:
 
 
 def test_probes_do_not_change_the_training(backend: Backend) -> None:
-    plain = train_on(backend, epochs=1)
-    probed = train_on(backend, epochs=1, probes=True)
+    engine = engine_of_steps(backend)
+    plain = train_on(backend, epochs=1, engine=engine)
+    probed = train_on(backend, epochs=1, probes=True, engine=engine)
     assert_same_bits(plain.network, probed.network)
     assert plain.history["loss"] == probed.history["loss"]
 
