@@ -178,7 +178,9 @@ def brief(name: str, summary: Summary) -> str:
     figures = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
     lines = [f"{name}: {figures} {summary.get('all', '')}"]
     for test, why in summary.get("not_passed", {}).items():
-        lines.append(f"  {test}: {why.strip().splitlines()[-1]}")
+        said = why.strip().splitlines()
+        error = next((line for line in said if line.startswith("E ")), said[-1])
+        lines.append(f"  {test}: {error.removeprefix('E').strip()}")
     return "\n".join(lines)
 
 

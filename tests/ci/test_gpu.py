@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +87,8 @@ BROKEN_OFF = {"first": "passed", "second": "skipped", "slow": "started"}
 
 @POSIX
 def test_what_was_done_is_there_after_a_kill_and_the_next_call_goes_on(runner: Runner) -> None:
-    process = runner.start(60, "--processes", "1")
-    end = time.monotonic() + 60
+    process = runner.start(300, "--processes", "1")
+    end = time.monotonic() + 120
     while runner.outcomes() != BROKEN_OFF:
         assert time.monotonic() < end, runner.outcomes()
         time.sleep(0.1)
@@ -101,7 +100,7 @@ def test_what_was_done_is_there_after_a_kill_and_the_next_call_goes_on(runner: R
 
     before = runner.lines.read_text("utf-8")
     process = runner.start(0, "--processes", "1")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
     assert "2 passed, 2 deselected" in output
     assert runner.lines.read_text("utf-8").startswith(before)
     summary = runner.summary()
@@ -113,27 +112,23 @@ def test_what_was_done_is_there_after_a_kill_and_the_next_call_goes_on(runner: R
 
 
 @POSIX
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_part_that_takes_too_long_is_ended(runner: Runner, processes: int) -> None:
-    if processes > 1 and find_spec("xdist") is None:
-        pytest.skip("pytest-xdist is not installed")
-    started = time.monotonic()
-    process = runner.start(100, "--processes", str(processes), "--minutes", "0.15")
-    output, _ = process.communicate(timeout=60)
-    assert time.monotonic() - started < 60, output
+def test_a_part_that_takes_too_long_is_ended(runner: Runner) -> None:
+    pytest.importorskip("xdist")
+    process = runner.start(300, "--processes", "2", "--minutes", "0.4")
+    output, _ = process.communicate(timeout=200)
     assert process.returncode == 1
     summary = runner.summary()
     assert not summary["complete"]
     slow = {name.partition("::")[2]: why for name, why in summary["not_passed"].items()}
     assert slow["test_numpy_slow"] == "started"
-    if processes == 2:
-        assert "it was slow" in slow["test_numpy_last"]
+    assert "it was slow" in slow["test_numpy_last"]
+    assert "test_numpy_last: AssertionError: it was slow" in output
 
 
 @POSIX
 def test_the_tests_of_another_commit_are_done_again(runner: Runner) -> None:
     for commit in ("1234567", "89abcde"):
         process = runner.start(0, "--processes", "1", commit=commit)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
         assert "3 passed, 1 skipped" in output
         assert json.loads(runner.out.read_text("utf-8"))["commit"] == commit
