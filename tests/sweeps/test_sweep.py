@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -14,7 +15,7 @@ import pytest
 import arraymlp
 import problems
 from arraymlp import Backend, EarlyStopping, SweepResult
-from arraymlp.sweeps import partition
+from arraymlp.sweeps import data, partition
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.training import loop
 from arraymlp.training.settings import TABLE
@@ -647,3 +648,23 @@ def test_the_options_are_no_settings_of_train(name: str) -> None:
     call: Callable[..., Any] = arraymlp.train
     with pytest.raises(TypeError):
         call(X, Y, **{name: None})
+
+
+def test_what_warns_is_not_the_sweeps_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The filters are the process's: two sweeps in threads would set them back in the wrong order.
+    before, seen = list(warnings.filters), []
+    require = data.require_minibatches
+
+    def watched(*args: Any, **given: Any) -> None:
+        seen.append(warnings.filters == before)
+        require(*args, **given)
+
+    monkeypatch.setattr(data, "require_minibatches", watched)
+    sweep(seed=[1, 2], epochs=1)
+    assert seen == [True, True]
+
+
+def test_rows_left_over_are_told_once() -> None:
+    with pytest.warns(UserWarning, match="the last 4 of 24 samples") as told:
+        sweep(seed=[1, 2], batch_size=5, drop_last=True, epochs=1)
+    assert len(told) == 1

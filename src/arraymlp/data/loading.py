@@ -178,7 +178,7 @@ def _with_validation(
     return replace(data, X_val=rows, y_val=y_val)
 
 
-def require_minibatches(n: int, settings: DataSettings) -> None:
+def require_minibatches(n: int, settings: DataSettings, *, warn: bool = True) -> None:
     """Raise a ValueError where n rows fill no minibatch; warn where rows will be left over."""
     size = settings.batch_size
     if size > n:
@@ -186,7 +186,7 @@ def require_minibatches(n: int, settings: DataSettings) -> None:
             f"batch_size {size} is larger than the data: {n} training samples; give batch_size={n} "
             "or less"
         )
-    if settings.drop_last and n % size:
+    if warn and settings.drop_last and n % size:
         warnings.warn(
             f"the last {n % size} of {n} samples do not fill a minibatch of {size} and are dropped",
             stacklevel=caller_level(),

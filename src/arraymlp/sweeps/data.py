@@ -1,6 +1,5 @@
 """The data of a sweep's networks: on the device once, and each network's rows of it."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
@@ -86,12 +85,10 @@ class SweepData:
         for settings in every:
             data = self.data(settings)
             require_fit(settings, seen_by(self.row_plans(settings)[0][1], data))
-            with warnings.catch_warnings():
-                if settings is not every[0]:  # one warning about rows left over is enough
-                    warnings.simplefilter("ignore")
-                for _, row_plan in self.row_plans(settings):
-                    rows = int(data.X.shape[0]) if row_plan is None else len(row_plan.rows)
-                    require_minibatches(rows, settings)
+            for _, row_plan in self.row_plans(settings):
+                rows = int(data.X.shape[0]) if row_plan is None else len(row_plan.rows)
+                # One warning about rows left over is enough.
+                require_minibatches(rows, settings, warn=settings is every[0])
             plans = tuple(plan for _, plan in self.row_plans(settings) if plan is not None)
             if settings.class_weight is None and not (plans and self._sample_weight is not None):
                 continue
