@@ -11,7 +11,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
-from arraymlp.backends.host import cores
+from arraymlp.backends.threads import processors
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CPU_PACKAGES = ("arraymlp", "numpy", "array-api-compat", "scipy", "scikit-learn", "torch", "jax")
@@ -73,7 +73,7 @@ def cpu() -> dict[str, Any]:
         "date": date.today().isoformat(),
         "commit": commit(),
         "cpu": processor(),
-        "cores": cores(),
+        "cores": processors(),
         **versions(CPU_PACKAGES),
         "blas": ", ".join(sorted(blas)),
     }

@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.neural_network import MLPClassifier as SklearnClassifier
 
 import arraymlp
-from arraymlp.backends.host import cores
+from arraymlp.backends.threads import processors
 from benchmarks.peers import AbsentError, Epoch, Task, jax_scan, torch_func
 from benchmarks.products import folded_epoch
 from benchmarks.rounds import (
@@ -148,7 +148,7 @@ def search(dtype: str, plan: Plan) -> Result:
 
     def theirs(epochs: int) -> None:
         model = SklearnClassifier(max_iter=epochs, **same)
-        grid_search = GridSearchCV(model, grid, cv=folds, n_jobs=cores(), refit=False)
+        grid_search = GridSearchCV(model, grid, cv=folds, n_jobs=processors(), refit=False)
         with blas_threads(1):
             searches["scikit-learn"] = grid_search.fit(X, y)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from threadpoolctl import threadpool_limits
 
-from arraymlp.backends.host import cores
+from arraymlp.backends.threads import processors
 
 BARE, OURS, ARRAY = "bare products", "arraymlp", 'arraymlp, engine="array"'
 # OpenBLAS's threads go on spinning for 0.1 s after their last product, PyTorch's for 0.01 s.
@@ -226,7 +226,7 @@ def _trials(
     """
     tried: dict[str, dict[int | None, list[float]]] = {}
     for name, candidate in candidates.items():
-        choice: list[int | None] = [*sorted({1, cores()})] if candidate.threads else [None]
+        choice: list[int | None] = [*sorted({1, processors()})] if candidate.threads else [None]
         tried[name] = {n: [] for n in ([known[name]] if name in known else choice)}
     for round_ in range(3):
         for name, candidate in candidates.items():

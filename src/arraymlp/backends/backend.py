@@ -3,10 +3,10 @@
 The class itself is what most libraries need; a library's module overrides what it does otherwise.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from arraymlp.backends.memory import (
     memory_text,
     requested_memory,
 )
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class NoSuchDeviceError(ValueError):
@@ -99,6 +102,10 @@ class Backend:
             NotImplementedError: the library has no such setting.
         """
         raise NotImplementedError(f"{self} has no setting that rounds the factors of products")
+
+    def in_threads(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+        """The results of ``work(item)``, in order; on NumPy by several threads."""
+        return [work(item) for item in items]
 
     def memory(self) -> tuple[int, int] | None:
         """The device's memory in bytes, (free, total); None where it is the host's, or unknown."""

@@ -68,10 +68,6 @@ class Engine(Protocol):
     def precisions(self) -> tuple[str, ...]:
         """The precisions that its products can have; see `arraymlp.backends.precision`."""
 
-    @property
-    def shares_threads(self) -> bool:
-        """True where it divides its products among the host's threads itself."""
-
     def uncovered(self, network: Network) -> str:
         """Return the reason why it cannot train this network, or ""."""
 
@@ -80,7 +76,6 @@ class Engine(Protocol):
         network: Network,
         optimizer: Optimizer,
         reduction: str,
-        threads: int,
         profile: Profile | None,
         precision: str,
     ) -> Step:
@@ -90,7 +85,6 @@ class Engine(Protocol):
             network: the network that will be trained.
             optimizer: the update rule.
             reduction: as for `array_step`.
-            threads: the number of the host's threads that it may use.
             profile: counts the time of products and of the rest.
             precision: of the products, one of ``precisions``.
         """

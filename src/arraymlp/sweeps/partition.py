@@ -13,7 +13,8 @@ from math import ceil
 import numpy as np
 
 from arraymlp.backends.backend import Backend
-from arraymlp.backends.host import Interrupt, blas_threads, cores
+from arraymlp.backends.host import Interrupt
+from arraymlp.backends.threads import cores
 from arraymlp.data.data import Data
 from arraymlp.sweeps.memory import member_bytes, memory_budget, step_bytes, step_products
 from arraymlp.sweeps.population import MemberResult, MemberSpec, StepLosses, train_population
@@ -239,8 +240,7 @@ def train_stacks(
     workers = min(cores(), len(stacks)) if backend.name == "numpy" else 1
     with backend.within_memory(_less_memory(stacks)):
         if workers > 1 and any(stack.worth_a_thread for stack in stacks):
-            with blas_threads(backend.name, 0):
-                _side_by_side(train, stacks, workers, interrupt)
+            _side_by_side(train, stacks, workers, interrupt)
         else:
             for stack in stacks:
                 train(stack)

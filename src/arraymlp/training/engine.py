@@ -44,11 +44,6 @@ class EngineChoice(NamedTuple):
         """As ``run.engine`` says it."""
         return "array" if self.engine is None else self.engine.name
 
-    @property
-    def shares_threads(self) -> bool:
-        """True where the steps share their products out among the host's threads themselves."""
-        return self.engine is not None and self.engine.shares_threads
-
     def evaluator(self, network: Network) -> Evaluator | None:
         """The engine's own way to evaluate a network, where there is one."""
         return None if self.engine is None else self.engine.evaluator(network)
@@ -109,7 +104,6 @@ def choose_steps(
     run: Run,
     choice: EngineChoice,
     watchers: Sequence[Any] = (),
-    threads: int = 1,
     steps_per_epoch: int = 1,
 ) -> Steps:
     """The step to train a run with: the engine's or the definition's, averaging, and probed.
@@ -118,7 +112,6 @@ def choose_steps(
         run: what will be trained.
         choice: as `choose_engine` gives it.
         watchers: called after each step.
-        threads: of the host's processor that an engine may use.
         steps_per_epoch: of the run.
 
     Raises:
@@ -130,7 +123,7 @@ def choose_steps(
     of_engine = None if engine is None else engine.precisions
     require_precision(backend, precision, of_engine, choice.reason)
     if engine is not None:
-        how = (settings.optimizer, settings.reduction, threads, profile, precision)
+        how = (settings.optimizer, settings.reduction, profile, precision)
         step = engine.step(network, *how)
     else:
         step = array_step(network, settings.optimizer, settings.reduction, profile)

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from arraymlp.backends.array import Array, Namespace
 from arraymlp.backends.backend import Backend
-from arraymlp.backends.host import in_threads
 from arraymlp.data.data import row_blocks
 from arraymlp.data.inputs import Targets
 from arraymlp.data.stream import Streamed
@@ -39,13 +38,12 @@ def evaluate(
     backend: Backend,
     metrics: Sequence[Metric] = (),
     window: int | None = None,
-    threads: int = 1,
     evaluator: Evaluator | None = None,
 ) -> Evaluation:
     """Run all rows of X (N, n_in) through the network; those larger than memory by ``window`` rows.
 
-    Metrics need all logits at once: (..., N, n_outputs) numbers besides. Rows in memory are shared
-    out among so many threads. ``evaluator`` is an engine's own way.
+    Metrics need all logits at once: (..., N, n_outputs) numbers besides. On NumPy, rows in
+    memory are shared out among threads. ``evaluator`` is an engine's own way.
     """
     xp = backend.xp
     logits: list[Array] = []
@@ -67,7 +65,8 @@ def evaluate(
 
     blocks = row_blocks(X, network, window)
     sums: list[Array] = []
-    for parts in in_threads(figures, blocks, 1 if isinstance(X, Streamed) else threads):
+    in_memory = not isinstance(X, Streamed)  # else only a window of it is
+    for parts in backend.in_threads(figures, blocks) if in_memory else map(figures, blocks):
         if metrics:
             logits.append(parts.pop())
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts

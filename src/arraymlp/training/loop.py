@@ -10,7 +10,7 @@ import numpy as np
 
 from arraymlp._checks import as_floats
 from arraymlp.backends.array import Array, HostArray
-from arraymlp.backends.host import Interrupt, blas_threads, keep_freed_memory
+from arraymlp.backends.host import Interrupt, keep_freed_memory
 from arraymlp.data.data import Data
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.data.orders import Orders, epoch_batches
@@ -126,17 +126,11 @@ def train_epochs(
     choice = choose_engine(run.raw_network, run.settings.engine)
     run.engine, run.engine_reason = choice.name, choice.reason
     run.stopper = stopper_for(run)
-    on_numpy = run.backend.name == "numpy"
-    if on_numpy:
+    if run.backend.name == "numpy":
         keep_freed_memory()
-    products = [layer.n_in * layer.n_out for layer in run.network.layers]
-    largest = run.settings.batch_size * max(products)
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
-    with (
-        blas_threads(run.backend.name, largest, choice.shares_threads) as threads,
-        np.errstate(all="ignore"),
-    ):
-        epochs = _Epochs(run, callbacks, interrupt, progress, choice, threads)
+    with run.backend.active(), np.errstate(all="ignore"):
+        epochs = _Epochs(run, callbacks, interrupt, progress, choice)
         while epochs.more():
             if epochs.train_one():
                 break
@@ -153,16 +147,13 @@ class _Epochs:
         interrupt: Interrupt,
         progress: Progress | None,
         choice: EngineChoice,
-        threads: int,
     ) -> None:
-        self.run, self.interrupt, self.choice, self.threads = run, interrupt, choice, threads
+        self.run, self.interrupt, self.choice = run, interrupt, choice
         self.data: Data = run.required_data()
         self.position = Position.of(run, self.data.rows)
         self.watchers = step_watchers(callbacks)
         self.callbacks = [*([] if progress is None else [progress.update]), *callbacks]
-        self.steps: Steps = choose_steps(
-            run, choice, self.watchers, threads, self.position.steps_per_epoch
-        )
+        self.steps: Steps = choose_steps(run, choice, self.watchers, self.position.steps_per_epoch)
         self.orders = Orders(self.data, run.settings, run.backend)
         self.failed_steps = 0
 
@@ -238,7 +229,7 @@ class _Epochs:
         figures: dict[str, Any] = {"loss": sums.loss / sums.weight}
         if np.any(as_floats(run.settings.alpha)):
             figures["penalty"] = sums.penalty / sums.weight
-        figures |= evaluations(run, self.choice, self.threads)
+        figures |= evaluations(run, self.choice)
         pending = probes.take_pending() if probes else []
         values = [value.tolist() for value in run.backend.fetch([*figures.values(), *pending])]
         if probes:
@@ -333,26 +324,24 @@ def run_epoch(
     return Done(steps, rows, stopped or interrupt.requested)
 
 
-def evaluations(run: Run, choice: EngineChoice, threads: int) -> dict[str, Array]:
+def evaluations(run: Run, choice: EngineChoice) -> dict[str, Array]:
     """The figures asked for at an epoch's end, on the device."""
     data, settings, backend = run.required_data(), run.settings, run.backend
     if data.row_plans is None:
-        return _evaluated(run.network, data, run, choice, threads)
+        return _evaluated(run.network, data, run, choice)
     if not data.part_names(settings):
         return {}
     parts = [
-        _evaluated(run.network.slice_members(start, stop), own, run, choice, threads)
+        _evaluated(run.network.slice_members(start, stop), own, run, choice)
         for start, stop, own in data.by_row_plan(settings, backend)
     ]
     return {name: backend.xp.concat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _evaluated(
-    network: Network, data: Data, run: Run, choice: EngineChoice, threads: int
-) -> dict[str, Array]:
+def _evaluated(network: Network, data: Data, run: Run, choice: EngineChoice) -> dict[str, Array]:
     settings, figures = run.settings, dict[str, Array | None]()
     for part, X, y in data.parts(settings):
-        how = (settings.metrics, settings.window, threads, choice.evaluator(network))
+        how = (settings.metrics, settings.window, choice.evaluator(network))
         result = evaluate(network, X, y, run.backend, *how)
         figures[f"{part}_loss"], figures[f"{part}_error"] = result.loss, result.error
         figures |= {f"{part}_{name}": value for name, value in result.metrics.items()}

@@ -1,14 +1,12 @@
 """`MultilayerPerceptron`: a network that takes the user's data and gives predictions."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from arraymlp.backends.array import Array, Namespace, is_device_array
-from arraymlp.backends.host import blas_threads, in_threads
 from arraymlp.data.blocks import blocks, rows_at_once
 from arraymlp.data.inputs import features
 from arraymlp.data.stream import is_sparse, stream
@@ -103,16 +101,18 @@ class MultilayerPerceptron(Network):
         xp = backend.xp
         on_host = not is_device_array(X)
         with backend.within_memory("Fewer rows at a time need less."):
-            if is_sparse(X):
-                sparse = stream(X, self.dtype, n_features=self.sizes[0])
-                inputs = (x for _, x in sparse.dense_blocks(backend, at_once))
-            else:
-                x = features(X, backend, self.dtype, n_features=self.sizes[0])
-                inputs = (x[rows, :] for rows in blocks(x.shape[0], at_once))
-            many = not is_sparse(X) and x.shape[0] > at_once
-            quiet = np.errstate(all="ignore")  # a probability that rounds to 0 underflows
-            with quiet, blas_threads(backend.name, 0) if many else nullcontext(1) as threads:
-                parts = in_threads(lambda x: output(self.forward(x, xp)[-1].z, xp), inputs, threads)
+
+            def outputs(x: Array) -> Array:
+                return output(self.forward(x, xp)[-1].z, xp)
+
+            with np.errstate(all="ignore"):  # a probability that rounds to 0 underflows
+                if is_sparse(X):
+                    sparse = stream(X, self.dtype, n_features=self.sizes[0])
+                    parts = [outputs(x) for _, x in sparse.dense_blocks(backend, at_once)]
+                else:
+                    x = features(X, backend, self.dtype, n_features=self.sizes[0])
+                    inputs = [x[rows, :] for rows in blocks(x.shape[0], at_once)]
+                    parts = backend.in_threads(outputs, inputs)
                 axis = 0 if self.members is None else 1
                 result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
         if not on_host:

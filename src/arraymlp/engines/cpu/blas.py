@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.backends.host import thread_pools
+from arraymlp.backends.threads import call_alone, matmul, row_blocks, thread_pools
 
 OLDEST = (0, 3, 29)  # the oldest version that the tests have run on
 # In builds for many processors gemm_batch crashes on products of up to 100^3 multiply-adds, for
@@ -58,13 +58,11 @@ class Blas(NamedTuple):
         gemm: by dtype, "float32" and "float64".
         integer: the type of its integers.
         set_threads: sets the number of threads of its pool.
-        get_threads: returns it.
     """
 
     gemm: dict[str, CFunction]
     integer: type[np.int32 | np.int64]
     set_threads: Callable[[int], object]
-    get_threads: Callable[[], int]
 
 
 @cache
@@ -85,14 +83,13 @@ def numpy_blas() -> Blas | None:
     return None
 
 
-_SETTINGS = ("set_num_threads", "get_num_threads", "get_config")
+_SETTINGS = ("set_num_threads", "get_config")
 
 
 def _declared(
     single: CFunction,
     double: CFunction,
     set_threads: CFunction,
-    get_threads: CFunction,
     config: CFunction,
 ) -> Blas:
     """The functions with their C types declared."""
@@ -108,7 +105,6 @@ def _declared(
         {"float32": single, "float64": double},
         np.int64 if wide else np.int32,
         set_threads,
-        get_threads,
     )
 
 
@@ -134,11 +130,10 @@ class Product:
         self.blas = numpy_blas() if m * k * n > SMALL else None
         if self.blas is None:
             return
-        blocks = max(1, min(threads // self.members, m, m * k * n // WORTH_A_BLOCK))
-        ends = np.arange(blocks + 1) * m // blocks
+        ends = row_blocks(m, min(threads // self.members, m * k * n // WORTH_A_BLOCK))
+        blocks = len(ends) - 1
         entries = self.members * blocks
         self.threads = min(threads, entries)
-        self.pool = self.blas.get_threads()
         self.calls = 0
         self.seconds = [0.0, 0.0]  # of a call by one thread and by several: running means
         self.member = np.repeat(np.arange(self.members), blocks)
@@ -201,14 +196,20 @@ class Product:
         threaded = (self.seconds[1] <= self.seconds[0]) != trying
         self.calls += 1
         started = perf_counter()
-        if threaded:
-            self.blas.set_threads(self.threads)
-        self.gemm(*self.call)
-        if threaded:
-            self.blas.set_threads(self.pool)
+        threaded = threaded and call_alone(self._by_threads)
+        if not threaded:
+            self.gemm(*self.call)
         took, other = perf_counter() - started, self.seconds[not threaded]
         took = min(took, 3 * other) if other else took  # an interruption counts only so much
         self.seconds[threaded] += (took - self.seconds[threaded]) / 8
+
+    def _by_threads(self) -> None:
+        assert self.blas is not None
+        self.blas.set_threads(self.threads)
+        try:
+            self.gemm(*self.call)
+        finally:
+            self.blas.set_threads(1)
 
     def _set(self, i: int, array: HostArray) -> bool:
         """Point at operand i; False where its layout is none that BLAS accepts."""
@@ -250,7 +251,7 @@ class Product:
                 self.scratch = np.empty_like(c)
             out = self.scratch
         if a.ndim < 3 or a.shape[0] in (1, self.members):
-            np.matmul(a, b, out=out)
+            matmul(a, b, out)
         else:
             groups = a.shape[0], self.members // a.shape[0]
             product = out.reshape(*groups, *out.shape[1:])

@@ -3,7 +3,8 @@
 from typing import cast
 
 from arraymlp.backends.precision import FULL
-from arraymlp.engines.cpu.blas import Product, numpy_blas
+from arraymlp.backends.threads import available_threads
+from arraymlp.engines.cpu.blas import Product
 from arraymlp.engines.cpu.step import BufferedStep
 from arraymlp.nn.network import Network
 from arraymlp.steps.optimizers import Optimizer
@@ -21,11 +22,6 @@ class CpuEngine:
     name = "cpu"
     precisions = (FULL,)
 
-    @property
-    def shares_threads(self) -> bool:
-        """True where products are cut into blocks, one for each thread."""
-        return numpy_blas() is not None
-
     def uncovered(self, network: Network) -> str:
         """Return "": it covers every network."""
         return ""
@@ -35,11 +31,11 @@ class CpuEngine:
         network: Network,
         optimizer: Optimizer,
         reduction: str,
-        threads: int,
         profile: Profile | None,
         precision: str,
     ) -> BufferedStep:
         """Return the step for this network."""
+        threads = available_threads()
 
         def product(m: int, k: int, n: int, members: int | None, dtype: str) -> Product:
             multiply = Product(m, k, n, members, dtype, threads)

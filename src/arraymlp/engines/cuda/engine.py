@@ -28,7 +28,6 @@ class CudaEngine:
 
     name = "cuda"
     precisions = PRECISIONS
-    shares_threads = False
 
     def uncovered(self, network: Network) -> str:
         """Return the reason why it trains no such network at all, or "".
@@ -46,7 +45,6 @@ class CudaEngine:
         network: Network,
         optimizer: Optimizer,
         reduction: str,
-        threads: int,
         profile: Profile | None,
         precision: str,
     ) -> DenseStep | FusedEpochs:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from arraymlp.backends.array import Array, HostArray
-from arraymlp.backends.host import blas_threads
 from arraymlp.data.data import Data, row_blocks
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.steps.gradient import backpropagation
@@ -88,12 +87,10 @@ def minimize(
                 raise StopIteration
 
     options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
-    largest = data.X.shape[0] * max(layer.n_in * layer.n_out for layer in network.layers)
     with (
         backend.within_memory(
             "Narrower hidden layers, or a solver that has minibatches, need less."
         ),
-        blas_threads(backend.name, largest),
         np.errstate(all="ignore"),
     ):
         result = scipy_minimize(
