@@ -26,7 +26,7 @@ from benchmarks.machine import ROOT
 from plugins import outcomes
 
 from arraymlp.app.lab.experiments import EXPERIMENTS
-from arraymlp.backends.host import cores
+from arraymlp.backends.threads import processors
 
 PERIOD = 5.0  # seconds between two summaries
 GRACE = 10.0  # seconds that a part has to end by itself
@@ -219,7 +219,7 @@ def main() -> int:
     parser.add_argument("pytest", nargs="*", help="after --: arguments of pytest")
     options = parser.parse_args()
     if options.processes is None:
-        options.processes = min(MOST_PROCESSES, cores()) if find_spec("xdist") else 1
+        options.processes = min(MOST_PROCESSES, processors()) if find_spec("xdist") else 1
     from arraymlp import BackendUnavailableError, resolve
 
     try:

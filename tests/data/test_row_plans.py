@@ -244,6 +244,29 @@ def test_folds_of_every_loss_are_as_alone(loss: str) -> None:
     )
 
 
+def test_every_fold_has_seeds_of_its_own() -> None:
+    given = {"seed": [0, 1], "order_seed": [0, 2], "mode": "grid", "cv": 3, "epochs": 0}
+    result = sweep(X, Y, **given)
+    seeds = [(row["seed"], row["order_seed"]) for row in result.rows]
+    drawn = [(s, o) for s in (0, 1) for o in (0, 2)]
+    assert seeds == [(3 * s + fold, 3 * o + fold) for s, o in drawn for fold in range(3)]
+    assert len(set(seeds)) == 12
+    assert [(m.swept["seed"], m.swept["order_seed"]) for m in result] == seeds
+    assert len(result.rank()) == 1  # twelve repeats of one setting
+    initial = {m.network.layers[0].weights.tobytes() for m in result}
+    assert len(initial) == 6  # by seed
+
+
+def test_folds_that_are_alike_end_unlike() -> None:
+    """One fold's rows given thrice: the seeds alone make three networks of it."""
+    rows, out = folds(24, 3, 0, Y)[0]
+    result = sweep(X, Y, cv=[(rows, out)] * 3, seed=0, mode="grid")
+    assert [(row["seed"], row["order_seed"]) for row in result.rows] == [(0, 0), (1, 1), (2, 2)]
+    assert len({m.score for m in result}) == 3
+    run = result.run(2)
+    assert (run.settings.seed, run.settings.order_seed) == (2, 2)
+
+
 def test_rows_left_over_are_told_of_once() -> None:
     with pytest.warns(UserWarning, match=r"^the last 4 of 20 samples do not fill") as told:
         sweep(X, Y, cv=6, drop_last=True, learning_rate=[0.1, 0.2, 0.3])

@@ -36,7 +36,8 @@ def sweep(X: Any, y: Any, **given: Any) -> SweepResult:
 
 def alone(member: Member, X: Any, y: Any, **given: Any) -> Run:
     """The training of a member by itself; what was given to the sweep is given here."""
-    settings = {**DEFAULTS, **given, **member.swept}
+    seeds = {name: member.settings[name] for name in ("seed", "order_seed")}
+    settings = {**DEFAULTS, **given, **member.swept, **seeds}
     try:
         return arraymlp.train(X, y, **{k: v for k, v in settings.items() if k not in OF_SWEEP})
     except NonFiniteLossError as error:

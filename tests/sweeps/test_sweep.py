@@ -310,7 +310,7 @@ def swept() -> SweepResult:
 def test_members_are_in_the_order_of_the_settings(swept: SweepResult) -> None:
     assert len(swept) == 3 * 2 * 2 * 3 == len(swept.networks) == len(list(swept))
     expected = [
-        ({"learning_rate": rate, "hidden": hidden, "seed": seed}, fold)
+        ({"learning_rate": rate, "hidden": hidden, "seed": 3 * seed + fold}, fold)
         for rate in (0.2, 1e30, 0.05)
         for hidden in ((6, 5), (4,))
         for seed in (0, 1)
@@ -355,7 +355,8 @@ def test_scores_are_of_the_first_metric_in_validation(swept: SweepResult) -> Non
 def test_rows_are_plain(swept: SweepResult) -> None:
     rows = swept.rows
     row = rows[3]
-    assert list(row)[:7] == ["member", "learning_rate", "hidden", "seed", "fold", "status", "score"]
+    first = ["member", "learning_rate", "hidden", "seed", "fold", "order_seed", "status", "score"]
+    assert list(row)[:8] == first
     assert (row["member"], row["hidden"], row["fold"], row["status"]) == (3, "6-5", 0, "finished")
     last = swept[3].history[-1]
     for name in ("loss", "validation_loss", "validation_r2", "validation_mae"):

@@ -1,6 +1,6 @@
 """The data of a sweep's networks: on the device once, and each network's rows of it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
@@ -29,7 +29,22 @@ class Splitter(Protocol):
 # How to cross-validate: a number of folds, a splitter, or pairs of (training rows, held-out rows).
 Folds: TypeAlias = int | Splitter | Iterable[tuple[Any, Any]] | None
 
+# What a fold of cross-validation has of its own; number and row plan are None where there is none.
+Fold: TypeAlias = tuple[int | None, Settings, RowPlan | None]
+
 _Rows: TypeAlias = tuple[HostArray, HostArray | None]  # to train on, and held out
+
+
+def settings_of_fold(settings: Settings, fold: int, folds: int) -> Settings:
+    """The settings of the network of one fold: with seeds of its own.
+
+    Fold f of k has the seeds ``seed * k + f`` and ``order_seed * k + f``, so that no two networks
+    have the same one, whatever seeds are swept: networks that begin alike err alike, and an
+    ensemble of them gains little.
+    """
+    assert isinstance(settings.seed, int)  # one network's
+    seed, order_seed = (s * folds + fold for s in (settings.seed, settings.order_seed))
+    return replace(settings, seed=seed, order_seed=order_seed)
 
 
 def seen_by(row_plan: RowPlan | None, data: Data) -> Data:
@@ -68,7 +83,7 @@ class SweepData:
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self._validation, self._cv, self._backend = validation, cv, backend
         self._loaded: dict[tuple[object, ...], Data] = {}
-        self._plans: dict[tuple[object, ...], list[tuple[int | None, RowPlan]]] = {}
+        self._plans: dict[tuple[object, ...], list[RowPlan]] = {}
         self._own_orders = len({s.order_seed for s in every}) > 1
         self._has_plans = cv is not None or self._own_orders
         first = self.data(every[0])
@@ -84,12 +99,13 @@ class SweepData:
         weighed: list[tuple[int, tuple[RowPlan, ...], object]] = []
         for settings in every:
             data = self.data(settings)
-            require_fit(settings, seen_by(self.row_plans(settings)[0][1], data))
-            for _, row_plan in self.row_plans(settings):
+            row_plans = [plan for _, _, plan in self.folds(settings)]
+            require_fit(settings, seen_by(row_plans[0], data))
+            for row_plan in row_plans:
                 rows = int(data.X.shape[0]) if row_plan is None else len(row_plan.rows)
                 # One warning about rows left over is enough.
                 require_minibatches(rows, settings, warn=settings is every[0])
-            plans = tuple(plan for _, plan in self.row_plans(settings) if plan is not None)
+            plans = tuple(plan for plan in row_plans if plan is not None)
             if settings.class_weight is None and not (plans and self._sample_weight is not None):
                 continue
             weights = id(data), plans, settings.class_weight
@@ -119,24 +135,31 @@ class SweepData:
             return add_validation(data, self._validation, settings, None, backend)
         return data
 
-    def row_plans(self, settings: Settings) -> list[tuple[int | None, RowPlan | None]]:
-        """Each fold's number and row plan for a network with these settings.
+    def folds(self, settings: Settings) -> list[Fold]:
+        """Each fold's number, settings and row plan, of a network with these settings.
 
         Without folds there is one, whose number is None; without orders of networks' own, too, its
         row plan is None.
         """
         if not self._has_plans:
-            return [(None, None)]
-        order = settings.order_seed if settings.shuffle is True else settings.shuffle or None
+            return [(None, settings, None)]
         data = self.data(settings)
         # The rows of each class are spread evenly over folds.
-        key = order, settings.order_seed, data.y.classes is not None
+        key = settings.shuffle, settings.order_seed, data.y.classes is not None
         if key not in self._plans:
+            split = self._split(data, settings.order_seed)
             self._plans[key] = [
-                (None if self._cv is None else fold, RowPlan(rows, held_out, order))
-                for fold, (rows, held_out) in enumerate(self._split(data, settings.order_seed))
+                RowPlan(rows, held_out, _order(self._of_fold(settings, fold, len(split))))
+                for fold, (rows, held_out) in enumerate(split)
             ]
-        return list(self._plans[key])
+        plans = self._plans[key]
+        return [
+            (None if self._cv is None else fold, self._of_fold(settings, fold, len(plans)), plan)
+            for fold, plan in enumerate(plans)
+        ]
+
+    def _of_fold(self, settings: Settings, fold: int, folds: int) -> Settings:
+        return settings if self._cv is None else settings_of_fold(settings, fold, folds)
 
     def _split(self, data: Data, order_seed: int) -> Sequence[_Rows]:
         """The rows to train on and those held out: of each fold, or of the one split."""
@@ -168,6 +191,11 @@ class SweepData:
             raise ValueError("cv has no folds")
         self._cv = pairs  # type: ignore[assignment]  # an iterator gives them once
         return [_checked(pair, i, n) for i, pair in enumerate(pairs)]
+
+
+def _order(settings: Settings) -> int | Callable[[int, int], HostArray] | None:
+    """The order of a row plan: see `RowPlan`."""
+    return settings.order_seed if settings.shuffle is True else settings.shuffle or None
 
 
 def _checked(pair: Sequence[HostArray], fold: int, n: int) -> tuple[HostArray, HostArray]:

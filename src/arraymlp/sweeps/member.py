@@ -5,7 +5,7 @@ from math import isfinite, nan
 from typing import Any, TypeAlias
 
 from arraymlp.sweeps.population import DIVERGED, MemberResult
-from arraymlp.sweeps.space import Point, shown
+from arraymlp.sweeps.space import REPEATS, Point, shown
 from arraymlp.training.history import History, Record
 from arraymlp.training.model import MultilayerPerceptron
 
@@ -30,7 +30,7 @@ class Member:
     Attributes:
         number: its place in the sweep, from 0.
         point: number of its combination of settings, from 0.
-        swept: its values of the settings that were swept, by name.
+        swept: its values of the settings that were swept, by name; of a fold its own seeds.
         fold: number of the fold of cross-validation, from 0; None without.
         settings: all its settings by name, in plain types.
         result: network, history, status and more; None where Ctrl-C came first.
@@ -97,9 +97,9 @@ class Member:
     def row(self) -> Row:
         """The member as a row of plain numbers and strings, by name of the column.
 
-        The columns are ``member``, the swept settings, ``fold`` (with ``cv``), ``status``,
-        ``score``, the losses, errors and metrics of the epoch whose weights it has, ``epochs``,
-        ``best_epoch``, ``seconds`` and ``cause``.
+        The columns are ``member``, the swept settings, ``fold`` and its own ``seed`` and
+        ``order_seed`` (with ``cv``), ``status``, ``score``, the losses, errors and metrics of the
+        epoch whose weights it has, ``epochs``, ``best_epoch``, ``seconds`` and ``cause``.
         """
         records = self.records
         kept = [r for r in records if self.best_epoch in (None, r["epoch"])][-1:]
@@ -111,10 +111,11 @@ class Member:
             if isinstance(value, float) and name not in others
         }
         swept = {name: shown(value) for name, value in self.swept.items()}
+        seeds = {name: self.settings[name] for name in REPEATS}
         return {
             "member": self.number,
             **swept,
-            **({} if self.fold is None else {"fold": self.fold}),
+            **({} if self.fold is None else {"fold": self.fold, **seeds}),
             "status": self.status,
             "score": self.score,
             **figures,

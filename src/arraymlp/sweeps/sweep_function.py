@@ -19,7 +19,7 @@ from arraymlp.sweeps.partition import plan_stacks, train_stacks
 from arraymlp.sweeps.population import MemberResult, MemberSpec, run_of
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.settings import SweptSettings
-from arraymlp.sweeps.space import Point, points, shown
+from arraymlp.sweeps.space import REPEATS, Point, points, shown
 from arraymlp.sweeps.stacking import with_own_decay
 from arraymlp.training.progress import SweepProgress, sweep_progress_for
 from arraymlp.training.run import Run
@@ -67,9 +67,10 @@ def sweep(
     with NumPy its caches; stacks train side by side on its cores. The plan is logged before the
     training, and kept in ``result.plan``.
 
-    All networks see the same minibatches (``order_seed``) unless that is swept too. A network that
-    diverges is marked and keeps the weights of that epoch; it changes no other network's bits. One
-    that stops early has its best weights; the rest goes on without it.
+    All networks see the same minibatches (``order_seed``) unless that is swept too, or they are of
+    different folds. A network that diverges is marked and keeps the weights of that epoch; it
+    changes no other network's bits. One that stops early has its best weights; the rest goes on
+    without it.
 
     Args:
         X: as for `train`; with neither X nor y on the bundled MNIST. Data larger than memory can be
@@ -82,8 +83,10 @@ def sweep(
         cv: None; a number of folds, shuffled by ``order_seed``, of classes alike; a splitter of
             scikit-learn's; or an iterable of (training rows, held-out rows). Every setting is
             trained once a fold, on its training rows, and validated on those held out, which early
-            stopping then watches too. The folds' minibatches have one size; only an epoch's last
-            one can differ in rows, and weighs its rows as that fold alone would.
+            stopping then watches too. Fold f of k has the seeds ``seed * k + f`` and
+            ``order_seed * k + f``, which its member's settings and row name. The folds' minibatches
+            have one size; only an epoch's last one can differ in rows, and weighs its rows as that
+            fold alone would.
         score: the column of the history that ranks: by default of validation (else training) the
             first of the metrics, else error, else loss. Of each network it is that of the epoch
             whose weights it has.
@@ -179,9 +182,9 @@ class _Job(NamedTuple):
 def _jobs(drawn: Sequence[Point], every: Sequence[Settings], data: SweepData) -> list[_Job]:
     """A job for each point and fold, the folds of a point in a row."""
     return [
-        _Job(i, point, fold, MemberSpec(settings, row_plan), data.data(settings))
+        _Job(i, point, fold, MemberSpec(of_fold, row_plan), data.data(settings))
         for i, (point, settings) in enumerate(zip(drawn, every, strict=True))
-        for fold, row_plan in data.row_plans(settings)
+        for fold, of_fold, row_plan in data.folds(settings)
     ]
 
 
@@ -229,8 +232,12 @@ def _name(job: _Job, swept: Sequence[str]) -> str:
 def _member(
     k: int, job: _Job, swept: Sequence[str], result: MemberResult | None, column: str
 ) -> Member:
-    values = {name: job.point[name] for name in swept}
-    settings = job.spec.settings.to_dict()
+    own = job.spec.settings
+    values = {
+        name: getattr(own, name) if name in REPEATS else job.point[name]  # a fold has its own
+        for name in swept
+    }
+    settings = own.to_dict()
     return Member(k, job.number, values, job.fold, settings, result, score_of(result, column))
 
 
