@@ -395,6 +395,14 @@ def test_an_order_of_ones_own_is_as_alone(memory: str | None) -> None:
         assert_as_alone(member, trained_alone(member, X[rows], Y[rows], **of_fold), 1e-9)
 
 
+def test_an_order_is_asked_once_an_epoch_by_groups_of_unequal_size(numpy_backend: Backend) -> None:
+    """As where a member that shares a plan has stopped early, and left the population."""
+    order = Turning()
+    shared = RowPlan(np.arange(16), order=order)
+    planned(numpy_backend, [RowPlan(np.arange(8, 24)), shared, shared])
+    assert order.asked == 1
+
+
 def test_an_order_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="must give 16 numbers of rows"):
         sweep(X, Y, cv=3, shuffle=lambda n, epoch: np.arange(n + 1))

@@ -97,8 +97,9 @@ class PlannedEpoch:
         self._backend, self._batch_size = backend, batch_size
         self._members, self._groups = len(row_plans), len(plans)
         self.steps = plans[0].minibatches(batch_size, drop_last)
-        # A plan that several groups have is asked for its order once.
-        order_of = {id(plan): plan.ordered(epoch, window) for plan in plans}
+        # A plan that several groups have is asked for its order once: the order may have a memory.
+        distinct = {id(plan): plan for plan in plans}
+        order_of = {key: plan.ordered(epoch, window) for key, plan in distinct.items()}
         orders = [order_of[id(plan)] for plan in plans]
         padded = self.steps * batch_size
         self._counts = np.minimum([len(rows) for rows in orders], padded)  # (G,) rows of the epoch
