@@ -44,6 +44,7 @@ CURVES = {
     "best_loss_",
     "loss_curve_",
     "best_validation_score_",
+    "best_validation_loss_",
     "validation_scores_",
     "validation_loss_curve_",
 }

@@ -54,6 +54,7 @@ def assert_as_alone(
 CLASSIFIERS: list[dict[str, Any]] = [
     {},
     {"early_stopping": True, "max_iter": 15, "n_iter_no_change": 2},
+    {"early_stopping": "loss", "max_iter": 15, "n_iter_no_change": 2},
     {"solver": "sgd", "learning_rate": "adaptive", "tol": 0.5, "n_iter_no_change": 1},
     {"solver": "sgd", "learning_rate": "invscaling", "momentum": 0.5},
     {"solver": "adamw", "gradient_clip": 0.1},

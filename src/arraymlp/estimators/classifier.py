@@ -73,8 +73,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         For 'sgd': the share of the last change of the weights in the next, from 0 to 1.
     nesterovs_momentum : bool, default=True
         For 'sgd' with momentum: whether it is Nesterov's.
-    early_stopping : bool, default=False
-        Whether to stop by the score on validation rows, and keep the weights of the best epoch.
+    early_stopping : bool or 'loss', default=False
+        Whether to stop by the accuracy on validation rows, as scikit-learn does, and keep the
+        weights of the best epoch. 'loss' watches their loss: for probabilities that are right.
     validation_fraction : float, default=0.1
         Fraction of the rows to hold out for early stopping, where ``fit`` is given no X_val.
     beta_1 : float, default=0.9
@@ -125,7 +126,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     validation_loss_curve_ : list of float, or None
         Loss on the validation rows after each epoch.
     best_validation_score_ : float or None
-        With early stopping, the highest of the validation scores.
+        With early stopping by the score, the highest of the validation scores.
+    best_validation_loss_ : float or None
+        With early stopping by the loss, the lowest of the validation losses.
     n_iter_ : int
         Epochs (iterations of 'lbfgs') of the last call.
     t_ : int
@@ -191,7 +194,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         warm_start: bool = False,
         momentum: float = 0.9,
         nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
+        early_stopping: bool | str = False,
         validation_fraction: float = 0.1,
         beta_1: float = 0.9,
         beta_2: float = 0.999,

@@ -118,6 +118,7 @@ class Fitted(Parameters, AtHome):
     validation_scores_: list[float] | None
     validation_loss_curve_: list[float] | None
     best_validation_score_: float | None
+    best_validation_loss_: float | None
     n_iter_: int
     t_: int
     n_layers_: int

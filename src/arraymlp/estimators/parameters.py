@@ -54,7 +54,7 @@ class Parameters:
         "warm_start": ["boolean"],
         "momentum": [Interval(Real, 0, 1, closed="both")],
         "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"loss"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "beta_1": [Interval(Real, 0, 1, closed="left")],
         "beta_2": [Interval(Real, 0, 1, closed="left")],
@@ -85,7 +85,7 @@ class Parameters:
     warm_start: bool
     momentum: float
     nesterovs_momentum: bool
-    early_stopping: bool
+    early_stopping: bool | str
     validation_fraction: float
     beta_1: float
     beta_2: float
@@ -175,10 +175,11 @@ class Parameters:
         """The settings of `arraymlp.train` that depend on the parameters alone.
 
         Args:
-            metric: the figure that early stopping watches.
+            metric: the score that early stopping watches, unless it watches the loss.
         """
+        watched = "loss" if self.early_stopping == "loss" else metric.name
         stopping = EarlyStopping(
-            f"validation_{metric.name}", patience=NEVER, greater_is_better=True
+            f"validation_{watched}", patience=NEVER, greater_is_better=watched != "loss"
         )
         return {
             "optimizer": self._optimizer(),

@@ -14,7 +14,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.data import ClassWeight
 from arraymlp.data.inputs import all_finite
 from arraymlp.estimators.fitted import Fitted
-from arraymlp.estimators.fitting.convergence import Convergence
+from arraymlp.estimators.fitting.convergence import WATCHED, Convergence
 from arraymlp.estimators.fitting.rows import SklearnOrders, early_stopping_split, take_rows
 from arraymlp.estimators.fitting.tasks import Tasks
 from arraymlp.estimators.inputs import Samples
@@ -41,7 +41,7 @@ class FitJob:
         rows: the rows to train on; None for all.
         held_out: the rows to validate on, for early stopping; None for none.
         before: the run to go on with.
-        best: the best validation score before.
+        best: the best figure of those that early stopping watches, before.
         weighted: whether samples or classes have weights.
         incremental: whether the call is of partial_fit.
     """
@@ -122,7 +122,7 @@ class StochasticFit(Fitted, ABC):
             "shuffle": SklearnOrders(random) if self.shuffle else False,
             "seed": seed,
         }
-        best, self.n_iter_ = self.best_validation_score_, 0
+        best, self.n_iter_ = self._best_watched, 0
         return FitJob(settings, rules, rows, held_out, before, best, weighted, incremental)
 
     def _fit_stochastic(
@@ -196,7 +196,7 @@ class StochasticFit(Fitted, ABC):
         Raises:
             ValueError: the training failed, and there is no earlier best epoch.
         """
-        none_better = self.best_validation_score_ == job.best
+        none_better = self._best_watched == job.best
         if failure and (not self.early_stopping or none_better):
             raise ValueError(failure if _is_finite(network) else NOT_FINITE)
         epochs = job.settings["epochs"]
@@ -216,6 +216,12 @@ class StochasticFit(Fitted, ABC):
         if self.early_stopping and none_better:
             return  # a warm start in which no epoch was as good as what it began with
         self._run, self.network_ = None if run is None else run.without_data(), network
+
+    @property
+    def _best_watched(self) -> float | None:
+        """The best figure so far of those that must improve."""
+        best: float | None = getattr(self, WATCHED[self.early_stopping].best)
+        return best
 
     def _columns(self) -> int:
         """The divisor of reported losses: scikit-learn averages squared errors over the columns."""

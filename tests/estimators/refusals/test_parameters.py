@@ -42,7 +42,6 @@ SHARED: dict[str, list[Any]] = {  # with scikit-learn, whose words they are refu
     "warm_start": [None, "yes"],
     "momentum": [-0.1, 1.1, None],
     "nesterovs_momentum": [None, "yes"],
-    "early_stopping": [None, "validation_loss"],
     "validation_fraction": [-0.1, 1.0, 1.5, None],
     "beta_1": [-0.1, 1.0, None],
     "beta_2": [-0.1, 1.0, None],
@@ -58,6 +57,7 @@ OURS: dict[str, list[Any]] = {
     "dtype": ["float16", None, np.float32],
     "dropout": [-0.1, 1.0, None, "half"],
     "gradient_clip": [0.0, -1.0, "no"],
+    "early_stopping": [None, "validation_loss", 2, {}],
     "loss": ["hinge", None, 3],
 }
 OF_ONE: dict[type, dict[str, list[Any]]] = {

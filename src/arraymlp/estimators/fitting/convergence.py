@@ -5,6 +5,8 @@ They are those of its MLPClassifier and MLPRegressor, message by message. They d
 0, and NaN always is.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -26,8 +28,26 @@ CURVES = (  # kept over all calls of one network, besides n_iter_, t_ and loss_
     "validation_scores_",
     "validation_loss_curve_",
     "best_validation_score_",
+    "best_validation_loss_",
     "_no_improvement_count",
 )
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The figure that must improve: its attributes of an estimator, its sense, its name."""
+
+    figures: str
+    best: str
+    sign: int
+    name: str
+
+
+WATCHED: Mapping[bool | str, Watched] = {  # by ``early_stopping``
+    False: Watched("loss_curve_", "best_loss_", -1, "Training loss"),
+    True: Watched("validation_scores_", "best_validation_score_", 1, "Validation score"),
+    "loss": Watched("validation_loss_curve_", "best_validation_loss_", -1, "Validation loss"),
+}
 
 
 class Convergence(Schedule):
@@ -63,6 +83,7 @@ class Convergence(Schedule):
         monitor: str | None,
         weighted: bool,
     ) -> None:
+        self._watched = WATCHED[estimator.early_stopping]
         self._estimator, self._rows, self._steps, self._done = estimator, rows, steps, done
         self._columns, self._monitor = columns, monitor
         self._losses = WeightedLosses(columns) if weighted else None
@@ -75,12 +96,10 @@ class Convergence(Schedule):
         est = self._estimator
         if getattr(est, "loss_curve_", None) is None:
             est.loss_curve_, est._no_improvement_count = [], 0
-            est.best_loss_ = est.best_validation_score_ = None
+            est.best_loss_ = est.best_validation_score_ = est.best_validation_loss_ = None
             est.validation_scores_ = est.validation_loss_curve_ = None
-        if est.early_stopping and est.best_validation_score_ is None:
-            est.best_validation_score_ = -inf
-        if not est.early_stopping and est.best_loss_ is None:
-            est.best_loss_ = inf
+        if getattr(est, self._watched.best) is None:
+            setattr(est, self._watched.best, -self._watched.sign * inf)
         if self._monitor is not None and est.validation_scores_ is None:
             est.validation_scores_, est.validation_loss_curve_ = [], []
 
@@ -127,30 +146,19 @@ class Convergence(Schedule):
 
     def _compare_with_best(self) -> None:
         """Count the epochs in a row without an improvement by tol, and keep the best figure."""
-        est = self._estimator
-        if est.early_stopping:
-            scores, best = est.validation_scores_, est.best_validation_score_
-            assert scores is not None
-            assert best is not None
-            worse = scores[-1] < best + est.tol
-            est.best_validation_score_ = scores[-1] if scores[-1] > best else best
-        else:
-            loss, best = est.loss_curve_[-1], est.best_loss_
-            assert best is not None
-            worse = loss > best - est.tol
-            est.best_loss_ = loss if loss < best else best
+        est, watched = self._estimator, self._watched
+        now, best = getattr(est, watched.figures)[-1], getattr(est, watched.best)
+        worse = watched.sign * now < watched.sign * best + est.tol
+        if watched.sign * now > watched.sign * best:
+            setattr(est, watched.best, now)
         est._no_improvement_count = est._no_improvement_count + 1 if worse else 0
 
     def _lower_or_stop(self) -> None:
         """Lower the learning rate where it is adaptive and not too small yet, or else stop."""
         est = self._estimator
-        figure = (
-            "Validation score did not improve"
-            if est.early_stopping
-            else "Training loss did not improve"
-        )
         message = (
-            f"{figure} more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
+            f"{self._watched.name} did not improve more than tol={est.tol:f} for "
+            f"{est.n_iter_no_change} consecutive epochs."
         )
         if est.solver != "sgd" or est.learning_rate != "adaptive":
             self.stopped, after = True, "Stopping."
