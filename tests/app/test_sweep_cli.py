@@ -21,6 +21,7 @@ from typer.main import get_command
 import arraymlp
 from arraymlp import SweepResult, sweep
 from arraymlp.app.main import command_line
+from arraymlp.app.sweeps.report import write_sweep_report
 from arraymlp.app.sweeps.summary import call, edges, lines, ranking
 from arraymlp.app.sweeps.values import SWEPT, values
 from arraymlp.training.progress import LEADERS, SweepBar, SweepProgress
@@ -146,7 +147,7 @@ def test_files_are_written_and_read_again(capsys, monkeypatch, data, tmp_path):
         "data:image/png;base64,",
         "learning_rate=0.1,",
         "The best single network: network 0",
-        "Diverged: network 1",
+        "1 of 1 network, as network 1 (learning rate 1e+30)",
         loaded.findings(1)[0].sentence[:40],
         "2 networks in 1 population",
     ):
@@ -363,6 +364,51 @@ def test_what_became_of_the_others_is_told():
     assert "10 of 10 networks were not started" in text
 
 
+def dying(**given):
+    """A sweep of networks that die at once, and of others."""
+
+    def dead(_, n_in, n_out):
+        return np.ones((n_in, n_out)), np.full((1, n_out), -1e6)
+
+    one, other = (arraymlp.initializers.Initializer(name, dead) for name in ("dead", "gone"))
+    return sweep(
+        X, Y, initializer=[one, other], epochs=20, validation=0.2, batch_size=25, backend="numpy",
+        **given,
+    )  # fmt: skip
+
+
+def test_dead_networks_have_no_rank_and_give_no_advice(tmp_path):
+    pytest.importorskip("matplotlib")
+    result = dying(weight_decay=[0.0, 0.01])
+    text = "\n".join(lines(result))
+    assert text.startswith("no network has a score\n4 of 4 networks give every row the same output")
+    why = result.findings(0)[0].sentence
+    assert f"  network 0 (initializer dead, weight decay 0): {why}" in text
+    assert "try larger ones" not in text
+    assert [row[0] for row in ranking(result)[1]] == ["-"] * 4
+    page = write_sweep_report(result, tmp_path).read_text(encoding="utf-8")
+    kind = result.findings(0)[0].kind.replace("_", " ")
+    assert page.count(f"<h3>Failed: {kind}</h3>") == 1  # equal ones together
+    assert page.count("<li>1 of 1 network, as network ") == 4
+
+
+def test_values_that_tie_are_no_advice():
+    result = result_of(learning_rate=[0.1, 0.2, 0.3])
+    for m in result.members:
+        m.score = 0.5
+    assert edges(result) == []
+
+
+def test_where_even_the_best_stood_still_no_value_is_advised():
+    result = sweep(
+        X, np.arange(90) % 2, learning_rate=[1e-9, 2e-9], epochs=6, batch_size=25, hidden=(4,),
+        backend="numpy",
+    )  # fmt: skip
+    text = "\n".join(lines(result))
+    assert "even the best network did not learn: From epoch 0 to 5 the loss stayed" in text
+    assert "try larger ones" not in text
+
+
 def test_where_all_failed_there_is_no_call_but_a_report(capsys, monkeypatch, data, tmp_path):
     pytest.importorskip("matplotlib")
     given = ("sweep", data, "--learning-rate", "1e30", *QUICK, "--report", str(tmp_path))
@@ -371,7 +417,8 @@ def test_where_all_failed_there_is_no_call_but_a_report(capsys, monkeypatch, dat
     assert "no network has a score" in out
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "A sweep of 1 network<" in page
-    assert "Diverged: network 0" in page
+    assert "<h3>Failed: " in page
+    assert "1 of 1 network, as network 0: " in page
     assert "arraymlp.train(" not in page
 
 

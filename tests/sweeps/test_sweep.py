@@ -15,6 +15,7 @@ import pytest
 import arraymlp
 import problems
 from arraymlp import Backend, EarlyStopping, SweepResult
+from arraymlp.initializers import Initializer
 from arraymlp.sweeps import data, partition
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.training import loop
@@ -297,6 +298,7 @@ def swept() -> SweepResult:
         NUMBERS,
         learning_rate=[0.2, 1e30, 0.05],
         hidden=[(6, 5), (4,)],
+        activation="leaky_relu",  # whose units do not die
         seed=range(2),
         cv=3,
         metrics=["r2", "mae"],
@@ -371,7 +373,7 @@ def test_rows_are_plain(swept: SweepResult) -> None:
 
 def test_settings_are_ranked_over_seeds_and_folds(swept: SweepResult) -> None:
     ranked = swept.rank()
-    assert [row["rank"] for row in ranked] == [1, 2, 3, 4, 5, 6]
+    assert [row["rank"] for row in ranked] == [1, 2, 3, 4, None, None]
     assert [row["failed"] for row in ranked] == [0, 0, 0, 0, 6, 6]
     means = [row["mean"] for row in ranked[:4]]
     assert means == sorted(means, reverse=True)
@@ -404,6 +406,67 @@ def test_settings_with_a_failure_come_after_those_without() -> None:
     assert result.best is min((result[k] for k in (0, 2, 3)), key=lambda m: m.score)
     with pytest.raises(ValueError, match="top must be from 1 to 3, the networks with a score: 4"):
         result.ensemble(4)
+
+
+def dead(_: np.random.Generator, n_in: int, n_out: int) -> tuple[HostArray, HostArray]:
+    """Weights of units that are never active."""
+    return np.ones((n_in, n_out)), np.full((1, n_out), -1e6)
+
+
+DEAD = Initializer("dead", dead)
+
+
+@pytest.fixture(scope="module")
+def dying() -> SweepResult:
+    initializers = [DEAD, "he_normal", Initializer("gone", dead)]
+    return sweep(initializer=initializers, seed=range(2), epochs=20, validation=0.25)
+
+
+def test_networks_with_one_output_for_every_row_have_no_rank(dying: SweepResult) -> None:
+    assert [m.status for m in dying] == ["constant"] * 2 + ["finished"] * 2 + ["constant"] * 2
+    for m in dying.members[:2]:
+        assert np.ptp(m.network.logits(X), axis=0).max() == 0
+        assert dying.rows[m.number]["cause"] == "it gives every row the same output"
+        assert m.score is not None
+    first, *others = dying.rank()
+    assert (first["initializer"], first["rank"], first["failed"]) == ("he_normal", 1, 0)
+    assert [(r["rank"], r["mean"], r["failed"]) for r in others] == [(None, None, 2)] * 2
+    assert dying.best.number in (2, 3)
+    with pytest.raises(ValueError, match="top must be from 1 to 2"):
+        dying.ensemble(3)
+
+
+def test_every_setting_that_failed_is_explained(dying: SweepResult, tmp_path: Path) -> None:
+    failures = dying.failures()
+    assert [(row["initializer"], row["member"]) for row in failures] == [("dead", 0), ("gone", 4)]
+    for row in failures:
+        assert (row["n"], row["failed"], row["status"]) == (2, 2, "constant")
+        finding = dying.findings(row["member"])[0]
+        assert (row["kind"], row["why"]) == (finding.kind, finding.sentence)
+    assert dying.failures(1) == failures[:1]
+    dying.save(tmp_path / "sweep.safetensors")
+    assert SweepResult.load(tmp_path / "sweep.safetensors").failures() == failures
+
+
+def test_networks_of_numbers_and_of_folds_are_constant_too() -> None:
+    given = {"initializer": [DEAD, "he_normal"], "cv": 2, "activation": ["relu", "tanh"]}
+    for result in (sweep(**given), sweep(y=NUMBERS, **given)):
+        constant = [m.status == "constant" for m in result]
+        assert constant == [True] * 4 + [False] * 4  # tanh at -1e6 is as constant as relu
+
+
+@pytest.mark.parametrize("rows", [X, np.ones_like(X)], ids=["targets alike", "rows alike"])
+def test_one_output_is_right_where_there_is_nothing_to_tell(rows: HostArray) -> None:
+    y = np.ones(24) if rows is X else NUMBERS
+    assert [m.status for m in sweep(rows, y, initializer=DEAD)] == ["finished"]
+
+
+def test_a_weak_signal_makes_no_constant_network() -> None:
+    """One percent of the targets' variance can be known."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, 4))
+    y = 10 * rng.normal(size=400) + rows[:, 0]
+    assert [m.status for m in sweep(rows, y, learning_rate=1e-4)] == ["finished"]
 
 
 def test_curves_are_columns_of_each_history(swept: SweepResult) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Any, TypeAlias
 
-from arraymlp.sweeps.population import DIVERGED, MemberResult
+from arraymlp.sweeps.population import CONSTANT, DIVERGED, MemberResult
 from arraymlp.sweeps.space import REPEATS, Point, shown
 from arraymlp.training.history import History, Record
 from arraymlp.training.model import MultilayerPerceptron
@@ -70,17 +70,26 @@ class Member:
 
     @property
     def status(self) -> str:
-        """How it ended, "finished", "stopped" (early), "diverged", "interrupted", "not trained"."""
+        """How it ended.
+
+        "finished", "stopped" (early), "diverged", "constant" (it gives every row the same output),
+        "interrupted" or "not trained".
+        """
         return NOT_TRAINED if self.result is None else self.result.status
 
     @property
     def counts(self) -> bool:
-        """True where it is ranked, which is where it has a score and did not diverge."""
-        return self.score is not None and self.status != DIVERGED
+        """True where it is ranked: it has a score, did not diverge and is not constant."""
+        return self.score is not None and not self.failed
+
+    @property
+    def failed(self) -> bool:
+        """True where it diverged, or gives every row the same output."""
+        return self.status in (DIVERGED, CONSTANT)
 
     @property
     def cause(self) -> str:
-        """Why it diverged, in words; "" where it did not."""
+        """Why it diverged or is constant, in words; "" where neither."""
         return "" if self.result is None else self.result.cause
 
     @property

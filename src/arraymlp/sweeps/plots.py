@@ -212,8 +212,9 @@ def _panel(ax: "Axes", result: Sweep, name: str, names: list[str]) -> dict[str, 
     scored = [(m, m.score) for m in result.members if m.counts and m.score is not None]
     low, high = _score_axis(ax, result, [score for _, score in scored])
     off = [m for m, score in scored if not low <= score <= high]
-    failed = [m for m in result.members if m.status == DIVERGED]
-    _edge(ax, result, name, where, failed + off, "diverged, or far worse" if off else "diverged")
+    failed = [m for m in result.members if m.failed]
+    what = "diverged" if all(m.status == DIVERGED for m in failed) else "failed"
+    _edge(ax, result, name, where, failed + off, f"{what}, or far worse" if off else what)
     if scored:
         best = _best(result, [m for m, _ in scored])
         at = where[shown(best.swept[name])]

@@ -32,6 +32,7 @@ from arraymlp.training.settings import Settings
 from arraymlp.training.setup import new_run
 
 FINISHED, STOPPED, DIVERGED, INTERRUPTED = "finished", "stopped", "diverged", "interrupted"
+CONSTANT = "constant"  # what `arraymlp.sweeps.constant` makes of finished and stopped
 LEAVE = 8  # finished members are taken out once they are one in so many of the stack
 
 
@@ -61,8 +62,9 @@ class MemberResult:
     Attributes:
         network: as it is to be kept: with early stopping of its best epoch.
         history: its own records. A member's ``seconds`` are its share of its population's.
-        status: "finished", "stopped" (early), "diverged" or "interrupted".
-        cause: of a divergence, in words; else "".
+        status: "finished", "stopped" (early), "diverged" or "interrupted"; in a sweep "constant"
+            for a finished or stopped one that gives every row the same output.
+        cause: why it diverged or is constant, in words; else "".
         best_epoch: with early stopping, the epoch whose weights the network has.
         measurements: its own, with probes.
         dead_units: likewise, of each hidden layer.

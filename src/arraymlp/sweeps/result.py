@@ -100,7 +100,10 @@ class SweepResult:
         """
         best = self._best()
         if best is None:
-            raise ValueError("no network has a score: all diverged, or none was trained")
+            raise ValueError(
+                "no network has a score: all diverged, give every row the same output, or were not "
+                "trained"
+            )
         return best
 
     def rank(self) -> list[Row]:
@@ -108,9 +111,10 @@ class SweepResult:
 
         Returns:
             A row each, with ``rank`` from 1, the swept settings, ``mean`` and ``std`` of the score
-            over the networks that have one (std, with n - 1, is None for a single one), ``n``, how
-            many networks, ``failed``, how many of them diverged or have no score, and ``members``,
-            their numbers. Settings of which no network failed come first.
+            over the networks that did not fail (std, with n - 1, is None for a single one), ``n``,
+            how many networks, ``failed``, how many of them diverged, give every row the same output
+            or have no score, and ``members``, their numbers. Settings of which no network failed
+            come first; of which all failed, last, and their rank is None.
         """
         names = [name for name in self.swept if name not in REPEATS]
         groups: dict[str, list[Member]] = {}
@@ -137,7 +141,9 @@ class SweepResult:
                 0 if r["mean"] is None else sign * r["mean"],
             )
         )
-        return [{"rank": i, **row} for i, row in enumerate(rows, 1)]
+        return [
+            {"rank": None if row["mean"] is None else i, **row} for i, row in enumerate(rows, 1)
+        ]
 
     def curves(self, column: str | None = None) -> list[list[Any]]:
         """A column of every member's history, epoch by epoch; the score's by default.
@@ -168,6 +174,40 @@ class SweepResult:
         if k not in self._findings:
             self._findings[k] = diagnose(self.run(k))
         return self._findings[k]
+
+    def failures(self, at_most: int | None = None) -> list[Row]:
+        """Why networks failed: a row for each setting of which some did.
+
+        Args:
+            at_most: settings to explain; None for all. Each takes a diagnosis of one network.
+
+        Returns:
+            A row each, in the order of `rank`: the swept settings, ``n`` and ``failed`` as there,
+            ``member``, the number of the first network that failed, ``status`` and ``cause``, its
+            own, and ``kind`` and ``why``, those of its first finding; None where there is none, or
+            the sweep was read from a file, before whose saving it was not asked for.
+        """
+        rows: list[Row] = []
+        for row in self.rank():
+            failed = [k for k in row["members"] if self.members[k].failed]
+            if not failed or (at_most is not None and len(rows) >= at_most):
+                continue
+            m = self.members[failed[0]]
+            known = m.number in self._findings or self._run is not None
+            finding = next(iter(self.findings(m.number)), None) if known else None
+            rows.append(
+                {
+                    **{name: row[name] for name in self.swept if name not in REPEATS},
+                    "n": row["n"],
+                    "failed": len(failed),
+                    "member": m.number,
+                    "status": m.status,
+                    "cause": m.cause,
+                    "kind": None if finding is None else finding.kind,
+                    "why": None if finding is None else finding.sentence,
+                }
+            )
+        return rows
 
     def run(self, k: int) -> Run:
         """A network's training as a `Run`: to diagnose, or to go on with by `train`.

@@ -13,10 +13,18 @@ from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
 from arraymlp.data.loading import columns
 from arraymlp.nn.metrics import greater_is_better as better_when_greater
+from arraymlp.sweeps.constant import ConstantOutputs
 from arraymlp.sweeps.data import Folds, SweepData, seen_by
 from arraymlp.sweeps.member import Member, score_of
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
-from arraymlp.sweeps.population import MemberResult, MemberSpec, run_of
+from arraymlp.sweeps.population import (
+    CONSTANT,
+    FINISHED,
+    STOPPED,
+    MemberResult,
+    MemberSpec,
+    run_of,
+)
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.sweeps.space import REPEATS, Point, points, shown
@@ -70,7 +78,8 @@ def sweep(
     All networks see the same minibatches (``order_seed``) unless that is swept too, or they are of
     different folds. A network that diverges is marked and keeps the weights of that epoch; it
     changes no other network's bits. One that stops early has its best weights; the rest goes on
-    without it.
+    without it. One that gives every row the same output is marked, too ("constant"), and has no
+    rank.
 
     Args:
         X: as for `train`; with neither X nor y on the bundled MNIST. Data larger than memory can be
@@ -148,6 +157,7 @@ def sweep(
                 on_epoch=bar.update,
                 on_end=bar.spare,
             )
+        _mark_constant(jobs, results, target)
     return SweepResult(
         members=[_member(k, job, swept, results[k], column) for k, job in enumerate(jobs)],
         swept=swept,
@@ -159,6 +169,20 @@ def sweep(
         plan="\n".join(plan),
         _run=_Runs(jobs, results, target),
     )
+
+
+def _mark_constant(
+    jobs: Sequence["_Job"], results: Sequence[MemberResult | None], backend: Backend
+) -> None:
+    """Give networks that give every row the same output the status that says so."""
+    outputs = ConstantOutputs(backend)
+    with backend.active():
+        for job, result in zip(jobs, results, strict=True):
+            trained = result is not None and len(result.history) > 0
+            if result is None or not trained or result.status not in (FINISHED, STOPPED):
+                continue
+            if outputs.found_in(result.network, job.data, job.spec.row_plan):
+                result.status, result.cause = CONSTANT, "it gives every row the same output"
 
 
 class _Job(NamedTuple):

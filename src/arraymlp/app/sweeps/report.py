@@ -3,18 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
 from arraymlp.app.figures import empty_figure
 from arraymlp.app.page import findings_html, page, png
-from arraymlp.app.sweeps.summary import member_text, networks_text, ranking
-from arraymlp.sweeps.member import Member
+from arraymlp.app.sweeps.summary import member_text, networks_text, ranking, words
+from arraymlp.sweeps.member import Row
 from arraymlp.sweeps.plots import draw_sweep, size
-from arraymlp.sweeps.population import DIVERGED
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.training.atomic import write_whole
 
-EXPLAINED = 5  # diverged networks that are diagnosed
+EXPLAINED = 24  # settings whose failed networks are explained
 RANKED = 50  # rows of the table
 
 
@@ -31,7 +31,8 @@ def write_sweep_report(
     Nothing is written until all of it is made, and each file is written whole.
 
     Args:
-        result: the sweep, with its data: the best network and those that diverged are diagnosed.
+        result: the sweep, with its data: the best network is diagnosed, and of each setting the
+            first network that failed.
         folder: created if absent.
         about: further content of the JSON; "data" describes the data.
         notes: lines for the page.
@@ -93,16 +94,29 @@ it would be on new data.</p>
 
 
 def _diagnosis(result: SweepResult) -> list[str]:
-    """The findings on the best network, and on the first of those that diverged."""
-    diverged = [m for m in result.members if m.status == DIVERGED and m.records]
-    diagnosed: list[tuple[str, Member]] = []
+    """The findings on the best network, and why networks of other settings failed."""
+    parts = []
     if any(m.counts for m in result.members):
-        diagnosed.append(("The best single network: ", result.best))
-    diagnosed += [("Diverged: ", m) for m in diverged[:EXPLAINED]]
-    parts = [
-        f"<h3>{escape(title + member_text(m))}</h3>{findings_html(result.findings(m.number))}"
-        for title, m in diagnosed
-    ]
-    if len(diverged) > EXPLAINED:
-        parts.append(f"<p class=cap>And {len(diverged) - EXPLAINED} more that diverged.</p>")
+        title = f"The best single network: {member_text(result.best)}"
+        parts.append(
+            f"<h3>{escape(title)}</h3>{findings_html(result.findings(result.best.number))}"
+        )
+    failures = result.failures(EXPLAINED)
+    for kind, rows in groupby(sorted(failures, key=_explanation), key=_explanation):
+        parts.append(f"<h3>{escape(f'Failed: {words(kind)}')}</h3><ul class=findings>")
+        for row in rows:
+            which = f"{row['failed']} of {networks_text(row['n'])}"
+            m = result.members[row["member"]]
+            why = row["why"] or row["cause"]
+            parts.append(f"<li>{which}, as {escape(f'{member_text(m)}: {why}')}</li>")
+        parts.append("</ul>")
+    more = sum(any(result[k].failed for k in row["members"]) for row in result.rank())
+    more -= len(failures)
+    if more > 0:
+        parts.append(f"<p class=cap>And {more} more settings with networks that failed.</p>")
     return parts
+
+
+def _explanation(row: Row) -> str:
+    """What a failure is explained by: the kind of the finding, or else how the network ended."""
+    return str(row["kind"] or row["status"])

@@ -7,11 +7,13 @@ from inspect import ismodule
 import arraymlp
 from arraymlp._checks import is_number
 from arraymlp.sweeps.member import NOT_TRAINED, Member
-from arraymlp.sweeps.population import DIVERGED
+from arraymlp.sweeps.population import CONSTANT, DIVERGED
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.space import REPEATS, shown
 
-LISTED = 3  # networks that diverged, whose cause is listed
+LISTED = 3  # settings whose failed networks are explained
+FAILURES = {DIVERGED: "diverged", CONSTANT: "give every row the same output"}
+STUCK = ("plateau", "constant_predictions")  # findings: it has not learned, if up to the end
 SMALLEST = {"batch_size": 1, "epochs": 1}  # that can be tried; of other settings 0
 
 
@@ -44,7 +46,7 @@ def ranking(result: SweepResult, top: int | None = None) -> tuple[list[str], lis
         low, high = min(epochs), max(epochs)
         rows.append(
             [
-                str(row["rank"]),
+                "-" if row["rank"] is None else str(row["rank"]),
                 *(text(row[name]) for name in names),
                 score,
                 str(row["n"]),
@@ -64,36 +66,58 @@ def member_text(m: Member) -> str:
 
 
 def lines(result: SweepResult) -> list[str]:
-    """The best network, the networks that diverged or were not trained, and what to try next."""
-    if any(m.counts for m in result.members):
-        best = result.best
+    """The best network, the networks that failed or were not trained, and what to try next."""
+    best = result.best if any(m.counts for m in result.members) else None
+    notes = ["no network has a score"]
+    if best is not None:
         score = f"{words(result.score)} {best.score:.5g}"
         notes = [f"best single network: {member_text(best)}, {score}"]
-    else:
-        notes = ["no network has a score"]
-    diverged = [m for m in result.members if m.status == DIVERGED]
-    if diverged:
-        notes.append(f"{len(diverged)} of {len(result)} networks diverged:")
-        notes += [f"  {member_text(m)}: {m.cause}" for m in diverged[:LISTED]]
-        if len(diverged) > LISTED:
-            notes.append(f"  and {len(diverged) - LISTED} more")
+    for status, what in FAILURES.items():
+        failed = [m for m in result.members if m.status == status]
+        if failed:
+            notes.append(f"{len(failed)} of {len(result)} networks {what}:")
+            notes += [f"  {member_text(m)}: {_why(result, m)}" for m in failed[:LISTED]]
+        if len(failed) > LISTED:
+            notes.append(f"  and {len(failed) - LISTED} more")
     untrained = sum(m.status == NOT_TRAINED for m in result.members)
     if result.interrupted:
         rest = f"; {untrained} of {len(result)} networks were not started" if untrained else ""
         notes.append(f"interrupted: these are the results so far{rest}")
+    stuck = None if best is None else _stuck(result, best)
+    if stuck is not None:
+        return [*notes, f"even the best network did not learn: {stuck}"]
     return [*notes, *edges(result)]
 
 
+def _why(result: SweepResult, m: Member) -> str:
+    """Why a network failed: for one that is constant, its first finding."""
+    findings = result.findings(m.number) if m.status == CONSTANT else []
+    return findings[0].sentence if findings else m.cause
+
+
+def _stuck(result: SweepResult, m: Member) -> str | None:
+    """The finding that a network stood still up to its end; None where it did not."""
+    last = m.records[-1]["epoch"] if m.records else None
+    found = (f for f in result.findings(m.number) if f.kind in STUCK and f.to_epoch == last)
+    return next((f.sentence for f in found), None)
+
+
 def edges(result: SweepResult) -> list[str]:
-    """A line for each number whose best value is the smallest or the largest that was tried."""
-    first = next((row for row in result.rank() if row["mean"] is not None), None)
-    if first is None:
+    """A line for each number whose best value is the smallest or the largest that was tried.
+
+    There is none where another value has the same mean.
+    """
+    ranked = [row for row in result.rank() if row["mean"] is not None]
+    if not ranked:
         return []
-    best = result.members[first["members"][0]].swept
+    best = result.members[ranked[0]["members"][0]].swept
+    tied = [row for row in ranked[1:] if row["mean"] == ranked[0]["mean"]]
     notes = []
     for name, value in best.items():
         tried = [m.swept[name] for m in result.members]
         if name in REPEATS or not all(map(is_number, tried)) or len(set(tried)) < 2:
+            continue
+        if any(row[name] != value for row in tied):
             continue
         if value == max(tried):
             notes.append(f"best {name} {text(value)} is the largest tried: try larger ones")
