@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,10 @@ BAD_CHUNKS: dict[str, tuple[list[Any], str]] = {
     "no tuple": ([FIVE, X], r"chunk 1 of X must be a tuple \(X, y\), not a ndarray"),
     "three": ([FIVE, (*FIVE, Y)], r"chunk 1 of X must be a tuple \(X, y\), not a tuple"),
     "1-D": ([FIVE, (X[0], Y[:3])], r"chunk 1 of X must be 2-D .*not 1-D of shape \(3,\)"),
-    "empty": ([FIVE, (X[:0], Y[:0])], r"chunk 1 of X is empty: shape \(0, 3\)"),
+    "empty": ([(X[:0], Y[:0]), (X[:0], Y[:0])], "X is empty: it yields no chunks with rows"),
+    "no columns": ([(X[:5, :0], Y[:5])], r"chunk 0 of X is empty: shape \(5, 0\)"),
+    "uint64 beside int64": ([FIVE, (X[:5], Y[:5].astype("uint64"))], "y of chunk 1 of X .*uint64"),
+    "bool beside int64": ([FIVE, (X[:5], Y[:5] > 0)], "the y of chunk 1 of X .*bool"),
     "strings": ([FIVE, (X[:5].astype(str), Y[:5])], "chunk 1 of X must be numeric"),
     "masked": ([(np.ma.array(X[:5]), Y[:5])], "chunk 0 of X has a masked array"),
     "width": ([(X[:5, :2], Y[:5])], "chunk 0 of X has 2 features, but 3 are expected"),
@@ -146,6 +150,38 @@ def test_a_chunk_of_another_kind_is_refused(case: str) -> None:
     chunks, words = BAD_CHUNKS[case]
     with pytest.raises(ValueError, match=words):
         stream_chunks(chunks, "float32", n_features=WIDTH)
+
+
+def test_empty_chunks_are_passed_over(numpy_backend: Backend) -> None:
+    empty = (X[:0], Y[:0])
+    chunks = [empty, (X[:5], Y[:5]), empty, (X[5:], Y[5:]), empty]
+    streamed, y = stream_chunks(chunks, "float64")
+    np.testing.assert_array_equal(y, Y)
+    (window,) = streamed.windows(numpy_backend, len(X))
+    np.testing.assert_array_equal(window, X)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "common"),
+    [("int8", "int64", "int64"), ("uint8", "int8", "int16"), ("float32", "float64", "float64")],
+)
+def test_labels_may_be_wider_in_some_chunks(
+    first: str, second: str, common: str, numpy_backend: Backend
+) -> None:
+    chunks = [(X[:5], Y[:5].astype(first)), (X[5:], Y[5:].astype(second))]
+    streamed, y = stream_chunks(chunks, "float64")
+    assert y.dtype == common
+    np.testing.assert_array_equal(y, Y)
+    assert len(list(streamed.windows(numpy_backend, len(X)))) == 1  # another pass, and the same y
+
+
+def test_chunks_may_be_sparse(numpy_backend: Backend) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    chunks = [(sparse.csr_matrix(X[:5]), Y[:5]), (sparse.coo_array(X[5:]), Y[5:])]
+    assert is_chunks(chunks)
+    streamed, _ = stream_chunks(chunks, "float64")
+    (window,) = streamed.windows(numpy_backend, len(X))
+    np.testing.assert_array_equal(window, X)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +236,34 @@ def test_only_what_is_not_in_memory_is_streamed(backend: Backend, tmp_path: Path
         backend.asarray(X[0] > 1),
     ):
         assert not is_streamed(no)
+
+
+def _kind_in_worker(*arrays: Any) -> list[tuple[str, bool]]:
+    return [(type(a).__name__, is_streamed(a)) for a in arrays]
+
+
+def test_what_joblib_gives_its_workers_is_what_it_was_here(tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
+    on_disk = memmap(tmp_path, X)
+    with joblib.Parallel(n_jobs=2, max_nbytes=100) as parallel:
+        ((there, own),) = parallel([joblib.delayed(_kind_in_worker)(X, on_disk)])
+    assert there == ("memmap", False)
+    assert own == ("memmap", True)
+
+
+class _InMemory(Sliced):
+    """The part of xarray's DataArray that is asked for."""
+
+    variable = SimpleNamespace(_in_memory=True)
+
+
+def test_an_array_with_names_of_its_axes_is_in_memory_where_its_values_are() -> None:
+    labelled = _InMemory(X)
+    assert not is_streamed(labelled)
+    labelled.variable._in_memory = False
+    assert is_streamed(labelled)
+    xarray = pytest.importorskip("xarray")
+    assert not is_streamed(xarray.DataArray(X, dims=("row", "feature")))
 
 
 @pytest.mark.parametrize(

@@ -159,12 +159,21 @@ def _convert(part: HostArray, a: int, rows: _Rows, into: HostArray, what: str) -
 def is_streamed(X: object) -> bool:
     """True for what is read window by window: a memmap, an HDF5 or Zarr array, or `Streamed`."""
     if isinstance(X, np.ndarray | np.generic):  # a result computed from a memmap is one in name
-        return isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None
-    if is_sparse(X):
+        mapped = isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None
+        return mapped and not _is_joblibs(X)
+    if is_sparse(X) or getattr(getattr(X, "variable", None), "_in_memory", False):  # xarray's
         return False
     is_shaped = isinstance(getattr(X, "shape", None), tuple) and hasattr(X, "dtype")
     can_slice = is_shaped and hasattr(X, "__getitem__") and not is_device_array(X)
     return can_slice or isinstance(X, Streamed)
+
+
+def _is_joblibs(X: object) -> bool:
+    """True for an array that joblib gives its workers as a memmap: it must train as it would here.
+
+    That is for arrays of over 1 MB, by default; a memmap of the user's keeps its own file there.
+    """
+    return "joblib_memmapping_folder" in str(getattr(X, "filename", None))
 
 
 def is_sparse(X: object) -> bool:
@@ -322,7 +331,7 @@ def stream_chunks(
         ys.append(y.copy())  # a view would keep the whole chunk
         n_features = X.shape[1]
     if n_features is None or not ys:
-        raise ValueError(f"{what} is empty: it yields no chunks")
+        raise ValueError(f"{what} is empty: it yields no chunks with rows")
     all_y = np.concatenate(ys)
     return Streamed(_Chunks(chunks, all_y, n_features, what), dtype, what), all_y
 
@@ -330,13 +339,19 @@ def stream_chunks(
 def _checked(
     chunks: Iterable[Any], n_features: int | None, what: str
 ) -> Iterator[tuple[HostArray, HostArray]]:
-    """Every chunk's X and y on the host; a ValueError unless they differ in length alone."""
+    """Every chunk's X and y on the host, but for empty ones; sparse ones are made dense.
+
+    Raises:
+        ValueError: they differ in more than length, and the width of integers or floats in y.
+    """
     y_kind: tuple[np.dtype[Any], tuple[int, ...]] | None = None
     for number, chunk in enumerate(chunks):
         name = f"chunk {number} of {what}"
         if not isinstance(chunk, tuple | list) or len(chunk) != 2:
             raise ValueError(f"{name} must be a tuple (X, y), not a {type(chunk).__name__}")
         X, y = (_on_host(part, name) for part in chunk)
+        if X.shape[:1] == y.shape[:1] == (0,):
+            continue
         require_table(X.shape, name)
         _require_numeric(X, name)
         if n_features not in (None, X.shape[1]):
@@ -346,7 +361,7 @@ def _checked(
             raise ValueError(f"{name} has {X.shape[1]} features, but {expected}")
         if y.shape[:1] != X.shape[:1]:
             raise ValueError(f"{name} has {len(X)} rows, but its y is of shape {y.shape}")
-        if y_kind is not None and y_kind != (y.dtype, y.shape[1:]):
+        if y_kind is not None and not _alike(y, *y_kind):
             raise ValueError(
                 f"the y of {name} has rows of {y.dtype} and shape {y.shape[1:]}, but the chunks "
                 f"before have {y_kind[0]} and {y_kind[1]}"
@@ -355,7 +370,21 @@ def _checked(
         yield X, y
 
 
+def _alike(y: HostArray, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    """True where y's rows are of this shape, and its dtype or a wider or narrower one."""
+    if y.shape[1:] != shape:
+        return False
+    if y.dtype == dtype:
+        return True
+    kinds = {y.dtype.kind, dtype.kind}
+    if not (kinds <= {"i", "u"} or kinds == {"f"}):
+        return False
+    return np.result_type(y.dtype, dtype).kind in kinds  # uint64 with int64 would be float64
+
+
 def _on_host(values: Any, what: str) -> HostArray:
+    if is_sparse(values):
+        return np.asarray(values.toarray())
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(
             f"{what} has a masked array, whose mask would be lost: fill it first, or have the "
