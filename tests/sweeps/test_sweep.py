@@ -469,6 +469,14 @@ def test_a_weak_signal_makes_no_constant_network() -> None:
     assert [m.status for m in sweep(rows, y, learning_rate=1e-4)] == ["finished"]
 
 
+@pytest.mark.parametrize("given", [{}, {"cv": 5}, {"validation": 0.25}], ids=str)
+def test_fewer_rows_than_the_default_minibatch_are_one(given: dict[str, Any]) -> None:
+    result = arraymlp.sweep(X, Y, learning_rate=[0.05, 0.1], backend="numpy", epochs=2, **given)
+    rows = {"cv": (19, 20), "validation": (18,)}.get(next(iter(given), ""), (24,))
+    assert {m.settings["batch_size"] for m in result} == {*rows}
+    assert {m.history[-1]["step"] for m in result} == {2}
+
+
 def test_curves_are_columns_of_each_history(swept: SweepResult) -> None:
     assert swept.curves() == [m.history["validation_r2"] for m in swept]
     losses = swept.curves("loss")

@@ -16,7 +16,7 @@ from arraymlp.data.splits import folds, split
 from arraymlp.data.stream import Streamed
 from arraymlp.data.weights import with_class_weights
 from arraymlp.training.settings import Settings
-from arraymlp.training.setup import require_fit
+from arraymlp.training.setup import require_fit, with_batch_of
 
 
 class Splitter(Protocol):
@@ -63,6 +63,8 @@ class SweepData:
         cv: see X.
         every: the settings of each network.
         backend: where the data goes.
+        default_batch: whether nobody gave a batch_size: then a network that trains on fewer rows
+            has one minibatch of them, as in `arraymlp.train`.
 
     Raises:
         ValueError: data, folds or settings that some network cannot be trained with.
@@ -77,11 +79,14 @@ class SweepData:
         cv: Folds,
         every: Sequence[Settings],
         backend: Backend,
+        *,
+        default_batch: bool = False,
     ) -> None:
         if cv is not None and validation is not None:
             raise ValueError("cv and validation both say what to validate on: give one of them")
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self._validation, self._cv, self._backend = validation, cv, backend
+        self._default_batch = default_batch
         self._loaded: dict[tuple[object, ...], Data] = {}
         self._plans: dict[tuple[object, ...], list[RowPlan]] = {}
         self._own_orders = len({s.order_seed for s in every}) > 1
@@ -99,12 +104,13 @@ class SweepData:
         weighed: list[tuple[int, tuple[RowPlan, ...], object]] = []
         for settings in every:
             data = self.data(settings)
-            row_plans = [plan for _, _, plan in self.folds(settings)]
+            of_folds = self.folds(settings)
+            row_plans = [plan for _, _, plan in of_folds]
             require_fit(settings, seen_by(row_plans[0], data))
-            for row_plan in row_plans:
+            for _, its_settings, row_plan in of_folds:
                 rows = int(data.X.shape[0]) if row_plan is None else len(row_plan.rows)
                 # One warning about rows left over is enough.
-                require_minibatches(rows, settings, warn=settings is every[0])
+                require_minibatches(rows, its_settings, warn=settings is every[0])
             plans = tuple(plan for plan in row_plans if plan is not None)
             if settings.class_weight is None and not (plans and self._sample_weight is not None):
                 continue
@@ -141,9 +147,9 @@ class SweepData:
         Without folds there is one, whose number is None; without orders of networks' own, too, its
         row plan is None.
         """
-        if not self._has_plans:
-            return [(None, settings, None)]
         data = self.data(settings)
+        if not self._has_plans:
+            return [(None, self._batched(settings, data.rows), None)]
         # The rows of each class are spread evenly over folds.
         key = settings.shuffle, settings.order_seed, data.y.classes is not None
         if key not in self._plans:
@@ -153,10 +159,15 @@ class SweepData:
                 for fold, (rows, held_out) in enumerate(split)
             ]
         plans = self._plans[key]
-        return [
-            (None if self._cv is None else fold, self._of_fold(settings, fold, len(plans)), plan)
-            for fold, plan in enumerate(plans)
-        ]
+        result: list[Fold] = []
+        for fold, plan in enumerate(plans):
+            its_settings = self._of_fold(settings, fold, len(plans))
+            number = None if self._cv is None else fold
+            result.append((number, self._batched(its_settings, len(plan.rows)), plan))
+        return result
+
+    def _batched(self, settings: Settings, rows: int) -> Settings:
+        return with_batch_of(rows, settings) if self._default_batch else settings
 
     def _of_fold(self, settings: Settings, fold: int, folds: int) -> Settings:
         return settings if self._cv is None else settings_of_fold(settings, fold, folds)

@@ -1,5 +1,6 @@
 """A run before its first step: its settings, its data, what it takes over from an earlier one."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,8 @@ from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.run import Run
 from arraymlp.training.settings import Settings, get_preset
+
+log = logging.getLogger("arraymlp")
 
 # What a given network was made with is read off it; how it was drawn is not known.
 OF_NETWORK = ("hidden", "activation", "loss", "dtype")
@@ -79,8 +82,13 @@ def prepare_data(
     old: Network | None,
     before: Run | None,
     backend: Backend,
-) -> Data:
+    *,
+    default_batch: bool = False,
+) -> tuple[Data, Settings]:
     """The data to train on, checked against the settings: the user's, the earlier run's, or MNIST.
+
+    The settings come with it: where nobody gave a batch_size (``default_batch``) and there are
+    fewer rows than that, they have one of all rows.
 
     Raises:
         ValueError: data that cannot be trained with, or not with these settings.
@@ -98,9 +106,19 @@ def prepare_data(
             )
         data = add_validation(data, validation, settings, old, backend)
     data = with_class_weights(data, settings, backend)
+    if default_batch and data.rows < settings.batch_size:
+        settings = with_batch_of(data.rows, settings)
+        log.info("batch_size: %d, which is all rows", settings.batch_size)
     require_minibatches(data.X.shape[0], settings)
     require_fit(settings, data)
-    return data
+    return data, settings
+
+
+def with_batch_of(rows: int, settings: Settings) -> Settings:
+    """The settings with minibatches of at most so many rows."""
+    if rows >= settings.batch_size:
+        return settings
+    return replace(settings, batch_size=rows)
 
 
 def require_fit(settings: Settings, data: Data) -> None:

@@ -129,7 +129,7 @@ def train(
             the whole of a sample's loss, which PyTorch weighs class by class.
         epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
             off counts as one; so does that of one that a callback's ``on_step`` broke off.
-        batch_size: rows a step, 100.
+        batch_size: rows a step: 100, or all where there are fewer.
         validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or
             (X, y, sample_weight); evaluated every epoch. The bundled MNIST comes with its test set.
             Nothing is chosen by it unless early stopping or a schedule watches it.
@@ -227,7 +227,17 @@ def train(
     listed = callback_list(callbacks)
     target = _resolve(X, old, backend, device)
     with target.within_memory(LESS_MEMORY):
-        data = prepare_data(X, y, sample_weight, validation, settings, old, before, target)
+        data, settings = prepare_data(
+            X,
+            y,
+            sample_weight,
+            validation,
+            settings,
+            old,
+            before,
+            target,
+            default_batch=before is None and batch_size is None,
+        )
         run = new_run(data, settings, target, old)
         if before is not None:
             same_data = X is None and validation is None

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +25,7 @@ from arraymlp.sweeps.sweep_function import sweep
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.model import MultilayerPerceptron
-from arraymlp.training.settings import TABLE, Settings
+from arraymlp.training.settings import TABLE
 
 HELD_OUT = 1 / 6  # of the rows, where nothing else says what to validate on; 10,000 of MNIST's
 ENSEMBLE = 5  # the best networks whose mean prediction is tried on MNIST's test set
@@ -136,12 +135,6 @@ def sweep_command(
     text = source.text
     text += f"; ranked on {held_out:.3g} of the rows, held out" if cv is None else f"; {cv} folds"
     about = {"data": text, "classes": source.classes}
-    if data is not None and "batch_size" not in settings:
-        n_rows = len(source.y)
-        rows = n_rows - (round(n_rows * held_out) if cv is None else ceil(n_rows / max(cv, 2)))
-        if 0 < rows < Settings().batch_size:  # too few for a minibatch of the usual size
-            settings["batch_size"] = rows
-            text += f"; minibatches of {rows}"
     chosen = resolve(backend, device)
     print(f"backend: {chosen}\ndata: {text}", flush=True)
     result = sweep(
