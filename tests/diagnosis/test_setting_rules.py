@@ -19,6 +19,7 @@ SETTINGS = {
     "dropout_too_strong",
     "decay_too_strong",
     "class_imbalance",
+    "spike",
 }
 
 
@@ -394,6 +395,54 @@ def test_decay_is_found_on_every_backend(quick_backend):
     norm = np.linalg.norm(quick_backend.to_numpy(layer.weights))
     assert figures["norm_last"] == pytest.approx(norm, rel=1e-5)
     assert "decay_too_strong" not in findings_of(run, 0)
+
+
+FALLEN = [0.6, 0.3, 0.1, 0.08, 0.07]
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([*FALLEN, 0.4, 0.07, 0.06, 0.06], 5),
+        ([*FALLEN, 0.4, 0.3, 0.08, 0.06], 5),  # back in the second epoch
+        ([*FALLEN, 0.2, 0.07, 0.4, 0.07, 0.06], 7),  # the higher one
+        ([*FALLEN, 0.16, 0.07, 0.06, 0.06], None),  # by less than 0.1
+        ([*FALLEN, 0.4, 0.3, 0.3, 0.3], None),  # not back
+        ([*FALLEN, 0.07, 0.06, 0.06, 0.4], None),  # nobody knows
+        ([0.6, 0.55, 0.5, 0.8, 0.5, 0.49, 0.48], None),  # it had not learned
+        ([0.3, 0.1, 0.2, 0.1, 0.25, 0.1, 0.2, 0.1], None),  # always so restless
+        ([0.1, 0.4, 0.1, 0.1], None),  # too few epochs
+    ],
+)
+def test_a_jump_that_comes_back_is_told(losses, expected):
+    for given in ({"validation": losses}, {"training": losses}, {}):
+        first = losses if not given else [0.6 - 0.01 * i for i in range(len(losses))]
+        spikes = [f for f in diagnose(made(first, **given)) if f.kind == "spike"]
+        assert [f.figures["epoch"] for f in spikes] == ([] if expected is None else [expected])
+        for finding in spikes:
+            assert finding.figures["loss_then"] == losses[expected]
+            part = "validation" if "validation" in given else "training"
+            jump = f"In epoch {expected} the {part} loss jumped from 0.07 to 0.4 and was back at"
+            assert jump in finding.sentence
+            assert "The learning rate was 0.05, with minibatches of 10" in finding.sentence
+
+
+def test_dropouts_masks_make_no_jump():
+    losses = [*FALLEN, 0.4, 0.07, 0.06, 0.06]
+    assert "spike" not in [f.kind for f in diagnose(made(losses, dropout=0.2, hidden=(4,)))]
+
+
+def test_a_jump_is_told_with_the_error_and_the_number_of_jumps():
+    X, y = corners()
+    run = train(X, y, validation=0.25, epochs=9, hidden=(16,))
+    assert "spike" not in [f.kind for f in run.findings]
+    for epoch, loss, error in ((4, 2.5, 0.435), (6, 1.5, 0.3)):
+        run.history[epoch].update(validation_loss=loss, validation_error=error)
+    (finding,) = [f for f in diagnose(run) if f.kind == "spike"]
+    before = run.history[3]["validation_error"]
+    assert f"(the error from {before:.2%} to 43.50%)" in finding.sentence
+    assert "There were 2 such jumps; this was the highest." in finding.sentence
+    assert (finding.from_epoch, finding.to_epoch) == (4, 5)
 
 
 HEALTHY = {

@@ -26,6 +26,7 @@ DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
     settings.dropout_too_strong,
     settings.decay_too_strong,
     settings.class_imbalance,
+    loss.spike,
     loss.overfitting,
     loss.learned,
 )

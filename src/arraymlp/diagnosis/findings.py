@@ -12,10 +12,10 @@ class Finding:
     """One thing that was measured in a run.
 
     Attributes:
-        kind: "learned", "overfitting", "plateau", "divergence", "constant_predictions"; with probes
-            "dead_units", "saturated_units", "vanishing_gradients", "exploding_gradients"; about a
-            setting "learning_rate_too_high", "learning_rate_too_low", "dropout_too_strong",
-            "decay_too_strong", "class_imbalance".
+        kind: "learned", "overfitting", "plateau", "divergence", "spike", "constant_predictions";
+            with probes "dead_units", "saturated_units", "vanishing_gradients",
+            "exploding_gradients"; about a setting "learning_rate_too_high",
+            "learning_rate_too_low", "dropout_too_strong", "decay_too_strong", "class_imbalance".
         sentence: the finding in words.
         figures: the numbers behind the sentence, by name: numbers, class labels, or lists of these.
         layer: index from 0 of the layer it is about; None where it is about the network.
