@@ -16,10 +16,12 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from arraymlp import MLPSearchCV
+from arraymlp import MLPClassifier, MLPSearchCV
 from conftest import named
+from runs import interrupt_after
 from sklearn_problem import (
     CLASSIFY,
+    IN_PIPELINE,
     RATES,
     X,
     Y,
@@ -141,3 +143,44 @@ def test_what_is_wrong_is_said(what: str) -> None:
 def test_y_is_needed() -> None:
     with pytest.raises(ValueError, match="MLPSearchCV requires y to be passed"):
         MLPSearchCV(CLASSIFY, RATES).fit(X)
+
+
+INTERRUPTED: dict[str, Any] = {
+    "networks": (CLASSIFY, RATES, {}),
+    "pipelines": (make_pipeline(StandardScaler(), CLASSIFY), IN_PIPELINE, {}),
+    "two populations": (CLASSIFY, {"hidden_layer_sizes": [(4,), (5, 4)]}, {}),
+    "fitted one by one": (clone(CLASSIFY).set_params(warm_start=True), RATES, {}),
+    "with metadata": (CLASSIFY, RATES, {"sample_weight": 1.0}),
+}
+
+
+@pytest.mark.xdist_group("signals")
+@pytest.mark.parametrize("case", INTERRUPTED)
+@pytest.mark.filterwarnings("ignore:Training interrupted by user")
+@pytest.mark.filterwarnings("ignore:The scoring .* does not support sample_weight")
+def test_ctrl_c_ends_the_search(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: no score of what is half trained, no refit, no other network."""
+    estimator, grid, params = INTERRUPTED[case]
+    fitted: list[Any] = []
+    scored = []
+    conclude = MLPClassifier._conclude
+
+    def concluded(self: Any, *arguments: Any, **more: Any) -> None:
+        fitted.append(self)
+        conclude(self, *arguments, **more)
+
+    def scoring(estimator: Any, x: Any, y: Any) -> float:
+        scored.append(estimator)
+        return 1.0
+
+    monkeypatch.setattr(MLPClassifier, "_conclude", concluded)
+    search = MLPSearchCV(estimator, grid, cv=2, scoring=scoring)
+    interrupt_after(monkeypatch, n_steps=3)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y, **params)
+    assert scored == []
+    assert not hasattr(search, "best_estimator_")
+    assert not hasattr(search, "cv_results_")
+    # of the population that was training, or the one network
+    together = {"networks": 8, "pipelines": 4, "two populations": 2}
+    assert len(fitted) <= together.get(case, 1)

@@ -219,7 +219,7 @@ class BaseMLP(StochasticFit, CallbackSupportMixin):
             tol=self.tol,
             callback=iterated,
         )
-        self.network_, self._run = network, None
+        self.network_, self._run, self._interrupted = network, None, False
         self.n_iter_ = min(minimum.n_iter, self.max_iter)
         self.loss_ = minimum.loss / columns + minimum.penalty
         if not minimum.ended:

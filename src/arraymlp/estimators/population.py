@@ -58,7 +58,8 @@ def fit_together(
         For each estimator the exception that its ``fit`` would have raised, or None.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came before all of them had begun.
+        KeyboardInterrupt: Ctrl-C came before all of them had begun. Else those that it ended are
+            as their own fits leave them then: half trained, with a warning.
     """
     rows_of = [None] * len(estimators) if rows is None else list(rows)
     failures: list[Exception | None] = [None] * len(estimators)
@@ -69,16 +70,20 @@ def fit_together(
         try:
             if _fits_alone(estimator):
                 estimator.fit(*shared.as_given(its_rows))
+                if estimator._interrupted and len(estimators) > 1:
+                    raise KeyboardInterrupt
             else:
                 members[i] = shared.member(estimator, its_rows)
                 key = str(members[i].backend), estimator._columns()
                 groups.setdefault(key, []).append(i)
         except Exception as error:
             failures[i] = error
-    for numbers in groups.values():
+    for position, numbers in enumerate(groups.values(), 1):
         ends = _train([members[i] for i in numbers], memory)
         for i, failure in zip(numbers, ends, strict=True):
             failures[i] = failure
+        if position < len(groups) and any(estimators[i]._interrupted for i in numbers):
+            raise KeyboardInterrupt
     return failures
 
 

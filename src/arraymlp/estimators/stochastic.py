@@ -196,6 +196,7 @@ class StochasticFit(Fitted, ABC):
         Raises:
             ValueError: the training failed, and there is no earlier best epoch.
         """
+        self._interrupted = interrupted
         none_better = self._best_watched == job.best
         if failure and (not self.early_stopping or none_better):
             raise ValueError(failure if _is_finite(network) else NOT_FINITE)

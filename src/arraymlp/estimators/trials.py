@@ -75,6 +75,9 @@ def fit_trials(
         y: their targets.
         params: of ``fit``; those with a value for each sample are split with X.
         memory: as for `arraymlp.sweep`.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C: what is half trained is not to be compared.
     """
     groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
@@ -126,17 +129,20 @@ def _fit_networks(
         failures = fit_together(networks, X, y, weight, rows, memory=memory)
     else:
         all_rows = np.arange(_num_samples(X))
-        failures = [
-            _failure(
-                network.fit,
-                take_rows(X, its_rows),
-                take_rows(y, its_rows),
-                **params_of_rows(params, X, its_rows),
-            )
-            for network, its_rows in zip(networks, rows or [all_rows] * len(networks), strict=True)
-        ]
+        failures = []
+        for network, its_rows in zip(networks, rows or [all_rows] * len(networks), strict=True):
+            x, t = take_rows(X, its_rows), take_rows(y, its_rows)
+            failures.append(_failure(network.fit, x, t, **params_of_rows(params, X, its_rows)))
+            _require_whole(network)
     for trial, failure in zip(trials, failures, strict=True):
         trial.failure = failure
+        _require_whole(trial.network)
+
+
+def _require_whole(network: BaseMLP) -> None:
+    """Raise KeyboardInterrupt where Ctrl-C ended a network's training, which only warned of it."""
+    if network._interrupted:
+        raise KeyboardInterrupt
 
 
 class _FitRecorder(BaseEstimator):
