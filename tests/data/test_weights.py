@@ -368,6 +368,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"class_weight": {3: 1.0}},
         r"class_weight names class 3, but y has \[0, 1, 2\]",
     ),
+    "an absent class in place of one": (
+        {"class_weight": {0: 1.0, 1: 2.0, 3: 1.0}},
+        r"class_weight names class 3, but y has \[0, 1, 2\]",
+    ),
     "a name misspelt": (
         {"class_weight": "balancd"},
         "class_weight must be \"balanced\" or a mapping, not 'balancd'",
@@ -397,6 +401,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "weight.* 0 for every sample",
     ),
 }
+
+
+def test_a_class_that_y_lacks_is_passed_over_where_all_others_are_named() -> None:
+    named = train(class_weight={0: 1.0, 1: 2.0, 2: 3.0, 7: 9.0})
+    plain = train(class_weight={0: 1.0, 1: 2.0, 2: 3.0})
+    assert named.history["loss"] == plain.history["loss"]
 
 
 @pytest.mark.parametrize("case", REFUSED)

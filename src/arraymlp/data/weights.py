@@ -71,7 +71,7 @@ def _factors(class_weight: ClassWeight, classes: HostArray, counts: HostArray) -
         raise ValueError(f'class_weight must be "balanced" or a mapping, not {class_weight!r}')
     labels = classes.tolist()
     for label, weight in class_weight.items():
-        if label not in labels:
+        if label not in labels and not all(known in class_weight for known in labels):
             raise ValueError(f"class_weight names class {label!r}, but y has {labels[:20]}")
         if not is_number(weight) or not 0 <= weight < float("inf"):
             raise ValueError(

@@ -100,7 +100,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     gradient_clip : float or None, default=None
         Bound on the Euclidean norm of a minibatch's gradient.
     class_weight : dict, 'balanced' or None, default=None
-        {label: weight} in the loss, 1 where not named; 'balanced' weighs by 1 / frequency.
+        {label: weight} in the loss, 1 where not named; 'balanced' weighs by 1 / frequency. Labels
+        that y lacks, as a fold may, are passed over where all that it has are named.
     loss : 'log_loss' or `Loss`, default='log_loss'
         The loss; or one of ``arraymlp.losses`` that is for classes.
     callbacks : callable or list of callables, default=None

@@ -94,12 +94,16 @@ class Labels:
         return np.asarray(np.minimum(np.searchsorted(self.classes, y), len(self.classes) - 1))
 
     def weights(self, by_label: Mapping[Hashable, float]) -> dict[int, float]:
-        """Weights by label as weights by position."""
+        """Weights by label as weights by position.
+
+        A label that is no class here, as in a fold that lacks it, is passed over where all classes
+        are named; else it may be a class misspelt, and is refused. That is scikit-learn's rule.
+        """
         labels = self.classes.tolist()
         unknown = [label for label in by_label if label not in labels]
-        if unknown:
+        if unknown and len(by_label) - len(unknown) < len(labels):
             raise ValueError(f"class_weight names {unknown}, but the classes are {labels[:20]}")
-        return {labels.index(label): weight for label, weight in by_label.items()}
+        return {i: by_label[label] for i, label in enumerate(labels) if label in by_label}
 
     def require_fit(self, network: MultilayerPerceptron) -> None:
         """A ValueError unless a network can have been trained on these labels."""

@@ -124,9 +124,10 @@ def train(
             in training, not in validation.
         sample_weight: (n_samples,) or (K, n_samples), not negative. The mean loss, errors and
             metrics are weighted means.
-        class_weight: {label: weight} (1 where not named), or "balanced"; or K such. It weighs
-            losses, of training and validation, and not errors and metrics; with label smoothing
-            the whole of a sample's loss, which PyTorch weighs class by class.
+        class_weight: {label: weight} (1 where not named; where all of y's are, others are passed
+            over), or "balanced"; or K such. It weighs losses, of training and validation, and not
+            errors and metrics; with label smoothing the whole of a sample's loss, which PyTorch
+            weighs class by class.
         epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
             off counts as one; so does that of one that a callback's ``on_step`` broke off.
         batch_size: rows a step: 100, or all where there are fewer.

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn", minversion="1.7")
 from sklearn.utils.class_weight import compute_sample_weight
 
 import arraymlp
-from arraymlp import Dropout, Layer, MLPClassifier, MLPRegressor, MultilayerPerceptron
+from arraymlp import Dropout, Layer, MLPClassifier, MLPRegressor, MLPSearchCV, MultilayerPerceptron
 from arraymlp.losses import Huber, Loss, Quantile
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.losses import LOSSES
@@ -221,6 +221,23 @@ def test_class_weights_are_sample_weights(
     warned(both.ours.fit, X, y, weight)
     warned(both.theirs.fit, X, y, class_weight if weight is None else class_weight * weight)
     assert_parity(both)
+
+
+def test_class_weights_of_labels_that_a_fold_lacks_are_passed_over() -> None:
+    """As by scikit-learn's LogisticRegression, where all labels that it has are named."""
+    names = np.array(["a", "b", "c"])[LABELS]
+    rows = names != "c"
+    given = {"b": 3.0, "c": 9.0, "a": 0.5}
+    model = MLPClassifier(**BASE, class_weight=given)
+    warned(model.fit, X[rows], names[rows])
+    known = MLPClassifier(**BASE, class_weight={"a": 0.5, "b": 3.0})
+    warned(known.fit, X[rows], names[rows])
+    assert_same_weights(model, known, rtol=0, atol=0)
+    # A fold of which each lacks one of the labels
+    ends = [(np.flatnonzero(names != lacking), np.arange(9)) for lacking in "abc"]
+    search = MLPSearchCV(MLPClassifier(**BASE, class_weight=given), {"tol": [1e-4]}, cv=ends)
+    warned(search.fit, X, names)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 def test_class_weights_in_partial_fits() -> None:
