@@ -24,6 +24,7 @@ from arraymlp.steps.update import initial_states, tree_map
 from arraymlp.training.early_stopping import Stopper
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.own_loss import require_own_loss
 from arraymlp.training.run import Run
 from arraymlp.training.settings import Settings, get_preset
 
@@ -125,6 +126,7 @@ def require_fit(settings: Settings, data: Data) -> None:
     """A ValueError where settings and data do not go together."""
     loss = data.y.loss
     loss.require_sound()
+    require_own_loss(data.y, settings.dtype)
     if loss.classifies == "no" and np.any(as_floats(settings.label_smoothing)):
         raise ValueError(f"label_smoothing needs classes, but {loss.name} has none")
     for metric in settings.metrics:
