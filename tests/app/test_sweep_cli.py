@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -214,6 +215,20 @@ def test_mnist_is_ranked_on_rows_held_out_and_tested_on_its_test_set(capsys, mon
         for n in (result.best.network, result.ensemble(2))
     ]
     assert f"best network {wrong[0]:.2f} %, ensemble of the best 2 {wrong[1]:.2f} %" in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_names_that_the_output_cannot_encode_are_escaped(encoding, tmp_path):
+    path = tmp_path / "größe 花.csv"
+    rows = [f"{a},{b},{('ja', '花')[y]}\n" for (a, b, _), y in zip(X, Y, strict=True)]
+    path.write_text("a,b,art\n" + "".join(rows), encoding="utf-8")
+    command = [sys.executable, "-m", "arraymlp", "sweep", str(path), "--seed", "0:2", *QUICK]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=100)
+    out = done.stdout.decode(encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "1 = \\u82b1" in out
+    assert "±" in out or "\\xb1" in out
 
 
 # Mistakes

@@ -22,7 +22,26 @@ RECORD = {
 
 
 def test_a_line_has_the_labs_own_format() -> None:
-    assert epoch_line(RECORD) == "[   3] Training error: 0.73552 Test error: 0.72000"
+    assert epoch_line(RECORD, "Test") == "[   3] Training error: 0.73552 Test error: 0.72000"
+
+
+def test_rows_held_out_are_no_test_rows_and_metrics_are_shown() -> None:
+    record = RECORD | {"validation_loss": 0.5, "validation_f1": 0.25, "training_log_loss": 1.5}
+    assert epoch_line(record) == (
+        "[   3] Training error: 0.73552 Training log loss: 1.50000"
+        " Validation error: 0.72000 Validation f1: 0.25000"
+    )
+
+
+def test_the_lines_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    X, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
+    given: dict[str, Any] = {"validation": 0.5, "metrics": ["f1"], "progress": True}
+    run = arraymlp.train(X, y, epochs=1, hidden=(2,), backend="numpy", **given)
+    r = run.history[0]
+    assert capsys.readouterr().out == (
+        f"[   0] Training loss: {r['loss']:.5f} Validation error: {r['validation_error']:.5f}"
+        f" Validation f1: {r['validation_f1']:.5f}\n"
+    )
 
 
 def test_losses_stand_in_where_errors_were_not_measured() -> None:
@@ -42,10 +61,10 @@ def test_the_bar_shows_epoch_loss_errors_speed_and_time_left(
     terminal = console.Console(file=out, force_terminal=True, width=150)
     monkeypatch.setattr("rich.progress.get_console", lambda: terminal)
     with Bar(5, "relu-0.05") as bar:
-        bar.update(SimpleNamespace(record=RECORD))
+        bar.update(SimpleNamespace(record=RECORD | {"validation_r2": 0.125}))
     shown = out.getvalue()
-    for words in ("relu-0.05", "1/5", "loss 0.2500", "train err 0.7355", "test err 0.7200",
-                  "150k samples/s", "--:--"):  # fmt: skip
+    for words in ("relu-0.05", "1/5", "loss 0.2500", "train err 0.7355", "val err 0.7200",
+                  "val r2 0.1250", "150k samples/s", "--:--"):  # fmt: skip
         assert words in shown
 
 
@@ -73,7 +92,16 @@ class NoTerminal:
         pass
 
 
-@pytest.mark.parametrize("output", [None, NoTerminal()], ids=["none", "no isatty"])
+class NoFlush(io.TextIOBase):
+    """One that has no ``flush``, and no letter beyond ASCII."""
+
+    flush = None  # type: ignore[assignment]
+
+    def write(self, text: str) -> int:
+        return len(text.encode("ascii"))
+
+
+@pytest.mark.parametrize("output", [None, NoTerminal(), NoFlush()], ids=["none", "bare", "ascii"])
 def test_whatever_the_standard_output_is(output: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 2)), np.arange(40) % 2
@@ -81,6 +109,7 @@ def test_whatever_the_standard_output_is(output: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stdout", output)
     assert len(arraymlp.train(X, y, **how).history) == 1
     assert len(arraymlp.sweep(X, y, learning_rate=[0.1, 0.2], **how)) == 2
+    progress.show_line("größer ± 1")
 
 
 @pytest.mark.parametrize("name", ["progress", "profile", "compact"])

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):  # a name in a path or table may not fit the encoding
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         import typer  # noqa: F401
     except ModuleNotFoundError:

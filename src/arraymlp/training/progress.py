@@ -13,19 +13,50 @@ from typing import Any
 LEADERS = 5  # networks that a sweep's bar names
 
 
-def epoch_line(record: dict[str, Any]) -> str:
-    """One epoch in the lab's own format: ``[   0] Training error: 0.73552 Test error: 0.72000``.
+def epoch_line(record: dict[str, Any], held_out: str = "Validation") -> str:
+    """One epoch as ``[   0] Training error: 0.73552 Validation error: 0.72000``.
 
-    Where errors were not measured, the losses stand in their place.
+    Where errors were not measured, the losses stand in their place; metrics follow.
+
+    Args:
+        record: of the epoch.
+        held_out: what the rows are that are not trained on; the lab's line says "Test".
     """
     line = f"[{record['epoch']:4d}]"
-    for label, name in (("Training", "training"), ("Test", "validation")):
-        for what in ("error", "loss"):
-            value = record.get(f"{name}_{what}", record.get(what) if name == "training" else None)
-            if value is not None:
-                line += f" {label} {what}: {_number(value, '.5f')}"
-                break
+    for label, what, value in _figures(record, "Training", held_out):
+        line += f" {label} {what}: {_number(value, '.5f')}"
     return line
+
+
+def _figures(record: dict[str, Any], training: str, held_out: str) -> list[tuple[str, str, Any]]:
+    """What is shown of an epoch: error or else loss, and metrics, of each part of the data."""
+    shown = []
+    for label, part in ((training, "training"), (held_out, "validation")):
+        measured: dict[str, Any] = {
+            name.removeprefix(f"{part}_"): value
+            for name, value in record.items()
+            if name.startswith(f"{part}_") and isinstance(value, float | list)
+        }
+        if part == "training":
+            measured.setdefault("loss", record.get("loss"))
+        first = next((what for what in ("error", "loss") if measured.get(what) is not None), None)
+        names = [first, *(what for what in measured if what not in ("error", "loss"))]
+        shown += [(label, what.replace("_", " "), measured[what]) for what in names if what]
+    return shown
+
+
+def show_line(line: str) -> None:
+    """Print a line at once, on any standard output: it may be None, or an object that writes.
+
+    What its encoding lacks is escaped.
+    """
+    try:
+        print(line)
+    except UnicodeEncodeError:
+        print(line.encode("ascii", "backslashreplace").decode())
+    flush = getattr(sys.stdout, "flush", None)
+    if callable(flush):
+        flush()
 
 
 def _number(value: Any, form: str) -> str:
@@ -57,11 +88,14 @@ class Progress(AbstractContextManager["Progress"]):
 
 
 class Lines(Progress):
-    """Prints one line an epoch."""
+    """Prints one line an epoch: see `epoch_line`."""
+
+    def __init__(self, held_out: str = "Validation") -> None:
+        self._held_out = held_out
 
     def update(self, event: Any) -> None:
         """Print the epoch's line."""
-        print(epoch_line(event.record), flush=True)
+        show_line(epoch_line(event.record, self._held_out))
 
 
 class Bar(Progress):
@@ -88,9 +122,11 @@ class Bar(Progress):
         """Move the bar on by one epoch."""
         r = event.record
         parts = [f"loss {_number(r['loss'], '.4f')}"]
-        for label, name in (("train", "training_error"), ("test", "validation_error")):
-            if name in r:
-                parts.append(f"{label} err {_number(r[name], '.4f')}")
+        for label, what, value in _figures(r, "train", "val"):
+            if what != "loss":
+                parts.append(
+                    f"{label} {'err' if what == 'error' else what} {_number(value, '.4f')}"
+                )
         parts.append(f"{r['samples_per_s'] / 1000:.0f}k samples/s")
         self.bar.update(self.task, advance=1, figures="  ".join(parts))
 
@@ -104,13 +140,16 @@ def on_terminal() -> bool:
     return callable(isatty) and bool(isatty())
 
 
-def progress_for(wanted: bool | None, epochs: int, title: str = "") -> Progress:
+def progress_for(
+    wanted: bool | None, epochs: int, title: str = "", held_out: str = "Validation"
+) -> Progress:
     """A bar where the output is a terminal and rich is installed, lines elsewhere.
 
     Args:
         wanted: True shows progress; None and False do not.
         epochs: how many there will be.
         title: what to call the run.
+        held_out: what a line calls the rows that are not trained on.
     """
     if not wanted:
         return Progress()
@@ -119,7 +158,7 @@ def progress_for(wanted: bool | None, epochs: int, title: str = "") -> Progress:
             return Bar(epochs, title)
         except ModuleNotFoundError:
             pass
-    return Lines()
+    return Lines(held_out)
 
 
 class SweepProgress(AbstractContextManager["SweepProgress"]):
@@ -193,7 +232,7 @@ class SweepLines(SweepProgress):
 
     def __enter__(self) -> "SweepLines":
         for line in self.plan:
-            print(line, flush=True)
+            show_line(line)
         self._shown = 0
         return self
 
@@ -202,7 +241,7 @@ class SweepLines(SweepProgress):
         tenth = 10 * self.done // max(self.total, 1)
         if tenth > self._shown:
             self._shown = tenth
-            print(f"[{10 * tenth:3d} %] {self.figures}", flush=True)
+            show_line(f"[{10 * tenth:3d} %] {self.figures}")
 
 
 class SweepBar(SweepProgress):

@@ -75,7 +75,7 @@ def _progress(epochs: int) -> Callable[[str], Progress]:
     """A function that shows a run's title and gives what shows its progress."""
 
     def watch(title: str) -> Progress:
-        progress = progress_for(True, epochs, title)
+        progress = progress_for(True, epochs, title, "Test")
         if not on_terminal():
             print(title, flush=True)
         return progress
