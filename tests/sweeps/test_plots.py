@@ -26,7 +26,8 @@ def swept(**given: Any) -> SweepResult:
 
 def axes_of(result: SweepResult) -> dict[str, Any]:
     """The axes by title; the learning curves under "curves"."""
-    fig = draw_sweep(result, empty_figure(size(result)))
+    fig = empty_figure(size(result))
+    draw_sweep(result, fig)
     fig.draw_without_rendering()  # what Matplotlib would warn of fails here
     curves, *panels = fig.axes
     return {"curves": curves, **{ax.get_title(): ax for ax in panels}}
@@ -218,14 +219,17 @@ def test_without_a_figure_it_is_pyplots(monkeypatch: pytest.MonkeyPatch) -> None
     plt = pytest.importorskip("matplotlib.pyplot")
     plt.switch_backend("agg")
     result = swept(learning_rate=[0.01, 0.1])
-    fig = result.plot()
+    axes = result.plot()  # no figure: a notebook shows pyplot's, and would show it again
+    fig = axes[0].figure
     try:
         assert plt.gcf() is fig
+        assert fig.axes == axes
     finally:
         plt.close(fig)
     given = Figure()
-    assert result.plot(given) is given
-    assert len(given.axes) == 2
+    curves, rates = result.plot(given)
+    assert given.axes == [curves, rates]
+    assert rates.get_title() == "learning rate"
 
 
 def test_without_matplotlib_the_install_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

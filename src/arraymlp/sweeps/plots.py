@@ -71,8 +71,8 @@ def _layout(names: list[str]) -> list[list[str]]:
     return [["curves"] * columns, *rows]
 
 
-def draw_sweep(result: Sweep, figure: "Figure | None" = None) -> "Figure":
-    """Draw the learning curves, and a panel a setting; see `SweepResult.plot`.
+def draw_sweep(result: Sweep, figure: "Figure | None" = None) -> "dict[str, Axes]":
+    """Draw the learning curves, and a panel a setting; return the axes, "curves" and by setting.
 
     Args:
         result: the sweep.
@@ -99,7 +99,7 @@ def draw_sweep(result: Sweep, figure: "Figure | None" = None) -> "Figure":
         if (colours := last.get_legend()) is not None:
             last.add_artist(colours)  # a second legend would replace the panel's own
         last.legend(handles=list(marks.values()), fontsize=9, **BESIDE)
-    return figure
+    return {name: axes[name] for name in ("curves", *names)}
 
 
 # Learning curves

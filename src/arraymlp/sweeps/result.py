@@ -23,6 +23,7 @@ from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.run import Run
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
@@ -292,20 +293,22 @@ class SweepResult:
             Path(path).write_text(text, encoding="utf-8")
         return text
 
-    def plot(self, figure: "Figure | None" = None) -> "Figure":
+    def plot(self, figure: "Figure | None" = None) -> "list[Axes]":
         """Draw the score over the epochs, and over each setting that was swept.
 
         Args:
             figure: a Matplotlib figure to draw into; None for a new one.
 
         Returns:
-            The figure.
+            The axes, as of `History.plot`: of the curves, then of each setting. (A notebook would
+            show a figure that is returned a second time.)
 
         Raises:
             ModuleNotFoundError: Matplotlib is not installed; the message has the install line.
             ValueError: there are no epochs to draw.
         """
-        return draw_sweep(self, figure)
+        axes = draw_sweep(self, figure)
+        return list(axes.values())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the networks and everything in `to_dict` to one file, whole or not at all.

@@ -44,7 +44,8 @@ def write_sweep_report(
         ValueError: there are no epochs to draw.
     """
     pictures: dict[str, bytes] = {}
-    figure = draw_sweep(result, empty_figure(size(result)))
+    figure = empty_figure(size(result))
+    draw_sweep(result, figure)
     about = about or {}
     content = _page(result, png(figure, "sweep.png", "scores", pictures), about, notes, call)
     folder.mkdir(parents=True, exist_ok=True)
