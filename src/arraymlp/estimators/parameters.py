@@ -5,7 +5,7 @@ these have them.
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from math import inf
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeAlias
@@ -103,6 +103,8 @@ class Parameters:
     def _hidden_sizes(self) -> list[int]:
         """The widths of the hidden layers."""
         given = self.hidden_layer_sizes
+        if isinstance(given, Mapping | Set):  # in no order, or no numbers
+            raise ValueError(f"hidden_layer_sizes must be whole numbers, got {given!r}.")
         sizes = list(given) if isinstance(given, Iterable) else [given]
         if not all(isinstance(n, Integral) for n in sizes):
             raise ValueError(f"hidden_layer_sizes must be whole numbers, got {sizes}.")

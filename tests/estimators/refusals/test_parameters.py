@@ -145,6 +145,8 @@ PARAMETERS: dict[str, tuple[Given, str]] = {
         {"hidden_layer_sizes": (3, 2.5)},
         "hidden_layer_sizes must be whole numbers, got [3, 2.5]",
     ),
+    "widths of a dict": ({"hidden_layer_sizes": {}}, "hidden_layer_sizes must be whole"),
+    "widths in a set": ({"hidden_layer_sizes": {4, 3}}, "hidden_layer_sizes must be whole"),
     "a width in words": ({"hidden_layer_sizes": ("3",)}, "hidden_layer_sizes must be whole"),
     "an activation that is not known": (
         {"activation": ("relo",)},
