@@ -53,11 +53,20 @@ def to_python(value: Any) -> Any:
     """A sequence or array of values as a tuple of Python's numbers; anything else unchanged."""
     if value is np.ma.masked:  # it has no value, and would pass for None
         return str(value)
+    if isinstance(value, np.ma.MaskedArray) and value.ndim == 1:
+        value = list(value)  # whose tolist has None for masked values
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray | memoryview):
         return value
-    return tuple(v.item() if isinstance(v, np.generic) else v for v in value)
+    return tuple(_scalar(v) for v in value)
+
+
+def _scalar(value: Any) -> Any:
+    """An element of a sequence as Python's number; a masked one, which has none, as text."""
+    if value is np.ma.masked:
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def as_tuple(name: str, value: Any) -> tuple[Any, ...]:

@@ -433,11 +433,21 @@ def test_numbers_that_validation_alone_has_are_refused_with_the_loss_for_them() 
     assert_says(message, ["labels the network does not know", "loss='squared_error'"])
 
 
-@pytest.mark.parametrize("value", [b"ab", bytearray(b"ab"), np.ma.masked], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [b"ab", bytearray(b"ab"), np.ma.masked, [3, np.ma.masked], np.ma.array([3, 4], mask=[0, 1])],
+    ids=str,
+)
 def test_what_only_looks_like_numbers_is_no_setting(value: Any) -> None:
     for name in ("hidden", "seed"):
         with pytest.raises(ValueError, match=name):
             arraymlp.Settings(**{name: value})
+
+
+def test_a_masked_value_in_a_sequence_is_not_none() -> None:
+    """None means that the initial weights are not known."""
+    with pytest.raises(ValueError, match="unknown initializer '--'"):
+        arraymlp.Settings(initializer=np.ma.array(["auto", "auto"], mask=[0, 1]))
 
 
 def test_data_frames_of_numbers_booleans_and_nullable_columns_are_tables() -> None:

@@ -96,6 +96,7 @@ LATER_SLICES: dict[str, tuple[Any, str]] = {
     "complex": (lambda x: x + 0j, "X must be numeric, not of dtype complex128"),
     "strings": (lambda x: x.astype("U5"), "X must be numeric, not of dtype <U5"),
     "dates": (lambda x: x.astype("datetime64[s]"), "X must be numeric, not of dtype datetime64"),
+    "ragged": (lambda x: [[1.0, 2.0, 3.0], [1.0]], "X is not an array: setting an array element"),
     "objects": (lambda x: x.astype(object), "X must be numeric, not of dtype object"),
 }
 

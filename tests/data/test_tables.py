@@ -117,6 +117,8 @@ def test_a_csv_file_that_cannot_be_used_is_named(tmp_path, text, target, message
         ("a,y\n1,NA\n2,DE\n", "y", [[1], [2]], [1, 0], ["DE", "NA"]),
         # blank lines are none
         ("a,y\n\n1,2\n\n3,4\n", "y", [[1], [3]], [2, 4], None),
+        ("  \na,y\n1,2\n   \n3,4\n ", "y", [[1], [3]], [2, 4], None),
+        ("a,y\r\n1,2\r\n \r\n3,4\r\n", "y", [[1], [3]], [2, 4], None),
         ("0.5,a\n1.5,b\n2.5,a\n", "1", [[0.5], [1.5], [2.5]], [0, 1, 0], ["a", "b"]),
     ],
 )
@@ -314,6 +316,29 @@ def test_each_library_reads_parquet(parquet: Path, library: str, monkeypatch) ->
             read_table(other, "kind")
 
 
+def test_a_column_called_like_an_index_is_one_where_no_index_is_named(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")  # which reads what pandas would have said
+    frame = polars.DataFrame({"__index_level_0__": [1.5, 2.5], "y": [0, 1]})
+    frame.write_parquet(tmp_path / "own.parquet")
+    assert read_table(tmp_path / "own.parquet").X.tolist() == [[1.5], [2.5]]
+
+
+def test_a_boolean_target_that_is_missing_is_named(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": [1.5, 2.5, 3.5], "y": [True, False, None]})
+    frame.write_parquet(tmp_path / "gaps.parquet")
+    with pytest.raises(ValueError, match="a target is missing: row 2 has none"):
+        read_table(tmp_path / "gaps.parquet")
+
+
+@pytest.mark.parametrize("X", [np.array([["a"], ["b"]]), np.zeros((2, 1), "f8,i4")], ids=str)
+def test_features_of_an_npz_file_must_be_numbers(tmp_path: Path, X: np.ndarray) -> None:
+    np.savez(tmp_path / "data.npz", X=X, y=np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"data\.npz: X must be numbers, not "):
+        read_table(tmp_path / "data.npz")
+
+
 @pytest.mark.parametrize("library", PARQUET)
 @pytest.mark.parametrize("index", ["", "id"], ids=["unnamed", "named"])
 def test_the_index_of_a_data_frame_is_left_out(
@@ -359,7 +384,7 @@ def test_a_file_that_is_absent_is_an_os_error(tmp_path: Path, name: str) -> None
         (np.array([3, 5, 5]), None, "2 classes"),
         (np.array([0.5, 1, 2]), None, "numbers, for regression"),
         (np.array([[0, 1]] * 3), None, "2 columns of integers"),
-        (np.arange(25), None, "25 classes (for regression on these integers: --loss squared"),
+        (np.arange(25), None, "25 classes"),
         (np.arange(25), [str(i) for i in range(25)], "19 = 19, ..."),
     ],
 )

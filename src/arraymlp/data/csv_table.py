@@ -6,6 +6,7 @@ Cells are what Python's csv module says; features become numbers by NumPy's read
 import csv
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,16 +70,16 @@ def read_csv(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]
         raise ValueError(DOUBTFUL)
     others = [i for i in range(len(columns.names)) if i != chosen]
     try:
-        X = np.loadtxt(
-            path,
-            usecols=others,
-            delimiter=columns.delimiter,
-            skiprows=columns.header_lines,
-            comments=None,
-            quotechar='"',
-            encoding="utf-8-sig",
-            ndmin=2,
-        )
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = islice(file, columns.header_lines, None)
+            X = np.loadtxt(
+                (line for line in lines if line.strip(" \r\n")),
+                usecols=others,
+                delimiter=columns.delimiter,
+                comments=None,
+                quotechar='"',
+                ndmin=2,
+            )
     except ValueError as error:
         raise ValueError(f"features must be numbers in every row ({error})") from error
     if len(X) != len(cells):
@@ -187,7 +188,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         for row in reader:
-            if row:
+            if len(row) > 1 or any(cell.strip() for cell in row):
                 yield reader.line_num, row
 
 

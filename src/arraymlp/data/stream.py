@@ -390,7 +390,12 @@ def _on_host(values: Any, what: str) -> HostArray:
             f"{what} has a masked array, whose mask would be lost: fill it first, or have the "
             "reader give plain arrays"
         )
-    return backend_of(values).to_numpy(values) if is_device_array(values) else np.asarray(values)
+    if is_device_array(values):
+        return backend_of(values).to_numpy(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # ragged lists
+        raise ValueError(f"{what} is not an array: {error}") from error
 
 
 class _Chunks:

@@ -57,8 +57,6 @@ class Table:
         if self.names is not None:
             shown = [f"{i} = {name}" for i, name in enumerate(self.names[:NAMED])]
             text += ", " + ", ".join(shown) + (", ..." if len(self.names) > NAMED else "")
-        elif len(classes) > NAMED:
-            text += " (for regression on these integers: --loss squared_error)"
         return text
 
 
@@ -103,6 +101,8 @@ def _target(y: HostArray) -> tuple[HostArray, list[str] | None]:
         values = y.tolist()
     except SystemError as error:  # NumPy's, where an array's bytes are no text
         raise ValueError(f"targets that are no text ({error})") from error
+    if {type(value) for value in values} == {bool, type(None)}:  # a nullable column of booleans
+        raise ValueError(f"a target is missing: row {values.index(None)} has none")
     for row, value in enumerate(values):
         if not isinstance(value, str) or not value:
             raise ValueError(f"a target must be a number or a string, but row {row} has {value!r}")
@@ -144,6 +144,8 @@ def _npz(path: Path, target: str | None) -> tuple[HostArray, HostArray, str]:
             X, y = file["X"], file[name]
     except _UNREADABLE as error:
         raise ValueError(f"not readable as .npz ({type(error).__name__}: {error})") from error
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"X must be numbers, not {X.dtype}")
     if y.ndim == 0:
         raise ValueError(f"{name} must be an array of targets, not one value")
     return X, y, name
@@ -222,12 +224,10 @@ def _index_columns(path: Path, columns: list[str]) -> set[str]:
     """The columns that are the index of a pandas data frame, which are no features.
 
     pandas says in the file's metadata which they are; without a library that reads these, those
-    are known that had no name.
+    are taken for it that have the names of an index without one.
     """
-    unnamed = {name for name in columns if re.fullmatch(r"__index_level_\d+__", name)}
     try:
         metadata = import_module("pyarrow.parquet").read_schema(path).pandas_metadata or {}
     except ImportError:
-        return unnamed
-    stored = metadata.get("index_columns", [])
-    return unnamed | {name for name in stored if isinstance(name, str)}
+        return {name for name in columns if re.fullmatch(r"__index_level_\d+__", name)}
+    return {name for name in metadata.get("index_columns", []) if isinstance(name, str)}
