@@ -11,15 +11,17 @@ from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from arraymlp._checks import merge
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
-from arraymlp.data.inputs import Targets
+from arraymlp.data.inputs import Targets, scaled_loss
 from arraymlp.data.row_plans import RowPlan, groups
 from arraymlp.data.stream import Streamed, window_rows
 from arraymlp.nn.losses import Loss
 from arraymlp.nn.metrics import Metric
 from arraymlp.nn.network import Network
+from arraymlp.nn.scaling import Scaling, stacked
 
 ClassWeight: TypeAlias = Mapping[int, float] | Literal["balanced"] | None
 
@@ -72,6 +74,10 @@ class DataSettings(Protocol):
         """The dtype of data and parameters."""
 
     @property
+    def standardize(self) -> bool | str:
+        """What is standardised: True, False, "features" or "targets"."""
+
+    @property
     def training_error(self) -> bool:
         """True to evaluate the training rows each epoch."""
 
@@ -87,6 +93,7 @@ class Data:
         y_val: their targets and weights.
         row_plans: for each member the rows it trains on, and their order; None where all members
             train on all rows in one order.
+        inputs: what standardised the rows; None where they are as they were given.
     """
 
     X: Array | Streamed
@@ -94,6 +101,7 @@ class Data:
     X_val: Array | Streamed | None = None
     y_val: Targets | None = None
     row_plans: tuple[RowPlan, ...] | None = None
+    inputs: Scaling | None = None
 
     @property
     def rows(self) -> int:
@@ -136,7 +144,57 @@ class Data:
             return backend.xp.take(a, numbers, axis=0)
 
         X = self.X.kept(rows) if isinstance(self.X, Streamed) else take(self.X)
-        return Data(X, self.y.map(take))
+        return Data(X, self.y.map(take), inputs=self.inputs)
+
+    @property
+    def scalings(self) -> tuple[Scaling | None, Scaling | None]:
+        """What standardised features and targets, of members with row plans each one's own."""
+        plans = self.row_plans or ()
+        inputs = [_then(self.inputs, plan.inputs) for plan in plans] or [self.inputs]
+        outputs = [_then(self.y.scaling, plan.outputs) for plan in plans] or [self.y.scaling]
+        return stacked(inputs), stacked(outputs)
+
+    @property
+    def loss(self) -> Loss:
+        """The loss of the standardised targets, of all members."""
+        return merge([loss for loss, _ in self._losses])
+
+    @property
+    def loss_unit(self) -> float | tuple[float, ...]:
+        """u, with which the loss times u is that of the targets as given; or K, one a member."""
+        return merge([unit for _, unit in self._losses])
+
+    @property
+    def _losses(self) -> list[tuple[Loss, float]]:
+        """Loss and unit, for all members or for each of them."""
+        y = self.y
+        if self.row_plans is None or self.row_plans[0].outputs is None:
+            return [(y.loss, y.unit)]
+        each = []
+        for k, plan in enumerate(self.row_plans):
+            loss = y.loss.member(k)
+            loss, unit = (loss, 1.0) if plan.outputs is None else scaled_loss(loss, plan.outputs)
+            each.append((loss, unit * y.unit))
+        return each
+
+    def rescaled(self, inputs: Scaling | None, outputs: Scaling | None) -> "Data":
+        """The same data with features and targets standardised further."""
+
+        def apply(X: Array | Streamed | None) -> Array | Streamed | None:
+            if X is None or inputs is None:
+                return X
+            return X.scaled(inputs) if isinstance(X, Streamed) else inputs.apply(X)
+
+        def apply_to(y: Targets | None) -> Targets | None:
+            return y if y is None or outputs is None else y.rescaled(outputs)
+
+        whole = _then(self.inputs, inputs)
+        X, y = apply(self.X), apply_to(self.y)
+        assert X is not None
+        assert y is not None
+        return replace(
+            self, X=X, y=y, X_val=apply(self.X_val), y_val=apply_to(self.y_val), inputs=whole
+        )
 
     def parts(self, settings: DataSettings) -> Iterator[tuple[str, Array | Streamed, Targets]]:
         """The parts of the data evaluated at an epoch's end, as (name, rows, targets)."""
@@ -161,13 +219,14 @@ class Data:
         assert self.row_plans is not None
         for row_plan, start, stop in groups(self.row_plans):
             whole = replace(self, y=self.y.slice_members(start, stop), row_plans=None)
+            whole = whole.rescaled(row_plan.inputs, row_plan.outputs)
             train = whole.select_rows(row_plan.rows, backend) if settings.training_error else whole
             if row_plan.held_out is not None:
                 held_out = whole.select_rows(row_plan.held_out, backend)
-                yield start, stop, Data(train.X, train.y, held_out.X, held_out.y)
+                yield start, stop, replace(train, X_val=held_out.X, y_val=held_out.y)
             else:
-                y_val = None if self.y_val is None else self.y_val.slice_members(start, stop)
-                yield start, stop, Data(train.X, train.y, self.X_val, y_val)
+                y_val = None if whole.y_val is None else whole.y_val.slice_members(start, stop)
+                yield start, stop, replace(train, X_val=whole.X_val, y_val=y_val)
 
     def window(self, settings: DataSettings) -> int:
         """The number of rows that are shuffled among themselves: whole minibatches, or all rows."""
@@ -176,6 +235,13 @@ class Data:
         if settings.window is None and any_order:
             return n
         return min(n, window_rows(self.X.shape[1], size, settings.dtype, settings.window))
+
+
+def _then(outer: Scaling | None, inner: Scaling | None) -> Scaling | None:
+    """The scaling that applies the one and then the other, where there are such."""
+    if outer is None or inner is None:
+        return inner or outer
+    return outer.then(inner)
 
 
 def class_positions(targets: Targets, backend: Backend) -> HostArray | None:

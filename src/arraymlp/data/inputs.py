@@ -11,7 +11,9 @@ import numpy as np
 from arraymlp._checks import require_table, require_width
 from arraymlp.backends.array import Array, HostArray, dtype_name, is_device_array
 from arraymlp.backends.backend import Backend
+from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
 from arraymlp.nn.losses import Loss, get_loss
+from arraymlp.nn.scaling import Scaling
 
 log = logging.getLogger("arraymlp")
 
@@ -22,7 +24,13 @@ MANY_CLASSES, FEW_SAMPLES = 20, 10
 
 
 def features(
-    X: Any, backend: Backend, dtype: str, *, n_features: int | None = None, what: str = "X"
+    X: Any,
+    backend: Backend,
+    dtype: str,
+    *,
+    n_features: int | None = None,
+    what: str = "X",
+    scaling: Scaling | None = None,
 ) -> Array:
     """Return X as (N, n_features) of ``dtype`` on the backend's device; X is never written.
 
@@ -32,6 +40,7 @@ def features(
         dtype: of the result.
         n_features: the width that X must have; None for any.
         what: the argument's name, for messages.
+        scaling: applied to it, before it is rounded to ``dtype``; of all members alike.
 
     Raises:
         ValueError: X is not 2-D, empty, of another width, not numeric, not finite, or on another
@@ -42,7 +51,7 @@ def features(
     if isinstance(rows, np.ndarray):  # to take rows of others, NumPy would copy all of it each time
         rows = np.ascontiguousarray(rows)
     require_width(rows.shape[1], n_features, what)
-    return _finite(rows, backend, dtype, what)
+    return _finite(rows, backend, dtype, what, scaling)
 
 
 def numeric(values: Any, backend: Backend, what: str, *, labels: bool = False) -> Array | HostArray:
@@ -111,12 +120,18 @@ def all_finite(values: Array, backend: Backend) -> bool:
     return isfinite(total) or bool(np.isfinite(backend.to_numpy(values)).all())
 
 
-def _finite(values: Array | HostArray, backend: Backend, dtype: str, what: str) -> Array:
-    """Convert and upload (N, n) values; a ValueError names the first that is not finite."""
+def _finite(
+    values: Array | HostArray,
+    backend: Backend,
+    dtype: str,
+    what: str,
+    scaling: Scaling | None = None,
+) -> Array:
+    """Convert and upload (N, n) values, scaled; a ValueError names the first not finite."""
     with np.errstate(over="ignore"):
         uploaded = backend.asarray(values, dtype)
     if all_finite(uploaded, backend):
-        return uploaded
+        return uploaded if scaling is None else _scaled(values, backend, dtype, scaling)
     host = backend.to_numpy(uploaded)
     bad = ~np.isfinite(host)
     row, column = np.argwhere(bad)[0]
@@ -124,6 +139,17 @@ def _finite(values: Array | HostArray, backend: Backend, dtype: str, what: str) 
         f"{what} must be finite, but {what}[{row}, {column}] is {host[row, column]} as {dtype} "
         f"({int(bad.sum())} such values in all)"
     )
+
+
+def _scaled(values: Array | HostArray, backend: Backend, dtype: str, scaling: Scaling) -> Array:
+    """Values (N, n), standardised on the host in float64, or on the device in its own dtype."""
+    if not isinstance(values, np.ndarray):
+        on_device: Array = scaling.apply(backend.asarray(values, dtype))
+        return on_device
+    scaled = np.empty(values.shape, dtype)
+    for rows in blocks(len(values), ROWS_AT_ONCE):
+        scaled[rows] = scaling.apply(values[rows])
+    return backend.asarray(scaled)
 
 
 @dataclass(frozen=True)
@@ -138,6 +164,9 @@ class Targets:
         classes: the labels in ascending order, on the host; None for regression and multi-label.
         weight: of each sample, (N,), or (N, K) for one a member; None where all are 1.
         loss_weight: the same, times the weight of the sample's class.
+        scaling: what standardised the values; None where they are as they were given. The loss is
+            then that of standardised values.
+        unit: u, with which the loss times u is that of the values as they were given.
     """
 
     values: Array
@@ -146,6 +175,16 @@ class Targets:
     classes: HostArray | None = None
     weight: Array | None = None
     loss_weight: Array | None = None
+    scaling: Scaling | None = None
+    unit: float = 1.0
+
+    def rescaled(self, inner: Scaling) -> "Targets":
+        """These targets with their values standardised further."""
+        scaling = inner if self.scaling is None else self.scaling.then(inner)
+        loss, unit = scaled_loss(self.loss, inner)
+        return replace(
+            self, values=inner.apply(self.values), loss=loss, scaling=scaling, unit=self.unit * unit
+        )
 
     def slice_members(self, start: int, stop: int) -> "Targets":
         """The targets of the members from start to stop - 1 of a population."""
@@ -180,6 +219,8 @@ def targets(
     classes: HostArray | None = None,
     n_outputs: int | None = None,
     what: str = "y",
+    scaling: Scaling | None = None,
+    learn: Callable[[Array | HostArray], Scaling] | None = None,
 ) -> Targets:
     """Check y, choose the loss where it is "auto", and bring y to the device.
 
@@ -196,6 +237,8 @@ def targets(
         classes: the labels of a network that exists.
         n_outputs: the number of its outputs.
         what: the argument's name, for messages.
+        scaling: of the targets of a network that exists, whose loss is that of scaled targets.
+        learn: the scaling of numbers (N, T), learnt of them, where the loss allows one.
 
     Raises:
         ValueError: another length, not numeric, not finite, or nothing the loss can learn from,
@@ -219,13 +262,20 @@ def targets(
         if chosen and classes is None:
             _warn_of_many_classes(made, n_samples, what)
     else:
-        made = _numbers(values, backend, loss, dtype, what)
+        made = _numbers(values, backend, loss, dtype, what, scaling, learn)
     if n_outputs is not None and made.n_outputs != n_outputs:
         per_target = loss.outputs_per_target
         raise ValueError(
             f"{what} has {made.n_outputs // per_target} columns, but the network has {n_outputs} "
             "outputs" + (f", {per_target} a column" if per_target > 1 else "")
         )
+    return made
+
+
+def scaled_loss(loss: Loss, scaling: Scaling) -> tuple[Loss, float]:
+    """The loss of targets so scaled, and the number that times it is the loss as it was."""
+    made = loss.rescaled(float(scaling.common))
+    assert made is not None  # no other loss has scaled targets
     return made
 
 
@@ -316,16 +366,32 @@ def _labels(
     return Targets(backend.asarray(positions, "int32"), loss, len(classes), classes)
 
 
-def _numbers(y: Array | HostArray, backend: Backend, loss: Loss, dtype: str, what: str) -> Targets:
+def _numbers(
+    y: Array | HostArray,
+    backend: Backend,
+    loss: Loss,
+    dtype: str,
+    what: str,
+    scaling: Scaling | None,
+    learn: Callable[[Array | HostArray], Scaling] | None,
+) -> Targets:
     """Columns (N, n) of numbers, or one number a sample (N,), as targets."""
     xp = backend.xp
     columns = y if y.ndim == 2 else y[:, None]
-    values = _finite(columns, backend, dtype, what)
+    unit = 1.0
+    if scaling is not None:
+        (_, part) = scaled_loss(loss, Scaling(scaling.mean, 1 / scaling.scale))
+        unit = 1 / part
+    elif learn is not None and loss.scales:
+        scaling = learn(columns)
+        loss, unit = scaled_loss(loss, scaling)
+    values = _finite(columns, backend, dtype, what, scaling)
     n_outputs = int(values.shape[1])
     if loss.classifies == "no":
         if loss.least_target > -inf:
             _require_least(values, backend, loss, what)
-        return Targets(values, loss, n_outputs * loss.outputs_per_target)
+        n = n_outputs * loss.outputs_per_target
+        return Targets(values, loss, n, scaling=scaling, unit=unit)
     with backend.active():
         lowest, highest = float(xp.min(values)), float(xp.max(values))
         if lowest < 0 or highest > 1:

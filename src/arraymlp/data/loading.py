@@ -6,13 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp._checks import as_floats, caller_level, is_number
+from arraymlp._checks import as_floats, caller_level, is_number, require_table
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, DataSettings, class_positions
 from arraymlp.data.datasets import load_mnist
 from arraymlp.data.inputs import Targets, features, numeric, targets
 from arraymlp.data.splits import split
+from arraymlp.data.standardize import (
+    learn_scaling,
+    learn_target_scaling,
+    scales_features,
+    scales_targets,
+)
 from arraymlp.data.stream import (
     Streamed,
     is_chunks,
@@ -22,6 +28,7 @@ from arraymlp.data.stream import (
     stream_chunks,
 )
 from arraymlp.nn.network import Network
+from arraymlp.nn.scaling import Scaling
 
 TOO_LARGE = (
     "X as a numpy.memmap, or as chunks (X, y), is read by window= rows at a time and need not fit."
@@ -57,12 +64,20 @@ def load_data(
         return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, backend)
     n_features = None if network is None else network.sizes[0]
     rows: Array | Streamed
+    inputs = None if network is None else shared_scaling(network.inputs, "features")
+    learns = network is None and scales_features(settings.standardize)
     if y is None and is_chunks(X):
         rows, y = stream_chunks(X, settings.dtype, n_features=n_features)
+        inputs = learn_scaling(rows, backend) if learns else inputs
+        rows = rows if inputs is None else rows.scaled(inputs)
     elif X is None or y is None:
         raise ValueError(f"{'X' if X is None else 'y'} is missing: give both, or neither for MNIST")
     else:
-        rows = _rows(X, settings, backend, n_features, "X")
+        rows, inputs = _rows(X, settings, backend, n_features, "X", inputs, learns)
+
+    def learn(numbers: Array | HostArray) -> Scaling:
+        return learn_target_scaling(numbers, settings.standardize, backend)
+
     checked = targets(
         y,
         rows.shape[0],
@@ -71,9 +86,12 @@ def load_data(
         loss=settings.loss if network is None else network.loss,
         classes=None if network is None else network.classes,
         n_outputs=None if network is None else network.sizes[-1],
+        scaling=None if network is None else shared_scaling(network.outputs, "targets"),
+        learn=learn if network is None and scales_targets(settings.standardize) else None,
     )
     members, dtype = member_count(settings, network), settings.dtype
-    return Data(rows, _weighted(checked, sample_weight, members, dtype, backend, "sample_weight"))
+    y = _weighted(checked, sample_weight, members, dtype, backend, "sample_weight")
+    return Data(rows, y, inputs=inputs)
 
 
 def member_count(settings: DataSettings, network: Network | None) -> int | None:
@@ -84,13 +102,48 @@ def member_count(settings: DataSettings, network: Network | None) -> int | None:
 
 
 def _rows(
-    X: Any, settings: DataSettings, backend: Backend, n_features: int | None, what: str
-) -> Array | Streamed:
-    """X on the device, or to be streamed there."""
+    X: Any,
+    settings: DataSettings,
+    backend: Backend,
+    n_features: int | None,
+    what: str,
+    scaling: Scaling | None,
+    learns: bool = False,
+) -> tuple[Array | Streamed, Scaling | None]:
+    """X on the device, or to be streamed there, standardised; and by what.
+
+    Args:
+        X: as the user gave it.
+        settings: of the run.
+        backend: whose device it is.
+        n_features: the width that X must have; None for any.
+        what: its name, for messages.
+        scaling: what standardises it.
+        learns: whether that is to be learnt of these rows.
+    """
     if is_streamed(X) or is_sparse(X):
-        return stream(X, settings.dtype, n_features=n_features, what=what)
+        read = stream(X, settings.dtype, n_features=n_features, what=what)
+        scaling = learn_scaling(read, backend) if learns else scaling
+        return (read if scaling is None else read.scaled(scaling)), scaling
     with backend.within_memory(TOO_LARGE):
-        return features(X, backend, settings.dtype, n_features=n_features, what=what)
+        if learns:
+            X = numeric(X, backend, what)
+            require_table(X.shape, what)
+            scaling = learn_scaling(X, backend)
+        rows = features(
+            X, backend, settings.dtype, n_features=n_features, what=what, scaling=scaling
+        )
+    return rows, scaling
+
+
+def shared_scaling(scaling: Scaling | None, what: str) -> Scaling | None:
+    """A network's scaling, to go on training with; a ValueError where members have their own."""
+    if scaling is not None and scaling.members is not None:
+        raise ValueError(
+            f"the members of this population have scalings of their own of the {what}: train them "
+            "one by one, network.member(k)"
+        )
+    return scaling
 
 
 def _weighted(
@@ -138,16 +191,34 @@ def add_validation(
         ValueError: any other ``validation``, or rows that do not go with the training data.
     """
     if is_number(validation):
-        return _split(data, float(validation), settings, backend)
+        return _split(data, float(validation), settings, network, backend)
     return _with_validation(data, validation, settings, member_count(settings, network), backend)
 
 
-def _split(data: Data, fraction: float, settings: DataSettings, backend: Backend) -> Data:
+def _split(
+    data: Data,
+    fraction: float,
+    settings: DataSettings,
+    network: Network | None,
+    backend: Backend,
+) -> Data:
     """The data with some of its rows held out for validation, the same fraction of each class."""
     classes = class_positions(data.y, backend)
     rows, held_out = split(data.X.shape[0], fraction, settings.order_seed, classes)
     train, validation = data.select_rows(rows, backend), data.select_rows(held_out, backend)
-    return Data(train.X, train.y, validation.X, validation.y)
+    whole = replace(train, X_val=validation.X, y_val=validation.y)
+    return whole if network is not None else whole.rescaled(*learnt(train, settings, backend))
+
+
+def learnt(
+    data: Data, settings: DataSettings, backend: Backend
+) -> tuple[Scaling | None, Scaling | None]:
+    """What standardises features and targets further, learnt of some of the rows they come from."""
+    y = data.y
+    inputs = None if data.inputs is None else learn_scaling(data.X, backend)
+    if y.scaling is None:
+        return inputs, None
+    return inputs, learn_target_scaling(y.values, settings.standardize, backend)
 
 
 def _with_validation(
@@ -162,7 +233,8 @@ def _with_validation(
             f"(X, y, sample_weight), not {given}"
         )
     X, y, sample_weight = validation if len(validation) == 3 else (*validation, None)
-    rows = _rows(X, settings, backend, data.X.shape[1], "the validation X")
+    what = "the validation X"
+    rows, _ = _rows(X, settings, backend, data.X.shape[1], what, data.inputs)
     checked = targets(
         y,
         rows.shape[0],
@@ -172,6 +244,7 @@ def _with_validation(
         classes=data.y.classes,
         n_outputs=data.y.n_outputs,
         what="the validation y",
+        scaling=data.y.scaling,
     )
     what = "the validation sample_weight"
     y_val = _weighted(checked, sample_weight, members, settings.dtype, backend, what)

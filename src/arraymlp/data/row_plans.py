@@ -21,6 +21,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.minibatches import Minibatch, epoch_order, user_order
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.linalg import repeat_groups
+from arraymlp.nn.scaling import Scaling, stacked
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +33,15 @@ class RowPlan:
         held_out: numbers of those it is validated on; None for the data's validation rows, if any.
         order: of the rows, drawn anew each epoch: an ``order_seed``, or a function as
             `arraymlp.train`'s ``shuffle``; None for the rows as they stand.
+        inputs: what standardises the features further, so that it is learnt of these rows.
+        outputs: likewise of the targets.
     """
 
     rows: HostArray
     held_out: HostArray | None = None
     order: int | Callable[[int, int], HostArray] | None = None
+    inputs: Scaling | None = None
+    outputs: Scaling | None = None
 
     def begun(self) -> "RowPlan":
         """The plan for one population: an order function with a memory is copied for it."""
@@ -96,6 +101,8 @@ class PlannedEpoch:
         plans = [plan for plan, _, _ in shared]
         self._backend, self._batch_size = backend, batch_size
         self._members, self._groups = len(row_plans), len(plans)
+        self._inputs = stacked([plan.inputs for plan in plans])
+        self._outputs = stacked([plan.outputs for plan in plans])
         self.steps = plans[0].minibatches(batch_size, drop_last)
         # A plan that several groups have is asked for its order once: the order may have a memory.
         distinct = {id(plan): plan for plan in plans}
@@ -126,14 +133,14 @@ class PlannedEpoch:
             counts = np.minimum(self._counts - start, self._batch_size)  # (G,) rows of the step
             block = slice(start, start + int(counts.max()))
             samples = np.repeat(counts, self._members // self._groups)  # (K,)
-            x, width = self._features(X, block), block.stop - block.start
+            x, width = _scaled(self._features(X, block), self._inputs), block.stop - block.start
             w = None if weight is None else self._weights(weight, block)
             same = bool((counts == width).all())
             if not same:
                 is_sample = (np.arange(width) < samples[:, None]).astype(np.float64)
                 fill = self._backend.asarray(is_sample, dtype_name(x))
                 w = fill if w is None else w * fill
-            targets = self._repeated(self._take(y, block))
+            targets = self._repeated(_scaled(self._take(y, block), self._outputs))
             yield Minibatch(x, targets, w, None if same else samples)
 
     def _take(self, a: Array, block: slice) -> Array:
@@ -164,3 +171,8 @@ class PlannedEpoch:
         integers = "int64" if self._backend.has("int64") else "int32"
         flat = self._backend.asarray(entries.reshape(-1), integers)
         return xp.reshape(xp.take(xp.reshape(weight, (-1,)), flat, axis=0), rows.shape)
+
+
+def _scaled(values: Array, scaling: Scaling | None) -> Array:
+    """Values (G, B, n), each group's standardised by its own."""
+    return values if scaling is None else scaling.apply(values)

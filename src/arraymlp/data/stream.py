@@ -16,6 +16,7 @@ from arraymlp.backends.array import Array, HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
+from arraymlp.nn.scaling import Scaling
 
 WINDOW_BYTES = 64 * 2**20  # of a window, where the number of its rows is not given
 _Rows: TypeAlias = Sequence[int] | HostArray  # ascending row numbers
@@ -49,9 +50,15 @@ class Streamed:
     ndim = 2
 
     def __init__(
-        self, source: _Source, dtype: str, what: str, rows: HostArray | None = None
+        self,
+        source: _Source,
+        dtype: str,
+        what: str,
+        rows: HostArray | None = None,
+        scaling: Scaling | None = None,
     ) -> None:
         self._source, self._dtype, self._what = source, dtype, what
+        self._scaling = scaling
         self._rows: _Rows = range(source.shape[0]) if rows is None else rows
         self.shape: tuple[int, int] = (len(self._rows), source.shape[1])
 
@@ -87,7 +94,7 @@ class Streamed:
         """Rows in any order, together on the device; for sources with `any_order`."""
         assert isinstance(self._source, _Sparse)
         dense = self._source.dense(np.asarray(self._rows)[rows])
-        return backend.asarray(dense, self._dtype)
+        return backend.asarray(_scaled(dense, self._scaling), self._dtype)
 
     def dense_blocks(self, backend: Backend, at_once: int) -> Iterator[tuple[slice, Array]]:
         """All rows as (positions, rows on the device), for sources with `any_order`.
@@ -106,7 +113,25 @@ class Streamed:
     def kept(self, rows: HostArray) -> "Streamed":
         """The same source with these of its rows alone (ascending row numbers)."""
         rows = rows if isinstance(self._rows, range) else np.asarray(self._rows)[rows]
-        return Streamed(self._source, self._dtype, self._what, rows)
+        return Streamed(self._source, self._dtype, self._what, rows, self._scaling)
+
+    def scaled(self, scaling: Scaling) -> "Streamed":
+        """The same rows, standardised, in float64, as they are read."""
+        whole = scaling if self._scaling is None else self._scaling.then(scaling)
+        rows = None if isinstance(self._rows, range) else np.asarray(self._rows)
+        return Streamed(self._source, self._dtype, self._what, rows, whole)
+
+    def host_blocks(self) -> Iterator[HostArray]:
+        """All rows in float64 on the host, some at a time."""
+        if isinstance(self._source, _Sparse):
+            for block in blocks(self.shape[0], ROWS_AT_ONCE):
+                dense = self._source.dense(np.asarray(self._rows[block]))
+                yield np.asarray(_scaled(dense, self._scaling), dtype=np.float64)
+            return
+        exact = Streamed(self._source, "float64", self._what, None, self._scaling)
+        exact._rows, exact.shape = self._rows, self.shape
+        size = window_rows(self.shape[1], 1, "float64", None)
+        yield from exact._read(size, at_once=size)
 
     def _read(self, size: int, first: int = 0, *, at_once: int) -> Iterator[HostArray]:
         """Windows of ``size`` rows on the host, each in memory of its own."""
@@ -119,14 +144,26 @@ class Streamed:
                 if filled == 0:
                     window = np.empty((min(size, n - start), width), self._dtype)
                 taken = rows[start : min(stop, start + size - filled)]
-                _convert(part, a, taken, window[filled:], self._what)
+                _convert(part, a, taken, window[filled:], self._what, self._scaling)
                 start += len(taken)
                 if filled + len(taken) == len(window):
                     yield window
             del part  # before the next is read
 
 
-def _convert(part: HostArray, a: int, rows: _Rows, into: HostArray, what: str) -> None:
+def _scaled(values: HostArray, scaling: Scaling | None) -> HostArray:
+    """The values, or standardised in float64."""
+    return values if scaling is None else np.asarray(scaling.apply(values))
+
+
+def _convert(
+    part: HostArray,
+    a: int,
+    rows: _Rows,
+    into: HostArray,
+    what: str,
+    scaling: Scaling | None = None,
+) -> None:
     """Write rows of a part, converted, to the head of a window.
 
     Args:
@@ -135,6 +172,7 @@ def _convert(part: HostArray, a: int, rows: _Rows, into: HostArray, what: str) -
         rows: the numbers of n rows, all of them in this part.
         into: (n or more, n_features), of the dtype to convert to.
         what: the name of the data, for the message.
+        scaling: applied before the conversion.
 
     Raises:
         ValueError: a value is not finite.
@@ -154,6 +192,8 @@ def _convert(part: HostArray, a: int, rows: _Rows, into: HostArray, what: str) -
                 f"{what} must be finite, but {what}[{numbers[row]}, {column}] is {value} as "
                 f"{into.dtype}"
             )
+        if scaling is not None:
+            into[block] = scaling.apply(values)
 
 
 def is_streamed(X: object) -> bool:

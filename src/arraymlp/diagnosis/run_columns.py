@@ -214,7 +214,7 @@ def baseline_loss(run: Run, weight: HostArray | None = None, member: int | None 
         mean = np.average(y, axis=0, weights=weight)
     if loss.classifies == "no":
         losses, _ = loss(_best_constant(y, mean, loss, weight), y)
-        return float(np.average(np.asarray(losses), weights=weight))
+        return float(np.average(np.asarray(losses), weights=weight)) * targets.unit
     p = [*mean, *(1 - mean)] if loss.classifies == "each" else mean
     return float(-sum(q * log(q) for q in p if q > 0))
 

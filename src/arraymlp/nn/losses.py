@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import array_api_compat
 
-from arraymlp._checks import Rule, is_number, keep_numbers, lookup, to_python
+from arraymlp._checks import Rule, as_floats, is_number, keep_numbers, lookup, to_python
 from arraymlp.backends.array import Array, DType, Namespace, array_namespace
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.linalg import max_columns, sum_columns
@@ -82,6 +82,23 @@ class Loss:
         """Raise a ValueError where a loss of the user's own lacks a name."""
         if not isinstance(getattr(self, "name", None), str):
             raise ValueError(f"{type(self).__name__} needs a name, a string, as a class attribute")
+
+    def rescaled(self, c: float) -> "tuple[Loss, float] | None":
+        """The loss l and the number u with L(m + c s, m + c y) = u l(s, y), for c > 0 and any m.
+
+        `arraymlp.train` then trains on standardised targets: what has the least l has the least L.
+        None, as here, where there is no such loss, or it is not known: targets stay as they are.
+        """
+        return None
+
+    @property
+    def scales(self) -> bool:
+        """True where `rescaled` knows the loss, and speaks of this class's own formula."""
+        of_formula, of_scale = (
+            next(one for one in type(self).__mro__ if name in vars(one))
+            for name in ("value_and_delta", "rescaled")
+        )
+        return of_formula is of_scale and self.rescaled(1.0) is not None
 
     def output(self, s: Array, xp: Namespace) -> Array:
         """Return y_hat for logits s, both (..., B, n): probabilities, or the logits, as here."""
@@ -259,6 +276,10 @@ class SquaredError(Loss):
     name = "squared_error"
     best_constant = "mean"
 
+    def rescaled(self, c: float) -> tuple[Loss, float]:
+        """Itself, and c^2."""
+        return self, c * c
+
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
         """Return each sample's L and dL/ds = s - y."""
         delta = s - y
@@ -275,6 +296,10 @@ class AbsoluteError(Loss):
 
     name = "absolute_error"
     best_constant = "median"
+
+    def rescaled(self, c: float) -> tuple[Loss, float]:
+        """Itself, and c."""
+        return self, c
 
     def value_and_delta(self, s: Array, y: Array, xp: Namespace) -> tuple[Array, Array]:
         """Return each sample's L and dL/ds = sign(s - y)."""
@@ -345,6 +370,10 @@ class Huber(Loss):
         # delta (e - delta/2) is e^2/2 where delta = e, and d (|e| - d/2) where delta = +-d.
         return xp.sum(delta * (e - delta / 2), axis=-1), delta
 
+    def rescaled(self, c: float) -> tuple[Loss, float]:
+        """That of threshold d / c, and c^2."""
+        return replace(self, threshold=to_python(as_floats(self.threshold) / c)), c * c
+
     def _threshold(self, s: Array, xp: Namespace) -> Array | float:
         d = self.threshold
         return d if not isinstance(d, Sequence) else _constants(d, s, xp)[:, None, None]
@@ -402,6 +431,10 @@ class Quantile(Loss):
         """The number of levels."""
         first = self.levels[0]
         return len(first) if isinstance(first, Sequence) else len(self.levels)
+
+    def rescaled(self, c: float) -> tuple[Loss, float]:
+        """Itself, and c."""
+        return self, c
 
     def output(self, s: Array, xp: Namespace) -> Array:
         """Return the quantiles of each target, ascending, for logits s; both (..., B, n)."""

@@ -28,6 +28,7 @@ from arraymlp.nn.initializers import Initializer, draw_layers, get_initializer
 from arraymlp.nn.layer import Gradients, Layer
 from arraymlp.nn.linalg import repeat_groups
 from arraymlp.nn.losses import Loss, get_loss
+from arraymlp.nn.scaling import Scaling, stacked, undone
 
 
 class LayerCache(NamedTuple):
@@ -55,11 +56,19 @@ class Network:
         loss: the loss, and with it the meaning of the logits.
         classes: the label of each output, ascending (both labels of a single output); None for
             regression and multi-label.
+        inputs: what standardises the features that the first layer takes; None where it takes them
+            as they are.
+        outputs: what standardised the targets, of which the last layer gives the logits; the loss
+            is then that of standardised targets.
+        features: the names of the features, where they had names.
     """
 
     layers: list[Layer]
     loss: Loss
     classes: HostArray | None = None
+    inputs: Scaling | None = None
+    outputs: Scaling | None = None
+    features: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         self.loss = get_loss(self.loss)  # its name will do
@@ -74,6 +83,9 @@ class Network:
         initializer: str | Initializer | Sequence[str | Initializer] = "auto",
         seed: int | Sequence[int] = 0,
         classes: HostArray | None = None,
+        inputs: Scaling | None = None,
+        outputs: Scaling | None = None,
+        features: tuple[str, ...] | None = None,
         backend: str | Backend = "numpy",
         dtype: str = "float32",
     ) -> Self:
@@ -87,6 +99,9 @@ class Network:
                 for the others and for the last layer. K members may have one each.
             seed: of the initial values; K seeds make a population of K members.
             classes: the labels of the outputs; None for regression, or for labels 0, 1, ...
+            inputs: what standardises the features; None for nothing.
+            outputs: what standardised the targets, likewise.
+            features: the features' names.
             backend: where the parameters live, as for `resolve`.
             dtype: "float32" or "float64".
 
@@ -113,7 +128,7 @@ class Network:
             ]
         if classes is None and loss.classifies == "one":
             classes = np.arange(sizes[-1])
-        network = cls(layers, loss, classes)
+        network = cls(layers, loss, classes, inputs, outputs, features)
         loss.require_fit(sizes[-1], network.members)
         return network
 
@@ -180,12 +195,21 @@ class Network:
         xp, backend = self.backend.xp, self.backend
         numbers = backend.asarray(np.asarray(members))
         selected = self._map_parameters(lambda a: xp.take(a, numbers, axis=0))
-        return replace(selected, loss=self.loss.select_members(members))
+        return selected._of_members(members)
 
     def slice_members(self, start: int, stop: int) -> Self:
         """A population of the members from start to stop - 1, whose parameters are views."""
         sliced = self._map_parameters(lambda a: a[start:stop, ...])
-        return replace(sliced, loss=self.loss.select_members(range(start, stop)))
+        return sliced._of_members(range(start, stop))
+
+    def _of_members(self, members: Sequence[int]) -> Self:
+        """The same parameters with these members' loss and scalings."""
+        return replace(
+            self,
+            loss=self.loss.select_members(members),
+            inputs=self.inputs and self.inputs.select_members(members),
+            outputs=self.outputs and self.outputs.select_members(members),
+        )
 
     @classmethod
     def stacked(cls, networks: Sequence["Network"]) -> Self:
@@ -199,7 +223,14 @@ class Network:
             weights = xp.stack([layer.weights for layer in same_layer])
             bias = xp.stack([layer.bias for layer in same_layer])
             layers.append(same_layer[0].with_parameters(weights, bias))
-        return cls(layers, merge([n.loss for n in networks]), networks[0].classes)
+        return cls(
+            layers,
+            merge([n.loss for n in networks]),
+            networks[0].classes,
+            stacked([n.inputs for n in networks]),
+            stacked([n.outputs for n in networks]),
+            networks[0].features,
+        )
 
     def member(self, k: int) -> Self:
         """A copy of member k of a population; negative k counts from the end.
@@ -212,12 +243,19 @@ class Network:
         k %= self.members
         backend = self.backend
         alone = self._map_parameters(lambda a: backend.asarray(a[k, ...], copy=True))
-        return replace(alone, loss=self.loss.member(k))
+        return replace(
+            alone,
+            loss=self.loss.member(k),
+            inputs=self.inputs and self.inputs.member(k),
+            outputs=self.outputs and self.outputs.member(k),
+        )
 
     def forward(
         self, x: Array, xp: Namespace | None = None, masks: Sequence[Array | None] | None = None
     ) -> list[LayerCache]:
         """Run a minibatch through all layers; the last cache's ``z`` are the logits.
+
+        Features and logits are standardised, where ``inputs`` and ``outputs`` say so.
 
         Args:
             x: inputs (..., B, n_inputs) on the network's device; or (G, B, n_inputs), each of the G
@@ -276,9 +314,10 @@ class Network:
     def numbers(self, s: Array, xp: Namespace) -> Array:
         """The predicted numbers of logits (..., n_outputs) of regression, axes of length 1 dropped.
 
-        Their shape is (..., n_targets, outputs_per_target).
+        They are in the targets' own units, of shape (..., n_targets, outputs_per_target).
         """
-        y, per_target = self.loss.output(s, xp), self.loss.outputs_per_target
+        per_target = self.loss.outputs_per_target
+        y = self.loss.output(undone(self.outputs, s), xp)
         shape = [n for n in (s.shape[-1] // per_target, per_target) if n > 1]
         return xp.reshape(y, (*s.shape[:-1], *shape))
 

@@ -17,6 +17,7 @@ from arraymlp._checks import (
     as_tuple,
     keep_numbers,
     lookup,
+    to_python,
 )
 from arraymlp.backends.array import Array, Namespace
 
@@ -99,6 +100,9 @@ class RMSPropConstants(NamedTuple):
     rho: Constant
     one_minus_rho: Constant
     epsilon: Constant
+
+
+DECAY_A_STEP = 5e-4  # of each weight, where AdamW is to choose; see arraymlp.training.defaults
 
 
 @dataclass(frozen=True)
@@ -250,18 +254,27 @@ class AdamW(Adam):
     Any optimiser has that decay by `train`'s ``weight_decay``; AdamW applies it by default.
 
     Attributes:
-        weight_decay: lambda where `train` is given none, from 0; or K values, one a member. The
-            other constants are those of `Adam`.
+        weight_decay: lambda where `train` is given none, from 0; or K values, one a member; None
+            for lambda = 0.0005 / eta: the same share of each weight a step, at any learning rate.
+            The other constants are those of `Adam`.
 
     Raises:
         ValueError: a constant outside these bounds.
     """
 
-    weight_decay: PerMember = 0.01
+    weight_decay: PerMember | None = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        keep_numbers(self, weight_decay=NOT_NEGATIVE)
+        if self.weight_decay is not None:
+            keep_numbers(self, weight_decay=NOT_NEGATIVE)
+
+    def decay(self, learning_rate: PerMember) -> PerMember:
+        """Lambda, or K of them, at a learning rate, or at K of these."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        lambdas: PerMember = to_python(DECAY_A_STEP / as_floats(learning_rate))
+        return lambdas
 
 
 @dataclass(frozen=True)

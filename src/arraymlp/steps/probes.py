@@ -130,7 +130,7 @@ class Probes:
     ) -> None:
         rows = sample_rows(data.X.shape[0], SAMPLE_ROWS)
         self.x = take_rows(data.X, rows, backend)
-        self.y = take_rows(data.y.values, rows, backend)
+        self.y, self.unit = take_rows(data.y.values, rows, backend), data.y.unit
         self.backend = backend
         self.steps = probed_steps(done, steps_before, epochs, steps_per_epoch)
         self.done, self.steps_before = done, steps_before
@@ -170,7 +170,7 @@ class Probes:
         caches = network.forward(self.x, xp)
         s = caches[-1].z
         value, _ = network.loss.value_and_delta(s, self.y, xp)
-        figures: Pending = {"loss": xp.mean(value, axis=-1), "predicted": None}
+        figures: Pending = {"loss": self.unit * xp.mean(value, axis=-1), "predicted": None}
         if network.loss.classifies == "one":
             chosen = network.choices(s, xp)
             figures["predicted"] = xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)

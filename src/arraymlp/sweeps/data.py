@@ -10,13 +10,14 @@ from arraymlp._checks import is_number
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, class_positions
-from arraymlp.data.loading import add_validation, load_data, require_minibatches
+from arraymlp.data.loading import add_validation, learnt, load_data, require_minibatches
 from arraymlp.data.row_plans import RowPlan
 from arraymlp.data.splits import folds, split
+from arraymlp.data.standardize import scales_features
 from arraymlp.data.stream import Streamed
 from arraymlp.data.weights import with_class_weights
 from arraymlp.training.settings import Settings
-from arraymlp.training.setup import require_fit, with_batch_of
+from arraymlp.training.setup import require_fit
 
 
 class Splitter(Protocol):
@@ -63,8 +64,6 @@ class SweepData:
         cv: see X.
         every: the settings of each network.
         backend: where the data goes.
-        default_batch: whether nobody gave a batch_size: then a network that trains on fewer rows
-            has one minibatch of them, as in `arraymlp.train`.
 
     Raises:
         ValueError: data, folds or settings that some network cannot be trained with.
@@ -79,14 +78,11 @@ class SweepData:
         cv: Folds,
         every: Sequence[Settings],
         backend: Backend,
-        *,
-        default_batch: bool = False,
     ) -> None:
         if cv is not None and validation is not None:
             raise ValueError("cv and validation both say what to validate on: give one of them")
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self._validation, self._cv, self._backend = validation, cv, backend
-        self._default_batch = default_batch
         self._loaded: dict[tuple[object, ...], Data] = {}
         self._plans: dict[tuple[object, ...], list[RowPlan]] = {}
         self._own_orders = len({s.order_seed for s in every}) > 1
@@ -123,7 +119,7 @@ class SweepData:
         """The rows and targets for a network with these settings."""
         loss = settings.loss if isinstance(settings.loss, str) else type(settings.loss)
         per_target = None if isinstance(settings.loss, str) else settings.loss.outputs_per_target
-        key = settings.dtype, loss, per_target
+        key = settings.dtype, loss, per_target, settings.standardize
         if key not in self._loaded:
             self._loaded[key] = self._load(settings)
         return self._loaded[key]
@@ -132,7 +128,9 @@ class SweepData:
         X, backend = self._X, self._backend
         for (dtype, *_), loaded in self._loaded.items():
             whole = self._y is not None and self._validation is None  # none of its rows held out
-            if whole and dtype == settings.dtype and not isinstance(loaded.X, Streamed):
+            as_given = loaded.inputs is None and not scales_features(settings.standardize)
+            whole = whole and as_given and not isinstance(loaded.X, Streamed)
+            if whole and dtype == settings.dtype:
                 X = loaded.X  # checked, and brought to the device, once
         data = load_data(X, self._y, self._sample_weight, settings, None, backend)
         if self._cv is not None or (self._own_orders and is_number(self._validation)):
@@ -149,28 +147,40 @@ class SweepData:
         """
         data = self.data(settings)
         if not self._has_plans:
-            return [(None, self._batched(settings, data.rows), None)]
+            return [(None, settings.for_rows(data.rows), None)]
         # The rows of each class are spread evenly over folds.
-        key = settings.shuffle, settings.order_seed, data.y.classes is not None
+        key: tuple[object, ...] = (
+            settings.shuffle,
+            settings.order_seed,
+            data.y.classes is not None,
+            *_scales(data, settings),
+        )
         if key not in self._plans:
             split = self._split(data, settings.order_seed)
             self._plans[key] = [
-                RowPlan(rows, held_out, _order(self._of_fold(settings, fold, len(split))))
-                for fold, (rows, held_out) in enumerate(split)
+                self._plan(data, settings, rows, _order(self._of_fold(settings, fold, len(split))))
+                for fold, rows in enumerate(split)
             ]
         plans = self._plans[key]
+        fewest = min(len(plan.rows) for plan in plans)  # all folds have minibatches of one size
         result: list[Fold] = []
         for fold, plan in enumerate(plans):
             its_settings = self._of_fold(settings, fold, len(plans))
             number = None if self._cv is None else fold
-            result.append((number, self._batched(its_settings, len(plan.rows)), plan))
+            result.append((number, its_settings.for_rows(fewest), plan))
         return result
-
-    def _batched(self, settings: Settings, rows: int) -> Settings:
-        return with_batch_of(rows, settings) if self._default_batch else settings
 
     def _of_fold(self, settings: Settings, fold: int, folds: int) -> Settings:
         return settings if self._cv is None else settings_of_fold(settings, fold, folds)
+
+    def _plan(self, data: Data, settings: Settings, part: _Rows, order: Any) -> RowPlan:
+        """The plan of these rows, with scalings that are learnt of those to train on."""
+        rows, held_out = part
+        scales = held_out is not None and any(_scales(data, settings)[1:])
+        if not scales:
+            return RowPlan(rows, held_out, order)
+        some = data.select_rows(rows, self._backend)
+        return RowPlan(rows, held_out, order, *learnt(some, settings, self._backend))
 
     def _split(self, data: Data, order_seed: int) -> Sequence[_Rows]:
         """The rows to train on and those held out: of each fold, or of the one split."""
@@ -207,6 +217,12 @@ class SweepData:
 def _order(settings: Settings) -> int | Callable[[int, int], HostArray] | None:
     """The order of a row plan: see `RowPlan`."""
     return settings.order_seed if settings.shuffle is True else settings.shuffle or None
+
+
+def _scales(data: Data, settings: Settings) -> tuple[object, ...]:
+    """What the scalings of row plans hang on: setting and dtype, and whether there are any."""
+    how = settings.standardize, settings.dtype
+    return how, data.inputs is not None, data.y.scaling is not None
 
 
 def _checked(pair: Sequence[HostArray], fold: int, n: int) -> tuple[HostArray, HostArray]:

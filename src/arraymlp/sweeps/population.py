@@ -16,6 +16,7 @@ from arraymlp.backends.array import Array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt
 from arraymlp.data.data import Data
+from arraymlp.data.inputs import scaled_loss
 from arraymlp.data.row_plans import RowPlan
 from arraymlp.data.weights import with_class_weights
 from arraymlp.steps.epoch import LossSums
@@ -96,6 +97,8 @@ def run_of(result: MemberResult, spec: MemberSpec, data: Data, backend: Backend)
         )
     else:
         member_data = data
+    loss = result.network.loss  # the member's own, where it was swept
+    member_data = replace(member_data, y=replace(member_data.y, loss=loss))
     member_data = with_class_weights(member_data, spec.settings, backend)
     schedule = spec.settings.schedule.begin()
     for record in result.history[: len(result.history) - (result.partial_epoch.steps > 0)]:
@@ -194,8 +197,10 @@ class _Training:
         row_plans = [spec.row_plan for spec in specs if spec.row_plan is not None]
         data = replace(self.all_data, row_plans=tuple(row_plans) or None)
         if settings.loss != "auto":  # it has the parameters of each member's own
-            y_val = None if data.y_val is None else replace(data.y_val, loss=settings.loss)
-            data = replace(data, y=replace(data.y, loss=settings.loss), y_val=y_val)
+            loss, scaling = settings.loss, data.y.scaling
+            loss = loss if scaling is None else scaled_loss(loss, scaling)[0]
+            y_val = None if data.y_val is None else replace(data.y_val, loss=loss)
+            data = replace(data, y=replace(data.y, loss=loss), y_val=y_val)
         return settings, with_class_weights(data, settings, self.backend)
 
     @property

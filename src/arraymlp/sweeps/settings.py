@@ -42,6 +42,7 @@ class SweptSettings(TypedDict, total=False):
     epochs: Swept[int]
     batch_size: Swept[int]
     early_stopping: Swept[bool | str | EarlyStopping]
+    standardize: Swept[bool | Literal["features", "targets"]]
     metrics: str | Metric | Sequence[str | Metric | Callable[..., object]]  # never swept
     reduction: Swept[Literal["mean", "sum"]]
     shuffle: Swept[bool | Callable[[int, int], HostArray]]

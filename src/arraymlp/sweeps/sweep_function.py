@@ -134,8 +134,7 @@ def sweep(
     every = [with_own_decay(_settings(point, preset)) for point in drawn]
     target = resolve(backend, device, like=X)
     with target.within_memory(LESS_MEMORY):
-        no_batch = settings.get("batch_size") is None
-        data = SweepData(X, y, sample_weight, validation, cv, every, target, default_batch=no_batch)
+        data = SweepData(X, y, sample_weight, validation, cv, every, target)
         jobs = _jobs(drawn, every, data)
         specs, datas = [job.spec for job in jobs], [job.data for job in jobs]
         stacks, plan = plan_stacks(specs, datas, memory, target)

@@ -1,16 +1,20 @@
 """How good a network is on given data: loss, error, metrics, added up on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from arraymlp.backends.array import Array, Namespace
+import numpy as np
+
+from arraymlp.backends.array import Array, Namespace, dtype_name, is_device_array
 from arraymlp.backends.backend import Backend
+from arraymlp.backends.registry import backend_of
 from arraymlp.data.data import row_blocks
 from arraymlp.data.inputs import Targets
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.losses import one_hot
 from arraymlp.nn.metrics import Metric, Predictions
 from arraymlp.nn.network import Network
+from arraymlp.nn.scaling import undone
 from arraymlp.steps.step import Evaluator
 
 
@@ -73,11 +77,33 @@ def evaluate(
     values: dict[str, Array] = {}
     if metrics:
         weight = y.weight.mT if y.weight is not None and y.weight.ndim == 2 else y.weight
-        p = Predictions(y.values, xp.concat(logits, axis=-2), weight, network.loss)
+        true, given = undone(y.scaling, y.values), undone(y.scaling, xp.concat(logits, axis=-2))
+        p = Predictions(true, given, weight, network.loss)
         values = {m.name: m.function(p, xp) for m in metrics}
     error = sums[1] / _total(y.weight, y, xp) if len(sums) > 1 else None
     predicted = sums[2] if len(sums) > 2 else None
-    return Evaluation(sums[0] / _total(y.loss_weight, y, xp), error, predicted, values)
+    loss = in_units(y.unit)(sums[0] / _total(y.loss_weight, y, xp))
+    return Evaluation(loss, error, predicted, values)
+
+
+def in_units(unit: float | tuple[float, ...]) -> Callable[[Any], Any]:
+    """A function that brings a loss (...,) of standardised targets to the units they came in.
+
+    Args:
+        unit: see `arraymlp.data.data.Data.loss_unit`.
+    """
+    if unit == 1:
+        return lambda loss: loss
+
+    def scaled(loss: Any) -> Any:
+        if not isinstance(unit, tuple):
+            return loss * unit
+        factors = np.asarray(unit)
+        if not is_device_array(loss):
+            return loss * factors
+        return loss * backend_of(loss).asarray(factors, dtype_name(loss))
+
+    return scaled
 
 
 def _sum(value: Array, weight: Array | None, rows: slice, xp: Namespace) -> Array:

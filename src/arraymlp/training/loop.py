@@ -27,7 +27,7 @@ from arraymlp.training.callbacks import (
     step_watchers,
 )
 from arraymlp.training.engine import EngineChoice, Steps, choose_engine, choose_steps
-from arraymlp.training.evaluation import evaluate
+from arraymlp.training.evaluation import evaluate, in_units
 from arraymlp.training.history import Record
 from arraymlp.training.progress import Progress
 from arraymlp.training.run import PartialEpoch, Run
@@ -226,9 +226,10 @@ class _Epochs:
         """The epoch's figures, read from the device together with what the probes measured."""
         run, probes = self.run, self.steps.probes
         sums = run.partial_epoch.sums
-        figures: dict[str, Any] = {"loss": sums.loss / sums.weight}
+        scale = in_units(self.data.loss_unit)
+        figures: dict[str, Any] = {"loss": scale(sums.loss / sums.weight)}
         if np.any(as_floats(run.settings.alpha)):
-            figures["penalty"] = sums.penalty / sums.weight
+            figures["penalty"] = scale(sums.penalty / sums.weight)
         figures |= evaluations(run, self.choice)
         pending = probes.take_pending() if probes else []
         values = [value.tolist() for value in run.backend.fetch([*figures.values(), *pending])]
@@ -299,7 +300,7 @@ def run_epoch(
         interrupt: Ctrl-C.
         watchers: called after each step; the answer True stops.
     """
-    sums = run.partial_epoch.sums
+    sums, scale = run.partial_epoch.sums, in_units(run.required_data().loss_unit)
     steps = rows = 0
     stopped = False
     for batch, hyper in zip(batches, hypers, strict=False):
@@ -315,8 +316,8 @@ def run_epoch(
                 run.steps_done + steps,
                 run.next_epoch,
                 batch.samples,
-                loss.loss / batch.divisor,
-                loss.penalty / batch.divisor,
+                scale(loss.loss / batch.divisor),
+                scale(loss.penalty / batch.divisor),
                 run.raw_network,
             )
             stopped = says_stop([watcher(event) for watcher in watchers])

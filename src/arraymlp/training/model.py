@@ -11,6 +11,7 @@ from arraymlp.data.blocks import blocks, rows_at_once
 from arraymlp.data.inputs import features
 from arraymlp.data.stream import is_sparse, stream
 from arraymlp.nn.network import Network
+from arraymlp.nn.scaling import undone
 
 
 @dataclass(repr=False)
@@ -31,13 +32,15 @@ class MultilayerPerceptron(Network):
     def logits(self, X: Any) -> Any:
         """The last layer's weighted sums (..., N, n_outputs) for X (N, n_inputs).
 
+        For regression they are in the targets' own units.
+
         Host data goes to the network's device and the result comes back; a device array must be
         on the network's device, and the result stays there.
 
         Raises:
             ValueError: X is not 2-D, numeric, finite, of the right width, or on another device.
         """
-        return self._apply(X, lambda s, xp: s)
+        return self._apply(X, lambda s, xp: undone(self.outputs, s))
 
     def predict_proba(self, X: Any) -> Any:
         """Probability of each class (..., N, n_classes); of each column for multi-label.
@@ -101,16 +104,20 @@ class MultilayerPerceptron(Network):
         xp = backend.xp
         on_host = not is_device_array(X)
         with backend.within_memory("Fewer rows at a time need less."):
+            shared, own = (None, None) if self.inputs is None else self.inputs.shared()
 
             def outputs(x: Array) -> Array:
+                x = x if own is None else own.apply(x)
                 return output(self.forward(x, xp)[-1].z, xp)
 
             with np.errstate(all="ignore"):  # a probability that rounds to 0 underflows
                 if is_sparse(X):
                     sparse = stream(X, self.dtype, n_features=self.sizes[0])
+                    sparse = sparse if shared is None else sparse.scaled(shared)
                     parts = [outputs(x) for _, x in sparse.dense_blocks(backend, at_once)]
                 else:
-                    x = features(X, backend, self.dtype, n_features=self.sizes[0])
+                    n = self.sizes[0]
+                    x = features(X, backend, self.dtype, n_features=n, scaling=shared)
                     inputs = [x[rows, :] for rows in blocks(x.shape[0], at_once)]
                     parts = backend.in_threads(outputs, inputs)
                 axis = 0 if self.members is None else 1

@@ -43,6 +43,12 @@ from arraymlp.steps.optimizers import (
     get_optimizer,
 )
 from arraymlp.steps.schedules import Schedule, get_schedule
+from arraymlp.training.defaults import (
+    AUTO,
+    AUTO_SCHEDULE,
+    auto_batch_size,
+    auto_rate,
+)
 from arraymlp.training.early_stopping import EarlyStopping, get_early_stopping
 
 ENGINES = ("auto", "array")
@@ -93,8 +99,10 @@ def setting(
 class Settings:
     """The settings of a run, each documented in `train`; their defaults stand here alone.
 
-    Names are resolved when it is made: ``Settings(optimizer="adam").optimizer`` is an `Adam`. None
-    for learning_rate becomes the optimiser's own; None for weight_decay means it. inf for
+    Names are resolved when it is made: ``Settings(optimizer="adam").optimizer`` is an `Adam`. What
+    optimizer "auto" stands for is said in `arraymlp.training.defaults`; with any other, None for
+    learning_rate becomes the optimiser's own, None for schedule "constant", and None for
+    weight_decay means the optimiser's. None for batch_size becomes a number in `for_rows`. inf for
     gradient_clip is none. Of a run that went on with a given network, initializer and seed are
     None: they are not known.
 
@@ -121,16 +129,16 @@ class Settings:
         cli="auto,he_normal,glorot_uniform,...",
     )
     optimizer: Optimizer = setting(
-        "momentum",
+        "auto",
         "the update rule",
         members=CONSTANTS,
-        cli=",".join(OPTIMIZERS),
+        cli=",".join(["auto", *OPTIMIZERS]),
     )
     learning_rate: PerMember = setting(
         None, "step size of the updates", members=NUMBER, rule=POSITIVE, cli="0.005,0.05,0.5"
     )
     schedule: Schedule = setting(
-        "constant",
+        None,
         "the learning rate's factor, step by step",
         members=APART,
         cli="constant,step,exponential,cosine,inverse_scaling,adaptive",
@@ -164,12 +172,21 @@ class Settings:
         None, "weight of each class in the loss", members=VALUE
     )
     epochs: int = setting(20, "passes over the training data", rule=whole(0), cli="20")
-    batch_size: int = setting(100, "rows a step", rule=whole(1), cli="50,100,200")
+    batch_size: int = setting(None, "rows a step", rule=whole(1), cli="50,100,200")
     early_stopping: EarlyStopping | None = setting(
         False,
         "epochs without a better validation_loss, or the figure to watch",
         members=CONSTANTS,
         cli="10",
+    )
+    standardize: bool | Literal["features", "targets"] = setting(
+        "targets",
+        "what is brought to mean 0 and variance 1",
+        rule=Rule(
+            "True, False, 'features' or 'targets'",
+            lambda v: isinstance(v, bool) or (isinstance(v, str) and v in ("features", "targets")),
+        ),
+        cli="targets,features,true,false",
     )
     metrics: tuple[Metric, ...] = setting(
         (), "further figures of each epoch", cli="accuracy,f1,r2,..."
@@ -243,9 +260,13 @@ class Settings:
             for rule in as_tuple("initializer", self.initializer)
         )
         keep("initializer", drawn if isinstance(self.initializer, tuple) else drawn[0])
-        keep("optimizer", get_optimizer(self.optimizer))
+        chosen = isinstance(self.optimizer, str) and self.optimizer == "auto"
+        keep("optimizer", get_optimizer(AUTO if chosen else self.optimizer))
         if self.learning_rate is None:
-            keep("learning_rate", default_rate(self.optimizer))
+            rate = auto_rate(self.hidden) if chosen else default_rate(self.optimizer)
+            keep("learning_rate", rate)
+        if self.schedule is None:
+            keep("schedule", AUTO_SCHEDULE if chosen else "constant")
         keep("schedule", get_schedule(self.schedule))
         keep("dropout", get_dropout(self.dropout))
         keep("early_stopping", get_early_stopping(self.early_stopping))
@@ -267,7 +288,7 @@ class Settings:
         """Hold a setting that is no number a member to its rule, and keep it as Python's type."""
         if name == "shuffle" and callable(value):
             return
-        if value is None and name in ("window", "seed"):
+        if value is None and name in ("window", "seed", "batch_size"):
             return
         values: tuple[Any, ...] = (value,)
         if name == "hidden":
@@ -288,7 +309,8 @@ class Settings:
         """The decoupled weight decay as given, or else the optimiser's own, which most lack."""
         if self.weight_decay is not None:
             return self.weight_decay
-        return self.optimizer.weight_decay if isinstance(self.optimizer, AdamW) else 0.0
+        rule: object = self.optimizer
+        return rule.decay(self.learning_rate) if isinstance(rule, AdamW) else 0.0
 
     def require_members(self, members: int | None) -> None:
         """Raise a ValueError where a setting has K values, but there are not K members."""
@@ -318,6 +340,10 @@ class Settings:
                 f"learning_rate {self.learning_rate} times weight_decay {self.decay} must stay "
                 "below 1: every step would take all of each weight away, or more"
             )
+
+    def for_rows(self, n: int) -> "Settings":
+        """These settings for n training rows: with a batch_size, where none was given."""
+        return self if self.batch_size else replace(self, batch_size=auto_batch_size(n))
 
     def updated(self, given: Mapping[str, Any]) -> "Settings":
         """These settings, with those that were given (that are not None) in their place."""
@@ -377,6 +403,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "optimizer": "sgd",
         "learning_rate": 0.005,
         "epochs": 70,
+        "batch_size": 100,
         "reduction": "sum",
         "shuffle": False,
         "drop_last": True,

@@ -1,6 +1,5 @@
 """A run before its first step: its settings, its data, what it takes over from an earlier one."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -28,8 +27,6 @@ from arraymlp.training.own_loss import require_own_loss
 from arraymlp.training.run import Run
 from arraymlp.training.settings import Settings, get_preset
 
-log = logging.getLogger("arraymlp")
-
 # What a given network was made with is read off it; how it was drawn is not known.
 OF_NETWORK = ("hidden", "activation", "loss", "dtype")
 
@@ -50,7 +47,7 @@ def merge_settings(given: Mapping[str, Any], preset: str, old: Any, before: Run 
         return get_preset(preset, given)
     if not isinstance(old, MultilayerPerceptron):
         raise ValueError(f"network must be a MultilayerPerceptron or a Run, not {type(old)}")
-    fixed = [*OF_NETWORK, "initializer"]
+    fixed = [*OF_NETWORK, "initializer", "standardize"]
     if before is not None and before.settings.seed is not None:
         fixed.append("seed")  # of a network, and of its run so far, dropout may have none
     clash = [name for name in fixed if given.get(name) is not None]
@@ -83,13 +80,10 @@ def prepare_data(
     old: Network | None,
     before: Run | None,
     backend: Backend,
-    *,
-    default_batch: bool = False,
 ) -> tuple[Data, Settings]:
     """The data to train on, checked against the settings: the user's, the earlier run's, or MNIST.
 
-    The settings come with it: where nobody gave a batch_size (``default_batch``) and there are
-    fewer rows than that, they have one of all rows.
+    The settings come with it, completed by what hangs on the number of rows.
 
     Raises:
         ValueError: data that cannot be trained with, or not with these settings.
@@ -107,19 +101,10 @@ def prepare_data(
             )
         data = add_validation(data, validation, settings, old, backend)
     data = with_class_weights(data, settings, backend)
-    if default_batch and data.rows < settings.batch_size:
-        settings = with_batch_of(data.rows, settings)
-        log.info("batch_size: %d, which is all rows", settings.batch_size)
+    settings = settings.for_rows(data.rows)
     require_minibatches(data.X.shape[0], settings)
     require_fit(settings, data)
     return data, settings
-
-
-def with_batch_of(rows: int, settings: Settings) -> Settings:
-    """The settings with minibatches of at most so many rows."""
-    if rows >= settings.batch_size:
-        return settings
-    return replace(settings, batch_size=rows)
 
 
 def require_fit(settings: Settings, data: Data) -> None:
@@ -176,10 +161,13 @@ def new_run(
 def _create(data: Data, settings: Settings, backend: Backend) -> MultilayerPerceptron:
     assert settings.initializer is not None  # only a given network's are unknown
     assert settings.seed is not None
+    inputs, outputs = data.scalings
     return MultilayerPerceptron.create(
         [int(data.X.shape[1]), *(int(n) for n in settings.hidden), data.y.n_outputs],
         activation=settings.activation,
-        loss=data.y.loss,
+        loss=data.loss,
+        inputs=inputs,
+        outputs=outputs,
         initializer=settings.initializer,
         seed=settings.seed,
         classes=data.y.classes,

@@ -55,6 +55,7 @@ def train(
     batch_size: int | None = None,
     validation: float | tuple[Any, ...] | None = None,
     early_stopping: bool | str | EarlyStopping | None = None,
+    standardize: bool | Literal["features", "targets"] | None = None,
     metrics: Sequence[str | Metric | Callable[..., Any]] | None = None,
     initializer: str | Initializer | Sequence[str | Initializer] | None = None,
     reduction: Literal["mean", "sum"] | None = None,
@@ -138,6 +139,13 @@ def train(
             the weights of that epoch; the name of another figure; or an `EarlyStopping`. Of a
             population each member stops on its own. A run that is broken off keeps the weights it
             has, and goes on as if nothing had happened.
+        standardize: "targets": numbers to predict are brought to mean 0 and variance 1 before the
+            training (with several columns by one scale), where the loss allows it (see
+            `arraymlp.losses.Loss.rescaled`); "features": each column of X is; True: both, and each
+            column of y by its own scale; False: neither. Means and scales are learnt of the
+            training rows and kept in the network, which takes X as it is and gives predictions in
+            the units of y; so are losses and metrics. With several columns and True, the loss is of
+            columns that weigh alike, times the mean of their variances.
         metrics: names, such as "f1" (see `arraymlp.metrics.get_metric`), or functions
             ``f(y, output, weight)`` on the device, which must not write to these and take functions
             from their namespace to run on every backend; of the validation rows, and of the
@@ -205,6 +213,7 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "early_stopping": early_stopping,
+        "standardize": standardize,
         "metrics": metrics,
         "initializer": initializer,
         "reduction": reduction,
@@ -229,15 +238,7 @@ def train(
     target = _resolve(X, old, backend, device)
     with target.within_memory(LESS_MEMORY):
         data, settings = prepare_data(
-            X,
-            y,
-            sample_weight,
-            validation,
-            settings,
-            old,
-            before,
-            target,
-            default_batch=before is None and batch_size is None,
+            X, y, sample_weight, validation, settings, old, before, target
         )
         run = new_run(data, settings, target, old)
         if before is not None:

@@ -1,0 +1,133 @@
+"""Standardisation: each column less its mean, divided by its standard deviation.
+
+What is learnt of the training rows stays with the network, which so takes raw features and gives
+predictions in the targets' own units, wherever it goes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray, dtype_name
+from arraymlp.backends.registry import backend_of
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """x -> (x - mean) / scale, column by column. Equal where its numbers are.
+
+    Attributes:
+        mean: (n,) float64 on the host; or (K, n), for each member of a population its own.
+        scale: of the same shape, positive.
+    """
+
+    mean: HostArray
+    scale: HostArray
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Scaling)
+            and np.array_equal(self.mean, other.mean)
+            and np.array_equal(self.scale, other.scale)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.mean.tobytes(), self.scale.tobytes()))
+
+    @property
+    def members(self) -> int | None:
+        """Number K of members with a scaling of their own; None where all share one."""
+        return len(self.mean) if self.mean.ndim == 2 else None
+
+    @property
+    def common(self) -> Any:
+        """The root mean square of the columns' scales: a number, or (K,)."""
+        return np.sqrt(np.mean(self.scale**2, axis=-1))
+
+    def apply(self, x: Any) -> Any:
+        """Standardised x (..., N, n): (K, N, n) where members have their own.
+
+        Arrays on the host are computed in float64, those on a device in their own dtype.
+        """
+        mean, factor = self._columns(x, self.mean), self._columns(x, 1 / self.scale)
+        return (x - mean) * factor
+
+    def undo(self, x: Any) -> Any:
+        """The inverse of `apply`, of an array of the same columns."""
+        return x * self._columns(x, self.scale) + self._columns(x, self.mean)
+
+    def _columns(self, x: Any, values: HostArray) -> Any:
+        """The values beside x: (n,), or (K, 1, n)."""
+        if self.members is not None:
+            values = values[:, None, :]
+        if isinstance(x, np.ndarray):
+            return values
+        return backend_of(x).asarray(values, dtype_name(x))
+
+    def then(self, inner: "Scaling") -> "Scaling":
+        """The scaling that applies this one first, and then the other."""
+        return Scaling(self.mean + self.scale * inner.mean, self.scale * inner.scale)
+
+    def shared(self) -> tuple["Scaling", "Scaling | None"]:
+        """A scaling for all members, and what each does after it; None where that is nothing.
+
+        So values far from 0 lose no digits where they are rounded between the two.
+        """
+        if self.members is None:
+            return self, None
+        first = self.member(0)
+        own = Scaling((self.mean - first.mean) / first.scale, self.scale / first.scale)
+        return first, own
+
+    def repeated(self, n: int) -> "Scaling":
+        """The same for columns of which each stands n times, one beside the other."""
+        return Scaling(np.repeat(self.mean, n, axis=-1), np.repeat(self.scale, n, axis=-1))
+
+    def member(self, k: int) -> "Scaling":
+        """That of member k."""
+        return self if self.members is None else Scaling(self.mean[k], self.scale[k])
+
+    def select_members(self, members: Sequence[int]) -> "Scaling":
+        """Those of these members."""
+        if self.members is None:
+            return self
+        numbers = list(members)
+        return Scaling(self.mean[numbers], self.scale[numbers])
+
+
+def stacked(scalings: "Sequence[Scaling | None]") -> Scaling | None:
+    """One for K members: the one that all have, or with a leading axis, one a member."""
+    first = scalings[0]
+    if all(one == first for one in scalings):
+        return first
+    n = next(one for one in scalings if one is not None).mean.shape[-1]
+    none = Scaling(np.zeros(n), np.ones(n))
+    every = [one or none for one in scalings]
+    return Scaling(np.stack([s.mean for s in every]), np.stack([s.scale for s in every]))
+
+
+def scaling_of_moments(mean: HostArray, deviation: HostArray) -> Scaling:
+    """The scaling of columns with these means and standard deviations (n,).
+
+    A column that does not vary, but for rounding, is only centred, as scikit-learn's StandardScaler
+    does it.
+    """
+    constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+    return Scaling(mean, np.where(constant, 1.0, deviation))
+
+
+def scale_together(scaling: Scaling) -> Scaling:
+    """The same means with one scale for all columns, their root mean square.
+
+    A loss of several columns is then divided by one number, and keeps its minimum.
+    """
+    return Scaling(scaling.mean, np.full_like(scaling.scale, scaling.common))
+
+
+def undone(scaling: Scaling | None, s: Any) -> Any:
+    """Logits (..., N, n) in the units of the targets, of which there are n or fewer columns."""
+    if scaling is None:
+        return s
+    return scaling.repeated(s.shape[-1] // scaling.mean.shape[-1]).undo(s)

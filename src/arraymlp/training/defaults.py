@@ -1,0 +1,31 @@
+"""What a run trains with where nothing else is said: chosen on tables and on MNIST together.
+
+``optimizer="auto"`` is AdamW (Loshchilov and Hutter 2019) with a cosine schedule (Loshchilov and
+Hutter 2017). Narrow layers take larger steps, as Adam's rate may grow with 1/width (Yang et al.
+2022, "Tensor Programs V"). The decay is one share of each weight a step, whatever the rate, and
+stands in the place of early stopping: it keeps networks of some ten thousand weights from learning
+a few hundred rows by heart. Small tables have small minibatches, so that every table has 2,000
+steps in 20 epochs. ``ci/choose_defaults.py`` measures all of it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from arraymlp.steps.optimizers import AdamW
+
+AUTO = AdamW(weight_decay=None)
+AUTO_SCHEDULE = "cosine"
+RATE, RATE_OF_WIDTH, HIGHEST_RATE = 0.001, 0.1, 0.01
+LARGEST_BATCH, BATCHES = 100, 100
+
+
+def auto_rate(hidden: Sequence[int]) -> float:
+    """The learning rate for these widths: 0.1 / the narrowest one, from 0.001 to 0.01."""
+    narrowest = min((n for n in hidden if isinstance(n, int) and n > 0), default=1)
+    return float(np.clip(RATE_OF_WIDTH / narrowest, RATE, HIGHEST_RATE))
+
+
+def auto_batch_size(n: int) -> int:
+    """The rows of a minibatch where n are trained on: n / 100, from 1 to 100."""
+    return min(max(n // BATCHES, 1), LARGEST_BATCH)
