@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 
 from arraymlp import Backend, resolve
-from arraymlp.data.stream import (
-    WINDOW_BYTES,
-    is_chunks,
-    is_streamed,
-    stream,
-    stream_chunks,
-    window_rows,
-)
+from arraymlp.data.chunks import is_chunks, stream_chunks
+from arraymlp.data.stream import WINDOW_BYTES, is_streamed, stream, window_rows
 from streams import ROWS, SPARSE, WIDTH, Chunks, Sliced, X, Y, hdf5, memmap, readers
 
 

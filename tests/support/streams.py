@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 
 from arraymlp import Backend
-from arraymlp.data.stream import (
-    Streamed,
-    stream,
-    stream_chunks,
-)
+from arraymlp.data.chunks import stream_chunks
+from arraymlp.data.stream import Streamed, stream
 from conftest import assert_same
 
 N, WIDTH = 23, 3

@@ -94,6 +94,7 @@ class Data:
         row_plans: for each member the rows it trains on, and their order; None where all members
             train on all rows in one order.
         inputs: what standardised the rows; None where they are as they were given.
+        features: the names of the columns of X; None where they had none.
     """
 
     X: Array | Streamed
@@ -102,6 +103,7 @@ class Data:
     y_val: Targets | None = None
     row_plans: tuple[RowPlan, ...] | None = None
     inputs: Scaling | None = None
+    features: tuple[str, ...] | None = None
 
     @property
     def rows(self) -> int:
@@ -144,7 +146,7 @@ class Data:
             return backend.xp.take(a, numbers, axis=0)
 
         X = self.X.kept(rows) if isinstance(self.X, Streamed) else take(self.X)
-        return Data(X, self.y.map(take), inputs=self.inputs)
+        return Data(X, self.y.map(take), inputs=self.inputs, features=self.features)
 
     @property
     def scalings(self) -> tuple[Scaling | None, Scaling | None]:

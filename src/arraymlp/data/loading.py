@@ -9,9 +9,11 @@ import numpy as np
 from arraymlp._checks import as_floats, caller_level, is_number, require_table
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
+from arraymlp.data.chunks import is_chunks, stream_chunks
 from arraymlp.data.data import Data, DataSettings, class_positions
 from arraymlp.data.datasets import load_mnist
 from arraymlp.data.inputs import Targets, features, numeric, targets
+from arraymlp.data.names import feature_names, require_names, require_same_names
 from arraymlp.data.splits import split
 from arraymlp.data.standardize import (
     learn_scaling,
@@ -21,11 +23,9 @@ from arraymlp.data.standardize import (
 )
 from arraymlp.data.stream import (
     Streamed,
-    is_chunks,
     is_sparse,
     is_streamed,
     stream,
-    stream_chunks,
 )
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import Scaling
@@ -63,17 +63,22 @@ def load_data(
         data = load_data(mnist.X_train, mnist.y_train, sample_weight, settings, None, backend)
         return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, backend)
     n_features = None if network is None else network.sizes[0]
+    names = None if network is None else network.features
+    require_names(X, names, "X")
     rows: Array | Streamed
     inputs = None if network is None else shared_scaling(network.inputs, "features")
     learns = network is None and scales_features(settings.standardize)
     if y is None and is_chunks(X):
         rows, y = stream_chunks(X, settings.dtype, n_features=n_features)
         inputs = learn_scaling(rows, backend) if learns else inputs
+        require_same_names(rows.features, names, "the chunks")
+        names = names or rows.features
         rows = rows if inputs is None else rows.scaled(inputs)
     elif X is None or y is None:
         raise ValueError(f"{'X' if X is None else 'y'} is missing: give both, or neither for MNIST")
     else:
         rows, inputs = _rows(X, settings, backend, n_features, "X", inputs, learns)
+        names = names or feature_names(X)
 
     def learn(numbers: Array | HostArray) -> Scaling:
         return learn_target_scaling(numbers, settings.standardize, backend)
@@ -91,7 +96,7 @@ def load_data(
     )
     members, dtype = member_count(settings, network), settings.dtype
     y = _weighted(checked, sample_weight, members, dtype, backend, "sample_weight")
-    return Data(rows, y, inputs=inputs)
+    return Data(rows, y, inputs=inputs, features=names)
 
 
 def member_count(settings: DataSettings, network: Network | None) -> int | None:
@@ -234,6 +239,7 @@ def _with_validation(
         )
     X, y, sample_weight = validation if len(validation) == 3 else (*validation, None)
     what = "the validation X"
+    require_names(X, data.features, what)
     rows, _ = _rows(X, settings, backend, data.X.shape[1], what, data.inputs)
     checked = targets(
         y,

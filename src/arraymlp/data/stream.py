@@ -1,12 +1,13 @@
 """Data larger than memory: the next window of rows is read while the caller computes on the last.
 
-X is a memmap, an HDF5 or Zarr array, or an iterable of (X, y) chunks; y is always held in memory.
+X is a memmap, an HDF5 or Zarr array, or an iterable of (X, y) chunks (see `arraymlp.data.chunks`);
+y is always held in memory.
 A pass keeps the order of the rows. X may also be a SciPy sparse matrix or array, which would be too
 large as a dense one; its rows become dense a few at a time, in any order.
 """
 
 from bisect import bisect_left
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -19,15 +20,15 @@ from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
 from arraymlp.nn.scaling import Scaling
 
 WINDOW_BYTES = 64 * 2**20  # of a window, where the number of its rows is not given
-_Rows: TypeAlias = Sequence[int] | HostArray  # ascending row numbers
+Rows: TypeAlias = Sequence[int] | HostArray  # ascending row numbers
 
 
-class _Source(Protocol):
+class Source(Protocol):
     """A source of rows: an array that is sliced, or an iterable of chunks."""
 
     shape: tuple[int, int]
 
-    def parts(self, rows: _Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
+    def parts(self, rows: Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
         """Yield (a, the values from row a on) in order, with all of ``rows[start:]`` among them.
 
         Args:
@@ -51,7 +52,7 @@ class Streamed:
 
     def __init__(
         self,
-        source: _Source,
+        source: Source,
         dtype: str,
         what: str,
         rows: HostArray | None = None,
@@ -59,7 +60,8 @@ class Streamed:
     ) -> None:
         self._source, self._dtype, self._what = source, dtype, what
         self._scaling = scaling
-        self._rows: _Rows = range(source.shape[0]) if rows is None else rows
+        self.features: tuple[str, ...] | None = None
+        self._rows: Rows = range(source.shape[0]) if rows is None else rows
         self.shape: tuple[int, int] = (len(self._rows), source.shape[1])
 
     def windows(self, backend: Backend, rows: int, first: int = 0) -> Generator[Array, None, None]:
@@ -144,7 +146,7 @@ class Streamed:
                 if filled == 0:
                     window = np.empty((min(size, n - start), width), self._dtype)
                 taken = rows[start : min(stop, start + size - filled)]
-                _convert(part, a, taken, window[filled:], self._what, self._scaling)
+                convert(part, a, taken, window[filled:], self._what, self._scaling)
                 start += len(taken)
                 if filled + len(taken) == len(window):
                     yield window
@@ -156,10 +158,10 @@ def _scaled(values: HostArray, scaling: Scaling | None) -> HostArray:
     return values if scaling is None else np.asarray(scaling.apply(values))
 
 
-def _convert(
+def convert(
     part: HostArray,
     a: int,
-    rows: _Rows,
+    rows: Rows,
     into: HostArray,
     what: str,
     scaling: Scaling | None = None,
@@ -221,15 +223,6 @@ def is_sparse(X: object) -> bool:
     return hasattr(X, "tocsr") and isinstance(getattr(X, "shape", None), tuple)
 
 
-def is_chunks(X: object) -> bool:
-    """True for what may be an iterable of (X, y) chunks; lists of numbers are data in memory."""
-    if isinstance(X, str | bytes | Mapping) or hasattr(X, "shape") or hasattr(X, "__array__"):
-        return False
-    if isinstance(X, list | tuple):
-        return bool(X) and isinstance(X[0], tuple) and len(X[0]) == 2 and np.ndim(X[0][0]) > 0
-    return isinstance(X, Iterable)
-
-
 def window_rows(n_features: int, batch_size: int, dtype: str, at_most: int | None) -> int:
     """The number of rows of a window: a multiple of ``batch_size``, at least one minibatch.
 
@@ -252,14 +245,15 @@ def stream(X: Any, dtype: str, *, n_features: int | None = None, what: str = "X"
     """
     require_table(X.shape, what)
     source = (_Sparse if is_sparse(X) else _Slices)(X, what)
-    _require_numeric(source.values(0, 1) if is_sparse(X) else _on_host(X[:1], what), what)
+    require_numeric(source.values(0, 1) if is_sparse(X) else on_host(X[:1], what), what)
     require_width(X.shape[1], n_features, what)
     if isinstance(source, _Sparse):
         source.require_finite(dtype, what)
     return Streamed(source, dtype, what)
 
 
-def _require_numeric(values: HostArray, what: str) -> None:
+def require_numeric(values: HostArray, what: str) -> None:
+    """Raise a ValueError where values are not numbers."""
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{what} must be numeric, not of dtype {values.dtype}")
 
@@ -292,8 +286,8 @@ class _Slices:
         chunks = getattr(array, "chunks", None) or (1,)  # of the storage, each read as a whole
         self._at_least: int = chunks[0] if isinstance(chunks[0], int) else 1
 
-    def parts(self, rows: _Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
-        """See `_Source`."""
+    def parts(self, rows: Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
+        """See `Source`."""
         at_once = max(at_once, self._at_least)
         while start < len(rows):
             a = int(rows[start])
@@ -306,8 +300,8 @@ class _Slices:
         Raises:
             ValueError: they are masked, not numeric, or of another shape than asked for.
         """
-        values = _on_host(self._array[a:b], self._what)
-        _require_numeric(values, self._what)
+        values = on_host(self._array[a:b], self._what)
+        require_numeric(values, self._what)
         if values.shape != (b - a, self.shape[1]):
             raise ValueError(
                 f"{self._what}[{a}:{b}] must be of shape {(b - a, self.shape[1])}, as the shape "
@@ -340,89 +334,8 @@ class _Sparse(_Slices):
         return np.asarray(self._rows[rows].toarray())
 
 
-def stream_chunks(
-    chunks: Iterable[Any], dtype: str, *, n_features: int | None = None, what: str = "X"
-) -> tuple[Streamed, HostArray]:
-    """Read (X, y) chunks once through; return the rows of X as ``dtype``, and all y.
-
-    Each pass iterates over the chunks anew, and they must be the same in each.
-
-    Args:
-        chunks: tuples of X (n, n_features) and y (n,) or (n, n_outputs), for any n.
-        dtype: of the rows.
-        n_features: the width that X must have; None for any.
-        what: the name of X, for messages.
-
-    Raises:
-        ValueError: the chunks can be read once only, there is none, or one is not such a tuple,
-            not numeric, not finite, or of another width or dtype than those before.
-    """
-    if iter(chunks) is chunks:
-        raise ValueError(
-            f"{what} is a {type(chunks).__name__}, which can be read once only, but every epoch "
-            "reads it: give a list of chunks, or an object whose __iter__ begins anew"
-        )
-    n, ys = 0, []
-    for X, y in _checked(chunks, n_features, what):
-        for block in blocks(len(X), ROWS_AT_ONCE):
-            rows = range(n + block.start, n + block.stop)  # converted only to be checked
-            _convert(X, n, rows, np.empty((len(rows), X.shape[1]), dtype), what)
-        n += len(X)
-        ys.append(y.copy())  # a view would keep the whole chunk
-        n_features = X.shape[1]
-    if n_features is None or not ys:
-        raise ValueError(f"{what} is empty: it yields no chunks with rows")
-    all_y = np.concatenate(ys)
-    return Streamed(_Chunks(chunks, all_y, n_features, what), dtype, what), all_y
-
-
-def _checked(
-    chunks: Iterable[Any], n_features: int | None, what: str
-) -> Iterator[tuple[HostArray, HostArray]]:
-    """Every chunk's X and y on the host, but for empty ones; sparse ones are made dense.
-
-    Raises:
-        ValueError: they differ in more than length, and the width of integers or floats in y.
-    """
-    y_kind: tuple[np.dtype[Any], tuple[int, ...]] | None = None
-    for number, chunk in enumerate(chunks):
-        name = f"chunk {number} of {what}"
-        if not isinstance(chunk, tuple | list) or len(chunk) != 2:
-            raise ValueError(f"{name} must be a tuple (X, y), not a {type(chunk).__name__}")
-        X, y = (_on_host(part, name) for part in chunk)
-        if X.shape[:1] == y.shape[:1] == (0,):
-            continue
-        require_table(X.shape, name)
-        _require_numeric(X, name)
-        if n_features not in (None, X.shape[1]):
-            expected = (
-                f"the chunks before have {n_features}" if number else f"{n_features} are expected"
-            )
-            raise ValueError(f"{name} has {X.shape[1]} features, but {expected}")
-        if y.shape[:1] != X.shape[:1]:
-            raise ValueError(f"{name} has {len(X)} rows, but its y is of shape {y.shape}")
-        if y_kind is not None and not _alike(y, *y_kind):
-            raise ValueError(
-                f"the y of {name} has rows of {y.dtype} and shape {y.shape[1:]}, but the chunks "
-                f"before have {y_kind[0]} and {y_kind[1]}"
-            )
-        n_features, y_kind = X.shape[1], (y.dtype, y.shape[1:])
-        yield X, y
-
-
-def _alike(y: HostArray, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
-    """True where y's rows are of this shape, and its dtype or a wider or narrower one."""
-    if y.shape[1:] != shape:
-        return False
-    if y.dtype == dtype:
-        return True
-    kinds = {y.dtype.kind, dtype.kind}
-    if not (kinds <= {"i", "u"} or kinds == {"f"}):
-        return False
-    return np.result_type(y.dtype, dtype).kind in kinds  # uint64 with int64 would be float64
-
-
-def _on_host(values: Any, what: str) -> HostArray:
+def on_host(values: Any, what: str) -> HostArray:
+    """The values as an array on the host, sparse ones dense; a ValueError for masked ones."""
     if is_sparse(values):
         return np.asarray(values.toarray())
     if isinstance(values, np.ma.MaskedArray):
@@ -436,29 +349,3 @@ def _on_host(values: Any, what: str) -> HostArray:
         return np.asarray(values)
     except ValueError as error:  # ragged lists
         raise ValueError(f"{what} is not an array: {error}") from error
-
-
-class _Chunks:
-    """An iterable of chunks, read from its start in each pass; its y is known from the first."""
-
-    def __init__(self, chunks: Iterable[Any], y: HostArray, n_features: int, what: str) -> None:
-        self._chunks, self._y, self._what = chunks, y, what
-        self.shape = (len(y), n_features)
-
-    def parts(self, rows: _Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
-        """See `_Source`; every chunk is yielded."""
-        n, width = self.shape
-        a = 0
-        for X, y in _checked(self._chunks, width, self._what):
-            b = a + len(X)
-            if b > n:
-                raise ValueError(f"{self._what} yields {b} rows or more, but yielded {n} at first")
-            if not np.array_equal(y, self._y[a:b]):
-                raise ValueError(
-                    f"{self._what} yields another y for rows {a} to {b - 1} than at first: "
-                    "chunks must come in the same order in every pass"
-                )
-            yield a, X
-            a = b
-        if a < n:
-            raise ValueError(f"{self._what} yields {a} rows, but yielded {n} at first")

@@ -11,6 +11,7 @@ from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, class_positions
 from arraymlp.data.loading import add_validation, learnt, load_data, require_minibatches
+from arraymlp.data.names import feature_names
 from arraymlp.data.row_plans import RowPlan
 from arraymlp.data.splits import folds, split
 from arraymlp.data.standardize import scales_features
@@ -133,6 +134,7 @@ class SweepData:
             if whole and dtype == settings.dtype:
                 X = loaded.X  # checked, and brought to the device, once
         data = load_data(X, self._y, self._sample_weight, settings, None, backend)
+        data = replace(data, features=data.features or feature_names(self._X))
         if self._cv is not None or (self._own_orders and is_number(self._validation)):
             return replace(data, X_val=None, y_val=None)  # row plans hold out rows
         if self._validation is not None:

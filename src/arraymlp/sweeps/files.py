@@ -98,7 +98,8 @@ def save_sweep(
     for k, network in enumerate(networks):
         if network is not None:
             functions = [layer.activation for layer in network.layers]
-            key = network.sizes, repr(functions), network.dtype, repr(network.loss)
+            scales = network.inputs is None, network.outputs is None
+            key = network.sizes, repr(functions), network.dtype, repr(network.loss), *scales
             alike.setdefault(key, []).append(k)
     text = json.dumps({k: v for k, v in content.items() if k != "rank"}, allow_nan=False)
     tensors: dict[str, HostArray] = {JSON: np.frombuffer(text.encode(), np.uint8)}

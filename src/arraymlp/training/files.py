@@ -1,9 +1,11 @@
 """Model files: one safetensors file that opens on any backend and runs no code when it does.
 
-The tensors are ``layers.0.weights``, ``layers.0.bias``, ...; the header has the activations, the
-loss and its parameters where it has some, the classes, and of an estimator what
-`arraymlp.estimators.files` adds. The file of a sweep is that of `arraymlp.sweeps.files`; the bytes
-of all three are those of `arraymlp.training.tensor_file`.
+The tensors are ``layers.0.weights``, ``layers.0.bias``, ..., and ``inputs.mean``, ``inputs.scale``,
+``outputs.mean``, ``outputs.scale`` where features or targets are standardised. The header has the
+activations, the loss and its parameters where it has some, the classes, the names of the features
+where they have some, and of an estimator what `arraymlp.estimators.files` adds. The file of a sweep
+is that of `arraymlp.sweeps.files`; the bytes of all three are those of
+`arraymlp.training.tensor_file`.
 """
 
 import os
@@ -20,6 +22,7 @@ from arraymlp.backends.registry import resolve
 from arraymlp.nn.activations import ACTIVATIONS, get_activation
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.losses import LOSSES, Loss, get_loss
+from arraymlp.nn.scaling import Scaling
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.schema import ANY, INT64, NUMBERS, TEXT, Form, ModelFileError, require
 from arraymlp.training.settings import DTYPES
@@ -34,7 +37,10 @@ NETWORK: dict[str, Form] = {
         "null or a list of integers of 64 bits",
         lambda v: v is None or (isinstance(v, list) and all(map(INT64.allows, v))),
     ),
+    "features?": [TEXT],
 }
+# Tensors of a network's scalings, each with the attribute of the network.
+SCALINGS = ("inputs", "outputs")
 
 
 def save(
@@ -85,7 +91,12 @@ def parts(network: MultilayerPerceptron) -> tuple[dict[str, Any], dict[str, Host
         "loss": network.loss.name,
         **({"loss_parameters": network.loss.parameters} if network.loss.parameters else {}),
         "classes": None if network.classes is None else network.classes.tolist(),
+        **({} if network.features is None else {"features": list(network.features)}),
     }
+    for name in SCALINGS:
+        scaling: Scaling | None = getattr(network, name)
+        if scaling is not None:
+            tensors[f"{name}.mean"], tensors[f"{name}.scale"] = scaling.mean, scaling.scale
     return header, tensors
 
 
@@ -129,6 +140,9 @@ def network_of(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> M
     require(header, NETWORK, "its header")
     names = header["activations"]
     expected = {f"layers.{i}.{part}" for i in range(len(names)) for part in ("weights", "bias")}
+    for name in SCALINGS:
+        own = {f"{name}.mean", f"{name}.scale"}
+        expected |= own if own & set(tensors) else set()
     if set(tensors) != expected or not names:
         odd = sorted(expected ^ set(tensors))
         raise ModelFileError(
@@ -145,7 +159,33 @@ def network_of(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> M
     given = header["classes"]
     classes = None if given is None else np.asarray(given, np.int64)
     _require_fit(layers, chosen, classes)
-    return MultilayerPerceptron(layers, chosen, classes)
+    network = MultilayerPerceptron(layers, chosen, classes)
+    network.inputs = _scaling("inputs", tensors, network.sizes[0], network.members)
+    if "outputs.mean" in tensors and not chosen.scales:
+        raise ModelFileError(f"it has scaled targets, which {chosen.name} has not")
+    n_targets = network.sizes[-1] // chosen.outputs_per_target
+    network.outputs = _scaling("outputs", tensors, n_targets, network.members)
+    if "features" in header:
+        network.features = tuple(header["features"])
+        if len(network.features) != network.sizes[0]:
+            raise ModelFileError(
+                f"it has names of {len(network.features)} features, but {network.sizes[0]} inputs"
+            )
+    return network
+
+
+def _scaling(
+    name: str, tensors: Mapping[str, HostArray], n: int, members: int | None
+) -> Scaling | None:
+    """A network's scaling of n columns, of all members or of each; None without its tensors."""
+    if f"{name}.mean" not in tensors:
+        return None
+    mean, scale = tensors[f"{name}.mean"], tensors[f"{name}.scale"]
+    fits = mean.shape == scale.shape and mean.shape in ((n,), (members, n))
+    fits = fits and mean.dtype == scale.dtype == np.float64
+    if not fits or not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise ModelFileError(f"its {name}.mean and {name}.scale are no scaling of {n} columns")
+    return Scaling(mean, scale)
 
 
 def _require_fit(layers: list[Layer], chosen: Loss, classes: HostArray | None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.data.blocks import blocks, rows_at_once
 from arraymlp.data.inputs import features
+from arraymlp.data.names import require_names
 from arraymlp.data.stream import is_sparse, stream
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import undone
@@ -38,7 +39,8 @@ class MultilayerPerceptron(Network):
         on the network's device, and the result stays there.
 
         Raises:
-            ValueError: X is not 2-D, numeric, finite, of the right width, or on another device.
+            ValueError: X is not 2-D, numeric, finite, of the right width, or on another device; or
+                its columns have other names, or another order, than those trained on.
         """
         return self._apply(X, lambda s, xp: undone(self.outputs, s))
 
@@ -100,6 +102,7 @@ class MultilayerPerceptron(Network):
 
     def _apply(self, X: Any, output: Callable[[Array, Namespace], Array]) -> Any:
         """Rows in, rows out, some at a time: the hidden layers' values stay small."""
+        require_names(X, self.features, "X")
         backend, at_once = self.backend, rows_at_once(self)
         xp = backend.xp
         on_host = not is_device_array(X)

@@ -168,6 +168,7 @@ def _create(data: Data, settings: Settings, backend: Backend) -> MultilayerPerce
         loss=data.loss,
         inputs=inputs,
         outputs=outputs,
+        features=data.features,
         initializer=settings.initializer,
         seed=settings.seed,
         classes=data.y.classes,
