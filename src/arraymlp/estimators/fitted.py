@@ -54,6 +54,7 @@ FITTED: dict[str, Form] = {  # what a model file has, besides the network and th
     "validation_scores_?": optional(CURVE),
     "validation_loss_curve_?": optional(CURVE),
     "best_validation_score_?": optional(REAL),
+    "best_validation_loss_?": optional(REAL),
     "_no_improvement_count?": COUNT,
 }
 
