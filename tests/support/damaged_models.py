@@ -28,7 +28,10 @@ def networks() -> list[bytes]:
     one = arraymlp.train(X, LABELS, hidden=(3,), **HOW).network
     levels = Quantile(((0.25, 0.5), (0.5, 0.75)))
     several = arraymlp.train(X, X[:, 0], hidden=(2, 2), loss=levels, seed=[1, 2], **HOW).network
-    return [_saved(arraymlp.save, network) for network in (one, several)]
+    folds = arraymlp.sweep(X, X[:, 0], hidden=(2,), standardize=True, cv=2, **HOW)
+    scaled = arraymlp.MultilayerPerceptron.stacked([member.network for member in folds])
+    scaled.features = ("a", "b", "ü")
+    return [_saved(arraymlp.save, network) for network in (one, several, scaled)]
 
 
 @cache
@@ -77,7 +80,8 @@ def _saved(save: Callable[[Any, Path], None], thing: Any) -> bytes:
 def _parameters(network: Any) -> Any:
     arrays = [(p.tobytes(), p.shape) for x in network.layers for p in (x.weights, x.bias)]
     classes = None if network.classes is None else network.classes.tolist()
-    return [arrays, [x.activation for x in network.layers], network.loss, classes]
+    about = network.loss, network.inputs, network.outputs, network.features
+    return [arrays, [x.activation for x in network.layers], about, classes]
 
 
 def content_of_network(network: Any) -> Any:

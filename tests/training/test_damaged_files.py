@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as to_bytes
 
 from arraymlp import ModelFileError, MultilayerPerceptron, load, resolve, save
+from arraymlp.nn.scaling import Scaling
 from model_files import apart, sealed
 
 
@@ -36,7 +38,9 @@ def test_a_file_that_is_absent_is_an_os_error(path: Path) -> None:
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good file, in a folder that damaged ones may be written to."""
     file = tmp_path_factory.mktemp("models") / "good.safetensors"
-    save(network(classes=np.array([2, 7, 30])), file)
+    scaling = Scaling(np.arange(4.0), np.arange(1.0, 5))
+    names = ("a", "b", "c", "d")
+    save(network(classes=np.array([2, 7, 30]), inputs=scaling, features=names), file)
     return file
 
 
@@ -390,5 +394,31 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(
 ) -> None:
     whole = np.fromfile
     monkeypatch.setattr(np, "fromfile", lambda file, dtype, n: whole(file, dtype, n)[:-1])
-    with pytest.raises(ModelFileError, match="it ended within 'layers"):
+    with pytest.raises(ModelFileError, match="it ended within '"):
         load(good)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda h, t: h.update(features=["a", "b"]), "names of 2 features, but 4 inputs"),
+        (lambda h, t: h.update(features="abcd"), r"\['features'\] must be a list"),
+        (lambda h, t: t.pop("inputs.scale"), "inputs.scale"),
+        (lambda h, t: t.update({"inputs.scale": np.zeros(4)}), "no scaling of 4 columns"),
+        (lambda h, t: t.update({"inputs.mean": np.full(4, np.nan)}), "no scaling of 4 columns"),
+        (lambda h, t: t.update({"inputs.mean": np.zeros((4, 1))}), "no scaling of 4 columns"),
+        (lambda h, t: t.update({"inputs.mean": np.zeros(4, "float32")}), "no scaling of 4"),
+        (
+            lambda h, t: t.update({"outputs.mean": np.zeros(3), "outputs.scale": np.ones(3)}),
+            "scaled targets, which softmax_cross_entropy has not",
+        ),
+    ],
+)
+def test_scalings_and_names_must_fit(
+    change: Callable[[dict[str, Any], dict[str, Any]], object], said: str, good: Path
+) -> None:
+    header, tensors = apart(good.read_bytes())
+    change(header, tensors)
+    message = complaint(sealed(header, tensors), good)
+    assert message is not None
+    assert re.search(said, message)
