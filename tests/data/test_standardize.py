@@ -8,6 +8,7 @@ import pytest
 
 import arraymlp
 from arraymlp import Backend, load, save, sweep, train
+from arraymlp.backends.array import dtype_name
 from arraymlp.diagnosis.run_columns import baseline_loss
 from arraymlp.losses import Huber, Loss, Quantile, SquaredError
 from arraymlp.nn.scaling import Scaling, stacked
@@ -34,6 +35,7 @@ def test_features_are_as_if_standardised_before(backend: Backend) -> None:
     np.testing.assert_allclose(inputs.mean, X.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(inputs.scale[:4], X.std(axis=0)[:4], rtol=1e-6)
     assert inputs.scale[4] == 1  # a constant column is only centred
+    assert dtype_name(run.required_data().X) == "float32"
     assert run.network.outputs is None
 
 
@@ -50,6 +52,8 @@ def test_targets_are_scaled_and_nobody_sees_it(backend: Backend) -> None:
     predicted = np.asarray(run.network.predict(Z), dtype=float)
     expected = np.asarray(by_hand.network.predict(Z), dtype=float) * scale + mean
     np.testing.assert_allclose(predicted, expected, rtol=1e-4)
+    assert dtype_name(run.network.predict(Z)) == "float32"
+    assert dtype_name(run.required_data().y.values) == "float32"
     last, error = run.history[-1], predicted - Y
     assert last["validation_loss"] == pytest.approx((error**2).mean() / 2, rel=1e-3)
     assert last["validation_rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-3)
@@ -171,6 +175,8 @@ def test_a_fold_learns_its_own_and_is_the_network_alone(backend: Backend, own_lo
         )
         run = result.run(k)  # as a run of its own, to go on with
         assert run.network.inputs == member.inputs
+        data = run.required_data()
+        assert {dtype_name(rows) for rows in (data.X, data.X_val, data.y.values)} == {"float32"}
         assert baseline_loss(run) == pytest.approx(baseline_loss(alone), rel=1e-4)
         if not own_loss:
             assert baseline_loss(run) == pytest.approx(Y[training].var() / 2, rel=1e-4)
@@ -268,4 +274,4 @@ def test_scalings_are_equal_by_value_and_stacked_where_they_differ() -> None:
     np.testing.assert_allclose(one.then(other).apply(x), other.apply(one.apply(x)))
     shared, own = both.shared()
     assert own is not None
-    np.testing.assert_allclose(own.apply(shared.apply(x)), both.apply(x))
+    np.testing.assert_allclose(own.apply(shared.exactly(x)), both.apply(x))

@@ -148,7 +148,7 @@ def _scaled(values: Array | HostArray, backend: Backend, dtype: str, scaling: Sc
         return on_device
     scaled = np.empty(values.shape, dtype)
     for rows in blocks(len(values), ROWS_AT_ONCE):
-        scaled[rows] = scaling.apply(values[rows])
+        scaled[rows] = scaling.exactly(values[rows])
     return backend.asarray(scaled)
 
 

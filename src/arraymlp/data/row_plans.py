@@ -128,20 +128,31 @@ class PlannedEpoch:
             weight: of all rows, (N,), or (N, K) for one a member; None where all are 1.
             skip: the number of minibatches to leave out at the start.
         """
+        scaled_x = self._applier(self._inputs, X)
+        scaled_y = self._applier(self._outputs, y)
         for step in range(skip, self.steps):
             start = step * self._batch_size
             counts = np.minimum(self._counts - start, self._batch_size)  # (G,) rows of the step
             block = slice(start, start + int(counts.max()))
             samples = np.repeat(counts, self._members // self._groups)  # (K,)
-            x, width = _scaled(self._features(X, block), self._inputs), block.stop - block.start
+            x, width = scaled_x(self._features(X, block)), block.stop - block.start
             w = None if weight is None else self._weights(weight, block)
             same = bool((counts == width).all())
             if not same:
                 is_sample = (np.arange(width) < samples[:, None]).astype(np.float64)
                 fill = self._backend.asarray(is_sample, dtype_name(x))
                 w = fill if w is None else w * fill
-            targets = self._repeated(_scaled(self._take(y, block), self._outputs))
+            targets = self._repeated(scaled_y(self._take(y, block)))
             yield Minibatch(x, targets, w, None if same else samples)
+
+    def _applier(
+        self, scaling: Scaling | None, values: Array | Streamed
+    ) -> Callable[[Array], Array]:
+        """A function that standardises values (G, B, n), each group's by its own."""
+        if scaling is None:
+            return lambda taken: taken
+        dtype = values.dtype if isinstance(values, Streamed) else dtype_name(values)
+        return scaling.applier(self._backend, dtype)
 
     def _take(self, a: Array, block: slice) -> Array:
         """The rows (N, ...) of a that each group has in a block of the epoch, (G, B, ...)."""
@@ -171,8 +182,3 @@ class PlannedEpoch:
         integers = "int64" if self._backend.has("int64") else "int32"
         flat = self._backend.asarray(entries.reshape(-1), integers)
         return xp.reshape(xp.take(xp.reshape(weight, (-1,)), flat, axis=0), rows.shape)
-
-
-def _scaled(values: Array, scaling: Scaling | None) -> Array:
-    """Values (G, B, n), each group's standardised by its own."""
-    return values if scaling is None else scaling.apply(values)

@@ -58,7 +58,7 @@ class Streamed:
         rows: HostArray | None = None,
         scaling: Scaling | None = None,
     ) -> None:
-        self._source, self._dtype, self._what = source, dtype, what
+        self._source, self.dtype, self._what = source, dtype, what
         self._scaling = scaling
         self.features: tuple[str, ...] | None = None
         self._rows: Rows = range(source.shape[0]) if rows is None else rows
@@ -85,7 +85,7 @@ class Streamed:
             ahead = reader.submit(next, uploads, None)
             while (window := ahead.result()) is not None:
                 ahead = reader.submit(next, uploads, None)
-                yield backend.asarray(window, self._dtype)
+                yield backend.asarray(window, self.dtype)
 
     @property
     def any_order(self) -> bool:
@@ -96,7 +96,7 @@ class Streamed:
         """Rows in any order, together on the device; for sources with `any_order`."""
         assert isinstance(self._source, _Sparse)
         dense = self._source.dense(np.asarray(self._rows)[rows])
-        return backend.asarray(_scaled(dense, self._scaling), self._dtype)
+        return backend.asarray(_scaled(dense, self._scaling), self.dtype)
 
     def dense_blocks(self, backend: Backend, at_once: int) -> Iterator[tuple[slice, Array]]:
         """All rows as (positions, rows on the device), for sources with `any_order`.
@@ -110,18 +110,18 @@ class Streamed:
     def take(self, rows: HostArray, backend: Backend) -> Array:
         """These rows (ascending row numbers), together on the device."""
         (window,) = self.kept(rows)._read(len(rows), at_once=1)
-        return backend.asarray(window, self._dtype)
+        return backend.asarray(window, self.dtype)
 
     def kept(self, rows: HostArray) -> "Streamed":
         """The same source with these of its rows alone (ascending row numbers)."""
         rows = rows if isinstance(self._rows, range) else np.asarray(self._rows)[rows]
-        return Streamed(self._source, self._dtype, self._what, rows, self._scaling)
+        return Streamed(self._source, self.dtype, self._what, rows, self._scaling)
 
     def scaled(self, scaling: Scaling) -> "Streamed":
         """The same rows, standardised, in float64, as they are read."""
         whole = scaling if self._scaling is None else self._scaling.then(scaling)
         rows = None if isinstance(self._rows, range) else np.asarray(self._rows)
-        return Streamed(self._source, self._dtype, self._what, rows, whole)
+        return Streamed(self._source, self.dtype, self._what, rows, whole)
 
     def host_blocks(self) -> Iterator[HostArray]:
         """All rows in float64 on the host, some at a time."""
@@ -144,7 +144,7 @@ class Streamed:
             while start < stop:
                 filled = start % size  # rows that the window has
                 if filled == 0:
-                    window = np.empty((min(size, n - start), width), self._dtype)
+                    window = np.empty((min(size, n - start), width), self.dtype)
                 taken = rows[start : min(stop, start + size - filled)]
                 convert(part, a, taken, window[filled:], self._what, self._scaling)
                 start += len(taken)
@@ -155,7 +155,7 @@ class Streamed:
 
 def _scaled(values: HostArray, scaling: Scaling | None) -> HostArray:
     """The values, or standardised in float64."""
-    return values if scaling is None else np.asarray(scaling.apply(values))
+    return values if scaling is None else scaling.exactly(values)
 
 
 def convert(
@@ -195,7 +195,7 @@ def convert(
                 f"{into.dtype}"
             )
         if scaling is not None:
-            into[block] = scaling.apply(values)
+            into[block] = scaling.exactly(values)
 
 
 def is_streamed(X: object) -> bool:

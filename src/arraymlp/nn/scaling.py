@@ -4,13 +4,14 @@ What is learnt of the training rows stays with the network, which so takes raw f
 predictions in the targets' own units, wherever it goes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from arraymlp.backends.array import HostArray, dtype_name
+from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
 
 
@@ -46,25 +47,28 @@ class Scaling:
         """The root mean square of the columns' scales: a number, or (K,)."""
         return np.sqrt(np.mean(self.scale**2, axis=-1))
 
-    def apply(self, x: Any) -> Any:
-        """Standardised x (..., N, n): (K, N, n) where members have their own.
+    def exactly(self, x: HostArray) -> HostArray:
+        """Standardised numbers (N, n) of any dtype on the host, computed in float64."""
+        return np.asarray((x - self.mean) / self.scale)
 
-        Arrays on the host are computed in float64, those on a device in their own dtype.
-        """
-        mean, factor = self._columns(x, self.mean), self._columns(x, 1 / self.scale)
-        return (x - mean) * factor
+    def apply(self, x: Any) -> Any:
+        """Standardised x (..., N, n), in its own dtype: (K, N, n) where members have their own."""
+        return self.applier(backend_of(x), dtype_name(x))(x)
+
+    def applier(self, backend: Backend, dtype: str) -> Callable[[Any], Any]:
+        """`apply` for many arrays of a backend, to which the constants are brought once."""
+        mean, factor = (self._beside(v, backend, dtype) for v in (self.mean, 1 / self.scale))
+        return lambda x: (x - mean) * factor
 
     def undo(self, x: Any) -> Any:
-        """The inverse of `apply`, of an array of the same columns."""
-        return x * self._columns(x, self.scale) + self._columns(x, self.mean)
+        """The inverse of `apply`, of an array of the same columns, in its own dtype."""
+        backend, dtype = backend_of(x), dtype_name(x)
+        scale, mean = (self._beside(v, backend, dtype) for v in (self.scale, self.mean))
+        return x * scale + mean
 
-    def _columns(self, x: Any, values: HostArray) -> Any:
-        """The values beside x: (n,), or (K, 1, n)."""
-        if self.members is not None:
-            values = values[:, None, :]
-        if isinstance(x, np.ndarray):
-            return values
-        return backend_of(x).asarray(values, dtype_name(x))
+    def _beside(self, values: HostArray, backend: Backend, dtype: str) -> Any:
+        """The values on a device, to stand beside (..., N, n): (n,), or (K, 1, n)."""
+        return backend.asarray(values if self.members is None else values[:, None, :], dtype)
 
     def then(self, inner: "Scaling") -> "Scaling":
         """The scaling that applies this one first, and then the other."""
