@@ -69,7 +69,7 @@ FINDING: Form = {
 DETAILS: Form = {
     "point": COUNT,
     "swept": {"*": PLAIN},
-    "settings": {"*": ANY},
+    "settings": {"seed": PLAIN, "order_seed": PLAIN, "*": ANY},
     "findings": [FINDING],
     "diagnosed": FLAG,
     "history": {"*": [ANY]},
