@@ -9,7 +9,7 @@ from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
 from arraymlp.data.stream import Streamed
-from arraymlp.nn.scaling import Scaling, scale_together, scaling_of_moments
+from arraymlp.nn.scaling import Scaling, scale_together
 
 
 def scales_features(standardize: bool | str) -> bool:
@@ -25,13 +25,23 @@ def scales_targets(standardize: bool | str) -> bool:
 def learn_scaling(X: Array | HostArray | Streamed, backend: Backend) -> Scaling:
     """The scaling that gives each column of X (N, n) mean 0 and variance 1, in float64.
 
-    Values that are not finite are left out. The variance divides by N.
+    A column that does not vary is only centred, as scikit-learn's StandardScaler does it. Values
+    that are not finite are left out. The variance divides by N.
+    """
+    mean, deviation = moments(X, backend)
+    return Scaling(mean, np.where(deviation == 0, 1.0, deviation))
+
+
+def moments(X: Array | HostArray | Streamed, backend: Backend) -> tuple[HostArray, HostArray]:
+    """Mean and standard deviation (n,) of each column of X (N, n), in float64, as above.
+
+    The deviation of a column that does not vary, but for rounding, is 0.
     """
     with np.errstate(all="ignore"):
-        return _learnt(X, backend)
+        return _moments(X, backend)
 
 
-def _learnt(X: Array | HostArray | Streamed, backend: Backend) -> Scaling:
+def _moments(X: Array | HostArray | Streamed, backend: Backend) -> tuple[HostArray, HostArray]:
     passes = _host_blocks if isinstance(X, np.ndarray | Streamed) else _device_blocks
     count, total = _sums(passes(X, backend), lambda x: x)
     count = np.maximum(count, 1)
@@ -39,7 +49,9 @@ def _learnt(X: Array | HostArray | Streamed, backend: Backend) -> Scaling:
     largest = np.max([_largest(x - mean) for x in passes(X, backend)], axis=0)
     unit = np.where(largest > 0, largest, 1.0)  # squares of huge values would overflow
     _, squares = _sums(passes(X, backend), lambda x: ((x - mean) / unit) ** 2)
-    return scaling_of_moments(mean, unit * np.sqrt(squares / count))
+    deviation = unit * np.sqrt(squares / count)
+    constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+    return mean, np.where(constant, 0.0, deviation)
 
 
 def learn_target_scaling(

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.diagnosis.model_checks import ModelChecks
-from arraymlp.diagnosis.rules import layers, loss, settings
+from arraymlp.diagnosis.rules import layers, loss, scale, settings
 from arraymlp.diagnosis.run_columns import RunColumns, baseline_loss
 from arraymlp.training.run import Run
 
 DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
-    layers.exploding,  # in the order in which these things happen in a run
+    scale.features_scale,  # what a run is given comes before what happens in it
+    scale.targets_scale,
+    layers.exploding,  # in the order in which these things happen
     layers.dead_units,
     layers.vanishing,
     loss.plateau,
@@ -29,6 +31,7 @@ DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
     loss.spike,
     loss.overfitting,
     loss.learned,
+    scale.unequal_targets,
 )
 
 

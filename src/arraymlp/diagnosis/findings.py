@@ -15,7 +15,8 @@ class Finding:
         kind: "learned", "overfitting", "plateau", "divergence", "spike", "constant_predictions";
             with probes "dead_units", "saturated_units", "vanishing_gradients",
             "exploding_gradients"; about a setting "learning_rate_too_high",
-            "learning_rate_too_low", "dropout_too_strong", "decay_too_strong", "class_imbalance".
+            "learning_rate_too_low", "dropout_too_strong", "decay_too_strong", "class_imbalance";
+            about the data "features_scale", "targets_scale".
         sentence: the finding in words.
         figures: the numbers behind the sentence, by name: numbers, class labels, or lists of these.
         layer: index from 0 of the layer it is about; None where it is about the network.

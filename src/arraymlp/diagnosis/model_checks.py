@@ -8,6 +8,7 @@ import numpy as np
 from arraymlp.backends.array import Array, HostArray, Namespace
 from arraymlp.data.data import class_positions, row_blocks
 from arraymlp.data.inputs import Targets
+from arraymlp.data.magnitudes import Magnitudes, feature_magnitudes, target_magnitudes
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.losses import one_hot
 from arraymlp.training.evaluation import evaluate
@@ -68,6 +69,16 @@ class ModelChecks:
         if self.run.network.classes is None or self.data.y_val is None:
             return False
         return bool(np.ptp(self._classes("validation")) == 0)
+
+    @cached_property
+    def features(self) -> Magnitudes:
+        """How large the training rows' features are, as the network is given them."""
+        return feature_magnitudes(self.data.X, self.run.backend, self.run.network.features)
+
+    @cached_property
+    def targets(self) -> Magnitudes | None:
+        """How large the training targets are, as the loss is given them; None for classes."""
+        return target_magnitudes(self.data.y, self.run.backend)
 
     @cached_property
     def frequencies(self) -> list[Any]:

@@ -112,16 +112,6 @@ def stacked(scalings: "Sequence[Scaling | None]") -> Scaling | None:
     return Scaling(np.stack([s.mean for s in every]), np.stack([s.scale for s in every]))
 
 
-def scaling_of_moments(mean: HostArray, deviation: HostArray) -> Scaling:
-    """The scaling of columns with these means and standard deviations (n,).
-
-    A column that does not vary, but for rounding, is only centred, as scikit-learn's StandardScaler
-    does it.
-    """
-    constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-    return Scaling(mean, np.where(constant, 1.0, deviation))
-
-
 def scale_together(scaling: Scaling) -> Scaling:
     """The same means with one scale for all columns, their root mean square.
 

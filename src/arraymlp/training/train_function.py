@@ -11,6 +11,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import ClassWeight
+from arraymlp.data.magnitudes import far_in_words
 from arraymlp.nn.activations import Activation
 from arraymlp.nn.dropout import Dropout
 from arraymlp.nn.initializers import Initializer
@@ -296,9 +297,12 @@ def _not_finite(run: Run, steps: int, layers: list[str]) -> str:
     weights = where if layers else "all weights are still finite"
     members = f" in all {run.network.members} members" if run.network.members else ""
     last = record["step"]
+    less = f" smaller learning_rate than {run.settings.learning_rate}"
+    less += ", and less dropout" if run.settings.dropout != Dropout() else ""
+    far = far_in_words(run.required_data(), run.backend, run.network.features)
+    before = f"{far}: train on values around 1 before you try a{less}"
+    advice = before if far else f"A{less} usually helps"
     return (
         f"the loss became {np.ravel(record['loss'])[0]}{members} in epoch {record['epoch']} "
-        f"(steps {last - steps + 1} to {last}); {weights}. "
-        f"A smaller learning_rate than {run.settings.learning_rate} usually helps"
-        f"{', and less dropout' if run.settings.dropout != Dropout() else ''}."
+        f"(steps {last - steps + 1} to {last}); {weights}. {advice}."
     )

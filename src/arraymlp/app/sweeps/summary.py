@@ -14,6 +14,7 @@ from arraymlp.sweeps.space import REPEATS, shown
 LISTED = 3  # settings whose failed networks are explained
 FAILURES = {DIVERGED: "diverged", CONSTANT: "give every row the same output"}
 STUCK = ("plateau", "constant_predictions")  # findings: it has not learned, if up to the end
+UNSCALED = ("features_scale", "targets_scale")  # findings that come before other settings
 SMALLEST = {"batch_size": 1, "epochs": 1}  # that can be tried; of other settings 0
 
 
@@ -86,7 +87,8 @@ def lines(result: SweepResult) -> list[str]:
     stuck = None if best is None else _stuck(result, best)
     if stuck is not None:
         return [*notes, f"even the best network did not learn: {stuck}"]
-    return [*notes, *edges(result)]
+    unscaled = None if best is None else _unscaled(result, best)
+    return [*notes, *(edges(result) if unscaled is None else [f"first of all: {unscaled}"])]
 
 
 def _why(result: SweepResult, m: Member) -> str:
@@ -100,6 +102,12 @@ def _stuck(result: SweepResult, m: Member) -> str | None:
     last = m.records[-1]["epoch"] if m.records else None
     found = (f for f in result.findings(m.number) if f.kind in STUCK and f.to_epoch == last)
     return next((f.sentence for f in found), None)
+
+
+def _unscaled(result: SweepResult, m: Member) -> str | None:
+    """A network's first finding, where that is about the scale of the data, else None."""
+    first = next(iter(result.findings(m.number)), None)
+    return first.sentence if first is not None and first.kind in UNSCALED else None
 
 
 def edges(result: SweepResult) -> list[str]:
