@@ -16,12 +16,12 @@ from arraymlp.steps.optimizers import AdamW
 
 AUTO = AdamW(weight_decay=None)
 AUTO_SCHEDULE = "cosine"
-RATE, RATE_OF_WIDTH, HIGHEST_RATE = 0.001, 0.1, 0.01
+RATE, RATE_OF_WIDTH, HIGHEST_RATE = 0.001, 0.2, 0.01
 LARGEST_BATCH, BATCHES = 100, 100
 
 
 def auto_rate(hidden: Sequence[int]) -> float:
-    """The learning rate for these widths: 0.1 / the narrowest one, from 0.001 to 0.01."""
+    """The learning rate for these widths: 0.2 / the narrowest one, from 0.001 to 0.01."""
     narrowest = min((n for n in hidden if isinstance(n, int) and n > 0), default=1)
     return float(np.clip(RATE_OF_WIDTH / narrowest, RATE, HIGHEST_RATE))
 
