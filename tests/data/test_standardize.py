@@ -182,6 +182,28 @@ def test_a_fold_learns_its_own_and_is_the_network_alone(backend: Backend, own_lo
             assert baseline_loss(run) == pytest.approx(Y[training].var() / 2, rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", ["squared_error", Huber(20.0)], ids=str)
+def test_columns_with_scales_of_their_own_keep_the_loss_in_folds_and_when_they_go_on(
+    loss: str | Loss,
+) -> None:
+    y = np.stack([X[:, 0], 1000 * X[:, 1] + X[:, 0], 0.01 * X[:, 2]], axis=1)
+    pairs = [(np.arange(100), np.arange(100, N)), (np.arange(200, N), np.arange(200))]
+    settings = {**PLAIN, "standardize": True, "shuffle": False, "dtype": "float64", "loss": loss}
+    for member, (rows, _) in zip(sweep(X, y, cv=pairs, **settings), pairs, strict=True):
+        alone = train(X[rows], y[rows], seed=member.settings["seed"], **settings)
+        np.testing.assert_allclose(member.history["loss"], alone.history["loss"], rtol=1e-9)
+        np.testing.assert_allclose(member.network.predict(X), alone.network.predict(X), rtol=1e-7)
+    run = train(X, y, training_error=True, **settings)
+    still = {"optimizer": "sgd", "learning_rate": 1e-12, "batch_size": N, "epochs": 1}
+    for further in (
+        train(network=run, **still),
+        train(network=run, X=X, y=y, **still),
+        train(network=run.network, X=X, y=y, **still),
+    ):
+        loss_now = further.history[-1]["loss"]
+        assert loss_now == pytest.approx(run.history[-1]["training_loss"], rel=1e-9)
+
+
 def test_members_with_scalings_of_their_own_predict_together_as_alone(backend: Backend) -> None:
     pairs = [(np.arange(200), np.arange(200, N)), (np.arange(100, N), np.arange(100))]
     result = sweep(X, Y, cv=pairs, standardize=True, backend=backend, **PLAIN)

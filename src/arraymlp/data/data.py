@@ -174,8 +174,9 @@ class Data:
             return [(y.loss, y.unit)]
         each = []
         for k, plan in enumerate(self.row_plans):
-            loss = y.loss.member(k)
-            loss, unit = (loss, 1.0) if plan.outputs is None else scaled_loss(loss, plan.outputs)
+            loss, unit = y.loss.member(k), 1.0
+            if plan.outputs is not None:
+                loss, unit = scaled_loss(loss, plan.outputs, y.scaling)
             each.append((loss, unit * y.unit))
         return each
 

@@ -181,7 +181,7 @@ class Targets:
     def rescaled(self, inner: Scaling) -> "Targets":
         """These targets with their values standardised further."""
         scaling = inner if self.scaling is None else self.scaling.then(inner)
-        loss, unit = scaled_loss(self.loss, inner)
+        loss, unit = scaled_loss(self.loss, inner, self.scaling)
         return replace(
             self, values=inner.apply(self.values), loss=loss, scaling=scaling, unit=self.unit * unit
         )
@@ -262,21 +262,37 @@ def targets(
         if chosen and classes is None:
             _warn_of_many_classes(made, n_samples, what)
     else:
-        made = _numbers(values, backend, loss, dtype, what, scaling, learn)
-    if n_outputs is not None and made.n_outputs != n_outputs:
-        per_target = loss.outputs_per_target
-        raise ValueError(
-            f"{what} has {made.n_outputs // per_target} columns, but the network has {n_outputs} "
-            "outputs" + (f", {per_target} a column" if per_target > 1 else "")
-        )
+        columns = values if values.ndim == 2 else values[:, None]
+        if scaling is not None:  # which is of the network's columns
+            _require_outputs(columns.shape[1] * loss.outputs_per_target, n_outputs, loss, what)
+        made = _numbers(columns, backend, loss, dtype, what, scaling, learn)
+    _require_outputs(made.n_outputs, n_outputs, loss, what)
     return made
 
 
-def scaled_loss(loss: Loss, scaling: Scaling) -> tuple[Loss, float]:
-    """The loss of targets so scaled, and the number that times it is the loss as it was."""
-    made = loss.rescaled(float(scaling.common))
+def scaled_loss(loss: Loss, scaling: Scaling, before: Scaling | None = None) -> tuple[Loss, float]:
+    """The loss of targets so scaled, and the number that times it is the loss as it was.
+
+    Args:
+        loss: of the targets as they are.
+        scaling: what is done to them.
+        before: what was done to them already. Where columns have scales of their own, the common
+            scale of two scalings is not the product of theirs.
+    """
+    factor = scaling.common if before is None else before.then(scaling).common / before.common
+    made = loss.rescaled(float(factor))
     assert made is not None  # no other loss has scaled targets
     return made
+
+
+def _require_outputs(made: int, n_outputs: int | None, loss: Loss, what: str) -> None:
+    """Raise a ValueError unless targets make the outputs that a network has, if there is one."""
+    if n_outputs is not None and made != n_outputs:
+        per_target = loss.outputs_per_target
+        raise ValueError(
+            f"{what} has {made // per_target} columns, but the network has {n_outputs} outputs"
+            + (f", {per_target} a column" if per_target > 1 else "")
+        )
 
 
 def _require_targets(shape: tuple[int, ...], n_samples: int, what: str) -> None:
@@ -367,7 +383,7 @@ def _labels(
 
 
 def _numbers(
-    y: Array | HostArray,
+    columns: Array | HostArray,
     backend: Backend,
     loss: Loss,
     dtype: str,
@@ -375,12 +391,11 @@ def _numbers(
     scaling: Scaling | None,
     learn: Callable[[Array | HostArray], Scaling] | None,
 ) -> Targets:
-    """Columns (N, n) of numbers, or one number a sample (N,), as targets."""
+    """Columns (N, n) of numbers as targets."""
     xp = backend.xp
-    columns = y if y.ndim == 2 else y[:, None]
     unit = 1.0
     if scaling is not None:
-        (_, part) = scaled_loss(loss, Scaling(scaling.mean, 1 / scaling.scale))
+        _, part = scaled_loss(loss, Scaling(scaling.mean, 1 / scaling.scale), scaling)
         unit = 1 / part
     elif learn is not None and loss.scales:
         scaling = learn(columns)
