@@ -11,8 +11,8 @@ y = (np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2] > 0).astype(int)
 result = arraymlp.sweep(
     X[:1000],
     y[:1000],
-    learning_rate=[0.003, 0.03, 0.3],
-    weight_decay=[0, 1e-3],
+    learning_rate=[0.001, 0.003, 0.01],
+    weight_decay=[0, 0.1],
     hidden=[(64,), (32, 32)],  # a tuple is one value, a list is swept
     seed=range(4),
     epochs=30,

@@ -8,7 +8,8 @@ import pytest
 
 import arraymlp
 from arraymlp import Settings
-from arraymlp.steps.optimizers import OPTIMIZERS
+from arraymlp.steps.optimizers import DECAY_A_STEP, OPTIMIZERS, AdamW
+from arraymlp.training.defaults import BATCHES, HIGHEST_RATE, LARGEST_BATCH, RATE, RATE_OF_WIDTH
 from arraymlp.training.settings import TABLE
 
 # What train is given besides settings.
@@ -55,6 +56,23 @@ def test_train_documents_the_default(name: str) -> None:
     text = f'"{default}"' if isinstance(default, str) else str(default)
     text = {"inf": "none", "0.0": "0"}.get(text, text)
     assert re.search(rf"(?<![\w.]){re.escape(text)}(?![\w.]\w)", documented()[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("learning_rate", [RATE_OF_WIDTH, RATE, HIGHEST_RATE, 0.05, 0.001]),
+        ("schedule", ['"cosine"', '"constant"']),
+        ("weight_decay", [DECAY_A_STEP, AdamW().weight_decay, 0]),
+        ("batch_size", [1, LARGEST_BATCH]),
+    ],
+)
+def test_train_documents_what_a_default_becomes(name: str, numbers: list[object]) -> None:
+    assert TABLE[name].default is None
+    for number in numbers:
+        text = f"{number:.5f}".rstrip("0") if isinstance(number, float) else str(number)
+        assert re.search(rf"(?<![\w.]){re.escape(text)}(?![\w.]\w)", documented()[name]), text
+    assert BATCHES == 100  # "a hundredth"
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

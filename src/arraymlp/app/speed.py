@@ -84,7 +84,7 @@ def backend_speeds(
             cross-entropy), one is a regression (squared error); hidden layers are ReLUs.
         batch_size: rows per step.
         dtype: "float32" or "float64"; JAX has the latter only where it was switched on.
-        optimizer: as for `train`.
+        optimizer: a name, as for `train` but "auto", or an optimiser.
         seconds: for all together, compilation included, the import of libraries not. Each backend
             has an equal share, and takes longer if compilation or four epochs of five minibatches
             do.

@@ -61,19 +61,19 @@ def sweep(
 ) -> SweepResult:
     """Train a network for each of many settings, together; each as `train` would alone.
 
-    >>> result = sweep(X, y, learning_rate=[0.005, 0.05, 0.5], seed=range(4), validation=0.1)
+    >>> result = sweep(X, y, learning_rate=[0.001, 0.003, 0.01], seed=range(4), validation=0.1)
 
     Any setting of `train` may be a list, a range or an array: it is swept. A tuple is one value:
     ``hidden=[(100, 100), (50,)]``. (``metrics`` is never swept.)
 
-    Networks that share their shape and all settings that are no numbers train as one population,
-    as one stacked computation. These settings split populations where they are swept: hidden,
+    Networks that share their shape and all settings that are no numbers train as one population, as
+    one stacked computation. These settings split populations where they are swept: hidden,
     activation, batch_size, epochs, shuffle, window, drop_last, reduction, dtype, precision,
-    metrics, training_error, probes; the kind of optimizer and loss (not their constants); early
-    stopping or none, and what it watches; moving averages of weights or none. So do folds that have
-    another number of minibatches. A population is partitioned into stacks that fit the memory, and
-    with NumPy its caches; stacks train side by side on its cores. The plan is logged before the
-    training, and kept in ``result.plan``.
+    standardize, metrics, training_error, probes; the kind of optimizer and loss (not their
+    constants); early stopping or none, and what it watches; moving averages of weights or none. So
+    do folds that have another number of minibatches. A population is partitioned into stacks that
+    fit the memory, and with NumPy its caches; stacks train side by side on its cores. The plan is
+    logged before the training, and kept in ``result.plan``.
 
     All networks see the same minibatches (``order_seed``) unless that is swept too, or they are of
     different folds. A network that diverges is marked and keeps the weights of that epoch; it
@@ -94,8 +94,8 @@ def sweep(
             trained once a fold, on its training rows, and validated on those held out, which early
             stopping then watches too. Fold f of k has the seeds ``seed * k + f`` and
             ``order_seed * k + f``, which its member's settings and row name. The folds' minibatches
-            have one size; only an epoch's last one can differ in rows, and weighs its rows as that
-            fold alone would.
+            have one size (by default that of the fold with the fewest training rows); only an
+            epoch's last one can differ in rows, and weighs its rows as that fold alone would.
         score: the column of the history that ranks: by default of validation (else training) the
             first of the metrics, else error, else loss. Of each network it is that of the epoch
             whose weights it has.

@@ -135,7 +135,7 @@ class Settings:
         cli=",".join(["auto", *OPTIMIZERS]),
     )
     learning_rate: PerMember = setting(
-        None, "step size of the updates", members=NUMBER, rule=POSITIVE, cli="0.005,0.05,0.5"
+        None, "step size of the updates", members=NUMBER, rule=POSITIVE, cli="0.001,0.003,0.01"
     )
     schedule: Schedule = setting(
         None,

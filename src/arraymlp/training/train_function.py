@@ -99,16 +99,18 @@ def train(
             `arraymlp.activations.get_activation`.
         loss: "auto" chooses by y's dtype and shape (see `arraymlp.data.inputs.targets`) and logs
             it; for the others see `arraymlp.losses.get_loss`.
-        optimizer: "momentum" (SGD with momentum 0.9), "sgd", "nesterov", "adam", "adamw",
-            "rmsprop", or an `SGD`, `Adam`, `AdamW` or `RMSProp` with constants of its own.
-        learning_rate: 0.05 for SGD, 0.001 for the others (K).
-        schedule: its factor step by step: "constant", "step", "exponential", "cosine" (with
-            warm-up), "inverse_scaling", "adaptive"; see `arraymlp.schedules.get_schedule`. Its
-            fractions are of the whole run, earlier calls included: a finished run that goes on is a
-            longer one, in which the rate rises again; one that was broken off is to be given the
-            epochs that are left.
-        weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: 0,
-            or what "adamw" has (K).
+        optimizer: "auto" (AdamW, with the rate, schedule and decay said below), "sgd", "momentum"
+            (SGD with momentum 0.9), "nesterov", "adam", "adamw", "rmsprop", or an `SGD`, `Adam`,
+            `AdamW` or `RMSProp` with constants of its own.
+        learning_rate: with optimizer "auto" 0.1 over the narrowest hidden layer's width, from 0.001
+            to 0.01; otherwise 0.05 for SGD, 0.001 for the others (K).
+        schedule: its factor step by step: "cosine" (with warm-up) with optimizer "auto", otherwise
+            "constant"; "step", "exponential", "inverse_scaling", "adaptive"; see
+            `arraymlp.schedules.get_schedule`. Its fractions are of the whole run, earlier calls
+            included: a finished run that goes on is a longer one, in which the rate rises again;
+            one that was broken off is to be given the epochs that are left.
+        weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: with
+            optimizer "auto" 0.0005 / learning_rate, with "adamw" 0.01, otherwise 0 (K).
         l2: lambda of the penalty ``lambda / 2 |W|^2``, whose gradient lambda W is added to the
             minibatch's, 0 (K). The loss is reported without it.
         alpha: scikit-learn's form of the same, 0 (K): the penalty ``alpha / 2 |W|^2`` belongs to
@@ -132,7 +134,7 @@ def train(
             weighs class by class.
         epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
             off counts as one; so does that of one that a callback's ``on_step`` broke off.
-        batch_size: rows a step: 100, or all where there are fewer.
+        batch_size: rows a step: a hundredth of those to train on, from 1 to 100.
         validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or
             (X, y, sample_weight); evaluated every epoch. The bundled MNIST comes with its test set.
             Nothing is chosen by it unless early stopping or a schedule watches it.

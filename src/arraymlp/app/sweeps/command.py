@@ -51,8 +51,8 @@ def sweep_command(
         Path | None,
         typer.Argument(
             help="A table to train on: .csv, .parquet, or .npz with arrays X and y. Classes that "
-            "are not integers are numbered in the order of their names. Features are not scaled: "
-            "scale them beforehand. Default: MNIST.",
+            "are not integers are numbered in the order of their names. Features are scaled with "
+            "--standardize features or true. Default: MNIST.",
             show_default=False,
         ),
     ] = None,
@@ -83,6 +83,7 @@ def sweep_command(
     initializer: Annotated[str | None, _setting("initializer")] = None,
     reduction: Annotated[str | None, _setting("reduction")] = None,
     loss: Annotated[str | None, _setting("loss")] = None,
+    standardize: Annotated[str | None, _setting("standardize")] = None,
     dtype: Annotated[str | None, _setting("dtype")] = None,
     precision: Annotated[str | None, _setting("precision")] = None,
     metrics: Annotated[str | None, _setting("metrics", SEARCH)] = None,
@@ -114,7 +115,7 @@ def sweep_command(
 ) -> None:
     """Train a network for each of many settings, together, and rank the settings.
 
-    arraymlp sweep --learning-rate 0.005,0.05,0.5 --hidden 100-100,50 --seed 0:4
+    arraymlp sweep --learning-rate 0.001,0.003,0.01 --hidden 100-100,50 --seed 0:4
 
     Settings rank by the mean over their seeds or folds. On MNIST the ranking never sees the test
     set.
@@ -156,7 +157,7 @@ def sweep_command(
     if source.mnist is not None:
         notes += _test_errors(result, source.mnist)
     if not result.swept:
-        notes.append("nothing was swept: try --learning-rate 0.005,0.05,0.5 --seed 0:4")
+        notes.append("nothing was swept: try --learning-rate 0.001,0.003,0.01 --seed 0:4")
     fixed: dict[str, Any] = {} if preset == "default" else {"preset": preset}
     fixed |= {name: value for name, value in settings.items() if name not in result.swept}
     if "early_stopping" in fixed and source.mnist is None:  # the call needs something to watch

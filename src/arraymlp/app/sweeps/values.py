@@ -13,7 +13,9 @@ NAMES = (
     "loss",
     "dtype",
     "precision",
+    "standardize",
 )
+SWITCH = {"true": True, "false": False}
 WHOLE = ("seed", "order_seed", "batch_size", "epochs")
 NUMBERS = (*(name for name in setting_names(NUMBER) if name != "learning_rate"), "dropout")
 # In the order of a grid, whose last setting changes fastest.
@@ -45,6 +47,8 @@ def _values(name: str, part: str) -> list[Any]:
         raise ValueError("a value is missing")
     if name == "hidden":
         return [_widths(part)]
+    if name == "standardize":
+        return [SWITCH.get(part, part)]
     if name in NAMES:
         return [part]
     whole = name in WHOLE
