@@ -148,7 +148,8 @@ def train(backend: Backend, **given: Any) -> arraymlp.Run:
         X,
         y,
         backend=backend,
-        **{"hidden": problems.HIDDEN, "batch_size": problems.BATCH, "epochs": 3, **given},
+        **{**problems.PLAIN, "hidden": problems.HIDDEN, "batch_size": problems.BATCH},
+        **{"epochs": 3, **given},
     )
 
 

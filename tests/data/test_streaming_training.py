@@ -65,7 +65,8 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Any]:
 
 def train(X_: Any, y: Any, **given: Any) -> Run:
     defaults = {"hidden": problems.HIDDEN, "batch_size": BATCH, "epochs": 3, "backend": "numpy"}
-    return arraymlp.train(X_, y, **{**defaults, **given})
+    plain = {} if "network" in given else problems.PLAIN
+    return arraymlp.train(X_, y, **{**defaults, **plain, **given})
 
 
 def assert_same_run(streamed: Run, in_memory: Run) -> None:

@@ -13,6 +13,8 @@ from arraymlp.initializers import normal
 from arraymlp.optimizers import SGD
 from arraymlp.steps.probes import SAMPLE_ROWS, probed_steps
 
+MOMENTUM = {"optimizer": "momentum", "batch_size": 100}  # for failures that are another's cure
+
 
 def digits(n=300, n_features=12, n_classes=3, seed=0):
     """Rows near one of three corners: easy."""
@@ -110,7 +112,10 @@ def test_vanishing_gradients_are_found_in_a_deep_sigmoid_network():
 
 def test_exploding_gradients_and_divergence_are_found():
     X, _ = digits()
-    run = train(X, X[:, :1], hidden=(), optimizer="sgd", learning_rate=0.5, epochs=2, probes=True)
+    run = train(
+        X, X[:, :1], hidden=(), optimizer="sgd", learning_rate=0.5, batch_size=100,
+        standardize=False, epochs=2, probes=True,
+    )  # fmt: skip
     finding = only(run, "exploding_gradients")
     by_step = {m.step: m for m in run.measurements}
     first, then = by_step[finding.from_step], by_step[finding.to_step]
@@ -142,7 +147,7 @@ def test_a_member_whose_weights_are_not_finite_is_not_called_dead():
 def test_what_probes_saw_is_not_said_of_epochs_they_did_not_see():
     X, y = digits()
     deep = network(hidden=(8,) * 5, activation="sigmoid", initializer=normal(0.1))
-    probed = train(X, y, network=deep, epochs=6, probes=True)
+    probed = train(X, y, network=deep, epochs=6, **MOMENTUM, probes=True)
     assert only(probed, "vanishing_gradients")
     further = train(network=probed, epochs=5, probes=False)
     assert "vanishing_gradients" not in kinds(further)
@@ -234,9 +239,9 @@ def test_momentum_goes_on_moving_a_dead_layer_and_is_not_denied():
     fast = network()
     fast.layers[1].bias -= 1e6
     fast.layers[1].weights[:] = 0
-    run = train(X, y, network=fast, epochs=1, optimizer=SGD(momentum=0.9), probes=True)
+    run = train(X, y, network=fast, epochs=1, **MOMENTUM, probes=True)
     assert "only the output biases change" in only(run, "dead_units").sentence
-    start = train(X, y, epochs=2, hidden=(8, 6), optimizer=SGD(momentum=0.9), shuffle=False)
+    start = train(X, y, epochs=2, hidden=(8, 6), **MOMENTUM, shuffle=False)
     start.network.layers[1].bias -= 1e6
     run = train(network=start, epochs=1, probes=True)
     assert "moves by its velocity" in only(run, "dead_units").sentence
@@ -270,7 +275,7 @@ def test_a_population_is_diagnosed_member_by_member():
     X, y = digits()
     pair = MultilayerPerceptron.create([12, 8, 3], seed=[0, 1], backend=resolve("numpy"))
     pair.layers[0].bias[1] -= 1e6
-    run = train(X, y, network=pair, epochs=6, validation=(X, y), probes=True)
+    run = train(X, y, network=pair, epochs=6, validation=(X, y), **MOMENTUM, probes=True)
     assert only(run, "dead_units").member == 1
     assert {f.kind for f in run.findings if f.member == 0} == {"learned"}
 
@@ -313,6 +318,7 @@ def test_probed_steps_are_dense_at_first_then_spaced_and_end_each_epoch():
 def test_probes_measure_what_happened_in_the_step():
     X, y = digits(n=100)
     settings = {"hidden": (5,), "optimizer": SGD(), "learning_rate": 0.1, "shuffle": False}
+    settings["batch_size"] = len(X)
     start = train(X, y, epochs=0, **settings)
     run = train(X, y, epochs=1, probes=True, **settings)
     old, new = start.network.layers, run.network.layers

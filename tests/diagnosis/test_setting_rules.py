@@ -170,7 +170,10 @@ def test_learning_rates_are_judged_member_by_member(probes):
 
 def test_a_loss_that_shot_up_is_told_with_the_step_that_changed_the_weights_the_most():
     X, y = corners(noise=3.0)
-    run = train(X, y, learning_rate=1.0, batch_size=50, epochs=12, hidden=(16, 16), probes=True)
+    run = train(
+        X, y, optimizer="momentum", learning_rate=1.0, batch_size=50, epochs=12, hidden=(16, 16),
+        probes=True,
+    )  # fmt: skip
     figures = findings_of(run)["learning_rate_too_high"].figures
     first = [m for m in run.measurements if m.epoch == 0]
     assert figures["loss_highest"] == max(run.history[0]["loss"], *(m.loss for m in first))
@@ -246,7 +249,7 @@ def test_decay_is_judged_member_by_member(name, validation):
     values = [0.0, 1e-3, 3.0, 18.0] if name == "weight_decay" else [0.0, 1e-3, 0.3, 3.0]
     run = train(
         X, y, seed=[0, 1, 2, 3], hidden=(16,), epochs=8, batch_size=20, learning_rate=0.02,
-        validation=validation, dtype="float64", **{name: values},
+        optimizer="momentum", validation=validation, dtype="float64", **{name: values},
     )  # fmt: skip
     assert [set(findings_of(run, k)) for k in range(4)] == [
         set(),
@@ -277,7 +280,8 @@ def test_decay_is_judged_member_by_member(name, validation):
 
 def test_weights_that_are_not_done_growing_are_not_held_by_decay():
     X, y = corners()
-    run = train(X, y, hidden=(16,), epochs=3, batch_size=20, learning_rate=0.001, l2=1e-4)
+    given = {"optimizer": "momentum", "learning_rate": 0.001, "l2": 1e-4}
+    run = train(X, y, hidden=(16,), epochs=3, batch_size=20, **given)
     loss, larger = ModelChecks(run).losses_if_larger
     assert loss - larger > 0.02 * math.log(3)
     assert run.history[-1]["loss"] > 0.25 * math.log(3)
@@ -358,7 +362,7 @@ def test_a_class_is_missed_where_at_most_a_fifth_of_a_fifth_is_found(
     y = np.arange(frequent + rare) >= frequent
     network = MultilayerPerceptron.create([1, 2])
     network.layers[0].weights[:] = [[-1.0, 1.0]]
-    run = train(X, y.astype(int), network=network, epochs=1, learning_rate=1e-9)
+    run = train(X, y.astype(int), network=network, epochs=1, optimizer="sgd", learning_rate=1e-9)
     assert set(findings_of(run)) == ({"class_imbalance"} if expected else set())
 
 
@@ -376,7 +380,7 @@ def test_a_rare_class_is_found_missing_on_every_backend(quick_backend, name):
     (data, chosen), X, y = TARGETS[name], RARE_X, RARE_Y
     run = train(
         *data, loss=chosen, hidden=(4,), epochs=5, seed=[0, 1], batch_size=20,
-        backend=quick_backend,
+        optimizer="momentum", backend=quick_backend,
     )  # fmt: skip
     for k in range(2):
         figures = findings_of(run, k)["class_imbalance"].figures

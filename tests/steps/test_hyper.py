@@ -44,8 +44,9 @@ def flat(hyper: Hyper) -> dict[str, Any]:
 
 
 def test_constants_are_numbers_and_features_that_are_off_are_none(numpy_backend: Backend) -> None:
-    assert constants(Settings(), numpy_backend) == [{"learning_rate": 0.1, "momentum": 0.9}] * STEPS
-    for step in constants(Settings(), numpy_backend):
+    settings = Settings(optimizer="momentum")
+    assert constants(settings, numpy_backend) == [{"learning_rate": 0.1, "momentum": 0.9}] * STEPS
+    for step in constants(settings, numpy_backend):
         assert {type(value) for value in step.values()} == {float}
 
 
@@ -85,7 +86,9 @@ def test_weights_decay_by_what_is_given_or_else_by_the_optimizers_own(
         (Settings(optimizer="adamw"), 0.01),
         (Settings(optimizer=AdamW(weight_decay=0.3)), 0.3),
         (Settings(optimizer="adamw", weight_decay=0.2), 0.2),
-        (Settings(weight_decay=0.2), 0.2),
+        (Settings(optimizer="sgd", weight_decay=0.2), 0.2),
+        (Settings(learning_rate=0.1), 5e-4 / 0.1),
+        (Settings(learning_rate=0.1, weight_decay=0.2), 0.2),
     ):
         assert constants(settings, numpy_backend)[0]["decay_factor"] == 1 - 0.1 * decay
     assert (

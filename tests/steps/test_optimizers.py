@@ -186,13 +186,14 @@ def test_numpy_arrays_are_updated_in_place(numpy_backend: Backend, rule: Any) ->
 FRACTION = ("from 0 up to but not 1", [-0.1, 1, 1.5, nan, "0.9", None, True, (0.5, 1.0)])
 POSITIVE = ("a positive number", [0, -1e-8, inf, nan, "1e-8", None, True, (1e-8, 0.0)])
 NOT_NEGATIVE = ("a number from 0", [-0.01, inf, nan, "0.01", None, True, (0.01, -0.01)])
+OR_NONE = (NOT_NEGATIVE[0], [value for value in NOT_NEGATIVE[1] if value is not None])
 CONSTANTS = [
     (SGD, "momentum", FRACTION),
     (Adam, "beta1", FRACTION),
     (Adam, "beta2", FRACTION),
     (Adam, "epsilon", POSITIVE),
     (AdamW, "beta1", FRACTION),
-    (AdamW, "weight_decay", NOT_NEGATIVE),
+    (AdamW, "weight_decay", OR_NONE),
     (RMSProp, "rho", FRACTION),
     (RMSProp, "epsilon", POSITIVE),
 ]

@@ -11,6 +11,7 @@ from arraymlp.sweeps.result import Member
 from runs import parameters
 
 DEFAULTS: dict[str, Any] = {
+    **problems.PLAIN,
     "hidden": problems.HIDDEN,
     "batch_size": problems.BATCH,
     "epochs": 3,
@@ -30,7 +31,7 @@ def on(backend: Backend) -> dict[str, Any]:
 
 
 def sweep(X: Any, y: Any, **given: Any) -> SweepResult:
-    """arraymlp.sweep; three seeds side by side, NumPy and float64 unless said otherwise."""
+    """arraymlp.sweep; three seeds side by side, PLAIN, NumPy and float64 unless said otherwise."""
     return arraymlp.sweep(X, y, **{**DEFAULTS, **given})
 
 

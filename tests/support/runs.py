@@ -32,10 +32,11 @@ PLAIN_OR_NOT = pytest.mark.parametrize("besides", [{}, BESIDES], ids=["plain", "
 
 
 def train(X_: Any = X, y: Any = Y, **given: Any) -> Run:
-    """arraymlp.train on the small problem; NumPy and float64 unless said otherwise."""
+    """arraymlp.train on the small problem; PLAIN, NumPy and float64 unless said otherwise."""
     defaults: dict[str, Any] = {"batch_size": problems.BATCH, "epochs": 2, "backend": "numpy"}
     if "network" not in given:
         defaults |= {"hidden": problems.HIDDEN, "dtype": "float64"}
+        defaults |= {} if "preset" in given else problems.PLAIN
     return arraymlp.train(X_, y, **{**defaults, **given})
 
 

@@ -10,6 +10,7 @@ pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+import problems
 from arraymlp import SweepResult, sweep
 from arraymlp.app.figures import empty_figure
 from arraymlp.sweeps.plots import COLOURS, FAILED, NAMED, OTHERS, draw_sweep, size
@@ -18,6 +19,7 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(80, 3)).astype(np.float32)
 Y = (X[:, 0] + 0.8 * rng.normal(size=80) > 0).astype(int)
 FEW = {"epochs": 4, "batch_size": 20, "validation": 0.25, "backend": "numpy", "hidden": (4,)}
+FEW |= problems.PLAIN
 
 
 def swept(**given: Any) -> SweepResult:

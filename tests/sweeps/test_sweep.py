@@ -28,6 +28,7 @@ HostArray = np.ndarray[Any, Any]
 X, Y = problems.labels()
 NUMBERS = problems.numbers()[1]
 FEW: dict[str, Any] = {
+    **problems.PLAIN,
     "hidden": problems.HIDDEN,
     "batch_size": problems.BATCH,
     "epochs": 3,
@@ -38,7 +39,7 @@ STEPS = problems.N // problems.BATCH
 
 
 def sweep(X_: Any = X, y: Any = Y, **given: Any) -> SweepResult:
-    """arraymlp.sweep on the small problem; NumPy and float64 unless said otherwise."""
+    """arraymlp.sweep on the small problem; PLAIN, NumPy and float64 unless said otherwise."""
     return arraymlp.sweep(X_, y, **{**FEW, **given})
 
 
@@ -306,6 +307,7 @@ def swept() -> SweepResult:
         epochs=4,
         dtype="float64",
         backend="numpy",
+        **problems.PLAIN,
     )
 
 
@@ -467,14 +469,6 @@ def test_a_weak_signal_makes_no_constant_network() -> None:
     rows = rng.normal(size=(400, 4))
     y = 10 * rng.normal(size=400) + rows[:, 0]
     assert [m.status for m in sweep(rows, y, learning_rate=1e-4)] == ["finished"]
-
-
-@pytest.mark.parametrize("given", [{}, {"cv": 5}, {"validation": 0.25}], ids=str)
-def test_fewer_rows_than_the_default_minibatch_are_one(given: dict[str, Any]) -> None:
-    result = arraymlp.sweep(X, Y, learning_rate=[0.05, 0.1], backend="numpy", epochs=2, **given)
-    rows = {"cv": (19, 20), "validation": (18,)}.get(next(iter(given), ""), (24,))
-    assert {m.settings["batch_size"] for m in result} == {*rows}
-    assert {m.history[-1]["step"] for m in result} == {2}
 
 
 def test_curves_are_columns_of_each_history(swept: SweepResult) -> None:

@@ -32,7 +32,7 @@ def run_on(name: str, device: Any, loss: str, dtype: str, **given: Any) -> Run:
         dtype=dtype,
         backend=name,
         device=device,
-        **{"activation": "relu", "validation": (X, y), "epochs": 4, **given},
+        **{**problems.PLAIN, "activation": "relu", "validation": (X, y), "epochs": 4, **given},
     )
 
 

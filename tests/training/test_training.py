@@ -508,17 +508,6 @@ def test_dropped_rows_are_announced_at_the_callers_line() -> None:
     assert run.history[-1]["step"] == 3
 
 
-def test_fewer_rows_than_the_default_minibatch_are_one(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO", logger="arraymlp"):
-        run = arraymlp.train(X, Y, epochs=2, backend="numpy")
-    assert "batch_size: 24, which is all rows" in caplog.text
-    assert (run.settings.batch_size, run.history[-1]["step"]) == (24, 2)
-    given = arraymlp.train(X, Y, epochs=2, backend="numpy", batch_size=24)
-    assert given.history["loss"] == run.history["loss"]
-    further = arraymlp.train(network=run, epochs=1)
-    assert further.settings.batch_size == 24
-
-
 def test_a_minibatch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size 25 is larger than the data: 24 training"):
         train(batch_size=25)
