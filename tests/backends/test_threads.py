@@ -187,7 +187,8 @@ def numbers():
     return {p["num_threads"] for p in ThreadpoolController().info() if p["user_api"] == "blas"}
 X, y = np.ones((2500, 300), "float32"), np.arange(2500) % 3
 def train(*callbacks):
-    run = arraymlp.train(X, y, hidden=(100,), epochs=1, backend="numpy", callbacks=callbacks)
+    given = {"hidden": (100,), "epochs": 1, "batch_size": 100, "backend": "numpy"}
+    run = arraymlp.train(X, y, callbacks=callbacks, **given)
     return run.network.predict_proba(X)
 def wait_for_child():
     child = os.fork()
@@ -249,7 +250,8 @@ def swept() -> Any:
     X = np.random.default_rng(0).normal(size=(400, 300)).astype("float32")
     y = X[:, :5].argmax(axis=1)
     settings: dict[str, Any] = {"hidden": (120,), "seed": [0, 1, 2, 3], "epochs": 2}
-    result = arraymlp.sweep(X, y, batch_size=100, backend="numpy", **settings)
+    settings |= {"optimizer": "momentum", "batch_size": 100}
+    result = arraymlp.sweep(X, y, backend="numpy", **settings)
     networks = [network for network in result.networks if network is not None]
     return [layer.weights.tobytes() for network in networks for layer in network.layers]
 

@@ -189,13 +189,15 @@ def test_a_penalty_of_weighted_samples_where_blas_multiplies() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_any_number_of_threads_agrees_with_the_array_code(threads: int) -> None:
     X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
+    settings = {"hidden": (120, 110), "batch_size": 90, "optimizer": "momentum"}
     with threadpool_limits(threads, user_api="blas"):
-        assert_alike(*both(X, y, "float64", hidden=(120, 110), batch_size=90), rtol=1e-9)
+        assert_alike(*both(X, y, "float64", **settings), rtol=1e-9)
 
 
 def test_columns_of_a_table_are_as_good_as_rows() -> None:
     X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
     settings: dict[str, Any] = {"hidden": (120,), "shuffle": False, "epochs": 1}
+    settings |= {"optimizer": "momentum", "batch_size": 100}
     assert_alike(*both(np.asfortranarray(X), y, "float64", **settings), rtol=1e-9)
 
 
@@ -249,12 +251,13 @@ def test_the_data_may_be_read_only() -> None:
     X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
     X = X.astype(np.float32)
     X.flags.writeable = False
-    arraymlp.train(X, y, epochs=1, backend="numpy", shuffle=False)
+    arraymlp.train(X, y, epochs=1, batch_size=100, backend="numpy", shuffle=False)
 
 
 def test_an_optimizer_of_ones_own_sees_whole_gradients() -> None:
     X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 200, 300, 4)
     settings: dict[str, Any] = {"hidden": (200,), "optimizer": NormedSGD(), "epochs": 1}
+    settings["batch_size"] = 100
     assert_alike(*both(X, y, "float64", **settings), rtol=1e-9)
 
 
@@ -277,7 +280,8 @@ def test_a_process_with_many_threads_trains_alike() -> None:
     code = """
 import numpy as np, arraymlp
 X, y = np.random.default_rng(0).normal(size=(400, 350)), np.arange(400) % 10
-run = arraymlp.train(X, y, hidden=(140, 130), epochs=2, batch_size=130, backend="numpy")
+given = {"hidden": (140, 130), "epochs": 2, "batch_size": 130, "optimizer": "momentum"}
+run = arraymlp.train(X, y, backend="numpy", **given)
 print(run.history["loss"][-1].hex(), run.network.layers[0].weights.sum())
 """
     results = []

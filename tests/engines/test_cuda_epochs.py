@@ -50,7 +50,8 @@ def data() -> tuple[Any, Any]:
 
 def trained(engine: Any, **changes: Any) -> Run:
     X, y = data()
-    settings = {"hidden": (9, 8), "epochs": 4, "batch_size": 10, "validation": 0.2, **changes}
+    settings: dict[str, Any] = {} if "preset" in changes else {"optimizer": "momentum"}
+    settings |= {"hidden": (9, 8), "epochs": 4, "batch_size": 10, "validation": 0.2, **changes}
     return train(X, y, engine=engine, backend="numpy", **settings)
 
 
@@ -74,6 +75,7 @@ def assert_same_runs(by_fused: Run, by_array: Run) -> None:
         {"drop_last": True},
         {"seed": (0, 1, 2), "learning_rate": (0.01, 0.02, 0.1), "dropout": 0.2},
         {"schedule": "cosine", "optimizer": "adamw", "alpha": 0.01},
+        {"optimizer": "auto"},
         {"class_weight": "balanced", "early_stopping": True},
         {"window": 20},
         {"preset": "lab", "learning_rate": 0.01, "initializer": "auto", "epochs": 30},

@@ -42,8 +42,9 @@ def cuda(request: pytest.FixtureRequest) -> Backend:
 
 
 def train(backend: str | Backend, x: Any = X, **given: Any) -> Run:
-    """arraymlp.train on a small problem, labels on the host."""
+    """arraymlp.train on a small problem by momentum, labels on the host."""
     defaults = {"hidden": (32, 16), "activation": "tanh", "batch_size": BATCH, "epochs": 3}
+    defaults |= {} if "preset" in given else {"optimizer": "momentum"}
     return arraymlp.train(x, Y, backend=backend, **{**defaults, **given})
 
 
@@ -214,6 +215,7 @@ def test_a_whole_run_is_numpys(
 @ENGINE
 def test_a_sweep_of_64_is_numpys(cuda: Backend, engine: Any) -> None:
     given: dict[str, Any] = {
+        "optimizer": "momentum",
         "learning_rate": np.geomspace(0.005, 0.2, 16),
         "seed": range(4),
         "hidden": [(32, 16)],

@@ -49,7 +49,12 @@ def test_only_products_are_products(numpy_backend: Backend) -> None:
     # One wide product a step, and next to nothing else.
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(512, 700)).astype(np.float32), rng.integers(0, 2, 512)
-    settings: dict[str, Any] = {"hidden": (700,), "batch_size": 512, "epochs": 5}
+    settings: dict[str, Any] = {
+        "hidden": (700,),
+        "batch_size": 512,
+        "epochs": 5,
+        "optimizer": "sgd",
+    }
     for engine in ("auto", "array"):
         run = arraymlp.train(X, y, backend="numpy", profile=True, engine=engine, **settings)
         assert run.profile is not None
