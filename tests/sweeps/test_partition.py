@@ -13,15 +13,12 @@ from arraymlp.sweeps import memory, partition
 from arraymlp.sweeps.memory import member_bytes, memory_budget, step_bytes, step_products
 from arraymlp.sweeps.partition import partition_members
 from arraymlp.sweeps.population import MemberSpec
-from arraymlp.sweeps.stacking import with_own_decay
 
 SIZES = (4, 6, 5, 3)
 
 
 def spec(row_plan: RowPlan | None = None, **given: Any) -> MemberSpec:
-    return MemberSpec(
-        with_own_decay(Settings(**{"hidden": SIZES[1:-1], "batch_size": 8, **given})), row_plan
-    )
+    return MemberSpec(Settings(**{"hidden": SIZES[1:-1], "batch_size": 8, **given}), row_plan)
 
 
 def row_plan(n: int = 16) -> RowPlan:

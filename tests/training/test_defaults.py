@@ -199,8 +199,9 @@ def test_networks_of_a_sweep_are_as_alone(
         alone = arraymlp.train(X[rows], targets[rows], **{**settings, **member.swept, **seeds})
         np.testing.assert_allclose(member.history["loss"], alone.history["loss"], rtol=1e-9)
         assert member.history["learning_rate"] == alone.history["learning_rate"]
-        for name in ("learning_rate", "batch_size"):
-            assert member.settings[name] == getattr(alone.settings, name)
+        run = result.run(member.number)
+        for name in ("learning_rate", "weight_decay", "schedule", "batch_size"):
+            assert getattr(run.settings, name) == getattr(alone.settings, name)
 
 
 def test_folds_have_minibatches_of_one_size() -> None:
@@ -218,6 +219,15 @@ def test_folds_have_minibatches_of_one_size() -> None:
 
 
 # Going on
+
+
+def test_a_sweeps_network_goes_on_at_another_rate_as_it_would_alone() -> None:
+    X, y = problems.numbers()
+    given = defaults(epochs=1, batch_size=8)
+    members = arraymlp.sweep(X, y, learning_rate=[1e-4, 1e-3], **given)
+    alone = arraymlp.train(X, y, learning_rate=1e-4, **given)
+    for run in (members.run(0), alone):
+        assert go_on(run, learning_rate=0.3).settings.decay == pytest.approx(DECAY / 0.3)
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(monkeypatch: pytest.MonkeyPatch) -> None:

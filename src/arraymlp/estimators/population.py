@@ -25,7 +25,6 @@ from arraymlp.estimators.inputs import (
 from arraymlp.estimators.stochastic import FitJob
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
 from arraymlp.sweeps.population import DIVERGED, INTERRUPTED, MemberResult, MemberSpec
-from arraymlp.sweeps.stacking import with_own_decay
 from arraymlp.training.history import Record
 from arraymlp.training.settings import TABLE, Settings
 from arraymlp.training.setup import merge_settings
@@ -193,7 +192,7 @@ class _SharedData:
         )
         network, order = estimator.network_, job.settings["shuffle"] or None
         given = dict.fromkeys(TABLE) | job.settings | {"shuffle": None}  # the row plan has it
-        settings = with_own_decay(merge_settings(given, "default", network, None))
+        settings = merge_settings(given, "default", network, None)
         data = self._data(estimator, X, y, weight, settings, backend)
 
         def watch(record: Record, step_loss: float | None) -> bool:

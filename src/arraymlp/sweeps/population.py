@@ -42,8 +42,7 @@ class MemberSpec:
     """A network to train: what `train` would be given if it trained alone.
 
     Attributes:
-        settings: with its own weight decay (`arraymlp.sweeps.stacking.with_own_decay`); the members
-            of a population have one stacking key.
+        settings: the members of a population have one stacking key.
         row_plan: the rows it trains on, and in what order; None for all, in one order for all.
         network: to begin with; None for a new one by the settings.
         watch: called with each of its records, and with the sum that `StepLosses` made of its

@@ -25,14 +25,6 @@ from arraymlp.training.settings import (
 )
 
 
-def with_own_decay(settings: Settings) -> Settings:
-    """The same settings with the optimiser's own weight decay written out.
-
-    Members whose optimisers have different defaults then differ in a number alone.
-    """
-    return replace(settings, weight_decay=settings.decay)
-
-
 def stacking_key(settings: Settings) -> dict[str, Hashable]:
     """Everything that the members of a population must share, by the setting's name."""
     key: dict[str, Hashable] = {}
@@ -73,7 +65,12 @@ def _token(value: object) -> Hashable:
 
 
 def stack_settings(members: Sequence[Settings]) -> Settings:
-    """The settings of a population of members with these settings, which have one stacking key."""
+    """The settings of a population of members with these settings, which have one stacking key.
+
+    The optimisers' own weight decays are written out: where these have different defaults, members
+    differ in a number alone.
+    """
+    members = [replace(settings, weight_decay=settings.decay) for settings in members]
     stacked: dict[str, Any] = {
         name: merge([getattr(s, name) for s in members])
         for name in setting_names(NUMBER, CONSTANTS)

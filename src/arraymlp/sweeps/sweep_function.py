@@ -28,7 +28,6 @@ from arraymlp.sweeps.population import (
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.sweeps.space import REPEATS, Point, points, shown
-from arraymlp.sweeps.stacking import with_own_decay
 from arraymlp.training.progress import SweepProgress, sweep_progress_for
 from arraymlp.training.run import Run
 from arraymlp.training.settings import TABLE, Settings
@@ -131,7 +130,7 @@ def sweep(
         require_switch("progress", progress)
     require_switch("compact", compact)
     drawn, swept = points(settings, mode, n, draw_seed)
-    every = [with_own_decay(_settings(point, preset)) for point in drawn]
+    every = [_settings(point, preset) for point in drawn]
     target = resolve(backend, device, like=X)
     with target.within_memory(LESS_MEMORY):
         data = SweepData(X, y, sample_weight, validation, cv, every, target)

@@ -17,7 +17,6 @@ from arraymlp.data.datasets import MNIST, load_mnist
 from arraymlp.data.loading import add_validation, load_data
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
 from arraymlp.sweeps.population import MemberSpec, run_of
-from arraymlp.sweeps.stacking import with_own_decay
 from arraymlp.training.history import Record
 from arraymlp.training.progress import Progress
 from arraymlp.training.run import Run
@@ -136,7 +135,7 @@ def _specs(
 
 def _spec(given: dict[str, Any], before: Run | None) -> MemberSpec:
     network = None if before is None else before.network
-    return MemberSpec(with_own_decay(merge_settings(given, "lab", network, None)), network=network)
+    return MemberSpec(merge_settings(given, "lab", network, None), network=network)
 
 
 class _EpochsOfSeeds:
