@@ -103,6 +103,7 @@ DEVICE_ROOMS = ("nn", "steps")
 ON_THE_HOST = {
     "nn/initializers.py": "draws initial values",
     "nn/network.py": "makes class numbers, and picks members by number",
+    "nn/scaling.py": "keeps means and scales, in double precision",
     "steps/hyper.py": "computes what an epoch's steps are told",
     "steps/patience.py": "counts epochs",
     "steps/schedules.py": "computes an epoch's factors",
