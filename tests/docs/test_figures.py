@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from arraymlp.steps.optimizers import DECAY_A_STEP
+from arraymlp.training import defaults
 from pages import PAGES, README, ROOT, page_name, prose
 
 RESULTS = ROOT / "ci" / "results"
@@ -77,6 +79,19 @@ def test_results_name_the_machine() -> None:
         first = path.read_text(encoding="utf-8").splitlines()[0]
         assert re.search(r"cores of an? ", first), path
     assert {"date", "cpu", "cores", "numpy"} <= set(BENCH["machine"])
+
+
+def test_the_defaults_are_those_that_were_measured() -> None:
+    text = (RESULTS / "choose-defaults.txt").read_text(encoding="utf-8")
+    recipe = text.partition("auto: ")[2].partition("\n\n")[0]
+    rates = [defaults.RATE_OF_WIDTH, defaults.RATE, defaults.HIGHEST_RATE]
+    expected = [DECAY_A_STEP, *rates, defaults.BATCHES, 1, defaults.LARGEST_BATCH]
+    assert [float(n) for n in re.findall(r"\d[\d.]*", recipe)] == expected  # else: measure anew
+    assert recipe.startswith(type(defaults.AUTO).__name__)
+    assert defaults.AUTO_SCHEDULE in recipe
+    failed = re.findall(r"runs, (\d+) with a loss that is not finite", text)
+    assert len(failed) > 2
+    assert set(failed) == {"0"}
 
 
 def test_the_page_on_speed_is_what_the_results_say() -> None:

@@ -102,7 +102,7 @@ def train(
         optimizer: "auto" (AdamW, with the rate, schedule and decay said below), "sgd", "momentum"
             (SGD with momentum 0.9), "nesterov", "adam", "adamw", "rmsprop", or an `SGD`, `Adam`,
             `AdamW` or `RMSProp` with constants of its own.
-        learning_rate: with optimizer "auto" 0.1 over the narrowest hidden layer's width, from 0.001
+        learning_rate: with optimizer "auto" 0.2 over the narrowest hidden layer's width, from 0.001
             to 0.01; otherwise 0.05 for SGD, 0.001 for the others (K).
         schedule: its factor step by step: "cosine" (with warm-up) with optimizer "auto", otherwise
             "constant"; "step", "exponential", "inverse_scaling", "adaptive"; see
