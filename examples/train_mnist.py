@@ -1,4 +1,4 @@
-"""Train on the bundled MNIST with the default settings: 20 epochs, three seeds, 97.8 % and more."""
+"""Train on the bundled MNIST with the default settings: 20 epochs, three seeds, 98 % and more."""
 
 from statistics import median
 
@@ -10,4 +10,4 @@ for seed in range(3):
     accuracies.append(100 * (1 - history[-1]["validation_error"]))
     print(f"seed {seed}: {accuracies[-1]:.2f} % of the test images after {len(history)} epochs")
 
-assert median(accuracies) >= 97.8, accuracies
+assert median(accuracies) >= 98.0, accuracies
