@@ -90,7 +90,7 @@ def test_the_defaults_are_those_that_were_measured() -> None:
     assert recipe.startswith(type(defaults.AUTO).__name__)
     assert defaults.AUTO_SCHEDULE in recipe
     failed = re.findall(r"runs, (\d+) with a loss that is not finite", text)
-    assert len(failed) > 2
+    assert failed
     assert set(failed) == {"0"}
 
 

@@ -68,7 +68,10 @@ def merge_settings(given: Mapping[str, Any], preset: str, old: Any, before: Run 
         "dtype": old.dtype,
     }
     merged = get_preset(preset, {**given, **of_network})
-    return replace(merged, seed=given.get("seed"), initializer=None)
+    scales: Any = "targets" if old.outputs is not None else False
+    if old.inputs is not None:
+        scales = "features" if old.outputs is None else True
+    return replace(merged, seed=given.get("seed"), initializer=None, standardize=scales)
 
 
 def prepare_data(

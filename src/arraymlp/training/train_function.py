@@ -103,7 +103,7 @@ def train(
             (SGD with momentum 0.9), "nesterov", "adam", "adamw", "rmsprop", or an `SGD`, `Adam`,
             `AdamW` or `RMSProp` with constants of its own.
         learning_rate: with optimizer "auto" 0.2 over the narrowest hidden layer's width, from 0.001
-            to 0.01; otherwise 0.05 for SGD, 0.001 for the others (K).
+            to 0.01 (0.01 without one); otherwise 0.05 for SGD, 0.001 for the others (K).
         schedule: its factor step by step: "cosine" (with warm-up) with optimizer "auto", otherwise
             "constant"; "step", "exponential", "inverse_scaling", "adaptive"; see
             `arraymlp.schedules.get_schedule`. Its fractions are of the whole run, earlier calls
@@ -134,7 +134,8 @@ def train(
             weighs class by class.
         epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
             off counts as one; so does that of one that a callback's ``on_step`` broke off.
-        batch_size: rows a step: a hundredth of those to train on, from 1 to 100.
+        batch_size: rows a step: a hundredth of those to train on, from 1 to 100. More than there
+            are is an error.
         validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or
             (X, y, sample_weight); evaluated every epoch. The bundled MNIST comes with its test set.
             Nothing is chosen by it unless early stopping or a schedule watches it.
