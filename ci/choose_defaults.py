@@ -31,7 +31,8 @@ from arraymlp.training import defaults
 
 SEEDS = range(3)
 BOUND = 0.02  # that ours may be below the better of the others
-RATE, DECAY = defaults.RATE, DECAY_A_STEP / defaults.RATE  # of networks at least 100 wide
+RATE = defaults.auto_rate((100, 100))  # of the networks that are tried
+DECAY = DECAY_A_STEP / RATE
 
 
 def recipe() -> str:
@@ -224,7 +225,8 @@ ALTERNATIVES: dict[str, dict[str, Any]] = {
     "no decay": {"weight_decay": 0.0},
     "a quarter of the decay": {"weight_decay": DECAY / 4},
     "4 times the decay": {"weight_decay": DECAY * 4},
-    "twice the rate, the same decay": {"learning_rate": RATE * 2},
+    "half the rate, the same decay a step": {"learning_rate": RATE / 2},
+    "twice the rate, the same decay a step": {"learning_rate": RATE * 2},
     "at least 8 rows a step": {"batch_size": 8},
     "100 rows a step": {"batch_size": 100},
     "targets as they are": {"standardize": False},

@@ -93,5 +93,5 @@ class Lines:
 def _reason(report: pytest.TestReport) -> str:
     """Why a test did not pass."""
     if report.skipped and isinstance(report.longrepr, tuple):
-        return report.longrepr[2]
-    return report.longreprtext
+        return str(report.longrepr[2])
+    return str(report.longreprtext)
