@@ -311,7 +311,7 @@ def test_no_reader_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         train(rows, Y, window=BATCH, callbacks=[Fails()])
     interrupt_after(monkeypatch, 2)
     assert train(rows, Y, window=BATCH, validation=0.2).interrupted
-    assert not [t for t in threading.enumerate() if t.name.startswith("arraymlp")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("arraymlp-reader")]
 
 
 # --- memory --------------------------------------------------------------------------------------

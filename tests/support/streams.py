@@ -84,7 +84,7 @@ STREAMS: dict[str, Callable[[], Streamed]] = {
 
 
 def readers() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("arraymlp")]
+    return [t for t in threading.enumerate() if t.name.startswith("arraymlp-reader")]
 
 
 def assert_windows(windows: Iterable[Any], expected: np.ndarray, backend: Backend) -> None:
