@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arraymlp import Backend, Run, resolve
-from arraymlp.data.inputs import targets
+from arraymlp.data.targets import targets
 from arraymlp.nn.losses import LOSSES, Huber, Loss, Quantile
 from conftest import on_host
 from refusals import COLUMNS, NUMBERS, N, X, Y, assert_says, quick, refusal

@@ -9,8 +9,8 @@ from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.data import blocks as data_blocks
 from arraymlp.data.blocks import BYTES_AT_ONCE, ROWS_AT_ONCE, rows_at_once
 from arraymlp.data.data import row_blocks
-from arraymlp.data.inputs import targets
 from arraymlp.data.stream import stream
+from arraymlp.data.targets import targets
 from arraymlp.training.evaluation import evaluate
 from conftest import assert_same
 

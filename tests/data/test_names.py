@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arraymlp import load, save, sweep, train
+from arraymlp import Ensemble, load, save, sweep, train
 
 pandas = pytest.importorskip("pandas")
 N = 120
@@ -71,3 +71,24 @@ def test_polars_has_names_too() -> None:
     assert run.network.features == ("a", "b", "c")
     with pytest.raises(ValueError, match="another order"):
         run.network.predict(FRAME[["b", "a", "c"]])
+
+
+def test_an_ensemble_is_held_to_those_of_its_members() -> None:
+    named = train(FRAME, Y, epochs=1).network
+    other = train(FRAME[["b", "a", "c"]], Y, epochs=1).network
+    plain = train(FRAME.to_numpy(), Y, epochs=1).network
+    deep = train(FRAME.to_numpy(), Y, epochs=1, hidden=(4,)).network
+    with pytest.raises(ValueError, match="differ in names of features"):
+        Ensemble([named, other])
+    for members in ([named, plain], [plain, named], [deep, plain, named]):
+        together = Ensemble(members)
+        together.predict(FRAME)
+        with pytest.raises(ValueError, match="another order"):
+            together.predict(FRAME[["b", "a", "c"]])
+
+
+def test_a_network_without_names_takes_those_it_goes_on_with() -> None:
+    plain = train(FRAME.to_numpy(), Y, epochs=1).network
+    assert plain.features is None
+    assert train(FRAME, Y, network=plain, epochs=1).network.features == ("a", "b", "c")
+    assert plain.features is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arraymlp import MultilayerPerceptron, train
-from arraymlp.data.inputs import Targets, targets
+from arraymlp.data.targets import Targets, targets
 from arraymlp.engines.cpu.engine import CpuEngine
 from arraymlp.engines.cuda.evaluator import LabelEvaluator, covers
 from arraymlp.nn.activations import ACTIVATIONS, Activation

@@ -101,3 +101,22 @@ def test_a_right_loss_is_silent(loss: Loss, scale: float, quick_backend: Backend
     given: dict[str, Any] = {"backend": quick_backend.name, "device": quick_backend.device}
     run = arraymlp.train(X, Y * scale, loss=loss, epochs=0, **given)
     assert len(run.history) == 0
+
+
+class WrongScale(Own):
+    def rescaled(self, c: float) -> tuple[Loss, float]:
+        return self, c  # of a square it is c * c
+
+
+class RightScale(Own):
+    def rescaled(self, c: float) -> tuple[Loss, float]:
+        return self, c * c
+
+
+def test_a_scale_that_does_not_hold_is_refused(backend: Backend) -> None:
+    train = {"epochs": 1, "hidden": (4,), "backend": backend}
+    assert arraymlp.train(X, Y, loss=RightScale(), **train).network.outputs is not None
+    if not backend.has("float64"):
+        pytest.skip("no float64 to try it in")
+    with pytest.raises(ValueError, match="where its rescaled says"):
+        arraymlp.train(X, Y, loss=WrongScale(), **train)

@@ -187,6 +187,17 @@ class Backend:
         kinds = ("bool", "integral", "real floating")
         return dtype in self.xp.__array_namespace_info__().dtypes(device=self.device, kind=kinds)
 
+    @property
+    def widest(self) -> str:
+        """The name of the device's widest floating-point dtype: float64, or float32."""
+        return "float64" if self.has("float64") else "float32"
+
+    def exact_on_host(self, array: Array) -> HostArray:
+        """The values in float64 on the host, of a dtype that NumPy lacks, such as bfloat16, too."""
+        if self.xp.isdtype(array.dtype, "real floating"):
+            array = self.asarray(array, self.widest)
+        return self.to_numpy(array).astype(np.float64)
+
     def require(self, array: Array, what: str = "the array") -> None:
         """Raise a ValueError naming both devices if the array is not on this backend's."""
         from arraymlp.backends.registry import backend_of

@@ -15,9 +15,9 @@ from arraymlp._checks import merge
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
-from arraymlp.data.inputs import Targets, scaled_loss
 from arraymlp.data.row_plans import RowPlan, groups
 from arraymlp.data.stream import Streamed, window_rows
+from arraymlp.data.targets import Targets, scaled_loss
 from arraymlp.nn.losses import Loss
 from arraymlp.nn.metrics import Metric
 from arraymlp.nn.network import Network
@@ -170,10 +170,11 @@ class Data:
     def _losses(self) -> list[tuple[Loss, float]]:
         """Loss and unit, for all members or for each of them."""
         y = self.y
-        if self.row_plans is None or self.row_plans[0].outputs is None:
+        plans = self.row_plans or ()
+        if all(plan.outputs is None for plan in plans):
             return [(y.loss, y.unit)]
         each = []
-        for k, plan in enumerate(self.row_plans):
+        for k, plan in enumerate(plans):
             loss, unit = y.loss.member(k), 1.0
             if plan.outputs is not None:
                 loss, unit = scaled_loss(loss, plan.outputs, y.scaling)

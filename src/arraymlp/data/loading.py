@@ -1,18 +1,20 @@
 """Loads the user's rows, targets, weights and validation data as `Data` on the device."""
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from arraymlp._checks import as_floats, caller_level, is_number, require_table
+from arraymlp._checks import as_floats, caller_level, is_number
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.chunks import is_chunks, stream_chunks
 from arraymlp.data.data import Data, DataSettings, class_positions
 from arraymlp.data.datasets import load_mnist
-from arraymlp.data.inputs import Targets, features, numeric, targets
+from arraymlp.data.inputs import features, numeric, table
 from arraymlp.data.names import feature_names, require_names, require_same_names
 from arraymlp.data.splits import split
 from arraymlp.data.standardize import (
@@ -27,8 +29,15 @@ from arraymlp.data.stream import (
     is_streamed,
     stream,
 )
+from arraymlp.data.targets import Targets, targets
 from arraymlp.nn.network import Network
-from arraymlp.nn.scaling import Scaling
+from arraymlp.nn.scaling import Scaling, stacked
+
+# What standardises features and targets; None for nothing.
+Scalings: TypeAlias = tuple[Scaling | None, Scaling | None]
+# Of n rows and their classes (None where a sample has no one class), the rows that each network
+# trains on: standardisation is learnt of these.
+RowSets: TypeAlias = Callable[[int, HostArray | None], Sequence[HostArray]]
 
 TOO_LARGE = (
     "X as a numpy.memmap, or as chunks (X, y), is read by window= rows at a time and need not fit."
@@ -42,6 +51,7 @@ def load_data(
     settings: DataSettings,
     network: Network | None,
     backend: Backend,
+    validation: Any = None,
 ) -> Data:
     """Check the training data and bring it to the device; without X and y, MNIST and its test set.
 
@@ -52,40 +62,70 @@ def load_data(
         settings: of the run.
         network: whose training goes on; None for a new one.
         backend: of the result.
+        validation: as for `add_validation`, which is called with it next: of rows that a fraction
+            holds out, nothing is learnt.
 
     Raises:
         ValueError: data that cannot be trained with.
+    """
+
+    def trained_on(n: int, classes: HostArray | None) -> list[HostArray]:
+        return [split(n, float(validation), settings.order_seed, classes)[0]]
+
+    row_sets = trained_on if is_number(validation) else None
+    return load_row_sets(X, y, sample_weight, settings, network, backend, row_sets)[0]
+
+
+def load_row_sets(
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    settings: DataSettings,
+    network: Network | None,
+    backend: Backend,
+    row_sets: RowSets | None,
+) -> tuple[Data, list[Scalings]]:
+    """As `load_data`, for networks that train on some of the rows each.
+
+    Returns:
+        The data, standardised by what suits the rows of all (see `Scaling.shared`), and what
+        standardises each network's rows further.
     """
     if X is None and y is None:
         if network is not None:
             raise ValueError("X and y are needed to go on training a network")
         mnist = load_mnist(dtype=settings.dtype)
-        data = load_data(mnist.X_train, mnist.y_train, sample_weight, settings, None, backend)
-        return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, backend)
+        data, further = load_row_sets(
+            mnist.X_train, mnist.y_train, sample_weight, settings, None, backend, row_sets
+        )
+        test = (mnist.X_test, mnist.y_test)
+        return add_validation(data, test, settings, None, backend), further
     n_features = None if network is None else network.sizes[0]
     names = None if network is None else network.features
     require_names(X, names, "X")
-    rows: Array | Streamed
-    inputs = None if network is None else shared_scaling(network.inputs, "features")
-    learns = network is None and scales_features(settings.standardize)
     if y is None and is_chunks(X):
         rows, y = stream_chunks(X, settings.dtype, n_features=n_features)
-        inputs = learn_scaling(rows, backend) if learns else inputs
         require_same_names(rows.features, names, "the chunks")
         names = names or rows.features
-        rows = rows if inputs is None else rows.scaled(inputs)
+        X = rows
     elif X is None or y is None:
         raise ValueError(f"{'X' if X is None else 'y'} is missing: give both, or neither for MNIST")
     else:
-        rows, inputs = _rows(X, settings, backend, n_features, "X", inputs, learns)
         names = names or feature_names(X)
+        X = _opened(X, settings, backend, n_features, "X")
+    n = int(X.shape[0])
+    outputs: list[Scaling] = []
 
     def learn(numbers: Array | HostArray) -> Scaling:
-        return learn_target_scaling(numbers, settings.standardize, backend)
+        outputs.extend(
+            learn_target_scaling(numbers, settings.standardize, backend, rows)
+            for rows in (row_sets or _all_rows)(n, None)
+        )
+        return _shared(outputs)
 
     checked = targets(
         y,
-        rows.shape[0],
+        n,
         backend,
         settings.dtype,
         loss=settings.loss if network is None else network.loss,
@@ -94,9 +134,36 @@ def load_data(
         scaling=None if network is None else shared_scaling(network.outputs, "targets"),
         learn=learn if network is None and scales_targets(settings.standardize) else None,
     )
+    inputs: list[Scaling] = []
+    scaling = None if network is None else shared_scaling(network.inputs, "features")
+    if network is None and scales_features(settings.standardize):
+        inputs = [
+            learn_scaling(X, backend, rows)
+            for rows in (row_sets or _all_rows)(n, class_positions(checked, backend))
+        ]
+        scaling = _shared(inputs)
     members, dtype = member_count(settings, network), settings.dtype
     y = _weighted(checked, sample_weight, members, dtype, backend, "sample_weight")
-    return Data(rows, y, inputs=inputs, features=names)
+    data = Data(_brought(X, settings, backend, "X", scaling), y, inputs=scaling, features=names)
+    further = [
+        (_after(own_inputs, scaling), _after(own_outputs, checked.scaling))
+        for own_inputs, own_outputs in zip_longest(inputs, outputs)
+    ]
+    return data, further
+
+
+def _all_rows(n: int, classes: HostArray | None) -> Sequence[None]:
+    return [None]
+
+
+def _shared(scalings: Sequence[Scaling]) -> Scaling:
+    together = stacked(scalings)
+    assert together is not None
+    return together.shared()[0]
+
+
+def _after(own: Scaling | None, base: Scaling | None) -> Scaling | None:
+    return own if own is None or base is None else own.after(base)
 
 
 def member_count(settings: DataSettings, network: Network | None) -> int | None:
@@ -106,39 +173,35 @@ def member_count(settings: DataSettings, network: Network | None) -> int | None:
     return len(settings.seed) if isinstance(settings.seed, tuple) else None
 
 
-def _rows(
-    X: Any,
-    settings: DataSettings,
-    backend: Backend,
-    n_features: int | None,
-    what: str,
-    scaling: Scaling | None,
-    learns: bool = False,
-) -> tuple[Array | Streamed, Scaling | None]:
-    """X on the device, or to be streamed there, standardised; and by what.
+def _opened(
+    X: Any, settings: DataSettings, backend: Backend, n_features: int | None, what: str
+) -> Array | HostArray | Streamed:
+    """X as numbers (N, n_features) of the dtype they have, or to be streamed; nothing is copied.
 
     Args:
         X: as the user gave it.
         settings: of the run.
-        backend: whose device it is.
-        n_features: the width that X must have; None for any.
+        backend: whose device it may be on.
+        n_features: the width that it must have; None for any.
         what: its name, for messages.
-        scaling: what standardises it.
-        learns: whether that is to be learnt of these rows.
     """
     if is_streamed(X) or is_sparse(X):
-        read = stream(X, settings.dtype, n_features=n_features, what=what)
-        scaling = learn_scaling(read, backend) if learns else scaling
-        return (read if scaling is None else read.scaled(scaling)), scaling
+        return stream(X, settings.dtype, n_features=n_features, what=what)
+    return table(X, backend, what, n_features)
+
+
+def _brought(
+    X: Array | HostArray | Streamed,
+    settings: DataSettings,
+    backend: Backend,
+    what: str,
+    scaling: Scaling | None,
+) -> Array | Streamed:
+    """X on the device, or to be streamed there, standardised."""
+    if isinstance(X, Streamed):
+        return X if scaling is None else X.scaled(scaling)
     with backend.within_memory(TOO_LARGE):
-        if learns:
-            X = numeric(X, backend, what)
-            require_table(X.shape, what)
-            scaling = learn_scaling(X, backend)
-        rows = features(
-            X, backend, settings.dtype, n_features=n_features, what=what, scaling=scaling
-        )
-    return rows, scaling
+        return features(X, backend, settings.dtype, what=what, scaling=scaling)
 
 
 def shared_scaling(scaling: Scaling | None, what: str) -> Scaling | None:
@@ -190,40 +253,21 @@ def add_validation(
     network: Network | None,
     backend: Backend,
 ) -> Data:
-    """The data with validation rows: a fraction held out, or (X, y) or (X, y, sample_weight).
+    """The data with validation rows: (X, y) or (X, y, sample_weight), or a fraction held out.
+
+    Of each class the same fraction is held out.
 
     Raises:
         ValueError: any other ``validation``, or rows that do not go with the training data.
     """
     if is_number(validation):
-        return _split(data, float(validation), settings, network, backend)
+        classes = class_positions(data.y, backend)
+        rows, held_out = split(
+            int(data.X.shape[0]), float(validation), settings.order_seed, classes
+        )
+        train, other = data.select_rows(rows, backend), data.select_rows(held_out, backend)
+        return replace(train, X_val=other.X, y_val=other.y)
     return _with_validation(data, validation, settings, member_count(settings, network), backend)
-
-
-def _split(
-    data: Data,
-    fraction: float,
-    settings: DataSettings,
-    network: Network | None,
-    backend: Backend,
-) -> Data:
-    """The data with some of its rows held out for validation, the same fraction of each class."""
-    classes = class_positions(data.y, backend)
-    rows, held_out = split(data.X.shape[0], fraction, settings.order_seed, classes)
-    train, validation = data.select_rows(rows, backend), data.select_rows(held_out, backend)
-    whole = replace(train, X_val=validation.X, y_val=validation.y)
-    return whole if network is not None else whole.rescaled(*learnt(train, settings, backend))
-
-
-def learnt(
-    data: Data, settings: DataSettings, backend: Backend
-) -> tuple[Scaling | None, Scaling | None]:
-    """What standardises features and targets further, learnt of some of the rows they come from."""
-    y = data.y
-    inputs = None if data.inputs is None else learn_scaling(data.X, backend)
-    if y.scaling is None:
-        return inputs, None
-    return inputs, learn_target_scaling(y.values, settings.standardize, backend)
 
 
 def _with_validation(
@@ -240,7 +284,8 @@ def _with_validation(
     X, y, sample_weight = validation if len(validation) == 3 else (*validation, None)
     what = "the validation X"
     require_names(X, data.features, what)
-    rows, _ = _rows(X, settings, backend, data.X.shape[1], what, data.inputs)
+    X = _opened(X, settings, backend, data.X.shape[1], what)
+    rows = _brought(X, settings, backend, what, data.inputs)
     checked = targets(
         y,
         rows.shape[0],

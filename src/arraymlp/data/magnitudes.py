@@ -19,10 +19,10 @@ import numpy as np
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, take_rows
-from arraymlp.data.inputs import Targets
 from arraymlp.data.splits import sample_rows
 from arraymlp.data.standardize import moments
 from arraymlp.data.stream import Streamed, window_rows
+from arraymlp.data.targets import Targets
 
 ROWS = 10_000  # that are measured, evenly spread; or as many as fill 64 MiB
 LARGE = 10.0  # root mean square of a column

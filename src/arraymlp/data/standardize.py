@@ -1,13 +1,13 @@
 """Learns what standardises columns: their means and standard deviations, of the training rows."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
+from arraymlp.data.data import take_rows
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.scaling import Scaling, scale_together
 
@@ -22,14 +22,22 @@ def scales_targets(standardize: bool | str) -> bool:
     return standardize in (True, "targets")
 
 
-def learn_scaling(X: Array | HostArray | Streamed, backend: Backend) -> Scaling:
+def learn_scaling(
+    X: Array | HostArray | Streamed, backend: Backend, rows: HostArray | None = None
+) -> Scaling:
     """The scaling that gives each column of X (N, n) mean 0 and variance 1, in float64.
 
-    A column that does not vary is only centred, as scikit-learn's StandardScaler does it. Values
-    that are not finite are left out. The variance divides by N.
+    A column that does not vary is only centred, as scikit-learn's StandardScaler does it; what is
+    left of it, which is rounding, stays within 1. Values that are not finite are left out. The
+    variance divides by N.
+
+    Args:
+        X: as it was given, so that no digit is lost.
+        backend: of an array on a device.
+        rows: the numbers of those it is learnt of; None for all.
     """
-    mean, deviation = moments(X, backend)
-    return Scaling(mean, np.where(deviation == 0, 1.0, deviation))
+    mean, deviation, farthest = _moments(X, backend, rows)
+    return Scaling(mean, np.where(deviation == 0, np.maximum(farthest, 1.0), deviation))
 
 
 def moments(X: Array | HostArray | Streamed, backend: Backend) -> tuple[HostArray, HostArray]:
@@ -37,57 +45,60 @@ def moments(X: Array | HostArray | Streamed, backend: Backend) -> tuple[HostArra
 
     The deviation of a column that does not vary, but for rounding, is 0.
     """
+    return _moments(X, backend)[:2]
+
+
+def _moments(
+    X: Array | HostArray | Streamed, backend: Backend, rows: HostArray | None = None
+) -> tuple[HostArray, HostArray, HostArray]:
+    """Mean, standard deviation, and the largest distance from the mean, of each column."""
     with np.errstate(all="ignore"):
-        return _moments(X, backend)
-
-
-def _moments(X: Array | HostArray | Streamed, backend: Backend) -> tuple[HostArray, HostArray]:
-    passes = _host_blocks if isinstance(X, np.ndarray | Streamed) else _device_blocks
-    count, total = _sums(passes(X, backend), lambda x: x)
-    count = np.maximum(count, 1)
-    mean = total / count
-    largest = np.max([_largest(x - mean) for x in passes(X, backend)], axis=0)
-    unit = np.where(largest > 0, largest, 1.0)  # squares of huge values would overflow
-    _, squares = _sums(passes(X, backend), lambda x: ((x - mean) / unit) ** 2)
-    deviation = unit * np.sqrt(squares / count)
-    constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
-    return mean, np.where(constant, 0.0, deviation)
+        origin: HostArray = np.full(X.shape[1], np.nan)  # a value of the column's own:
+        count, total = np.zeros((2, X.shape[1]))  # with it, the mean of a constant one is exact
+        lowest, highest = np.zeros((2, X.shape[1]))
+        for x in _host_blocks(X, backend, rows):
+            finite = np.isfinite(x)
+            first = np.take_along_axis(x, finite.argmax(axis=0)[None], axis=0)[0]
+            origin = np.where(np.isnan(origin) & finite.any(axis=0), first, origin)
+            distance = np.where(finite, x - origin, 0.0)
+            count, total = count + finite.sum(axis=0), total + distance.sum(axis=0)
+            lowest = np.minimum(lowest, distance.min(axis=0))
+            highest = np.maximum(highest, distance.max(axis=0))
+        shift = total / np.maximum(count, 1)
+        mean = np.nan_to_num(origin) + shift
+        farthest = np.maximum(highest - shift, shift - lowest)
+        unit = np.where(farthest > 0, farthest, 1.0)  # squares of huge values would overflow
+        squares: HostArray = np.zeros(X.shape[1])
+        for x in _host_blocks(X, backend, rows):
+            distance = np.where(np.isfinite(x), x - mean, 0.0) / unit
+            squares = squares + (distance * distance).sum(axis=0)
+        deviation = unit * np.sqrt(squares / np.maximum(count, 1))
+        constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        return mean, np.where(constant, 0.0, deviation), farthest
 
 
 def learn_target_scaling(
-    y: Array | HostArray, standardize: bool | str, backend: Backend
+    y: Array | HostArray,
+    standardize: bool | str,
+    backend: Backend,
+    rows: HostArray | None = None,
 ) -> Scaling:
     """The scaling of targets (N, T): with one scale for all, unless ``standardize`` is True."""
-    scaling = learn_scaling(y, backend)
+    scaling = learn_scaling(y, backend, rows)
     return scaling if standardize is True else scale_together(scaling)
 
 
-def _sums(parts: Iterable[HostArray], figure: Any) -> tuple[HostArray, HostArray]:
-    """Of each column the number of finite values, and the sum of a figure of theirs."""
-    count: Any = 0
-    total: Any = 0.0
-    for x in parts:
-        finite = np.isfinite(x)
-        count = count + finite.sum(axis=0)
-        total = total + np.where(finite, figure(x), 0.0).sum(axis=0)
-    return count, total
-
-
-def _largest(x: HostArray) -> HostArray:
-    """The largest absolute finite value of each column."""
-    return np.asarray(np.where(np.isfinite(x), np.abs(x), 0.0).max(axis=0))
-
-
-def _host_blocks(X: Any, backend: Backend) -> Iterable[HostArray]:
-    """The rows in float64, some at a time."""
+def _host_blocks(
+    X: Array | HostArray | Streamed, backend: Backend, rows: HostArray | None
+) -> Iterator[HostArray]:
+    """The rows, or some of them, in float64 on the host, a block at a time."""
     if isinstance(X, Streamed):
-        yield from X.host_blocks()
+        yield from (X if rows is None else X.kept(rows)).host_blocks()
         return
-    for rows in blocks(len(X), ROWS_AT_ONCE):
-        yield np.asarray(X[rows], dtype=np.float64)
-
-
-def _device_blocks(X: Any, backend: Backend) -> Iterable[HostArray]:
-    """The rows of an array on a device, brought to the host some at a time."""
-    for rows in blocks(X.shape[0], ROWS_AT_ONCE):
-        yield backend.to_numpy(X[rows, :]).astype(np.float64)
+    n = X.shape[0] if rows is None else len(rows)
+    for block in blocks(n, ROWS_AT_ONCE):
+        if isinstance(X, np.ndarray):
+            yield np.asarray(X[block if rows is None else rows[block]], dtype=np.float64)
+        else:
+            part = X[block, :] if rows is None else take_rows(X, rows[block], backend)
+            yield backend.exact_on_host(part)

@@ -17,6 +17,7 @@ from arraymlp.backends.array import Array, HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
+from arraymlp.data.inputs import not_finite, scaled_rows
 from arraymlp.nn.scaling import Scaling
 
 WINDOW_BYTES = 64 * 2**20  # of a window, where the number of its rows is not given
@@ -95,8 +96,15 @@ class Streamed:
     def gather(self, rows: HostArray, backend: Backend) -> Array:
         """Rows in any order, together on the device; for sources with `any_order`."""
         assert isinstance(self._source, _Sparse)
-        dense = self._source.dense(np.asarray(self._rows)[rows])
-        return backend.asarray(_scaled(dense, self._scaling), self.dtype)
+        numbers = np.asarray(self._rows)[rows]
+        dense = self._source.dense(numbers)
+        if self._scaling is None:  # it is known to be finite
+            return backend.asarray(dense, self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            into = scaled_rows(dense, self.dtype, self._scaling)
+        if not np.isfinite(into).all():
+            raise ValueError(not_finite(dense, into, self._what, numbers))
+        return backend.asarray(into)
 
     def dense_blocks(self, backend: Backend, at_once: int) -> Iterator[tuple[slice, Array]]:
         """All rows as (positions, rows on the device), for sources with `any_order`.
@@ -184,18 +192,10 @@ def convert(
         first, last = int(numbers[0]) - a, int(numbers[-1]) - a
         consecutive = last - first == len(numbers) - 1
         values = part[first : last + 1] if consecutive else part[np.asarray(numbers) - a]
-        with np.errstate(over="ignore"):
-            into[block] = values
-        finite = np.isfinite(into[block])
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0]
-            value = into[block][row, column]
-            raise ValueError(
-                f"{what} must be finite, but {what}[{numbers[row]}, {column}] is {value} as "
-                f"{into.dtype}"
-            )
-        if scaling is not None:
-            into[block] = scaling.exactly(values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            into[block] = values if scaling is None else scaling.exactly(values)
+        if not np.isfinite(into[block]).all():
+            raise ValueError(not_finite(values, into[block], what, numbers))
 
 
 def is_streamed(X: object) -> bool:

@@ -9,8 +9,8 @@ from arraymlp._checks import is_number
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import ClassWeight, Data, DataSettings, class_positions
-from arraymlp.data.inputs import Targets
 from arraymlp.data.row_plans import RowPlan, groups
+from arraymlp.data.targets import Targets
 
 
 def with_class_weights(data: Data, settings: DataSettings, backend: Backend) -> Data:

@@ -7,9 +7,9 @@ import numpy as np
 
 from arraymlp.backends.array import Array, HostArray, Namespace
 from arraymlp.data.data import class_positions, row_blocks
-from arraymlp.data.inputs import Targets
 from arraymlp.data.magnitudes import Magnitudes, feature_magnitudes, target_magnitudes
 from arraymlp.data.stream import Streamed
+from arraymlp.data.targets import Targets
 from arraymlp.nn.losses import one_hot
 from arraymlp.training.evaluation import evaluate
 from arraymlp.training.model import MultilayerPerceptron

@@ -93,12 +93,12 @@ class Loss:
 
     @property
     def scales(self) -> bool:
-        """True where `rescaled` knows the loss, and speaks of this class's own formula."""
+        """True where `rescaled` knows the loss, and is not older than this class's formula."""
         of_formula, of_scale = (
-            next(one for one in type(self).__mro__ if name in vars(one))
+            next(i for i, one in enumerate(type(self).__mro__) if name in vars(one))
             for name in ("value_and_delta", "rescaled")
         )
-        return of_formula is of_scale and self.rescaled(1.0) is not None
+        return of_scale <= of_formula and self.rescaled(1.0) is not None
 
     def output(self, s: Array, xp: Namespace) -> Array:
         """Return y_hat for logits s, both (..., B, n): probabilities, or the logits, as here."""

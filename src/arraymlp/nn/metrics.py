@@ -54,6 +54,9 @@ class Metric:
         function: ``(predictions, xp) -> m``, (...,) on the device, of the dtype of the logits.
         greater_is_better: None where that is not known.
         suits: the kinds of prediction that it can be computed for, by default all there are.
+        degree: d, where the metric of numbers a + c y is c^d times that of y (both targets and
+            outputs), for any a and c > 0: then it is computed of standardised numbers, where
+            targets are standardised. None where that is not so, or not known.
 
     Raises:
         ValueError: the name is no identifier, or "loss" or "error".
@@ -63,6 +66,7 @@ class Metric:
     function: Callable[[Predictions, Namespace], Array]
     greater_is_better: bool | None = None
     suits: tuple[str, ...] = PROBLEMS
+    degree: int | None = None
 
     def __post_init__(self) -> None:
         if not str(self.name).isidentifier() or self.name in ("loss", "error"):
@@ -212,9 +216,9 @@ METRICS: dict[str, Metric] = {
         Metric("log_loss", _log_loss, False, (TWO, MANY)),
         Metric("f1", _f1, True, (TWO, MANY, LABELS)),
         Metric("roc_auc", _roc_auc, True, (TWO,)),
-        Metric("r2", _r2, True, (NUMBERS,)),
-        Metric("mae", _mae, False, (NUMBERS,)),
-        Metric("rmse", _rmse, False, (NUMBERS,)),
+        Metric("r2", _r2, True, (NUMBERS,), degree=0),
+        Metric("mae", _mae, False, (NUMBERS,), degree=1),
+        Metric("rmse", _rmse, False, (NUMBERS,), degree=1),
     )
 }
 
@@ -255,7 +259,8 @@ def get_metric(name: str | Callable[..., Array | float] | Metric) -> Metric:
     A function of the user's own is called with ``y``, (N,) class positions or (N, n_columns)
     numbers, ``output = loss.output(s)``, (N, n_outputs), and ``weight`` (None, (N,) or one row a
     member), on the device, and returns one number; for a population, whose output is
-    (K, N, n_outputs), one for each member, (K,).
+    (K, N, n_outputs), one for each member, (K,). Numbers are in the targets' own units, and in
+    float64 where targets were standardised and the device has it.
 
     Raises:
         ValueError: an unknown name (with the nearest match), or a function without a name.

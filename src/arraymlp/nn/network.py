@@ -215,7 +215,8 @@ class Network:
     def stacked(cls, networks: Sequence["Network"]) -> Self:
         """A population of networks alike in sizes, activations, dtype, device and kind of loss.
 
-        Its parameters are copies with a leading axis; layers and classes are the first network's.
+        Its parameters are copies with a leading axis; layers and classes are the first network's,
+        names of features the first ones that there are.
         """
         xp = networks[0].backend.xp
         layers = []
@@ -229,7 +230,7 @@ class Network:
             networks[0].classes,
             stacked([n.inputs for n in networks]),
             stacked([n.outputs for n in networks]),
-            networks[0].features,
+            next((n.features for n in networks if n.features), None),
         )
 
     def member(self, k: int) -> Self:

@@ -47,6 +47,17 @@ class Scaling:
         """The root mean square of the columns' scales: a number, or (K,)."""
         return np.sqrt(np.mean(self.scale**2, axis=-1))
 
+    @property
+    def proportions(self) -> "Scaling | None":
+        """What undoes that columns have scales of their own, but not their common one, nor means.
+
+        None where all columns have one scale.
+        """
+        common = self.common[..., None]
+        if np.allclose(self.scale, common, rtol=1e-12):
+            return None
+        return Scaling(np.zeros_like(self.mean), self.scale / common)
+
     def exactly(self, x: HostArray) -> HostArray:
         """Standardised numbers (N, n) of any dtype on the host, computed in float64."""
         return np.asarray((x - self.mean) / self.scale)
@@ -77,13 +88,20 @@ class Scaling:
     def shared(self) -> tuple["Scaling", "Scaling | None"]:
         """A scaling for all members, and what each does after it; None where that is nothing.
 
-        So values far from 0 lose no digits where they are rounded between the two.
+        It is, column by column, that of the member with the smallest scale: values rounded between
+        the two, far from 0 though they are or with outliers in other members' rows, lose no digits.
         """
         if self.members is None:
             return self, None
-        first = self.member(0)
-        own = Scaling((self.mean - first.mean) / first.scale, self.scale / first.scale)
-        return first, own
+        finest = self.scale.argmin(axis=0), np.arange(self.scale.shape[1])
+        base = Scaling(self.mean[finest], self.scale[finest])
+        return base, self.after(base)
+
+    def after(self, base: "Scaling") -> "Scaling | None":
+        """What is left of this scaling once ``base`` has been applied; None where nothing is."""
+        if self == base:
+            return None
+        return Scaling((self.mean - base.mean) / base.scale, self.scale / base.scale)
 
     def repeated(self, n: int) -> "Scaling":
         """The same for columns of which each stands n times, one beside the other."""

@@ -16,6 +16,8 @@ EPOCHS = Rule(
     lambda n: n >= 1 and isinstance(n, Integral),
 )
 
+OF_BEST = 1e-4  # PyTorch's ReduceLROnPlateau has the same
+
 
 class Patience:
     """Epochs since a figure was last better, member by member.
@@ -43,7 +45,7 @@ class Patience:
         self,
         monitor: str,
         epochs: int | Sequence[int],
-        min_change: float | Sequence[float],
+        min_change: float | Sequence[float] | None,
         greater_is_better: bool,
     ) -> None:
         """Wait for the first figure.
@@ -52,7 +54,7 @@ class Patience:
             monitor: the column of the history.
             epochs: the number of epochs to wait, from 1; or K values, one a member.
             min_change: the least improvement that ends the wait, from 0, in the figure's own unit;
-                or K values.
+                or K values; None for a ten-thousandth of the best figure so far.
             greater_is_better: True as for an accuracy; False as for a loss.
 
         Raises:
@@ -64,12 +66,15 @@ class Patience:
                 f"monitor must be the name of a column of the history, not {monitor!r}"
             )
         require_numbers("patience", epochs, EPOCHS)
-        require_numbers("min_change", min_change, NOT_NEGATIVE)
+        if min_change is not None:
+            require_numbers("min_change", min_change, NOT_NEGATIVE)
         if not isinstance(greater_is_better, bool | np.bool):
             raise ValueError(f"greater_is_better must be True or False, not {greater_is_better!r}")
         self.monitor = monitor
         self._epochs: HostArray = np.asarray(as_floats(epochs))
-        self._min_change: HostArray = np.asarray(as_floats(min_change))
+        self._min_change: HostArray | None = (
+            None if min_change is None else np.asarray(as_floats(min_change))
+        )
         self._sign = -1.0 if greater_is_better else 1.0
         self.best: HostArray = np.asarray(self._sign * inf)
         self.waited: HostArray = np.asarray(0)
@@ -82,13 +87,16 @@ class Patience:
         """
         figure = np.asarray(lookup(record, self.monitor, "column to monitor"), dtype=float)
         for name, value in (("patience", self._epochs), ("min_change", self._min_change)):
-            if value.ndim and value.shape != figure.shape:
+            if value is not None and value.ndim and value.shape != figure.shape:
                 raise ValueError(
                     f"{name} has {value.size} values, but {self.monitor} has {figure.size}"
                 )
         cost, least_cost = self._sign * figure, self._sign * self.best
         better = np.asarray(cost < least_cost)
-        improved = better & (cost <= least_cost - self._min_change)
+        change = self._min_change
+        if change is None:
+            change = np.where(np.isfinite(self.best), OF_BEST * np.abs(self.best), 0.0)
+        improved = better & (cost <= least_cost - change)
         self.best = np.where(better, figure, self.best)
         self.waited = np.where(improved, 0, self.waited + 1)
         return better
@@ -103,7 +111,7 @@ class Patience:
         selected = copy(self)
         for name in ("best", "waited", "_epochs", "_min_change"):
             value = getattr(self, name)
-            setattr(selected, name, value[list(members)] if value.ndim else value)
+            setattr(selected, name, value[list(members)] if np.ndim(value) else value)
         return selected
 
     def restart(self, mask: HostArray) -> None:

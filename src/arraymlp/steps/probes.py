@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import ceil, log10
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from arraymlp._checks import of_member
 from arraymlp.backends.array import Array, Namespace
 from arraymlp.backends.backend import Backend
@@ -170,7 +172,7 @@ class Probes:
         caches = network.forward(self.x, xp)
         s = caches[-1].z
         value, _ = network.loss.value_and_delta(s, self.y, xp)
-        figures: Pending = {"loss": self.unit * xp.mean(value, axis=-1), "predicted": None}
+        figures: Pending = {"loss": xp.mean(value, axis=-1), "predicted": None}
         if network.loss.classifies == "one":
             chosen = network.choices(s, xp)
             figures["predicted"] = xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)
@@ -199,6 +201,8 @@ class Probes:
             for name, value in figures.items():
                 of_layers = [next(rest) for _ in _flat(value)]
                 filled[name] = of_layers if isinstance(value, list) else next(iter(of_layers), None)
+            # On the host: the square of a tiny or huge unit is not for float32.
+            filled["loss"] = (np.asarray(filled["loss"]) * self.unit).tolist()
             epoch = self.epoch + (step - self.steps_before - 1) // self.steps_per_epoch
             measurements.append(Measurement(step, epoch, **filled))
         self.pending = []

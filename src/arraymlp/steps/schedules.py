@@ -175,7 +175,8 @@ class Adaptive(Schedule):
         monitor: the column of the history that is watched.
         factor: above 0 and up to 1.
         patience: epochs to wait for an improvement, from 1.
-        min_change: the least improvement that ends the wait, from 0, in the figure's own unit.
+        min_change: the least improvement that ends the wait, from 0, in the figure's own unit; None
+            for a ten-thousandth of the best figure so far, whatever its unit.
         lowest: lower bound on the product of factors, from 0 to 1.
         greater_is_better: None for a loss, an error or a metric of this package, where it is known.
     """
@@ -183,12 +184,15 @@ class Adaptive(Schedule):
     monitor: str = "loss"
     factor: Numbers = 0.2
     patience: int | Sequence[int] = 10
-    min_change: Numbers = 1e-4
+    min_change: Numbers | None = None
     lowest: Numbers = 0.0
     greater_is_better: bool | None = None
 
     def __post_init__(self) -> None:
-        _keep(self, factor=_DECAY, lowest=_FRACTION, patience=EPOCHS, min_change=NOT_NEGATIVE)
+        rules = {"factor": _DECAY, "lowest": _FRACTION, "patience": EPOCHS}
+        if self.min_change is not None:
+            rules["min_change"] = NOT_NEGATIVE
+        _keep(self, **rules)
         greater = False if self.greater_is_better is None else self.greater_is_better
         Patience(self.monitor, self.patience, self.min_change, greater)  # refuses what is wrong
         if self._greater is None:
@@ -219,7 +223,8 @@ class _Adapting(Schedule):
         self._watched = rule.monitor, rule.patience, rule.min_change, greater
         self._patience = Patience(*self._watched)
         self._change, self._lowest = as_floats(rule.factor), as_floats(rule.lowest)
-        constants = (rule.factor, rule.lowest, rule.patience, rule.min_change)
+        change = 0.0 if rule.min_change is None else rule.min_change
+        constants = (rule.factor, rule.lowest, rule.patience, change)
         self._factor: HostArray = np.ones(np.broadcast(*map(as_floats, constants)).shape)
 
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:

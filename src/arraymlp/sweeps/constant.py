@@ -10,11 +10,13 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, take_rows
 from arraymlp.data.row_plans import RowPlan
 from arraymlp.data.splits import sample_rows
+from arraymlp.data.stream import Streamed
 from arraymlp.nn.network import Network
+from arraymlp.nn.scaling import Scaling
 
 SAMPLE_ROWS = 256
 # Between rows, of logits (a thousandth of a probability's odds), or of predicted numbers, relative
-# to the targets' standard deviation.
+# to the targets' standard deviation. Both are as the loss has them, standardised or not.
 SAME = 1e-3
 
 
@@ -35,11 +37,11 @@ class ConstantOutputs:
         """
         key = id(data), id(row_plan)
         if key not in self._samples:
-            n = int(data.X.shape[0])
-            numbers = np.arange(n, dtype=np.int32) if row_plan is None else np.sort(row_plan.rows)
-            rows = numbers[sample_rows(len(numbers), SAMPLE_ROWS)]
-            x, y = take_rows(data.X, rows, self._backend), data.y.values
-            self._samples[key] = x, self._backend.to_numpy(y)[rows]
+            plan = row_plan or RowPlan(np.arange(int(data.X.shape[0]), dtype=np.int32))
+            rows = np.sort(plan.rows)[sample_rows(len(plan.rows), SAMPLE_ROWS)]
+            x = self._taken(data.X, rows, plan.inputs)
+            y = self._taken(data.y.values, rows, plan.outputs)
+            self._samples[key] = x, self._backend.to_numpy(y)
         x, y = self._samples[key]
         xp = self._backend.xp
         if (y == y[0]).all() or bool(xp.all(x == x[:1, :])):  # one output is then right
@@ -47,8 +49,16 @@ class ConstantOutputs:
         numeric = network.loss.classifies == "no"
         with np.errstate(all="ignore"):
             s = network.forward(x, xp)[-1].z
-            values = self._backend.to_numpy(network.numbers(s, xp) if numeric else s).astype(float)
+            values = network.loss.output(s, xp) if numeric else s
+            values = self._backend.to_numpy(values).astype(float)
         if network.loss.classifies == "one":  # what all logits of a row share changes nothing
             values -= values.mean(axis=1, keepdims=True)
-        scale = y.astype(float).std(axis=0).min() if numeric else 1.0
-        return bool((np.ptp(values, axis=0) <= SAME * scale).all())
+        scale = y.astype(float).std(axis=0) if numeric else np.ones(1)
+        of_outputs = np.repeat(scale, values.shape[1] // len(scale))
+        alike = np.ptp(values, axis=0) <= SAME * of_outputs
+        return bool((alike | (of_outputs == 0)).all())
+
+    def _taken(self, values: Array | Streamed, rows: HostArray, scaling: Scaling | None) -> Array:
+        """These rows, standardised as the members of a row plan have them."""
+        taken = take_rows(values, rows, self._backend)
+        return taken if scaling is None else scaling.apply(taken)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -10,7 +11,12 @@ from arraymlp._checks import is_number
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, class_positions
-from arraymlp.data.loading import add_validation, learnt, load_data, require_minibatches
+from arraymlp.data.loading import (
+    Scalings,
+    add_validation,
+    load_row_sets,
+    require_minibatches,
+)
 from arraymlp.data.names import feature_names
 from arraymlp.data.row_plans import RowPlan
 from arraymlp.data.splits import folds, split
@@ -33,6 +39,9 @@ Folds: TypeAlias = int | Splitter | Iterable[tuple[Any, Any]] | None
 
 # What a fold of cross-validation has of its own; number and row plan are None where there is none.
 Fold: TypeAlias = tuple[int | None, Settings, RowPlan | None]
+
+# By order_seed, what standardises each fold's rows further; nothing where none is held out.
+Further: TypeAlias = dict[int, list[Scalings]]
 
 _Rows: TypeAlias = tuple[HostArray, HostArray | None]  # to train on, and held out
 
@@ -84,9 +93,10 @@ class SweepData:
             raise ValueError("cv and validation both say what to validate on: give one of them")
         self._X, self._y, self._sample_weight = X, y, sample_weight
         self._validation, self._cv, self._backend = validation, cv, backend
-        self._loaded: dict[tuple[object, ...], Data] = {}
+        self._order_seeds = list(dict.fromkeys(s.order_seed for s in every))
+        self._loaded: dict[tuple[object, ...], tuple[Data, Further]] = {}
         self._plans: dict[tuple[object, ...], list[RowPlan]] = {}
-        self._own_orders = len({s.order_seed for s in every}) > 1
+        self._own_orders = len(self._order_seeds) > 1
         self._has_plans = cv is not None or self._own_orders
         first = self.data(every[0])
         self._require_trainable(every)
@@ -118,6 +128,9 @@ class SweepData:
 
     def data(self, settings: Settings) -> Data:
         """The rows and targets for a network with these settings."""
+        return self._data_and_further(settings)[0]
+
+    def _data_and_further(self, settings: Settings) -> tuple[Data, Further]:
         loss = settings.loss if isinstance(settings.loss, str) else type(settings.loss)
         per_target = None if isinstance(settings.loss, str) else settings.loss.outputs_per_target
         key = settings.dtype, loss, per_target, settings.standardize
@@ -125,21 +138,38 @@ class SweepData:
             self._loaded[key] = self._load(settings)
         return self._loaded[key]
 
-    def _load(self, settings: Settings) -> Data:
+    def _load(self, settings: Settings) -> tuple[Data, Further]:
         X, backend = self._X, self._backend
-        for (dtype, *_), loaded in self._loaded.items():
+        for (dtype, *_), (loaded, _) in self._loaded.items():
             whole = self._y is not None and self._validation is None  # none of its rows held out
             as_given = loaded.inputs is None and not scales_features(settings.standardize)
             whole = whole and as_given and not isinstance(loaded.X, Streamed)
             if whole and dtype == settings.dtype:
                 X = loaded.X  # checked, and brought to the device, once
-        data = load_data(X, self._y, self._sample_weight, settings, None, backend)
+
+        def row_sets(n: int, classes: HostArray | None) -> list[HostArray]:
+            splits = [self._split(n, classes, order_seed) for order_seed in self._order_seeds]
+            return [rows for split in splits for rows, _ in split]
+
+        holds_out = self._cv is not None or is_number(self._validation)
+        data, each = load_row_sets(
+            X,
+            self._y,
+            self._sample_weight,
+            settings,
+            None,
+            backend,
+            row_sets if holds_out else None,
+        )
         data = replace(data, features=data.features or feature_names(self._X))
+        rest = iter(each)
+        folds = len(each) // len(self._order_seeds)
+        further = {seed: list(islice(rest, folds)) for seed in self._order_seeds}
         if self._cv is not None or (self._own_orders and is_number(self._validation)):
-            return replace(data, X_val=None, y_val=None)  # row plans hold out rows
-        if self._validation is not None:
-            return add_validation(data, self._validation, settings, None, backend)
-        return data
+            data = replace(data, X_val=None, y_val=None)  # row plans hold out rows
+        elif self._validation is not None:
+            data = add_validation(data, self._validation, settings, None, backend)
+        return data, further
 
     def folds(self, settings: Settings) -> list[Fold]:
         """Each fold's number, settings and row plan, of a network with these settings.
@@ -147,7 +177,7 @@ class SweepData:
         Without folds there is one, whose number is None; without orders of networks' own, too, its
         row plan is None.
         """
-        data = self.data(settings)
+        data, further = self._data_and_further(settings)
         if not self._has_plans:
             return [(None, settings.for_rows(data.rows), None)]
         # The rows of each class are spread evenly over folds.
@@ -158,10 +188,12 @@ class SweepData:
             *_scales(data, settings),
         )
         if key not in self._plans:
-            split = self._split(data, settings.order_seed)
+            n, classes = int(data.X.shape[0]), class_positions(data.y, self._backend)
+            split = self._split(n, classes, settings.order_seed)
+            scaled = further[settings.order_seed] or [(None, None)] * len(split)
             self._plans[key] = [
-                self._plan(data, settings, rows, _order(self._of_fold(settings, fold, len(split))))
-                for fold, rows in enumerate(split)
+                RowPlan(rows, held_out, _order(self._of_fold(settings, f, len(split))), *scalings)
+                for f, ((rows, held_out), scalings) in enumerate(zip(split, scaled, strict=True))
             ]
         plans = self._plans[key]
         fewest = min(len(plan.rows) for plan in plans)  # all folds have minibatches of one size
@@ -175,18 +207,8 @@ class SweepData:
     def _of_fold(self, settings: Settings, fold: int, folds: int) -> Settings:
         return settings if self._cv is None else settings_of_fold(settings, fold, folds)
 
-    def _plan(self, data: Data, settings: Settings, part: _Rows, order: Any) -> RowPlan:
-        """The plan of these rows, with scalings that are learnt of those to train on."""
-        rows, held_out = part
-        scales = held_out is not None and any(_scales(data, settings)[1:])
-        if not scales:
-            return RowPlan(rows, held_out, order)
-        some = data.select_rows(rows, self._backend)
-        return RowPlan(rows, held_out, order, *learnt(some, settings, self._backend))
-
-    def _split(self, data: Data, order_seed: int) -> Sequence[_Rows]:
-        """The rows to train on and those held out: of each fold, or of the one split."""
-        n, classes = int(data.X.shape[0]), class_positions(data.y, self._backend)
+    def _split(self, n: int, classes: HostArray | None, order_seed: int) -> Sequence[_Rows]:
+        """Of n rows those to train on and those held out: of each fold, or of the one split."""
         if self._cv is not None:
             return self._folds(self._cv, n, order_seed, classes)
         if is_number(self._validation):

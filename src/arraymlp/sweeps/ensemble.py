@@ -5,6 +5,7 @@ weights and minibatches. Its prediction is their mean; the spread over them tell
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Ensemble:
         if not alone:
             raise ValueError("an ensemble needs networks")
         first = alone[0]
+        features = next((network.features for network in alone if network.features), None)
         for network in alone[1:]:
             for what, a, b in (
                 ("classes", first.classes, network.classes),
@@ -49,6 +51,7 @@ class Ensemble:
                 ("number of inputs", first.sizes[0], network.sizes[0]),
                 ("number of outputs", first.sizes[-1], network.sizes[-1]),
                 ("device", first.backend, network.backend),
+                ("names of features", features, network.features or features),
             ):
                 if not np.array_equal(a, b) if what == "classes" else a != b:  # type: ignore[arg-type]
                     raise ValueError(f"the networks of an ensemble differ in {what}: {a}, {b}")
@@ -58,7 +61,8 @@ class Ensemble:
             activations = tuple(layer.activation for layer in network.layers)
             key = network.sizes, activations, type(network.loss), network.dtype
             alike.setdefault(key, []).append(network)
-        self.networks = [MultilayerPerceptron.stacked(stack) for stack in alike.values()]
+        stacks = [MultilayerPerceptron.stacked(stack) for stack in alike.values()]
+        self.networks = [replace(stack, features=features) for stack in stacks]
 
     def __len__(self) -> int:
         return sum(network.members or 1 for network in self.networks)

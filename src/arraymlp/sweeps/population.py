@@ -16,8 +16,8 @@ from arraymlp.backends.array import Array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt
 from arraymlp.data.data import Data
-from arraymlp.data.inputs import scaled_loss
 from arraymlp.data.row_plans import RowPlan
+from arraymlp.data.targets import scaled_loss
 from arraymlp.data.weights import with_class_weights
 from arraymlp.steps.epoch import LossSums
 from arraymlp.steps.probes import Measurement, count_dead_units

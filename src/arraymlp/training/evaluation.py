@@ -1,20 +1,19 @@
 """How good a network is on given data: loss, error, metrics, added up on the device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from arraymlp.backends.array import Array, Namespace, dtype_name, is_device_array
+from arraymlp.backends.array import Array, Namespace
 from arraymlp.backends.backend import Backend
-from arraymlp.backends.registry import backend_of
-from arraymlp.data.data import row_blocks
-from arraymlp.data.inputs import Targets
+from arraymlp.data.data import Data, row_blocks
 from arraymlp.data.stream import Streamed
+from arraymlp.data.targets import Targets
 from arraymlp.nn.losses import one_hot
 from arraymlp.nn.metrics import Metric, Predictions
 from arraymlp.nn.network import Network
-from arraymlp.nn.scaling import undone
+from arraymlp.nn.scaling import Scaling, undone
 from arraymlp.steps.step import Evaluator
 
 
@@ -22,11 +21,12 @@ class Evaluation(NamedTuple):
     """Figures on the device, of the network's dtype; leading axes are members.
 
     Attributes:
-        loss: mean loss of a sample (...,), weighted where samples or classes are.
+        loss: mean loss of a sample (...,), weighted where samples or classes are; of standardised
+            targets, where they are. `arraymlp.training.evaluation.units` brings it to their own.
         error: fraction of wrong decisions (...,), weighted where samples are; None for regression.
         predicted: how often each class was predicted (..., n_classes); None where a sample does
             not have one class.
-        metrics: each metric's value (...,), by name.
+        metrics: each metric's value (...,), by name, likewise.
     """
 
     loss: Array
@@ -76,34 +76,46 @@ def evaluate(
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
     values: dict[str, Array] = {}
     if metrics:
-        weight = y.weight.mT if y.weight is not None and y.weight.ndim == 2 else y.weight
-        true, given = undone(y.scaling, y.values), undone(y.scaling, xp.concat(logits, axis=-2))
-        p = Predictions(true, given, weight, network.loss)
-        values = {m.name: m.function(p, xp) for m in metrics}
+        values = _metrics(network, y, xp.concat(logits, axis=-2), metrics, backend)
     error = sums[1] / _total(y.weight, y, xp) if len(sums) > 1 else None
     predicted = sums[2] if len(sums) > 2 else None
-    loss = in_units(y.unit)(sums[0] / _total(y.loss_weight, y, xp))
-    return Evaluation(loss, error, predicted, values)
+    return Evaluation(sums[0] / _total(y.loss_weight, y, xp), error, predicted, values)
 
 
-def in_units(unit: float | tuple[float, ...]) -> Callable[[Any], Any]:
-    """A function that brings a loss (...,) of standardised targets to the units they came in.
+def _metrics(
+    network: Network, y: Targets, s: Array, metrics: Sequence[Metric], backend: Backend
+) -> dict[str, Array]:
+    """Each metric of logits s (..., N, n_outputs), of standardised numbers where that will do."""
+    weight = y.weight.mT if y.weight is not None and y.weight.ndim == 2 else y.weight
 
-    Args:
-        unit: see `arraymlp.data.data.Data.loss_unit`.
+    def predictions(scaling: Scaling | None, dtype: str) -> Predictions:
+        both = y.values, s
+        if scaling is not None:
+            both = tuple(undone(scaling, backend.asarray(a, dtype)) for a in both)
+        return Predictions(*both, weight, network.loss)
+
+    of_degree = predictions(y.scaling and y.scaling.proportions, network.dtype)
+    others = of_degree
+    if any(metric.degree is None for metric in metrics):
+        others = predictions(y.scaling, backend.widest)  # what is far from 0 would lose digits
+    return {
+        m.name: m.function(others if m.degree is None else of_degree, backend.xp) for m in metrics
+    }
+
+
+def units(data: Data, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """What brings figures of standardised targets to the targets' own units, by figure: factors.
+
+    They are applied on the host in float64: squares of tiny or huge targets are not for float32.
+    A factor is a number, or (K,) where members have their own; figures without one need none.
     """
-    if unit == 1:
-        return lambda loss: loss
-
-    def scaled(loss: Any) -> Any:
-        if not isinstance(unit, tuple):
-            return loss * unit
-        factors = np.asarray(unit)
-        if not is_device_array(loss):
-            return loss * factors
-        return loss * backend_of(loss).asarray(factors, dtype_name(loss))
-
-    return scaled
+    _, scaling = data.scalings
+    if scaling is None:
+        return {}
+    unit = np.asarray(data.loss_unit)
+    return {"loss": unit, "penalty": unit} | {
+        metric.name: scaling.common**metric.degree for metric in metrics if metric.degree
+    }
 
 
 def _sum(value: Array, weight: Array | None, rows: slice, xp: Namespace) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 
 from arraymlp._checks import as_floats
 from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt, keep_freed_memory
 from arraymlp.data.data import Data
 from arraymlp.data.minibatches import Minibatch
@@ -27,7 +28,7 @@ from arraymlp.training.callbacks import (
     step_watchers,
 )
 from arraymlp.training.engine import EngineChoice, Steps, choose_engine, choose_steps
-from arraymlp.training.evaluation import evaluate, in_units
+from arraymlp.training.evaluation import evaluate, units
 from arraymlp.training.history import Record
 from arraymlp.training.progress import Progress
 from arraymlp.training.run import PartialEpoch, Run
@@ -226,16 +227,20 @@ class _Epochs:
         """The epoch's figures, read from the device together with what the probes measured."""
         run, probes = self.run, self.steps.probes
         sums = run.partial_epoch.sums
-        scale = in_units(self.data.loss_unit)
-        figures: dict[str, Any] = {"loss": scale(sums.loss / sums.weight)}
+        figures: dict[str, Any] = {"loss": sums.loss / sums.weight}
         if np.any(as_floats(run.settings.alpha)):
-            figures["penalty"] = scale(sums.penalty / sums.weight)
+            figures["penalty"] = sums.penalty / sums.weight
         figures |= evaluations(run, self.choice)
         pending = probes.take_pending() if probes else []
-        values = [value.tolist() for value in run.backend.fetch([*figures.values(), *pending])]
+        values = run.backend.fetch([*figures.values(), *pending])
         if probes:
-            run.measurements += probes.filed(values[len(figures) :])
-        return dict(zip(figures, values, strict=False))
+            run.measurements += probes.filed([value.tolist() for value in values[len(figures) :]])
+        of_targets = units(self.data, run.settings.metrics)
+        record = {}
+        for column, value in zip(figures, values, strict=False):
+            figure = column.removeprefix("training_").removeprefix("validation_")
+            record[column] = (value.astype(float) * of_targets.get(figure, 1.0)).tolist()
+        return record
 
     def _epoch_is_whole(self, record: Record) -> bool:
         """Tell schedule and early stopping of an epoch that is whole; True to stop."""
@@ -251,6 +256,18 @@ class _Epochs:
         run, first = self.run, self.position.first_epoch
         event = EpochEnd(record, epoch - first + 1, run.settings.epochs, run.network, run.history)
         return says_stop([callback(event) for callback in self.callbacks])
+
+
+def in_units(unit: Any, backend: Backend) -> Callable[[Any], Any]:
+    """A function that brings a loss (...,) of standardised targets to their units, on the device.
+
+    It is float64 then, where the device has that: units may be tiny or huge.
+    """
+    if np.all(np.asarray(unit) == 1):
+        return lambda loss: loss
+    dtype = backend.widest
+    factor = backend.asarray(unit, dtype)
+    return lambda loss: backend.asarray(loss, dtype) * factor
 
 
 def run_epoch_fused(
@@ -300,7 +317,8 @@ def run_epoch(
         interrupt: Ctrl-C.
         watchers: called after each step; the answer True stops.
     """
-    sums, scale = run.partial_epoch.sums, in_units(run.required_data().loss_unit)
+    sums = run.partial_epoch.sums
+    scale = in_units(run.required_data().loss_unit, run.backend)
     steps = rows = 0
     stopped = False
     for batch, hyper in zip(batches, hypers, strict=False):

@@ -1,6 +1,7 @@
 """A loss of the user's own, tried on a few rows before it trains: shapes, numbers, derivative."""
 
 import warnings
+from math import inf
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from arraymlp._checks import caller_level
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
-from arraymlp.data.inputs import Targets
+from arraymlp.data.targets import Targets
 from arraymlp.nn.losses import Loss
 
 ROWS, COLUMNS = 6, 8  # that are tried
@@ -28,8 +29,8 @@ def require_own_loss(targets: Targets, dtype: str) -> None:
         dtype: that will be trained in.
 
     Raises:
-        ValueError: value or derivative has another shape than it must, is not finite, or the
-            derivative points uphill.
+        ValueError: value or derivative has another shape than it must, is not finite, the
+            derivative points uphill, or ``rescaled`` says what is not so.
     """
     loss = targets.loss.member(0)
     if type(loss).__module__.startswith("arraymlp."):
@@ -47,6 +48,8 @@ def require_own_loss(targets: Targets, dtype: str) -> None:
             return
         if y.ndim == 2:
             y = backend.asarray(y, "float64")
+        if loss.scales:
+            _require_scale(loss, logits[0], y, backend)
         slopes = [_slopes(loss, s, y, backend) for s in logits]
     off = [text for _, text in slopes if text]
     if sum(uphill for uphill, _ in slopes) > DRAWS // 2:
@@ -81,6 +84,22 @@ def _slopes(loss: Loss, s: HostArray, y: Array, backend: Backend) -> tuple[bool,
         f"dL/ds of {loss.name} is {delta[worst]:.4g} for output {worst[1]}, where the value's own "
         f"slope is {slope[worst]:.4g}"
     )
+
+
+def _require_scale(loss: Loss, s: HostArray, y: Array, backend: Backend) -> None:
+    """Raise a ValueError where `Loss.rescaled` does not hold for numbers c times as large, plus m.
+
+    Targets must allow it: of a loss that has a least one, numbers from there are tried.
+    """
+    c, m = 3.0, 0.0 if loss.least_target > -inf else 5.0
+    inner, unit = loss.rescaled(c) or (loss, 1.0)
+    value, _ = _called(loss, m + c * s, m + c * y, backend, "float64")
+    scaled, _ = _called(inner, s, y, backend, "float64")
+    if not np.allclose(value, unit * scaled, rtol=1e-6, atol=1e-6 * np.abs(value).max()):
+        raise ValueError(
+            f"{loss.name} of numbers {c:g} times as large is {value[0]:.6g}, where its rescaled "
+            f"says {unit * scaled[0]:.6g}: return another loss and unit, or None"
+        )
 
 
 def _called(

@@ -95,7 +95,7 @@ def prepare_data(
     if before is not None and X is None and y is None and sample_weight is None:
         data = before.required_data().moved(before.backend, backend)
     else:
-        data = load_data(X, y, sample_weight, settings, old, backend)
+        data = load_data(X, y, sample_weight, settings, old, backend, validation)
     if validation is not None:
         if X is None and before is not None and is_number(validation):
             raise ValueError(
@@ -154,6 +154,7 @@ def new_run(
 ) -> Run:
     """A new run, of a new network or of a copy of the given one."""
     network = _create(data, settings, backend) if old is None else old.to(backend)
+    network.features = network.features or data.features
     averages = bool(np.any(as_floats(settings.weight_average)))
     raw = network.copy() if averages else network
     states = initial_states(raw, settings.optimizer)

@@ -97,7 +97,7 @@ def train(
         hidden: widths of the hidden layers, (100, 100); () for none.
         activation: of the hidden layers, "relu", or one for each; see
             `arraymlp.activations.get_activation`.
-        loss: "auto" chooses by y's dtype and shape (see `arraymlp.data.inputs.targets`) and logs
+        loss: "auto" chooses by y's dtype and shape (see `arraymlp.data.targets.targets`) and logs
             it; for the others see `arraymlp.losses.get_loss`.
         optimizer: "auto" (AdamW, with the rate, schedule and decay said below), "sgd", "momentum"
             (SGD with momentum 0.9), "nesterov", "adam", "adamw", "rmsprop", or an `SGD`, `Adam`,
