@@ -1,5 +1,6 @@
 """Standardisation where float32 has no digits to spare: far from 0, tiny, huge, beside outliers."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import arraymlp
 from arraymlp import Backend, resolve, sweep, train
 from arraymlp.data.standardize import learn_scaling, moments
+from arraymlp.losses import Loss, SquaredError
 
 RNG = np.random.default_rng(0)
 N = 200
@@ -254,3 +256,87 @@ def test_an_adaptive_schedule_looks_at_no_unit() -> None:
     rates = [train(X, u * Y, **settings).history["learning_rate"] for u in (1.0, 1e-3, 1e5)]
     assert rates[0] == rates[1] == rates[2]
     assert 1 < len(set(rates[0])) < 20
+
+
+def test_metrics_are_of_the_losss_own_outputs() -> None:
+    class Clipped(SquaredError):
+        name = "clipped"
+
+        def output(self, s: Any, xp: Any) -> Any:
+            return xp.maximum(s, 0.0)
+
+    y = 100 * Y
+    settings = {**PLAIN, "dtype": "float64", "validation": (X, y), "metrics": ["rmse", "r2"]}
+    run = train(X, y, loss=Clipped(), **settings)
+    error = np.asarray(run.network.predict(X)) - y
+    assert run.history[-1]["validation_rmse"] == pytest.approx(np.sqrt((error**2).mean()))
+    assert run.history[-1]["validation_r2"] == pytest.approx(1 - (error**2).mean() / y.var())
+
+
+@pytest.mark.parametrize("units", [(1e-11, 1e-9), (1e-170, 3e-170), (1e140, 1e139)], ids=str)
+def test_columns_of_tiny_and_huge_units_have_their_own_errors(units: Any) -> None:
+    both = np.stack([Y, X[:, 2]], axis=1) * units
+    settings = {**PLAIN, "dtype": "float64", "validation": (X, both), "metrics": ["mae"]}
+    for loss in ("squared_error", "absolute_error"):
+        run = train(X, both, loss=loss, standardize=True, **settings)
+        error = run.network.predict(X) - both
+        expected = np.abs(error).mean()
+        assert run.history[-1]["validation_mae"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("standardize", ["targets", True])
+def test_a_constant_column_of_targets_has_no_part_in_the_scale(
+    unit: float, standardize: str | bool
+) -> None:
+    both = np.stack([unit * Y, np.full(N, 5.0)], axis=1)
+    run = train(X, both, standardize=standardize, **{**PLAIN, "epochs": 40})
+    assert run.network.outputs is not None
+    np.testing.assert_allclose(run.network.outputs.scale, unit * Y.std(), rtol=1e-6)
+    error = run.network.predict(X) - both
+    assert (error[:, 0] ** 2).mean() < 0.1 * both[:, 0].var()
+    assert np.sqrt((error[:, 1] ** 2).mean()) < 0.3 * unit + 1e-6
+
+
+def test_a_sweep_of_own_losses_has_each_ones_unit() -> None:
+    @dataclass(frozen=True)
+    class Power(Loss):
+        p: float = 2.0
+        name = "power"
+
+        def rescaled(self, c: float) -> tuple[Loss, float]:
+            return self, c**self.p
+
+        def value_and_delta(self, s: Any, y: Any, xp: Any) -> tuple[Any, Any]:
+            e = s - y
+            delta = self.p * xp.abs(e) ** (self.p - 1) * xp.sign(e)
+            return xp.sum(xp.abs(e) ** self.p, axis=-1), delta
+
+    losses = [Power(1.5), Power(2.5)]
+    result = sweep(X, 100 * Y, loss=losses, **PLAIN)
+    for member, loss in zip(result, losses, strict=True):
+        alone = train(X, 100 * Y, loss=loss, **PLAIN)
+        np.testing.assert_allclose(member.history["loss"], alone.history["loss"], rtol=1e-5)
+
+
+def test_own_metrics_have_weights_of_the_outputs_dtype(backend: Backend) -> None:
+    def weighted(y: Any, output: Any, weight: Any) -> Any:
+        return (weight @ (y - output) ** 2)[..., 0] / weight.sum()
+
+    if backend.name == "array_api_strict":
+        pytest.skip("its arrays have no sum")
+    w = np.linspace(0.5, 2, N)
+    settings = {**PLAIN, "validation": (X, Y, w), "metrics": [weighted], "backend": backend}
+    last = train(X, Y, sample_weight=w, **settings).history[-1]
+    assert last["validation_weighted"] == pytest.approx(2 * last["validation_loss"], rel=1e-5)
+
+
+def test_numbers_of_another_byte_order_are_numbers() -> None:
+    for kind in (">f8", ">f4"):
+        run = train(X.astype(kind), Y.astype(kind), **PLAIN)
+        assert run.network.loss.name == "squared_error"
+        np.testing.assert_allclose(
+            run.history["loss"], train(X, Y, **PLAIN).history["loss"], rtol=1e-5
+        )
+    labels = (Y > 0).astype(">i4")
+    assert train(X, labels, **PLAIN).network.loss.name == "softmax_cross_entropy"

@@ -126,5 +126,8 @@ def is_device_array(values: object) -> bool:
 
 
 def dtype_name(array: Array) -> str:
-    """The name of an array's dtype, such as "float32", whatever the library calls it."""
-    return str(array.dtype).rpartition(".")[2]
+    """The name of an array's dtype, such as "float32", whatever the library calls it.
+
+    NumPy's of another byte order has the same name, and another text.
+    """
+    return str(getattr(array.dtype, "name", array.dtype)).rpartition(".")[2]

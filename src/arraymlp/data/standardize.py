@@ -9,7 +9,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
 from arraymlp.data.data import take_rows
 from arraymlp.data.stream import Streamed
-from arraymlp.nn.scaling import Scaling, scale_together
+from arraymlp.nn.scaling import Scaling, root_mean_square
 
 
 def scales_features(standardize: bool | str) -> bool:
@@ -83,9 +83,19 @@ def learn_target_scaling(
     backend: Backend,
     rows: HostArray | None = None,
 ) -> Scaling:
-    """The scaling of targets (N, T): with one scale for all, unless ``standardize`` is True."""
-    scaling = learn_scaling(y, backend, rows)
-    return scaling if standardize is True else scale_together(scaling)
+    """The scaling of targets (N, T): with one scale for all, unless ``standardize`` is True.
+
+    That is the root mean square of their standard deviations. A loss of several columns is then
+    divided by one number, and keeps its minimum. Columns that do not vary have no part in it, and
+    take it over: a scale of 1 beside far smaller or larger ones would be another loss.
+    """
+    mean, deviation, farthest = _moments(y, backend, rows)
+    varies = deviation > 0
+    if not varies.any():
+        return learn_scaling(y, backend, rows)
+    common = root_mean_square(deviation[varies])
+    scale = np.where(varies, deviation, np.maximum(farthest, common))
+    return Scaling(mean, scale if standardize is True else np.full_like(scale, common))
 
 
 def _host_blocks(

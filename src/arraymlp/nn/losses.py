@@ -100,6 +100,11 @@ class Loss:
         )
         return of_scale <= of_formula and self.rescaled(1.0) is not None
 
+    @property
+    def output_scales(self) -> bool:
+        """True where output(m + c s) = m + c output(s), of this class's own ``output``."""
+        return type(self).output in (Loss.output, Quantile.output)
+
     def output(self, s: Array, xp: Namespace) -> Array:
         """Return y_hat for logits s, both (..., B, n): probabilities, or the logits, as here."""
         return s

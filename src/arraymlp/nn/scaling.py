@@ -45,7 +45,7 @@ class Scaling:
     @property
     def common(self) -> Any:
         """The root mean square of the columns' scales: a number, or (K,)."""
-        return np.sqrt(np.mean(self.scale**2, axis=-1))
+        return root_mean_square(self.scale)
 
     @property
     def proportions(self) -> "Scaling | None":
@@ -54,7 +54,7 @@ class Scaling:
         None where all columns have one scale.
         """
         common = self.common[..., None]
-        if np.allclose(self.scale, common, rtol=1e-12):
+        if np.allclose(self.scale, common, rtol=1e-12, atol=0):
             return None
         return Scaling(np.zeros_like(self.mean), self.scale / common)
 
@@ -130,12 +130,10 @@ def stacked(scalings: "Sequence[Scaling | None]") -> Scaling | None:
     return Scaling(np.stack([s.mean for s in every]), np.stack([s.scale for s in every]))
 
 
-def scale_together(scaling: Scaling) -> Scaling:
-    """The same means with one scale for all columns, their root mean square.
-
-    A loss of several columns is then divided by one number, and keeps its minimum.
-    """
-    return Scaling(scaling.mean, np.full_like(scaling.scale, scaling.common))
+def root_mean_square(values: HostArray) -> Any:
+    """Over the last axis, of positive numbers whose squares may be out of float64's range."""
+    largest = values.max(axis=-1)
+    return largest * np.sqrt(np.mean((values / largest[..., None]) ** 2, axis=-1))
 
 
 def undone(scaling: Scaling | None, s: Any) -> Any:

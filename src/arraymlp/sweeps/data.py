@@ -23,6 +23,7 @@ from arraymlp.data.splits import folds, split
 from arraymlp.data.standardize import scales_features
 from arraymlp.data.stream import Streamed
 from arraymlp.data.weights import with_class_weights
+from arraymlp.nn.losses import LOSSES, Loss
 from arraymlp.training.settings import Settings
 from arraymlp.training.setup import require_fit
 
@@ -131,7 +132,9 @@ class SweepData:
         return self._data_and_further(settings)[0]
 
     def _data_and_further(self, settings: Settings) -> tuple[Data, Further]:
-        loss = settings.loss if isinstance(settings.loss, str) else type(settings.loss)
+        loss: object = settings.loss
+        if isinstance(loss, Loss):  # one of your own may have its unit hang on its parameters
+            loss = type(loss) if type(LOSSES.get(loss.name)) is type(loss) else id(loss)
         per_target = None if isinstance(settings.loss, str) else settings.loss.outputs_per_target
         key = settings.dtype, loss, per_target, settings.standardize
         if key not in self._loaded:

@@ -52,7 +52,8 @@ class StepEnd:
         step: how many steps of the run are done, from 1.
         epoch: the number of its epoch, from 0.
         rows: how many samples it saw; (K,) on the host where members saw different numbers.
-        loss: mean over the minibatch, () or (K,), on the device: to read it is to wait for it.
+        loss: mean over the minibatch, () or (K,), on the device: to read it is to wait for it. Of
+            standardised targets it is float64, where the device has that.
         penalty: ``alpha / 2 |W|^2`` over the weight of the minibatch, likewise; 0 without
             ``alpha``.
         network: whose weights the step changed, not their average. A callback must not change it.

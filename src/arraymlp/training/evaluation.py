@@ -89,17 +89,20 @@ def _metrics(
     weight = y.weight.mT if y.weight is not None and y.weight.ndim == 2 else y.weight
 
     def predictions(scaling: Scaling | None, dtype: str) -> Predictions:
-        both = y.values, s
-        if scaling is not None:
-            both = tuple(undone(scaling, backend.asarray(a, dtype)) for a in both)
-        return Predictions(*both, weight, network.loss)
+        if scaling is None:
+            return Predictions(y.values, s, weight, network.loss)
+        true, given = (undone(scaling, backend.asarray(a, dtype)) for a in (y.values, s))
+        w = None if weight is None else backend.asarray(weight, dtype)
+        return Predictions(true, given, w, network.loss)
 
-    of_degree = predictions(y.scaling and y.scaling.proportions, network.dtype)
-    others = of_degree
-    if any(metric.degree is None for metric in metrics):
-        others = predictions(y.scaling, backend.widest)  # what is far from 0 would lose digits
+    standardised = [m for m in metrics if m.degree is not None and network.loss.output_scales]
+    as_they_are = predictions(y.scaling and y.scaling.proportions, network.dtype)
+    in_units = as_they_are
+    if len(standardised) < len(metrics):  # what is far from 0 would lose digits in float32
+        in_units = predictions(y.scaling, backend.widest)
     return {
-        m.name: m.function(others if m.degree is None else of_degree, backend.xp) for m in metrics
+        m.name: m.function(as_they_are if m in standardised else in_units, backend.xp)
+        for m in metrics
     }
 
 
@@ -114,7 +117,9 @@ def units(data: Data, metrics: Sequence[Metric]) -> dict[str, Any]:
         return {}
     unit = np.asarray(data.loss_unit)
     return {"loss": unit, "penalty": unit} | {
-        metric.name: scaling.common**metric.degree for metric in metrics if metric.degree
+        metric.name: scaling.common**metric.degree
+        for metric in metrics
+        if metric.degree and data.y.loss.output_scales
     }
 
 
