@@ -259,7 +259,7 @@ def test_an_adaptive_schedule_looks_at_no_unit() -> None:
 
 
 def test_metrics_are_of_the_losss_own_outputs() -> None:
-    class Clipped(SquaredError):
+    class PositiveSquaredError(SquaredError):
         name = "clipped"
 
         def output(self, s: Any, xp: Any) -> Any:
@@ -267,7 +267,7 @@ def test_metrics_are_of_the_losss_own_outputs() -> None:
 
     y = 100 * Y
     settings = {**PLAIN, "dtype": "float64", "validation": (X, y), "metrics": ["rmse", "r2"]}
-    run = train(X, y, loss=Clipped(), **settings)
+    run = train(X, y, loss=PositiveSquaredError(), **settings)
     error = np.asarray(run.network.predict(X)) - y
     assert run.history[-1]["validation_rmse"] == pytest.approx(np.sqrt((error**2).mean()))
     assert run.history[-1]["validation_r2"] == pytest.approx(1 - (error**2).mean() / y.var())
