@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import ceil, log10
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from arraymlp._checks import of_member
 from arraymlp.backends.array import Array, Namespace
 from arraymlp.backends.backend import Backend
@@ -202,7 +200,9 @@ class Probes:
                 of_layers = [next(rest) for _ in _flat(value)]
                 filled[name] = of_layers if isinstance(value, list) else next(iter(of_layers), None)
             # On the host: the square of a tiny or huge unit is not for float32.
-            filled["loss"] = (np.asarray(filled["loss"]) * self.unit).tolist()
+            loss = filled["loss"]
+            scaled = [self.unit * a for a in loss] if isinstance(loss, list) else self.unit * loss
+            filled["loss"] = scaled
             epoch = self.epoch + (step - self.steps_before - 1) // self.steps_per_epoch
             measurements.append(Measurement(step, epoch, **filled))
         self.pending = []
