@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.engines.cuda.fused import BINARY, DEPTH, LOSS_NUMBERS, SOFTMAX
-from arraymlp.engines.cuda.source import (
+from arraymlp.engines.numbers import (
     ACTIVATION_NUMBERS,
     ADAM,
     CONSTANTS,

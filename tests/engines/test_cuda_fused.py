@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import arraymlp.engines.cuda.fused as fused
 from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.engines.cuda.epochs import uncovered
-from arraymlp.engines.cuda.source import only, rule_number, source
+from arraymlp.engines.cuda.source import only, source
+from arraymlp.engines.numbers import rule_number
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.dropout import Dropout
 from arraymlp.optimizers import OPTIMIZERS, SGD, Adam, AdamW, RMSProp

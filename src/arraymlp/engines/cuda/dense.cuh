@@ -4,7 +4,7 @@
 //
 // A null array stands for values that are not needed, or for one number that all share.
 
-#include "functions.cuh"
+#include "warp.cuh"
 
 // A float's upper half, rounded to nearest, ties to even: a bfloat16's bits. NaN stays NaN.
 __device__ inline unsigned short to_bfloat16(float a) {

@@ -25,14 +25,12 @@ from arraymlp.backends.array import Array, DType, Namespace
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.engines.cuda.arrays import DeviceArray, contiguous, is_contiguous
 from arraymlp.engines.cuda.cublas import Multiplies
-from arraymlp.engines.cuda.source import (
+from arraymlp.engines.cuda.source import Argument, Launches, blocks_of
+from arraymlp.engines.numbers import (
     ACTIVATION_NUMBERS,
     CONSTANTS,
     MOMENTUM,
     PLAIN_SGD,
-    Argument,
-    Launches,
-    blocks_of,
     kernel_constants,
     rule_number,
 )

@@ -22,7 +22,8 @@ from arraymlp.engines.cuda.fused import (
     FusedSteps,
     shared_bytes,
 )
-from arraymlp.engines.cuda.source import ACTIVATION_NUMBERS, Launches, loss_name, rule_number
+from arraymlp.engines.cuda.source import Launches
+from arraymlp.engines.numbers import ACTIVATION_NUMBERS, loss_name, rule_number
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import EpochRows, LossSums
 from arraymlp.steps.hyper import Hyper, HyperTable

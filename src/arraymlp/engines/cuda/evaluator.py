@@ -13,7 +13,8 @@ from arraymlp.backends.array import Array
 from arraymlp.engines.cuda.arrays import DeviceArray, is_contiguous
 from arraymlp.engines.cuda.cublas import Multiplies
 from arraymlp.engines.cuda.dense import THREADS, Number, elementwise, mask_arguments
-from arraymlp.engines.cuda.source import ACTIVATION_NUMBERS, Launches, blocks_of, loss_name
+from arraymlp.engines.cuda.source import Launches, blocks_of
+from arraymlp.engines.numbers import ACTIVATION_NUMBERS, loss_name
 from arraymlp.nn.network import Network
 
 COVERED = ("softmax_cross_entropy", "capped_softmax_cross_entropy")

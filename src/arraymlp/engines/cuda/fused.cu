@@ -13,7 +13,7 @@
 // is the member of a population. Nothing is added up in an order that depends on timing: equal
 // inputs give equal bits.
 
-#include "functions.cuh"
+#include "warp.cuh"
 
 constexpr int LAYERS = 8;     // at most
 constexpr int DEPTH = 32;     // of a tile's sums that is in shared memory at a time

@@ -15,14 +15,8 @@ import numpy as np
 from arraymlp.backends.array import Array, DType, HostArray, Namespace
 from arraymlp.backends.backend import Backend
 from arraymlp.engines.cuda.arrays import DeviceArray
-from arraymlp.engines.cuda.source import (
-    ACTIVATION_NUMBERS,
-    CONSTANTS,
-    Launches,
-    blocks_of,
-    kernel_constants,
-    rule_number,
-)
+from arraymlp.engines.cuda.source import Launches, blocks_of
+from arraymlp.engines.numbers import ACTIVATION_NUMBERS, CONSTANTS, kernel_constants, rule_number
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import EpochRows, LossSums
 from arraymlp.steps.hyper import HyperTable

@@ -1,42 +1,51 @@
-// The mathematics of a layer, number by number, and sums over a warp: what the kernels share.
+// The mathematics of a layer, number by number: what the CUDA kernels and the CPU engine share.
 //
 // The names stand for the functions in activations.py, losses.py, optimizers.py and dropout.py, and
-// compute the same to rounding; the numbers that stand for them are those of source.py.
-// NVRTC, which compiles this on the user's machine, has no headers: nothing is included.
+// compute the same to rounding; the numbers that stand for them are those of numbers.py.
+//
+// Nothing is included, since NVRTC, which compiles this on the user's machine, has no headers. Who
+// includes this has said what FUNCTION is, and has exp, expm1, log1p, tanh, sqrt and fabs of float and
+// double: cuda/warp.cuh, and cpu/vector_math.h for loops of SIMD instructions. For these no function
+// here has a branch, once `kind` or `rule` is a constant: both sides of a ?: are computed.
 //
 // A comparison with NaN is false, and each is written so that NaN comes out where NaN went in.
+
+#ifndef ARRAYMLP_FUNCTIONS_H
+#define ARRAYMLP_FUNCTIONS_H
 
 enum ActivationKind { IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SOFTPLUS, GELU, SILU };
 enum Rule { SGD, MOMENTUM, NESTEROV, ADAM, RMSPROP };
 
-// The constants of an update, one row a member, in the order of source.py's KernelConstants.
+// The constants of an update, one row a member, in the order of numbers.py's KernelConstants.
 enum Constant { RATE, DECAY_1, GAIN_1, DECAY_2, GAIN_2, EPSILON, SHRINK, L2, ALPHA, SMOOTHING, CONSTANTS };
 
 template <typename T> struct Limits;
 template <> struct Limits<float> {
-    static constexpr float largest = 3.402823466e38f, least_exponent = -87.72283905f;
+    static constexpr float largest = 3.402823466e38f, least = 1.17549435e-38f, epsilon = 1.1920929e-7f;
+    static constexpr float least_exponent = -87.72283905f;
 };
 template <> struct Limits<double> {
-    static constexpr double largest = 1.7976931348623157e308, least_exponent = -708.782712893384;
+    static constexpr double largest = 1.7976931348623157e308, least = 2.2250738585072014e-308;
+    static constexpr double epsilon = 2.220446049250313e-16, least_exponent = -708.782712893384;
 };
 
-template <typename T> __device__ T at_least(T a, T bound) { return a < bound ? bound : a; }
-template <typename T> __device__ T at_most(T a, T bound) { return a > bound ? bound : a; }
-template <typename T> __device__ T within(T a, T bound) { return at_least(at_most(a, bound), -bound); }
+namespace {
 
-template <typename T> __device__ T sigmoid(T s) {
+template <typename T> FUNCTION T at_least(T a, T bound) { return a < bound ? bound : a; }
+template <typename T> FUNCTION T at_most(T a, T bound) { return a > bound ? bound : a; }
+template <typename T> FUNCTION T within(T a, T bound) { return at_least(at_most(a, bound), -bound); }
+
+template <typename T> FUNCTION T sigmoid(T s) {
     return T(1) / (T(1) + exp(-at_least(s, Limits<T>::least_exponent)));
 }
 
-template <typename T> struct Gelu {  // in its tanh form
-    T bounded, t;
-    __device__ explicit Gelu(T s) : bounded(within(s, T(30))) {
-        t = tanh(T(0.7978845608028654) * (bounded + T(0.044715) * bounded * bounded * bounded));
-    }
-};
+// The tanh in GELU's tanh form. Its argument may overflow: tanh is 1 long before.
+template <typename T> FUNCTION T gelu_tanh(T s) {
+    return tanh(T(0.7978845608028654) * (s + T(0.044715) * s * s * s));
+}
 
 // z = f(s).
-template <typename T> __device__ T activated(int kind, T s) {
+template <typename T> FUNCTION T activated(int kind, T s) {
     switch (kind) {
         case SIGMOID: return sigmoid(s);
         case TANH: return tanh(s);
@@ -44,25 +53,28 @@ template <typename T> __device__ T activated(int kind, T s) {
         case LEAKY_RELU: return s < T(0) ? T(0.01) * s : s;
         case ELU: return s > T(0) ? s : expm1(s);
         case SOFTPLUS: return at_least(s, T(0)) + log1p(exp(-fabs(s)));
-        case GELU: return s * (T(0.5) * (T(1) + Gelu<T>(s).t));
+        case GELU: return s * (T(0.5) * (T(1) + gelu_tanh(s)));
         case SILU: return at_least(s, Limits<T>::least_exponent) * sigmoid(s);
         default: return s;
     }
 }
 
 // f'(s), with z = f(s).
-template <typename T> __device__ T slope(int kind, T s, T z) {
+template <typename T> FUNCTION T slope(int kind, T s, T z) {
     switch (kind) {
         case SIGMOID: return z * (T(1) - z);
         case TANH: return T(1) - z * z;
         case RELU: return s > T(0) ? T(1) : T(0);
         case LEAKY_RELU: return s > T(0) ? T(1) : T(0.01);
         case ELU: return T(1) + at_most(z, T(0));
-        case SOFTPLUS: return sigmoid(s);
+        case SOFTPLUS: {  // the sigmoid, by the power that f has
+            const T e = exp(-fabs(s));
+            return (s < T(0) ? e : T(1)) / (T(1) + e);
+        }
         case GELU: {
-            const Gelu<T> g(s);
-            const T inner = T(0.7978845608028654) * (T(1) + T(0.134145) * g.bounded * g.bounded);
-            return T(0.5) * (T(1) + g.t) + T(0.5) * g.bounded * (T(1) - g.t * g.t) * inner;
+            const T b = within(s, T(30)), t = gelu_tanh(s);
+            const T inner = T(0.7978845608028654) * (T(1) + T(0.134145) * b * b);
+            return T(0.5) * (T(1) + t) + T(0.5) * b * (T(1) - t * t) * inner;
         }
         case SILU: {
             const T g = sigmoid(s);
@@ -73,7 +85,7 @@ template <typename T> __device__ T slope(int kind, T s, T z) {
 }
 
 // A 32-bit hash in which every bit depends on every bit (Wellons's lowbias32), as in dropout.py.
-__device__ inline unsigned mixed(unsigned x) {
+FUNCTION unsigned mixed(unsigned x) {
     x ^= x >> 16;
     x *= 0x7FEB352Du;
     x ^= x >> 15;
@@ -83,13 +95,13 @@ __device__ inline unsigned mixed(unsigned x) {
 }
 
 // Whether dropout keeps the unit that `count` stands for: row * units + unit.
-__device__ inline bool kept(unsigned count, int key, int threshold) {
+FUNCTION bool kept(unsigned count, int key, int threshold) {
     return int(mixed(mixed(count) ^ unsigned(key))) >= threshold;
 }
 
 // One parameter's step of an optimiser, by its gradient g; v1 and v2 are its state.
 template <typename T>
-__device__ T stepped(int rule, T w, T g, T &v1, T &v2, const T *constants) {
+FUNCTION T stepped(int rule, T w, T g, T &v1, T &v2, const T *constants) {
     const T rate = constants[RATE];
     switch (rule) {
         case MOMENTUM:
@@ -110,17 +122,6 @@ __device__ T stepped(int rule, T w, T g, T &v1, T &v2, const T *constants) {
     }
 }
 
-constexpr unsigned ALL = 0xFFFFFFFFu;  // lanes of a warp
-
-template <typename T> __device__ T sum_of_warp(T value) {
-#pragma unroll
-    for (int bit = 16; bit >= 1; bit /= 2) value += __shfl_xor_sync(ALL, value, bit);
-    return value;
 }
 
-template <typename T> __device__ T greatest_of_warp(T value) {
-#pragma unroll
-    for (int bit = 16; bit >= 1; bit /= 2)
-        value = at_least(__shfl_xor_sync(ALL, value, bit), value);
-    return value;
-}
+#endif
