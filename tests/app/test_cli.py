@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,25 @@ def test_backends_shows_each_with_its_reason(capsys, monkeypatch):
     assert status == 0
     for name in ("numpy", "cupy", "torch", "jax", "array_api_strict", '"auto" means'):
         assert name in out
+
+
+def test_backends_shows_numpys_engine_or_why_there_is_none(capsys, monkeypatch):
+    library = pytest.importorskip("arraymlp.engines.cpu.library")
+    monkeypatch.delenv("ARRAYMLP_NATIVE", raising=False)
+    native = library.Native("avx2", Path("lib", "native"), lambda address: 0)
+    outcomes = {
+        "some reason": "none, so it trains by the definition: some reason",
+        native: f"compiled, by avx2 instructions ({native.path})",
+    }
+    for outcome, said in outcomes.items():
+        monkeypatch.setattr(library._Process, "outcome", outcome)
+        status, out, _ = run(capsys, monkeypatch, "backends")
+        assert status == 0
+        assert out.endswith(f"NumPy's engine: {said}\n")
+    monkeypatch.setitem(sys.modules, "arraymlp.engines.cpu", None)
+    monkeypatch.delitem(sys.modules, "arraymlp.engines.cpu.library", raising=False)
+    _, out, _ = run(capsys, monkeypatch, "backends")
+    assert "none, so it trains by the definition: arraymlp.engines.cpu" in out
 
 
 BENCH = ("backends", "--bench", "--sizes", "5-4-2", "--batch-size", "10", "--seconds", "0.2")

@@ -45,6 +45,8 @@ def backends_command(
 ) -> None:
     """Show which backends work here, and why the others do not; with --bench, how fast they are.
 
+    The last line says whether the engine that makes NumPy fast is there, or why it is not.
+
     arraymlp backends --bench --sizes 784-100-100-10 --batch-size 100
 
     Exit status: 0; 1 if --bench measured nothing; 2 for an error; 130 after Ctrl-C.
@@ -70,6 +72,23 @@ def _print_available() -> None:
         table.add_row(status.name, works, status.version, status.device, reason)
     console().print(table)
     print(f'"auto" means {resolve("auto")}')
+    print(_numpy_engine())
+
+
+def _numpy_engine() -> str:
+    """Whether NumPy has its compiled engine here, and if not, why."""
+    try:
+        from arraymlp.engines.cpu import library
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("arraymlp.engines"):
+            raise
+        why = f"{error.name} is not installed"
+    else:
+        native = library.load()
+        if native is not None:
+            return f"NumPy's engine: compiled, by {native.isa} instructions ({native.path})"
+        why = library.why_not()
+    return f"NumPy's engine: none, so it trains by the definition: {why}"
 
 
 def _bench(
