@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
     from arraymlp.training.early_stopping import EarlyStopping
+    from arraymlp.training.engine_check import EngineMismatchWarning
     from arraymlp.training.files import load, save
     from arraymlp.training.history import History
     from arraymlp.training.model import MultilayerPerceptron
@@ -70,6 +71,7 @@ _LAZY = {
     "DeviceMemoryError": "backends.memory",
     "Dropout": "nn.dropout",
     "EarlyStopping": "training.early_stopping",
+    "EngineMismatchWarning": "training.engine_check",
     "Ensemble": "sweeps.ensemble",
     "Finding": "diagnosis.findings",
     "History": "training.history",
@@ -116,6 +118,7 @@ __all__ = [
     "DeviceMemoryError",
     "Dropout",
     "EarlyStopping",
+    "EngineMismatchWarning",
     "Ensemble",
     "Finding",
     "History",

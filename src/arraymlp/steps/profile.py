@@ -5,7 +5,7 @@
     elementwise  the rest of the steps: biases, activations, losses, sums, updates
     gather       taking minibatches out of the data, and reading them where they are on disk
     evaluation   the figures of an epoch's end, and the one transfer from the device
-    host         everything else: orders and rates, Python's loop, callbacks
+    host         everything else: orders and rates, Python's loop, callbacks, the check of an engine
     ============ ==================================================================================
 
 To tell these apart the host waits for the device after each. What would have run side by side then

@@ -9,16 +9,18 @@ precisions below float32 away).
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from arraymlp.backends.backend import Backend
-from arraymlp.backends.precision import FULL, require_precision
+from arraymlp.backends.precision import require_precision
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.network import Network
 from arraymlp.steps.probes import Probes
 from arraymlp.steps.step import Engine, EpochStep, Evaluator, Step, array_step, averaging
+from arraymlp.training.engine_check import checked
 from arraymlp.training.run import Run
 
 log = logging.getLogger("arraymlp")
@@ -33,7 +35,8 @@ LAYER_METHODS = ("forward", "backward_activation", "backward_parameters", "backw
 NETWORK_METHODS = ("forward", "backward", "choices")
 
 
-class EngineChoice(NamedTuple):
+@dataclass
+class EngineChoice:
     """The engine that does the steps, or None for the array code, and then why."""
 
     engine: Engine | None
@@ -47,6 +50,10 @@ class EngineChoice(NamedTuple):
     def evaluator(self, network: Network) -> Evaluator | None:
         """The engine's own way to evaluate a network, where there is one."""
         return None if self.engine is None else self.engine.evaluator(network)
+
+    def leave(self, reason: str) -> None:
+        """Do without the engine from now on."""
+        self.engine, self.reason = None, reason
 
 
 def choose_engine(network: Network, wanted: str = "auto") -> EngineChoice:
@@ -124,18 +131,27 @@ def choose_steps(
     require_precision(backend, precision, of_engine, choice.reason)
     if engine is not None:
         how = (settings.optimizer, settings.reduction, profile, precision)
-        step = engine.step(network, *how)
+        step = bare = engine.step(network, *how)
+        if profile is not None:
+            bare = engine.step(network, settings.optimizer, settings.reduction, None, precision)
     else:
-        step = array_step(network, settings.optimizer, settings.reduction, profile)
-        step = step if precision == FULL else _rounding(step, backend)
+        step = _definition(run)
     log.info("engine: %s%s", choice.name, f" ({choice.reason})" if choice.reason else "")
     reason = ""
     if isinstance(step, EpochStep):
         reason = _why_step_by_step(run, watchers)
         if reason:
             log.info("training step by step, not an epoch at a time: %s", reason)
-    if profile is not None:
-        step = profile.stepping(step)
+    if engine is not None:
+        step = step if profile is None else profile.stepping(step)
+
+        def leave(reason: str) -> Step:
+            choice.leave(reason)
+            run.engine, run.engine_reason = choice.name, choice.reason
+            log.info("engine: %s (%s)", choice.name, choice.reason)
+            return _definition(run)
+
+        step = checked(step, bare, run, settings.epochs * steps_per_epoch, leave)
     if run.averages:
         step = averaging(step, run.network)
     probes = None
@@ -146,6 +162,16 @@ def choose_steps(
         step = probes.wrap(step, network, settings.reduction)
     together = step if isinstance(step, EpochStep) and not reason else None
     return Steps(step, together, probes)
+
+
+def _definition(run: Run) -> Step:
+    """The definition's step for a run."""
+    settings, profile, backend = run.settings, run.profile, run.backend
+    step = array_step(run.raw_network, settings.optimizer, settings.reduction, profile)
+    # CuPy has no such setting: where its engine was left, products are in full precision.
+    if settings.precision in backend.rounded_precisions:
+        step = _rounding(step, backend)
+    return step if profile is None else profile.stepping(step)
 
 
 def _why_step_by_step(run: Run, watchers: Sequence[Any]) -> str:

@@ -66,7 +66,8 @@ class Run:
         stopper: what early stopping has seen and keeps; None without it.
         profile: where the time of the call of `train` went, where that was asked for; else None.
         engine: what did the steps: "cpu", "cuda", or "array" for the array code.
-        engine_reason: why it was the array code; "" where an engine did them.
+        engine_reason: why it was the array code; "" where an engine did them. An engine whose first
+            step was wrong is left, see `arraymlp.EngineMismatchWarning`.
     """
 
     network: MultilayerPerceptron
