@@ -59,12 +59,12 @@ class OwnEngine:
         return None
 
 
-def take_engine(monkeypatch: pytest.MonkeyPatch, own: Any) -> None:
-    """Train by this engine on NumPy, in a process that has checked no engine yet."""
+def take_engine(monkeypatch: pytest.MonkeyPatch, own: Any, backend: str = "numpy") -> None:
+    """Train by this engine on a backend, in a process that has checked no engine yet."""
     module = ModuleType("own_engine")
     module.load = lambda: own  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "own_engine", module)
-    monkeypatch.setitem(engine.ENGINE_MODULES, "numpy", "own_engine")
+    monkeypatch.setitem(engine.ENGINE_MODULES, backend, "own_engine")
     monkeypatch.setattr(engine_check, "_verdicts", {})
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import arraymlp
-from arraymlp import EngineMismatchWarning
+from arraymlp import Backend, EngineMismatchWarning
 from arraymlp.losses import Huber, Quantile
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.training import engine_check
@@ -156,6 +156,23 @@ def test_a_right_engine_trains(monkeypatch: pytest.MonkeyPatch, together: bool) 
     run = train()
     assert (run.engine, run.engine_reason) == ("own", "")
     same_run(run, train(engine="array"))
+
+
+def test_an_engine_of_a_device_is_judged_on_the_host(
+    monkeypatch: pytest.MonkeyPatch, strict_backend: Backend
+) -> None:
+    def scaled(network: Any, states: Any, batch: Any, hyper: Any, step: Any) -> Any:
+        after = step(network, states, batch, hyper)
+        network.layers[0].bias = network.layers[0].bias * 1.001
+        return after
+
+    where: dict[str, Any] = {"backend": strict_backend.name, "device": strict_backend.device}
+    how = {"optimizer": "momentum", "dropout": [0.1, 0.2], "seed": [1, 2], **where}
+    take_engine(monkeypatch, OwnEngine(right), strict_backend.name)
+    assert train(**how).engine == "own"
+    take_engine(monkeypatch, OwnEngine(scaled), strict_backend.name)
+    with pytest.warns(EngineMismatchWarning, match="bias of layer 1"):
+        assert train(**how).engine == "array"
 
 
 def test_a_kind_is_checked_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
