@@ -53,7 +53,7 @@ log = logging.getLogger("arraymlp")
 OFF = "0"
 LEAST_ROWS, PRODUCTS = 16, 1_000_000  # rows of the check, or as many as cost so many multiply-adds
 SECONDS, SHARE = 5e-3, 0.01  # of the training
-# What the check takes for each parameter, twice that where the processor's cache does not hold them,
+# What the check takes for each parameter, twice that where they are more than a cache holds,
 # and what training takes for each multiply-add: measured on a core of 2020, guessed for a GPU. Only
 # long checks of short trainings are left out by them.
 PER_PARAMETER, IN_CACHE = 50e-9, 500_000
