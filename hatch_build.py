@@ -150,6 +150,8 @@ def compile_library(
     """
     deadline = monotonic() + seconds
     compiler = find_compiler()
+    if not library.parent.is_dir():
+        raise NotBuiltError(f"there is no folder {library.parent}")
     system, _, machine = (target or f"{this_system()}-{this_machine()}").partition("-")
     if machine not in ISAS:
         raise NotBuiltError(f"it has no code for {machine or 'this processor'}")

@@ -67,7 +67,8 @@ def test_command_works(block: Block, line: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr[-3000:]
     elif words[0] == "python":
         assert (ROOT / words[1]).exists(), line  # CI runs every example
-        assert words[1].startswith("examples/")
+        # CI compiles the engine, too
+        assert words[1].startswith("examples/") or words[1] == "hatch_build.py"
     else:
         assert words[0] in ("git", "cd"), f"{block.page}: no test knows how to try {line!r}"
 

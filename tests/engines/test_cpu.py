@@ -1,4 +1,4 @@
-"""NumPy's engine against the array code, and its products against matmul.
+"""NumPy's engine against the array code, and its bits on any number of threads.
 
 The tests in this folder are those of ``arraymlp/engines``: without it they go too, all others pass.
 """
@@ -6,6 +6,7 @@ The tests in this folder are those of ``arraymlp/engines``: without it they go t
 import os
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from threadpoolctl import threadpool_limits
 
 import arraymlp
 from arraymlp.backends import threads as host_threads
-from arraymlp.backends.threads import OneBlasThread, thread_pools
-from arraymlp.engines.cpu import blas
-from arraymlp.engines.cpu.step import PIECE, BufferedStep, in_pieces
-from arraymlp.steps.optimizers import Adam
+from arraymlp.engines.cpu import library, steps
+from arraymlp.engines.cpu.forward import WORTH_A_CALL
+from arraymlp.engines.cpu.steps import NativeSteps
+from arraymlp.nn.losses import LOSSES
 from engine_and_array import (
     ADDED,
     CASES,
@@ -31,112 +32,12 @@ from engine_and_array import (
     problem,
     setting_cases,
 )
-from pairwise import pairwise
 
-SHAPES = [(7, 5, 3), (1, 1, 1), (100, 200, 60), (101, 77, 133), (1, 1300, 900), (260, 3, 2000)]
-PRODUCTS = pairwise(
-    {
-        "shape": SHAPES,
-        "layout": ["rows", "columns", "wider", "backwards"],
-        "dtype": ["float32", "float64"],
-        "threads": [1, 2, 5],
-    }
-)
-
-
-def laid_out(a: HostArray, layout: str) -> HostArray:
-    """The same numbers, in memory by rows, by columns, as rows of a wider matrix, or backwards."""
-    if layout == "columns":
-        return np.ascontiguousarray(a.mT).mT
-    if layout == "wider":
-        wide = np.zeros((*a.shape[:-1], a.shape[-1] + 3), a.dtype)
-        wide[..., : a.shape[-1]] = a
-        return wide[..., : a.shape[-1]]
-    if layout == "backwards":
-        return np.ascontiguousarray(a[..., ::-1])[..., ::-1]
-    return a
-
-
-@pytest.mark.parametrize("case", PRODUCTS, ids=lambda case: "-".join(map(str, case.values())))
-def test_a_product_is_matmuls(case: dict[str, Any]) -> None:
-    (m, k, n), dtype, layout = case["shape"], case["dtype"], case["layout"]
-    rng = np.random.default_rng(m + k + n)
-    a = laid_out(rng.normal(size=(m, k)).astype(dtype), layout)
-    b = laid_out(rng.normal(size=(k, n)).astype(dtype), layout)
-    product = blas.Product(m, k, n, None, dtype, case["threads"])
-    tolerance = np.finfo(dtype).eps * k
-    exact = a.astype("float64") @ b.astype("float64")
-    c = np.full((m, n), np.nan, dtype)
-    product(a, b, c)  # what was there before does not count, even NaN
-    np.testing.assert_allclose(c, exact, rtol=0, atol=4 * tolerance)
-    product(a, b, c, 1.0)
-    np.testing.assert_allclose(c, 2 * exact, rtol=0, atol=8 * tolerance)
-    product(2 * a, b, c, -0.5)
-    np.testing.assert_allclose(c, exact, rtol=0, atol=16 * tolerance)
-
-
-GROUPS = pairwise(
-    {
-        "groups": [0, 1, 2, 6],
-        "threads": [1, 2, 8],
-        "shape": [(4, 3, 5), (120, 110, 100)],
-        "betas": [(6, 1, 1), (1, 1)],
-    }
-)
-
-
-@pytest.mark.parametrize("case", GROUPS, ids=lambda case: "-".join(map(str, case.values())))
-def test_members_share_their_groups_matrix(case: dict[str, Any]) -> None:
-    groups, threads, (m, k, n) = case["groups"], case["threads"], case["shape"]
-    rng = np.random.default_rng(groups)
-    a = rng.normal(size=(groups, m, k) if groups else (m, k))
-    b, c = rng.normal(size=(6, k, n)), rng.normal(size=(6, m, n))
-    beta = rng.normal(size=case["betas"])
-    of_members = np.repeat(a, 6 // groups, axis=0) if groups else a
-    expected = beta * c + of_members @ b
-    blas.Product(m, k, n, 6, "float64", threads)(a, b, c, beta)
-    np.testing.assert_allclose(c, expected, rtol=1e-9, atol=1e-9)
-
-
-def test_the_pools_size_is_as_before() -> None:
-    before = [pool["num_threads"] for pool in thread_pools()]
-    a = np.ones((300, 300))
-    with OneBlasThread():
-        inside = [pool["num_threads"] for pool in thread_pools()]
-        blas.Product(300, 300, 300, None, "float64", 2)(a, a, np.empty_like(a))
-        assert [pool["num_threads"] for pool in thread_pools()] == inside
-    assert [pool["num_threads"] for pool in thread_pools()] == before
-
-
-def test_without_such_a_blas_matmul_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "numpy_blas", lambda: None)
-    a, c = np.full((200, 200), 2.0), np.ones((200, 200))
-    product = blas.Product(200, 200, 200, None, "float64", 2)
-    assert not product.adds
-    product(a, a, c, 3.0)
-    np.testing.assert_array_equal(c, 803.0)
-
-
-def test_small_products_are_kept_from_blas() -> None:
-    # Older OpenBLAS crashes on them: see the module.
-    assert not blas.Product(100, 100, 100, None, "float32", 8).adds
-    if blas.numpy_blas() is not None:
-        for m in (1, 3, 101, 4000):
-            product = blas.Product(m, 1001, 1000, None, "float32", 64)
-            assert min(product.sizes[0]) * 1001 * 1000 > blas.SMALL
-
-
-def test_numpys_wheels_have_the_blas() -> None:
-    build = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index,call-overload]
-    if "openblas" not in build["name"]:
-        pytest.skip(f"NumPy is built with {build['name']}")
-    numbers = [int(n) for n in build["version"].split(".")[:3]]
-    assert (blas.numpy_blas() is not None) == (tuple(numbers) >= blas.OLDEST)
-
+pytestmark = pytest.mark.skipif(library.load() is None, reason=library.why_not())
 
 # The engine against the array code
 
-# Large enough that products go to BLAS.
+# Large enough for several tiles of each product, and for several threads.
 LARGE = {"rows": (150, 400), "widths": (90, 260), "batch_sizes": (60, 150)}
 OF_LARGE: dict[str, list[Any]] = {"layers": [2], "schedule": ["cosine"], "weight_average": [0.0]}
 LARGE_CASES = [
@@ -152,7 +53,7 @@ def test_engine_and_array_agree(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(len(LARGE_CASES)))
-def test_engine_and_array_agree_where_blas_multiplies(seed: int) -> None:
+def test_engine_and_array_agree_of_some_size(seed: int) -> None:
     rng = np.random.default_rng(seed)
     X, y, settings = data_and_settings(LARGE_CASES[seed], rng, **LARGE)
     assert_alike(*both(X, y, "float64", **settings), rtol=1e-8)
@@ -168,8 +69,7 @@ def test_they_agree_in_single_precision(activation: str, optimizer: str) -> None
     assert_alike(*both(X, y, "float32", **settings), rtol=1e-4)
 
 
-def test_a_penalty_of_weighted_samples_where_blas_multiplies() -> None:
-    # Its factor of W is an array of one number.
+def test_a_penalty_of_weighted_samples() -> None:
     rng = np.random.default_rng(0)
     X, y = problem(rng, "softmax_cross_entropy", 300, 150, 10)
     settings: dict[str, Any] = {"hidden": (120, 110), "batch_size": 90, "epochs": 1}
@@ -239,13 +139,14 @@ def test_huge_logits_cost_what_the_array_code_says() -> None:
 def test_the_engine_is_the_default_and_array_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARRAYMLP_ENGINE_CHECK", "0")  # it calls the engine, too
     called = []
-    call = BufferedStep.__call__
-    monkeypatch.setattr(BufferedStep, "__call__", lambda *a: called.append(1) or call(*a))
+    epoch = NativeSteps.epoch
+    monkeypatch.setattr(NativeSteps, "epoch", lambda *a: called.append(1) or epoch(*a))
     X, y = problem(np.random.default_rng(0), "huber", 20, 3, 1)
     arraymlp.train(X, y, epochs=1, batch_size=10, backend="numpy", engine="array")
     assert called == []
-    arraymlp.train(X, y, epochs=1, batch_size=10, backend="numpy")
-    assert len(called) == 2
+    run = arraymlp.train(X, y, epochs=1, batch_size=10, backend="numpy")
+    assert len(called) == 1
+    assert run.engine == "cpu"
 
 
 def test_the_data_may_be_read_only() -> None:
@@ -255,76 +156,241 @@ def test_the_data_may_be_read_only() -> None:
     arraymlp.train(X, y, epochs=1, batch_size=100, backend="numpy", shuffle=False)
 
 
-def test_an_optimizer_of_ones_own_sees_whole_gradients() -> None:
+def test_what_it_lacks_goes_by_the_definition_and_is_said() -> None:
     X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 200, 300, 4)
-    settings: dict[str, Any] = {"hidden": (200,), "optimizer": NormedSGD(), "epochs": 1}
-    settings["batch_size"] = 100
-    assert_alike(*both(X, y, "float64", **settings), rtol=1e-9)
+    settings: dict[str, Any] = {"hidden": (200,), "epochs": 1, "batch_size": 100}
+    run, by_array = both(X, y, "float64", optimizer=NormedSGD(), **settings)
+    assert_alike(run, by_array, rtol=1e-9)
+    assert (run.engine, run.engine_reason) == ("array", "the engine has no NormedSGD")
+    run = arraymlp.train(X, y, **settings | {"hidden": (3,) * 64}, backend="numpy")
+    assert run.engine_reason == "the engine has room for 64 layers, not for 65"
 
 
-@pytest.mark.parametrize("shape", [(PIECE // 100, 200), (3, PIECE // 50, 130), (1, 7)])
-def test_an_update_in_pieces_is_the_same_to_the_bit(shape: tuple[int, ...]) -> None:
-    rng, rule = np.random.default_rng(0), Adam()
-    w, g = rng.normal(size=shape), rng.normal(size=shape)
-    m, v = rng.normal(size=shape), rng.random(shape)
-    table = rule.constants(np.full((1, 1), 0.01), np.ones((1, 1)))
-    constants = type(table)(*(np.asarray(value).item() for value in table))
-    whole = rule.update(w.copy(), g.copy(), (m.copy(), v.copy()), constants, np)
-    pieces = in_pieces(rule.update)(w, g, (m, v), constants, np)
-    for a, b in zip((whole[0], *whole[1]), (pieces[0], *pieces[1]), strict=True):
-        np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_loss(loss: str, dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    classifies = LOSSES[loss].classifies
+    kind = {"one": "softmax_cross_entropy", "each": "binary_cross_entropy"}.get(classifies, "")
+    X, y = problem(rng, kind, 90, 7, 4)
+    y = np.abs(y) if loss == "poisson" else y
+    given: dict[str, Any] = {"loss": loss, "hidden": (9,), "batch_size": 20, "epochs": 3}
+    given |= {"learning_rate": 0.01, "optimizer": "sgd", "standardize": False}
+    runs = both(X, y, dtype, **given)
+    assert runs[0].engine == "cpu"
+    assert_alike(*runs, rtol=1e-9 if dtype == "float64" else 2e-5)
 
 
-@pytest.mark.xdist_group("signals")
-def test_a_process_with_many_threads_trains_alike() -> None:
-    # A product that is cut up runs on threads of its own only in a process that has them.
-    code = """
+@pytest.mark.parametrize(
+    "loss",
+    [
+        arraymlp.losses.Huber((0.5, 2.0, 1.0)),
+        arraymlp.losses.Quantile(((0.1, 0.5), (0.2, 0.6), (0.3, 0.9))),
+    ],
+    ids=lambda loss: loss.name,
+)
+def test_losses_with_parameters_of_members(loss: Any) -> None:
+    X, y = problem(np.random.default_rng(3), "", 50, 5, 2)
+    given = {"hidden": (6,), "batch_size": 9, "epochs": 2, "seed": (0, 1, 2), "loss": loss}
+    assert_alike(*both(X, y, "float64", **given), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("n", "hidden", "n_out", "batch_size", "members"),
+    [
+        (1, (1,), 2, 1, None),
+        (2, (), 2, 2, None),
+        (30, (1,) * 50, 2, 7, None),
+        (40, (17, 16, 15), 33, 13, None),
+        (25, (5,), 3, 25, 300),
+        (64, (64, 128), 16, 64, 3),
+        (600, (130,), 10, 600, None),
+    ],
+)
+def test_odd_sizes(
+    dtype: str, n: int, hidden: Any, n_out: int, batch_size: int, members: int | None
+) -> None:
+    rng = np.random.default_rng(n)
+    X, y = rng.normal(size=(n, 3)), rng.normal(size=(n, n_out))
+    given: dict[str, Any] = {"hidden": hidden, "batch_size": batch_size, "epochs": 2}
+    given |= {"activation": "tanh", "optimizer": "adam", "learning_rate": 1e-3}
+    given |= {"seed": 0 if members is None else range(members), "standardize": False}
+    runs = both(X, y, dtype, **given)
+    assert_alike(*runs, rtol=1e-8 if dtype == "float64" else 1e-4)
+
+
+# Threads
+
+
+def trained(threads: int, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[HostArray]:
+    """The parameters after a training on so many threads, whatever the machine has."""
+    monkeypatch.setattr(steps, "cores", lambda: threads)
+    monkeypatch.setattr(host_threads, "cores", lambda: threads)
+    monkeypatch.setattr(host_threads, "processors", lambda: threads)
+    host_threads._helpers.cache_clear()
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(700, 90)), rng.integers(0, 5, 700)
+    given: dict[str, Any] = {"hidden": (120, 110), "epochs": 2, "batch_size": 130}
+    run = arraymlp.train(X, y, backend="numpy", **given | settings)
+    host_threads._helpers.cache_clear()
+    arrays = [np.asarray(run.history["loss"])]
+    return arrays + [a for layer in run.network.layers for a in (layer.weights, layer.bias)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "adam", "dropout": 0.2, "alpha": 0.1, "gradient_clip": 0.5},
+        {"seed": (0, 1, 2), "weight_average": 0.9},
+        {"seed": tuple(range(9)), "hidden": (30,)},
+        {"dtype": "float64", "standardize": True},
+    ],
+    ids=str,
+)
+def test_any_number_of_threads_gives_the_same_bits(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trained(1, monkeypatch, **settings)
+    for threads in (2, 3, 4):
+        for a, b in zip(one, trained(threads, monkeypatch, **settings), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_two_trainings_at_once_have_the_bits_of_each_alone() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 60)), rng.integers(0, 4, 600)
+    given: dict[str, Any] = {"hidden": (90, 80), "epochs": 3, "backend": "numpy"}
+    alone = [arraymlp.train(X, y, seed=seed, **given).history["loss"] for seed in range(2)]
+    together: dict[int, Any] = {}
+
+    def train(seed: int) -> None:
+        together[seed] = arraymlp.train(X, y, seed=seed, **given).history["loss"]
+
+    threads = [threading.Thread(target=train, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [together[0], together[1]] == alone
+
+
+CODE = """
 import numpy as np, arraymlp
 X, y = np.random.default_rng(0).normal(size=(400, 350)), np.arange(400) % 10
 given = {"hidden": (140, 130), "epochs": 2, "batch_size": 130, "optimizer": "momentum"}
 run = arraymlp.train(X, y, backend="numpy", **given)
-print(run.history["loss"][-1].hex(), run.network.layers[0].weights.sum())
+print(run.engine, [loss.hex() for loss in run.history["loss"]], run.network.layers[0].weights.sum())
 """
-    results = []
-    for threads in ("1", "4"):
-        env = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        results.append(done.stdout)
-    assert results[0] == results[1]
 
 
-def test_a_product_goes_to_one_thread_where_two_are_slower(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if blas.numpy_blas() is None:
-        pytest.skip("NumPy has no such OpenBLAS here")
+def in_a_process(code: str = CODE, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_other_processes_have_the_same_bits() -> None:
+    results = {
+        in_a_process(OPENBLAS_NUM_THREADS=threads, OMP_NUM_THREADS=threads)
+        for threads in ("1", "4")
+    }
+    assert len(results) == 1
+    assert results.pop().startswith("cpu ")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_of_a_fork_trains_with_the_same_bits() -> None:
+    code = (
+        CODE
+        + """
+import os, sys
+sys.stdout.flush()
+child = os.fork()
+again = arraymlp.train(X, y, backend="numpy", **given)
+assert again.history["loss"] == run.history["loss"]
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    )
+    in_a_process(code, OMP_NUM_THREADS="2", PYTHONWARNINGS="ignore")
+
+
+def available_isas() -> list[str]:
+    native = library.load()
+    return [] if native is None else list(library.ISAS[: library.ISAS.index(native.isa) + 1])
+
+
+@pytest.mark.parametrize("isa", available_isas())
+def test_every_instruction_set_that_this_processor_has(isa: str) -> None:
+    code = """
+import sys
+import numpy as np
+sys.path[:0] = PATH
+from engine_and_array import CASES, assert_alike, both, data_and_settings
+for seed in range(0, len(CASES), 4):
+    X, y, settings = data_and_settings(CASES[seed], np.random.default_rng(seed))
+    assert_alike(*both(X, y, "float64", **settings), rtol=1e-8)
+X, y, settings = data_and_settings(CASES[1], np.random.default_rng(1), (150, 400), (90, 260))
+assert_alike(*both(X, y, "float32", **settings), rtol=1e-3)
+from arraymlp.engines.cpu import library
+print(library.load().isa)
+"""
+    here = [os.path.dirname(os.path.abspath(__file__))]
+    here.append(os.path.join(os.path.dirname(here[0]), "support"))
+    assert in_a_process(code.replace("PATH", repr(here)), ARRAYMLP_ISA=isa).split()[-1] == isa
+
+
+# Data
+
+
+@pytest.mark.parametrize("kind", ["memmap", "chunks", "sparse"])
+def test_streams_have_the_bits_of_memory(kind: str, tmp_path: Any) -> None:
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(200, 200)), rng.normal(size=(200, 200))
-    product = blas.Product(200, 200, 200, None, "float64", 2)
-    assert product.threads == 2
-    called: list[int] = []
-    product.blas = product.blas._replace(set_threads=called.append)  # type: ignore[union-attr]
-    c, first = np.empty_like(a), np.empty_like(a)
-    with OneBlasThread():
-        product(a, b, first)
-        called.clear()
-        product.calls, product.seconds = blas.TRIES, [1e-9, 1e9]  # both threads were slow
-        product(a, b, c)
-        assert called == []
-        np.testing.assert_array_equal(c, first)
-        product.seconds = [1e9, 1e-9]
-        product(a, b, c)
-        assert called == [2, 1]
-        np.testing.assert_array_equal(c, first)
-        called.clear()
-        product.calls, product.seconds = blas.PERIOD, [1e-9, 1e9]  # the other way is tried
-        product(a, b, c)
-        assert called == [2, 1]
-        called.clear()
-        product.seconds = [1e9, 1e-9]
-        monkeypatch.setattr(host_threads._PROCESS, "inside", 2)  # another training is at work
-        product(a, b, c)
-        assert called == []
-        np.testing.assert_array_equal(c, first)
-        monkeypatch.undo()
+    X, y = rng.normal(size=(230, 12)).astype(np.float32), rng.integers(0, 3, 230)
+    given: dict[str, Any] = {"hidden": (9,), "batch_size": 20, "window": 60, "epochs": 2}
+    given |= {"sample_weight": rng.random(230), "dropout": 0.2, "backend": "numpy"}
+    rows: Any = np.memmap(tmp_path / "rows", np.float32, "w+", shape=X.shape)
+    rows[:] = X
+    if kind == "sparse":
+        rows = pytest.importorskip("scipy.sparse").csr_matrix(X)
+    whole = arraymlp.train(X, y, **given)
+    if kind == "chunks":
+        chunks = [(X[i : i + 50], y[i : i + 50]) for i in range(0, 230, 50)]
+        run = arraymlp.train(chunks, **given)
+    else:
+        run = arraymlp.train(rows, y, **given)
+    assert run.engine == "cpu"
+    assert run.history["loss"] == whole.history["loss"]
+
+
+def test_columns_of_wider_rows_are_read_where_they_stand() -> None:
+    X, y = problem(np.random.default_rng(0), "softmax_cross_entropy", 300, 130, 10)
+    wide = np.zeros((300, 200), np.float32)
+    wide[:, 40:170] = X
+    given: dict[str, Any] = {"hidden": (20,), "shuffle": False, "epochs": 1, "backend": "numpy"}
+    one, other = (arraymlp.train(rows, y, **given) for rows in (X, wide[:, 40:170]))
+    assert one.history["loss"] == other.history["loss"]
+
+
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logits_are_the_definitions(members: int | None, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    network = arraymlp.MultilayerPerceptron.create(
+        (40, 70, 30, 5),
+        activation=("gelu", "sigmoid"),
+        seed=0 if members is None else range(members),
+        dtype=dtype,
+    )
+    n = 1 + 2 * WORTH_A_CALL // network.n_parameters
+    X = rng.normal(size=(n, 40)).astype(dtype)
+    forward = arraymlp.training.engine.choose_engine(network).forward(network)
+    expected = network.forward(X, network.backend.xp)[-1].z
+    rtol = 1e-5 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(forward(X), expected, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(network.logits(X), expected, rtol=rtol, atol=rtol)

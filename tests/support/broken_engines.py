@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arraymlp.nn.network import Network
-from arraymlp.steps.epoch import LossSums
+from arraymlp.steps.epoch import NO_SUMS, LossSums
 from arraymlp.steps.step import EpochStep, array_step
 from arraymlp.steps.update import tree_map
 from arraymlp.training import engine, engine_check
@@ -28,8 +28,15 @@ class OwnStep(EpochStep):
     def __call__(self, network: Any, states: Any, batch: Any, hyper: Any) -> Any:
         return self._behaviour(network, states, batch, hyper, self._step)
 
-    def epoch(self, network: Any, states: Any, rows: Any, table: Any, interrupted: Any) -> Any:
-        sums = LossSums()
+    def epoch(
+        self,
+        network: Any,
+        states: Any,
+        rows: Any,
+        table: Any,
+        interrupted: Any,
+        sums: LossSums = NO_SUMS,
+    ) -> Any:
         for i, hyper in enumerate(table):
             batch = rows.minibatch(i, network.backend)
             states[:], more = self(network, states, batch, hyper)
@@ -45,8 +52,9 @@ class OwnEngine:
     together: bool = True
     name: str = "own"
     precisions: tuple[str, ...] = ("float32",)
+    profiles: bool = True
 
-    def uncovered(self, network: Network) -> str:
+    def uncovered(self, network: Network, optimizer: Any = None) -> str:
         return ""
 
     def step(
@@ -56,6 +64,9 @@ class OwnEngine:
         return own if self.together else own.__call__
 
     def evaluator(self, network: Network) -> None:
+        return None
+
+    def forward(self, network: Network) -> None:
         return None
 
 

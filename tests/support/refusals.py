@@ -32,7 +32,7 @@ def began(*args: Any) -> None:
 def refusal(call: Callable[..., Any], *args: Any, **settings: Any) -> str:
     """The one line with which a call is refused before any training."""
     with pytest.MonkeyPatch.context() as patch:
-        for way_to_train in ("run_epoch", "run_epoch_fused"):
+        for way_to_train in ("run_epoch", "run_epoch_together"):
             patch.setattr(arraymlp.training.loop, way_to_train, began)
         with pytest.raises((ValueError, TypeError)) as caught:
             call(*args, **settings)

@@ -11,10 +11,11 @@ import pytest
 
 import arraymlp
 import problems
-from arraymlp import Backend, MultilayerPerceptron, NonFiniteLossError, Run
+from arraymlp import Backend, MultilayerPerceptron, NonFiniteLossError
 from arraymlp.backends.registry import backend_of
 from arraymlp.callbacks import EpochEnd
 from arraymlp.data.minibatches import epoch_order
+from arraymlp.data.orders import Orders
 from arraymlp.data.splits import split
 from arraymlp.initializers import normal
 from arraymlp.optimizers import SGD
@@ -205,20 +206,21 @@ def test_recorded_loss_is_the_mean_over_the_epochs_rows() -> None:
     assert run.history[0]["loss"] == pytest.approx(value.mean(), rel=1e-10)
 
 
-def test_every_epoch_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["auto", "array"])
+def test_every_epoch_has_an_order_of_its_own(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[HostArray] = []
-    run_epoch = loop.run_epoch
+    of = Orders.of
 
-    def seeing(step: Any, run: Run, batches: Any, *rest: Any) -> Any:
-        kept = list(batches)
-        seen.append(np.concatenate([batch.x for batch in kept]))
-        return run_epoch(step, run, kept, *rest)
+    def seeing(orders: Any, epoch: int) -> Any:
+        order = of(orders, epoch)[0]
+        seen.append(np.arange(problems.N) if order is None else order)
+        return of(orders, epoch)
 
-    monkeypatch.setattr(loop, "run_epoch", seeing)
-    train(epochs=2, order_seed=3)
-    train(epochs=1, shuffle=False)
+    monkeypatch.setattr(Orders, "of", seeing)
+    train(epochs=2, order_seed=3, engine=engine)
+    train(epochs=1, shuffle=False, engine=engine)
     orders = [epoch_order(problems.N, 3, 0), epoch_order(problems.N, 3, 1), np.arange(problems.N)]
-    np.testing.assert_array_equal(seen, [X[order] for order in orders])
+    np.testing.assert_array_equal(seen, orders)
 
 
 # --- populations ---------------------------------------------------------------------------------

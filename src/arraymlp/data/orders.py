@@ -10,7 +10,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, DataSettings
 from arraymlp.data.minibatches import Minibatch, epoch_order, minibatches, user_order
 from arraymlp.data.row_plans import PlannedEpoch
-from arraymlp.data.stream import Streamed
+from arraymlp.data.stream import Streamed, window_rows
 
 
 class Orders:
@@ -24,7 +24,9 @@ class Orders:
     def __init__(self, data: Data, settings: DataSettings, backend: Backend) -> None:
         self._n, self._window = int(data.X.shape[0]), data.window(settings)
         self._settings, self._backend = settings, backend
-        self._by_window = is_by_window(data, settings)
+        self.by_window = is_by_window(data, settings)
+        if self.by_window and callable(settings.shuffle):
+            raise ValueError("an order of one's own, shuffle=f, needs X in memory and no window")
         # A function of the user's is called only in the epoch that its order is for.
         drawn = settings.shuffle and not callable(settings.shuffle) and data.row_plans is None
         self._ahead = bool(drawn) and backend.name != "numpy"
@@ -39,7 +41,7 @@ class Orders:
         host, device = self._known.pop(epoch, (None, None))
         if host is None:
             host = self._order(epoch)
-        if device is None and host is not None and not self._by_window:
+        if device is None and host is not None and not self.by_window:
             device = self._backend.asarray(host)
         self._known = {epoch: (host, device)}
         return host, device
@@ -53,7 +55,7 @@ class Orders:
             return
         host, device = self._order(epoch), None
         # PyTorch would wait for the device first; CuPy and JAX return at once.
-        if not self._by_window and self._backend.name != "torch":
+        if not self.by_window and self._backend.name != "torch":
             device = self._backend.asarray(host)
         self._known[epoch] = host, device
 
@@ -92,21 +94,12 @@ def epoch_batches(
         ValueError: shuffle is a function of the user's and the data is read by windows.
     """
     if data.row_plans is not None:
-        planned = PlannedEpoch(
-            data.row_plans,
-            epoch,
-            backend,
-            batch_size=settings.batch_size,
-            window=None if settings.window is None else data.window(settings),
-            drop_last=settings.drop_last,
-        )
+        planned = planned_epoch(data, settings, backend, epoch)
         yield from planned.minibatches(data.X, data.y.values, data.y.loss_weight, skip)
         return
-    by_window = is_by_window(data, settings)
-    if by_window and callable(settings.shuffle):
-        raise ValueError("an order of one's own, shuffle=f, needs X in memory and no window")
-    host_order, order = (orders or Orders(data, settings, backend)).of(epoch)
-    if by_window:
+    orders = orders or Orders(data, settings, backend)
+    host_order, order = orders.of(epoch)
+    if orders.by_window:
         yield from _windowed(data, settings, backend, host_order, skip)
         return
     yield from minibatches(
@@ -132,24 +125,80 @@ def _gather(
     return lambda block: X.gather(rows[block], backend)
 
 
+def planned_epoch(data: Data, settings: DataSettings, backend: Backend, epoch: int) -> PlannedEpoch:
+    """An epoch of members with row plans."""
+    assert data.row_plans is not None
+    return PlannedEpoch(
+        data.row_plans,
+        epoch,
+        backend,
+        batch_size=settings.batch_size,
+        window=None if settings.window is None else data.window(settings),
+        drop_last=settings.drop_last,
+    )
+
+
 def _windowed(
     data: Data, settings: DataSettings, backend: Backend, order: HostArray | None, skip: int
 ) -> Generator[Minibatch, None, None]:
     """The minibatches of an epoch whose rows are read window by window."""
-    X, y, weight = data.X, data.y.values, data.y.loss_weight
-    assert isinstance(X, Streamed)
-    window, size = data.window(settings), settings.batch_size
-    first, skip = divmod(skip, -(-window // size))  # whole windows, and minibatches of the next
-    with closing(X.windows(backend, window, first)) as windows:
-        for i, x in enumerate(windows, first):
-            rows = slice(i * window, i * window + x.shape[0])
+    y, weight = data.y.values, data.y.loss_weight
+    with closing(windows(data, settings, backend, order, skip)) as of_windows:
+        for x, rows, here, skipped in of_windows:
             yield from minibatches(
                 x,
                 y[rows, ...],
-                size,
+                settings.batch_size,
                 backend=backend,
                 weight=None if weight is None else weight[rows, ...],
-                order=None if order is None else backend.asarray(order[rows] - rows.start),
+                order=here,
                 drop_last=settings.drop_last,
-                skip=skip if i == first else 0,
+                skip=skipped,
             )
+
+
+def windows(
+    data: Data, settings: DataSettings, backend: Backend, order: HostArray | None, skip: int
+) -> Generator[tuple[Array, slice, Array | None, int], None, None]:
+    """Yield the windows of an epoch: rows, where they stand, their order, and steps to leave out.
+
+    Args:
+        data: the rows, a `Streamed`.
+        settings: batch size and window.
+        backend: of the rows.
+        order: of all rows, on the host; None for the rows as they stand.
+        skip: the number of steps of the epoch to leave out at the start.
+    """
+    X = data.X
+    assert isinstance(X, Streamed)
+    window, size = data.window(settings), settings.batch_size
+    first, skip = divmod(skip, -(-window // size))  # whole windows, and minibatches of the next
+    with closing(X.windows(backend, window, first)) as read:
+        for i, x in enumerate(read, first):
+            rows = slice(i * window, i * window + x.shape[0])
+            here = None if order is None else backend.asarray(order[rows] - rows.start)
+            yield x, rows, here, skip if i == first else 0
+
+
+def dense_blocks(
+    data: Data, settings: DataSettings, backend: Backend, order: HostArray | None, skip: int
+) -> Generator[tuple[Array, Array, Array | None], None, None]:
+    """Yield sparse rows, dense, with targets and weights, for some steps of an epoch at a time.
+
+    Args:
+        data: the rows, in any order.
+        settings: batch size and the like.
+        backend: of the rows.
+        order: of all rows, on the host; None for the rows as they stand.
+        skip: the number of steps of the epoch to leave out at the start.
+    """
+    X, y, weight, size = data.X, data.y.values, data.y.loss_weight, settings.batch_size
+    assert isinstance(X, Streamed)
+    rows = np.arange(X.shape[0]) if order is None else order
+    stop = len(rows) - len(rows) % size if settings.drop_last else len(rows)
+    at_once = window_rows(X.shape[1], size, settings.dtype, None)
+    for start in range(skip * size, stop, at_once):
+        some = rows[start : min(start + at_once, stop)]
+        here = backend.asarray(some)
+        w = None if weight is None else backend.xp.take(weight, here, axis=0)
+        yield X.gather(some, backend), backend.xp.take(y, here, axis=0), w

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,6 +73,26 @@ def groups(row_plans: Sequence[RowPlan]) -> list[tuple[RowPlan, int, int]]:
     return shared
 
 
+class MemberRows(NamedTuple):
+    """The rows that some neighbouring members train on in an epoch; see `RowPlan`.
+
+    Attributes:
+        order: row numbers, int32, on the host; None for the rows as they stand.
+        first: the position in the order at which the first step begins.
+        stop: the position past the last step's last row.
+        members: how many members.
+        inputs: what standardises the features further.
+        outputs: likewise the targets.
+    """
+
+    order: Array | None
+    first: int
+    stop: int
+    members: int
+    inputs: Scaling | None = None
+    outputs: Scaling | None = None
+
+
 class PlannedEpoch:
     """One epoch of the members of a population, in G groups of K / G, each with a row plan."""
 
@@ -100,7 +121,7 @@ class PlannedEpoch:
             shared = [(plan, k, k + 1) for k, plan in enumerate(row_plans)]
         plans = [plan for plan, _, _ in shared]
         self._backend, self._batch_size = backend, batch_size
-        self._members, self._groups = len(row_plans), len(plans)
+        self._members, self._groups, self._plans = len(row_plans), len(plans), plans
         self._inputs = stacked([plan.inputs for plan in plans])
         self._outputs = stacked([plan.outputs for plan in plans])
         self.steps = plans[0].minibatches(batch_size, drop_last)
@@ -115,7 +136,15 @@ class PlannedEpoch:
             for rows, n in zip(orders, self._counts, strict=True)
         ]
         self._rows = np.stack(filled).astype(np.int32)  # (G, padded), on the host
-        self._device_rows = backend.asarray(self._rows)
+        self._on_device: Array | None = None
+
+    def member_rows(self, first: int) -> tuple[MemberRows, ...]:
+        """The rows of each group, from position ``first`` of their orders on."""
+        members = self._members // self._groups
+        return tuple(
+            MemberRows(order, first, int(n), members, plan.inputs, plan.outputs)
+            for plan, order, n in zip(self._plans, self._rows, self._counts, strict=True)
+        )
 
     def minibatches(
         self, X: Array | Streamed, y: Array, weight: Array | None, skip: int = 0
@@ -153,6 +182,12 @@ class PlannedEpoch:
             return lambda taken: taken
         dtype = values.dtype if isinstance(values, Streamed) else dtype_name(values)
         return scaling.applier(self._backend, dtype)
+
+    @property
+    def _device_rows(self) -> Array:
+        if self._on_device is None:
+            self._on_device = self._backend.asarray(self._rows)
+        return self._on_device
 
     def _take(self, a: Array, block: slice) -> Array:
         """The rows (N, ...) of a that each group has in a block of the epoch, (G, B, ...)."""

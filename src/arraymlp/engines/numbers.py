@@ -46,7 +46,7 @@ CONSTANTS = KernelConstants._fields
 
 def loss_name(loss: Loss) -> str:
     """The name of a loss of this package; "" for one of the user's own, whatever its name."""
-    return loss.name if LOSSES.get(loss.name) == loss else ""
+    return loss.name if type(LOSSES.get(loss.name)) is type(loss) else ""
 
 
 def rule_number(optimizer: Optimizer) -> int | None:

@@ -19,7 +19,7 @@ from arraymlp.data.stream import Streamed
 from arraymlp.nn.layer import Gradients, Layer
 from arraymlp.nn.losses import one_hot
 from arraymlp.nn.network import Network
-from arraymlp.steps.epoch import EpochRows, LossSums
+from arraymlp.steps.epoch import NO_SUMS, EpochRows, LossSums
 from arraymlp.steps.gradient import backpropagation
 from arraymlp.steps.hyper import Hyper, HyperTable
 from arraymlp.steps.step import EpochStep, Step
@@ -240,6 +240,7 @@ class ProbedEpochStep(ProbedStep, EpochStep):
         rows: EpochRows,
         table: HyperTable,
         interrupted: Callable[[], bool],
+        sums: LossSums = NO_SUMS,
     ) -> tuple[int, LossSums] | None:
         """Do the measured steps one by one, and the steps between them together.
 
@@ -251,15 +252,15 @@ class ProbedEpochStep(ProbedStep, EpochStep):
         assert isinstance(step, EpochStep)
         if len(measured) > FEW or 0 in measured:
             return None
-        sums, done = LossSums(), 0
+        done = 0
         for stop in [*measured, table.steps]:
             if stop > done:
                 part = rows.part(done, stop), table.part(done, stop)
-                trained = step.epoch(network, states, *part, interrupted)
+                trained = step.epoch(network, states, *part, interrupted, sums)
                 if trained is None:  # in the first part: the parts of an epoch are all alike
                     return None
-                steps, more = trained
-                probes.done, done, sums = probes.done + steps, done + steps, sums.plus(more)
+                steps, sums = trained
+                probes.done, done = probes.done + steps, done + steps
             if done < stop or interrupted():
                 break
             if stop < table.steps:

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 from arraymlp.backends.array import Array, Namespace
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.nn.network import Network
-from arraymlp.steps.epoch import EpochRows, LossSums
+from arraymlp.steps.epoch import NO_SUMS, EpochRows, LossSums
 from arraymlp.steps.gradient import backpropagation
 from arraymlp.steps.hyper import Hyper, HyperTable
 from arraymlp.steps.optimizers import Optimizer
@@ -31,8 +31,24 @@ Step: TypeAlias = Callable[[Network, States, Minibatch, Hyper], tuple[States, Lo
 Evaluator: TypeAlias = Callable[[Array, Array], tuple[Array, Array, Array] | None]
 
 
+# From rows x (B, n_in) to logits (..., B, n).
+Forward: TypeAlias = Callable[[Array], Array]
+
+
 class EpochStep(ABC):
-    """A step that can also do the steps of a whole epoch at once."""
+    """A step that can also do the steps of a whole epoch at once.
+
+    Attributes:
+        averages: whether it can update an average of the weights, too; then `averaging` is there.
+        row_plans: whether its epochs may be of members with rows of their own.
+        streams: whether an epoch may come in parts, where its rows are larger than memory.
+    """
+
+    averages = row_plans = streams = False
+
+    def averaging(self, average: Network) -> "EpochStep":
+        """Return the same step, which also updates a network of the weights' averages."""
+        raise NotImplementedError
 
     @abstractmethod
     def __call__(
@@ -48,12 +64,14 @@ class EpochStep(ABC):
         rows: EpochRows,
         table: HyperTable,
         interrupted: Callable[[], bool],
+        sums: LossSums = NO_SUMS,
     ) -> tuple[int, LossSums] | None:
         """Do the steps over all these rows as single steps would do them, in place.
 
         Returns:
-            The number of steps done, fewer than the table's after ``interrupted()``, and their
-            sums; None, with nothing done, where this epoch has to be trained step by step.
+            The number of steps done, fewer than the table's after ``interrupted()``, and ``sums``
+            with theirs added; None, with nothing done, where this epoch has to be trained step by
+            step.
         """
 
 
@@ -68,8 +86,12 @@ class Engine(Protocol):
     def precisions(self) -> tuple[str, ...]:
         """The precisions that its products can have; see `arraymlp.backends.precision`."""
 
-    def uncovered(self, network: Network) -> str:
-        """Return the reason why it cannot train this network, or ""."""
+    @property
+    def profiles(self) -> bool:
+        """Whether its steps can be timed part by part; else the definition does a profiled run."""
+
+    def uncovered(self, network: Network, optimizer: Optimizer | None = None) -> str:
+        """Return the reason why it cannot train this network by this optimiser, or ""."""
 
     def step(
         self,
@@ -91,6 +113,9 @@ class Engine(Protocol):
 
     def evaluator(self, network: Network) -> Evaluator | None:
         """Return its evaluation of this network on rows with labels; None for the definition's."""
+
+    def forward(self, network: Network) -> Forward | None:
+        """Return its way from rows to this network's logits; None for the definition's."""
 
 
 def array_step(

@@ -51,8 +51,8 @@ class ConstantOutputs:
             s = network.forward(x, xp)[-1].z
             values = network.loss.output(s, xp) if numeric else s
             values = self._backend.to_numpy(values).astype(float)
-        if network.loss.classifies == "one":  # what all logits of a row share changes nothing
-            values -= values.mean(axis=1, keepdims=True)
+            if network.loss.classifies == "one":  # what all logits of a row share changes nothing
+                values -= values.mean(axis=1, keepdims=True)
         scale = y.astype(float).std(axis=0) if numeric else np.ones(1)
         of_outputs = np.repeat(scale, values.shape[1] // len(scale))
         alike = np.ptp(values, axis=0) <= SAME * of_outputs

@@ -8,20 +8,17 @@ precisions below float32 away).
 """
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NamedTuple
 
-from arraymlp.backends.backend import Backend
-from arraymlp.backends.precision import require_precision
-from arraymlp.data.stream import Streamed
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.network import Network
-from arraymlp.steps.probes import Probes
-from arraymlp.steps.step import Engine, EpochStep, Evaluator, Step, array_step, averaging
-from arraymlp.training.engine_check import checked
-from arraymlp.training.run import Run
+from arraymlp.steps.optimizers import Optimizer
+from arraymlp.steps.step import (
+    Engine,
+    Evaluator,
+    Forward,
+)
 
 log = logging.getLogger("arraymlp")
 
@@ -51,17 +48,30 @@ class EngineChoice:
         """The engine's own way to evaluate a network, where there is one."""
         return None if self.engine is None else self.engine.evaluator(network)
 
+    def forward(self, network: Network) -> Forward:
+        """The engine's way from rows to a network's logits, or the definition's."""
+        own = None if self.engine is None else self.engine.forward(network)
+        return own or (lambda x: network.forward(x, network.backend.xp)[-1].z)
+
     def leave(self, reason: str) -> None:
         """Do without the engine from now on."""
         self.engine, self.reason = None, reason
 
 
-def choose_engine(network: Network, wanted: str = "auto") -> EngineChoice:
+def forward_of(network: Network) -> Forward:
+    """The way from rows to a network's logits, by its backend's engine where there is one."""
+    return choose_engine(network).forward(network)
+
+
+def choose_engine(
+    network: Network, wanted: str = "auto", optimizer: Optimizer | None = None
+) -> EngineChoice:
     """The engine for a network on its backend.
 
     Args:
         network: what will be trained, or evaluated.
         wanted: "auto", or "array" for the array code everywhere.
+        optimizer: that it will be trained by.
     """
     if wanted == "array":
         return EngineChoice(None, 'engine="array"')
@@ -76,7 +86,7 @@ def choose_engine(network: Network, wanted: str = "auto") -> EngineChoice:
         if not (error.name or "").startswith("arraymlp.engines"):
             raise
         return EngineChoice(None, f"{error.name} is not installed")
-    reason = engine.uncovered(network)
+    reason = engine.uncovered(network, optimizer)
     return EngineChoice(None, reason) if reason else EngineChoice(engine)
 
 
@@ -91,110 +101,3 @@ def _own_methods(network: Network) -> str:
         if own:
             return f"{base.__name__} {type(one).__name__} has its own {', '.join(own)}"
     return ""
-
-
-class Steps(NamedTuple):
-    """The steps that train a run.
-
-    Attributes:
-        step: does one minibatch.
-        epoch: the same, if it is to do the steps of an epoch together, else None.
-        probes: measure some of the steps, where that is asked for.
-    """
-
-    step: Step
-    epoch: EpochStep | None
-    probes: Probes | None
-
-
-def choose_steps(
-    run: Run,
-    choice: EngineChoice,
-    watchers: Sequence[Any] = (),
-    steps_per_epoch: int = 1,
-) -> Steps:
-    """The step to train a run with: the engine's or the definition's, averaging, and probed.
-
-    Args:
-        run: what will be trained.
-        choice: as `choose_engine` gives it.
-        watchers: called after each step.
-        steps_per_epoch: of the run.
-
-    Raises:
-        ValueError: nothing here computes in the precision asked for.
-    """
-    settings, network, profile = run.settings, run.raw_network, run.profile
-    backend, precision = run.backend, settings.precision
-    engine = choice.engine
-    of_engine = None if engine is None else engine.precisions
-    require_precision(backend, precision, of_engine, choice.reason)
-    if engine is not None:
-        how = (settings.optimizer, settings.reduction, profile, precision)
-        step = bare = engine.step(network, *how)
-        if profile is not None:
-            bare = engine.step(network, settings.optimizer, settings.reduction, None, precision)
-    else:
-        step = _definition(run)
-    log.info("engine: %s%s", choice.name, f" ({choice.reason})" if choice.reason else "")
-    reason = ""
-    if isinstance(step, EpochStep):
-        reason = _why_step_by_step(run, watchers)
-        if reason:
-            log.info("training step by step, not an epoch at a time: %s", reason)
-    if engine is not None:
-        step = step if profile is None else profile.stepping(step)
-
-        def leave(reason: str) -> Step:
-            choice.leave(reason)
-            run.engine, run.engine_reason = choice.name, choice.reason
-            log.info("engine: %s (%s)", choice.name, choice.reason)
-            return _definition(run)
-
-        step = checked(step, bare, run, settings.epochs * steps_per_epoch, leave)
-    if run.averages:
-        step = averaging(step, run.network)
-    probes = None
-    if settings.probes:
-        steps_before = run.steps_done - run.partial_epoch.steps
-        epochs = (run.next_epoch, settings.epochs, steps_per_epoch)
-        probes = Probes(run.required_data(), backend, run.steps_done, steps_before, *epochs)
-        step = probes.wrap(step, network, settings.reduction)
-    together = step if isinstance(step, EpochStep) and not reason else None
-    return Steps(step, together, probes)
-
-
-def _definition(run: Run) -> Step:
-    """The definition's step for a run."""
-    settings, profile, backend = run.settings, run.profile, run.backend
-    step = array_step(run.raw_network, settings.optimizer, settings.reduction, profile)
-    # CuPy has no such setting: where its engine was left, products are in full precision.
-    if settings.precision in backend.rounded_precisions:
-        step = _rounding(step, backend)
-    return step if profile is None else profile.stepping(step)
-
-
-def _why_step_by_step(run: Run, watchers: Sequence[Any]) -> str:
-    """Why an epoch's steps are done one by one, where they could be done together; else "".
-
-    This is decided by the run, before the engine is asked. Whether the kernels cover the network
-    and the epoch is decided by the engine itself.
-    """
-    data = run.required_data()
-    reasons = {
-        "weight_average": run.averages,
-        "callbacks look at each step": bool(watchers),
-        "members have rows of their own": data.row_plans is not None,
-        "the data is larger than memory": isinstance(data.X, Streamed),
-    }
-    return next((why for why, so in reasons.items() if so), "")
-
-
-def _rounding(step: Step, backend: Backend) -> Step:
-    """The definition's step with the factors of products rounded, as torch and JAX offer it."""
-
-    def rounding_step(*args: Any) -> Any:
-        with backend.rounding():
-            return step(*args)
-
-    return rounding_step

@@ -39,11 +39,11 @@ from arraymlp.data.minibatches import Minibatch
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.losses import LOSSES
 from arraymlp.nn.network import Network
-from arraymlp.steps.epoch import EpochRows, LossSums
+from arraymlp.steps.epoch import NO_SUMS, EpochRows, LossSums
 from arraymlp.steps.gradient import backpropagation
 from arraymlp.steps.hyper import Hyper, HyperTable
 from arraymlp.steps.optimizers import OPTIMIZERS
-from arraymlp.steps.step import EpochStep, Step
+from arraymlp.steps.step import EpochStep, Step, averaging
 from arraymlp.steps.update import States, tree_map, updated
 from arraymlp.training.rounding import StepBounds, named_arrays, step_bounds
 from arraymlp.training.run import Run
@@ -82,7 +82,9 @@ def checked(step: Step, bare: Step, run: Run, steps: int, leave: Callable[[str],
     if off or not _is_known(run):
         return step
     check = EngineCheck(bare, run, steps)
-    return (CheckedEpochStep if isinstance(step, EpochStep) else CheckedStep)(step, check, leave)
+    if isinstance(step, EpochStep):
+        return CheckedEpochStep(step, check, leave)
+    return CheckedStep(step, check, leave)
 
 
 def _is_known(run: Run) -> bool:
@@ -122,6 +124,18 @@ class CheckedEpochStep(CheckedStep, EpochStep):
 
     _first_epoch = True
 
+    def __init__(self, step: EpochStep, check: "EngineCheck", leave: Callable[[str], Step]) -> None:
+        super().__init__(step, check, leave)
+        self.averages, self.row_plans, self.streams = step.averages, step.row_plans, step.streams
+
+    def averaging(self, average: Network) -> "CheckedEpochStep":
+        """Return the same step, which also updates the average, where it is not the check's."""
+        assert isinstance(self._step, EpochStep)
+        leave = self._leave
+        self._step = self._step.averaging(average)
+        self._leave = lambda reason: averaging(leave(reason), average)
+        return self
+
     def epoch(
         self,
         network: Network,
@@ -129,6 +143,7 @@ class CheckedEpochStep(CheckedStep, EpochStep):
         rows: EpochRows,
         table: HyperTable,
         interrupted: Callable[[], bool],
+        sums: LossSums = NO_SUMS,
     ) -> tuple[int, LossSums] | None:
         """Do the steps over all these rows; see `EpochStep`."""
         if self._first_epoch and isinstance(self._step, EpochStep):
@@ -136,7 +151,7 @@ class CheckedEpochStep(CheckedStep, EpochStep):
             self._judge(self._check.of_epoch(network, states, rows, table))
         if not isinstance(self._step, EpochStep):
             return None
-        return self._step.epoch(network, states, rows, table, interrupted)
+        return self._step.epoch(network, states, rows, table, interrupted, sums)
 
 
 class EngineCheck:
@@ -309,7 +324,13 @@ def _first_rows(batch: Minibatch, rows: int) -> Minibatch:
 
 
 def _few_rows(rows: EpochRows, n: int, backend: Backend) -> EpochRows:
-    """An epoch of one step of n of these rows; where they have an order, in an order."""
+    """An epoch of one step of n of these rows; where they have an order, in an order.
+
+    Members with rows of their own all have the first one's.
+    """
+    if rows.plans is not None:
+        order, first, stop, *_ = rows.plans[0]
+        rows = rows._replace(order=order, first=first, stop=stop, plans=None)
     if rows.order is None:
         taken = slice(rows.first, rows.first + n)
         return rows._replace(

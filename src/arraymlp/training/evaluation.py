@@ -14,7 +14,7 @@ from arraymlp.nn.losses import one_hot
 from arraymlp.nn.metrics import Metric, Predictions
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import Scaling, undone
-from arraymlp.steps.step import Evaluator
+from arraymlp.steps.step import Evaluator, Forward
 
 
 class Evaluation(NamedTuple):
@@ -43,11 +43,13 @@ def evaluate(
     metrics: Sequence[Metric] = (),
     window: int | None = None,
     evaluator: Evaluator | None = None,
+    forward: Forward | None = None,
 ) -> Evaluation:
     """Run all rows of X (N, n_in) through the network; those larger than memory by ``window`` rows.
 
     Metrics need all logits at once: (..., N, n_outputs) numbers besides. On NumPy, rows in
-    memory are shared out among threads. ``evaluator`` is an engine's own way.
+    memory are shared out among threads. ``evaluator`` is an engine's own way, ``forward`` its way
+    to the logits.
     """
     xp = backend.xp
     logits: list[Array] = []
@@ -59,7 +61,7 @@ def evaluate(
         if own_way is not None and (result := own_way(x, target)) is not None:
             value, wrong, chosen = result
             return [_sum(value, y.loss_weight, rows, xp), _sum(wrong, y.weight, rows, xp), chosen]
-        s = network.forward(x, xp)[-1].z
+        s = network.forward(x, xp)[-1].z if forward is None else forward(x)
         value, _ = network.loss.value_and_delta(s, target, xp)
         parts = [_sum(value, y.loss_weight, rows, xp)]
         if network.loss.classifies != "no":

@@ -17,7 +17,7 @@ from arraymlp.data.minibatches import Minibatch
 from arraymlp.data.orders import Orders, epoch_batches
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.network import Network
-from arraymlp.steps.epoch import EpochRows
+from arraymlp.steps.epoch import epoch_parts
 from arraymlp.steps.hyper import Hyper, HyperTable, hyper_table, learning_rates
 from arraymlp.steps.step import EpochStep, Step
 from arraymlp.training.callbacks import (
@@ -27,12 +27,13 @@ from arraymlp.training.callbacks import (
     says_stop,
     step_watchers,
 )
-from arraymlp.training.engine import EngineChoice, Steps, choose_engine, choose_steps
+from arraymlp.training.engine import EngineChoice, choose_engine
 from arraymlp.training.evaluation import evaluate, units
 from arraymlp.training.history import Record
 from arraymlp.training.progress import Progress
 from arraymlp.training.run import PartialEpoch, Run
 from arraymlp.training.setup import stopper_for
+from arraymlp.training.stepping import Steps, choose_steps
 
 
 @dataclass
@@ -124,7 +125,9 @@ def train_epochs(
     Returns:
         0, or where it ended since no loss is finite any more, the steps of that epoch.
     """
-    choice = choose_engine(run.raw_network, run.settings.engine)
+    choice = choose_engine(run.raw_network, run.settings.engine, run.settings.optimizer)
+    if run.profile is not None and choice.engine is not None and not choice.engine.profiles:
+        choice.leave("profile=True times the definition's steps")
     run.engine, run.engine_reason = choice.name, choice.reason
     run.stopper = stopper_for(run)
     if run.backend.name == "numpy":
@@ -206,7 +209,7 @@ class _Epochs:
         """The steps of the epoch: together, where that can be done, or one by one."""
         run, position, profile = self.run, self.position, self.run.profile
         if self.steps.epoch is not None:
-            done = run_epoch_fused(self.steps.epoch, run, self.orders, table, self.interrupt)
+            done = run_epoch_together(self.steps.epoch, run, self.orders, table, self.interrupt)
             if done is not None:
                 return done
         batches = epoch_batches(
@@ -270,10 +273,10 @@ def in_units(unit: Any, backend: Backend) -> Callable[[Any], Any]:
     return lambda loss: backend.asarray(loss, dtype) * factor
 
 
-def run_epoch_fused(
+def run_epoch_together(
     step: EpochStep, run: Run, orders: Orders, table: HyperTable, interrupt: Interrupt
 ) -> Done | None:
-    """As `run_epoch`, by a step that does all of an epoch's steps together.
+    """As `run_epoch`, by a step that does many steps together.
 
     Args:
         step: such a step.
@@ -285,18 +288,28 @@ def run_epoch_fused(
     Returns:
         None where the steps have to be done one by one.
     """
-    data, settings, partial = run.required_data(), run.settings, run.partial_epoch
-    assert not isinstance(data.X, Streamed)  # else its steps are done one by one
-    n, size = int(data.X.shape[0]), settings.batch_size
-    order = orders.of(run.next_epoch)[1]
-    first, stop = partial.steps * size, n - n % size if settings.drop_last else n
-    rows = EpochRows(data.X, data.y.values, data.y.loss_weight, order, size, first, stop)
-    done = step.epoch(run.raw_network, run.states, rows, table, lambda: interrupt.requested)
-    if done is None:
-        return None
-    steps, sums = done
-    run.partial_epoch = partial._replace(sums=partial.sums.plus(sums))
-    return Done(steps, min(stop - first, steps * size), interrupt.requested)
+    data, settings, backend = run.required_data(), run.settings, run.backend
+    steps = rows = 0
+    parts = epoch_parts(data, settings, backend, run.next_epoch, run.partial_epoch.steps, orders)
+    with closing(parts):
+        for part in parts:
+            hypers = table.part(steps, steps + part.steps)
+            partial = run.partial_epoch
+            args = run.raw_network, run.states, part, hypers
+            done = step.epoch(*args, lambda: interrupt.requested, partial.sums)
+            if done is None and part.plans is None and isinstance(data.X, Streamed):
+                batches = (part.minibatch(i, backend) for i in range(part.steps))
+                one_by_one = run_epoch(step, run, batches, hypers, interrupt)
+                steps, rows = steps + one_by_one.steps, rows + one_by_one.rows
+            elif done is None:
+                return None
+            else:
+                run.partial_epoch = partial._replace(sums=done[1])
+                steps += done[0]
+                rows += min(part.stop - part.first, done[0] * settings.batch_size)
+            if interrupt.requested:
+                break
+    return Done(steps, rows, interrupt.requested)
 
 
 def run_epoch(
@@ -360,7 +373,8 @@ def evaluations(run: Run, choice: EngineChoice) -> dict[str, Array]:
 def _evaluated(network: Network, data: Data, run: Run, choice: EngineChoice) -> dict[str, Array]:
     settings, figures = run.settings, dict[str, Array | None]()
     for part, X, y in data.parts(settings):
-        how = (settings.metrics, settings.window, choice.evaluator(network))
+        own_ways = choice.evaluator(network), choice.forward(network)
+        how = (settings.metrics, settings.window, *own_ways)
         result = evaluate(network, X, y, run.backend, *how)
         figures[f"{part}_loss"], figures[f"{part}_error"] = result.loss, result.error
         figures |= {f"{part}_{name}": value for name, value in result.metrics.items()}

@@ -13,6 +13,7 @@ from arraymlp.data.names import require_names
 from arraymlp.data.stream import is_sparse, stream
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import undone
+from arraymlp.training.engine import forward_of
 
 
 @dataclass(repr=False)
@@ -109,9 +110,11 @@ class MultilayerPerceptron(Network):
         with backend.within_memory("Fewer rows at a time need less."):
             shared, own = (None, None) if self.inputs is None else self.inputs.shared()
 
+            forward = forward_of(self)
+
             def outputs(x: Array) -> Array:
                 x = x if own is None else own.apply(x)
-                return output(self.forward(x, xp)[-1].z, xp)
+                return output(forward(x), xp)
 
             with np.errstate(all="ignore"):  # a probability that rounds to 0 underflows
                 if is_sparse(X):

@@ -1,11 +1,9 @@
-"""The engine for NumPy; it covers every network."""
-
-from typing import cast
+"""The engine for NumPy: steps, epochs and logits by compiled code, where it was installed."""
 
 from arraymlp.backends.precision import FULL
-from arraymlp.backends.threads import available_threads
-from arraymlp.engines.cpu.blas import Product
-from arraymlp.engines.cpu.step import BufferedStep
+from arraymlp.engines.cpu import library
+from arraymlp.engines.cpu.forward import NativeForward
+from arraymlp.engines.cpu.steps import NativeSteps, uncovered
 from arraymlp.nn.network import Network
 from arraymlp.steps.optimizers import Optimizer
 from arraymlp.steps.profile import Profile
@@ -17,14 +15,17 @@ def load() -> "CpuEngine":
 
 
 class CpuEngine:
-    """Steps in reused buffers; see `arraymlp.steps.step.Engine`."""
+    """Many steps in one call; see `arraymlp.steps.step.Engine`."""
 
     name = "cpu"
     precisions = (FULL,)
+    profiles = False
 
-    def uncovered(self, network: Network) -> str:
-        """Return "": it covers every network."""
-        return ""
+    def uncovered(self, network: Network, optimizer: Optimizer | None = None) -> str:
+        """Return the reason why it trains no such network by this optimiser, or ""."""
+        if library.load() is None:
+            return library.why_not()
+        return uncovered(network, optimizer)
 
     def step(
         self,
@@ -33,17 +34,16 @@ class CpuEngine:
         reduction: str,
         profile: Profile | None,
         precision: str,
-    ) -> BufferedStep:
+    ) -> NativeSteps:
         """Return the step for this network."""
-        threads = available_threads()
-
-        def product(m: int, k: int, n: int, members: int | None, dtype: str) -> Product:
-            multiply = Product(m, k, n, members, dtype, threads)
-            if profile is None:
-                return multiply
-            return cast(Product, profile.timed("products", multiply))  # has its attributes, too
-
-        return BufferedStep(network, optimizer, reduction, product)
+        native = library.load()
+        assert native is not None  # else `uncovered` said so
+        return NativeSteps(network, optimizer, reduction, native)
 
     def evaluator(self, network: Network) -> None:
-        """Return None: the definition's evaluation is as fast."""
+        """Return None: the definition's evaluation takes this engine's logits."""
+
+    def forward(self, network: Network) -> NativeForward | None:
+        """Return its way from rows to logits."""
+        native = library.load()
+        return None if native is None else NativeForward(network, native)

@@ -28,8 +28,9 @@ class CudaEngine:
 
     name = "cuda"
     precisions = PRECISIONS
+    profiles = True
 
-    def uncovered(self, network: Network) -> str:
+    def uncovered(self, network: Network, optimizer: Optimizer | None = None) -> str:
         """Return the reason why it trains no such network at all, or "".
 
         It trains any other network step by step, at least; `arraymlp.engines.cuda.epochs` says
@@ -66,6 +67,9 @@ class CudaEngine:
                 return step
         device = kernels("fused.cu", network.backend.device.id)
         return FusedEpochs(step, network, optimizer, reduction, device, recorded)
+
+    def forward(self, network: Network) -> None:
+        """Return None: cuBLAS by CuPy is as fast."""
 
     def evaluator(self, network: Network) -> LabelEvaluator | None:
         """Return the kernels' evaluation of this network; None where they have none."""

@@ -25,7 +25,7 @@ from arraymlp.engines.cuda.fused import (
 from arraymlp.engines.cuda.source import Launches
 from arraymlp.engines.numbers import ACTIVATION_NUMBERS, loss_name, rule_number
 from arraymlp.nn.network import Network
-from arraymlp.steps.epoch import EpochRows, LossSums
+from arraymlp.steps.epoch import NO_SUMS, EpochRows, LossSums
 from arraymlp.steps.hyper import Hyper, HyperTable
 from arraymlp.steps.optimizers import Optimizer
 from arraymlp.steps.step import EpochStep, Step
@@ -109,6 +109,7 @@ class FusedEpochs(EpochStep):
         rows: EpochRows,
         table: HyperTable,
         interrupted: Callable[[], bool],
+        sums: LossSums = NO_SUMS,
     ) -> tuple[int, LossSums] | None:
         """Do the steps over all these rows; return their number and sums, as `EpochStep` says.
 
@@ -143,7 +144,8 @@ class FusedEpochs(EpochStep):
                 self._record,
             )
             self._key = graph_key
-        return self._fused(rows, table, interrupted)
+        steps, of_steps = self._fused(rows, table, interrupted)
+        return steps, sums.plus(of_steps)
 
     def _contiguous(self, rows: EpochRows) -> EpochRows:
         """The rows; arrays in another order as copies, made once for all epochs."""
