@@ -207,7 +207,8 @@ def test_rows_too_far_to_be_standardised_are_named(kind: str, tmp_path: Any) -> 
     far[7, 2] = 1e30
     rows: Any = far
     if kind == "device":
-        network, rows = network.to("torch"), pytest.importorskip("torch").tensor(far)
+        rows = pytest.importorskip("torch").tensor(far)
+        network = network.to("torch")
     elif kind == "sparse":
         rows = pytest.importorskip("scipy.sparse").csr_matrix(far)
     elif kind == "memmap":

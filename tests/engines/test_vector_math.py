@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import arraymlp.engines
 from arraymlp.engines.numbers import ACTIVATION_NUMBERS, kernel_constants, rule_number
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.dropout import DropoutKey, mask_maker
@@ -19,7 +18,7 @@ from arraymlp.steps.hyper import Hyper
 from arraymlp.steps.optimizers import OPTIMIZERS
 
 SOURCE = Path(__file__).with_name("vector_math.cpp")
-HEADERS = Path(arraymlp.engines.__file__).parent
+HEADERS = Path(__file__).parents[2] / "src" / "arraymlp" / "engines"  # no wheel has them
 FLAGS = [
     *["-O3", "-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden"],
     *["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"],

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from arraymlp.backends.array import Array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.precision import FULL
@@ -176,9 +178,9 @@ class Run:
         """A function that copies an array of this run to another backend; numbers stay."""
         here = self.backend
 
-        def moved(array: Array | float) -> Any:
-            if isinstance(array, int | float):
-                return array
+        def moved(array: Any) -> Any:
+            if isinstance(array, int | float) and not isinstance(array, np.generic):
+                return array  # NumPy's float64 is a float, too
             return there.asarray(array if here == there else here.to_numpy(array), copy=True)
 
         return moved
