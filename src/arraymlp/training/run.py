@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from arraymlp.backends.array import Array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.precision import FULL
 from arraymlp.backends.registry import resolve
