@@ -23,6 +23,7 @@ from arraymlp.steps.optimizers import OPTIMIZERS
 from arraymlp.steps.probes import Measurement
 from arraymlp.training import loop
 from conftest import assert_same
+from numpy_engine import numpy_engine
 from runs import (
     PLAIN_OR_NOT,
     STEPS_PER_EPOCH,
@@ -38,7 +39,10 @@ from runs import (
 )
 
 HostArray = np.ndarray[Any, Any]
-ENGINES = {"array": "array", "auto": "cpu"}  # by what is asked for: the definition, and NumPy's own
+ENGINES = {
+    "array": "array",
+    "auto": numpy_engine(),
+}  # by what is asked for: the definition, and NumPy's own
 
 
 # --- the steps -----------------------------------------------------------------------------------
