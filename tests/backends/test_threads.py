@@ -163,18 +163,6 @@ def test_several_share_the_cores_and_the_users_limit_holds(
     assert threads.available_threads() == 2
 
 
-def test_who_is_alone_may_use_all_threads(three: list[int], begin: Callable[[], Training]) -> None:
-    called: list[int] = []
-    assert not threads.call_alone(lambda: called.append(0))  # not inside
-    with threads.OneBlasThread():
-        assert threads.call_alone(lambda: called.append(1))
-        training = begin()
-        assert not threads.call_alone(lambda: called.append(2))
-        training.end()
-        assert threads.call_alone(lambda: called.append(3))
-    assert called == [1, 3]
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.xdist_group("signals")
 def test_a_child_process_has_what_its_parent_had_before_it_trained() -> None:

@@ -119,11 +119,6 @@ def _pool_of(library: _Library) -> _Pool:
     return _Pool(library.filepath, library, get, set_threads, of_thread)
 
 
-def thread_pools() -> list[dict[str, Any]]:
-    """This process's BLAS libraries as threadpoolctl describes them: file, version, threads."""
-    return [pool.library.info() for pool in _pools()]
-
-
 class OneBlasThread:
     """Context in which NumPy's BLAS uses one thread, for the whole process."""
 
@@ -170,18 +165,6 @@ if hasattr(os, "register_at_fork"):  # held over the fork, or the child might fi
         after_in_parent=_PROCESS.lock.release,
         after_in_child=_forked,
     )
-
-
-def call_alone(call: Callable[[], object]) -> bool:
-    """Call while no other thread can enter; False, and no call, where another one is inside.
-
-    The call may have BLAS use several threads for its time.
-    """
-    with _PROCESS.lock:
-        if _PROCESS.inside != 1 or not _THREAD.depth:
-            return False
-        call()
-        return True
 
 
 def available_threads() -> int:

@@ -13,7 +13,8 @@ from arraymlp.engines.cpu.native import (
     JOB,
     LAYER,
     Struct,
-    address_of,
+    aligned,
+    with_whole_rows,
 )
 from arraymlp.engines.numbers import ACTIVATION_NUMBERS
 from arraymlp.nn.network import Network
@@ -42,8 +43,7 @@ class NativeForward:
         covered = rows.ndim == 2 and rows.dtype == self._dtype
         if not covered or len(rows) * network.n_parameters * k < WORTH_A_CALL:
             return network.forward(x, network.backend.xp)[-1].z
-        if rows.strides[1] != rows.itemsize or rows.strides[0] % rows.itemsize:
-            rows = np.ascontiguousarray(rows)
+        rows = with_whole_rows(rows, self._dtype)
         layers = Struct(LAYER, len(network.layers))
         for i, layer in enumerate(network.layers):
             layers.set(
@@ -66,7 +66,6 @@ class NativeForward:
         )
         size = self._native.run(job.address)
         scratch = np.empty(size + 64, np.uint8)
-        at = address_of(scratch)
         job.set(
             command=FORWARD,
             x=rows,
@@ -74,7 +73,7 @@ class NativeForward:
             outputs=out,
             rows=len(rows),
             threads=1,
-            scratch=at + -at % 64,
+            scratch=aligned(scratch),
             scratch_bytes=size,
             control=Struct(CONTROL),
         )

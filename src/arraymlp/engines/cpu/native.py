@@ -90,3 +90,16 @@ class Struct:
 def address_of(array: HostArray) -> int:
     """Where an array stands in memory."""
     return int(array.__array_interface__["data"][0])
+
+
+def aligned(scratch: HostArray) -> int:
+    """The first address in bytes that a cache line begins at; 64 of them may go unused."""
+    at = address_of(scratch)
+    return at + -at % 64
+
+
+def with_whole_rows(x: HostArray, dtype: np.dtype[Any]) -> HostArray:
+    """The rows (N, n), each one number after the other; a copy where they stand otherwise."""
+    if x.dtype == dtype and x.strides[1] == x.itemsize and x.strides[0] % x.itemsize == 0:
+        return x
+    return np.ascontiguousarray(x, dtype)

@@ -22,7 +22,8 @@ from arraymlp.engines.cpu.native import (
     PLAN,
     TRAIN,
     Struct,
-    address_of,
+    aligned,
+    with_whole_rows,
 )
 from arraymlp.engines.numbers import (
     ACTIVATION_NUMBERS,
@@ -186,9 +187,7 @@ class NativeSteps(EpochStep):
         return layers
 
     def _set_rows(self, job: Struct, rows: EpochRows, members: int) -> None:
-        x, y = cast(HostArray, rows.x), cast(HostArray, rows.y)
-        if x.dtype != self._dtype or x.strides[1] != x.itemsize or x.strides[0] % x.itemsize:
-            x = np.ascontiguousarray(x, self._dtype)
+        x, y = with_whole_rows(cast(HostArray, rows.x), self._dtype), cast(HostArray, rows.y)
         job.set(x=x, x_step=x.strides[0] // x.itemsize)
         if y.ndim == 1:
             job.set(labels=np.ascontiguousarray(y, np.int32), n_targets=1)
@@ -268,12 +267,11 @@ class NativeSteps(EpochStep):
         needed = (1 if together else threads) * size
         if self._scratch.size < needed + 64:
             self._scratch = np.empty(needed + 64, np.uint8)
-        at = address_of(self._scratch)
         job.set(
             command=TRAIN,
             threads=threads,
             together=together,
-            scratch=at + -at % 64,
+            scratch=aligned(self._scratch),
             scratch_bytes=size,
             control=self._control,
         )
