@@ -5,7 +5,7 @@ a population is partitioned affects only speed and memory.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
@@ -25,6 +25,7 @@ from arraymlp.training.history import Record
 # have enough to do in a step that Python's share of it is small: bytes, and multiply-adds.
 CACHE = 24 * 2**20
 WORTH_A_THREAD = 4_000_000
+LOOK_UP = 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -271,9 +272,20 @@ def _side_by_side(
     with ThreadPoolExecutor(workers, "arraymlp-population") as pool:
         waiting = [pool.submit(train, stack) for stack in stacks]
         try:
-            wait(waiting, return_when="FIRST_EXCEPTION")
+            while not _over(waiting):
+                pass
         finally:
             if not all(future.done() for future in waiting):
                 interrupt.requested = True
         for future in waiting:
             future.result()
+
+
+def _over(waiting: Sequence[Future[None]]) -> bool:
+    """Wait a moment; is there an error, or all of it done?
+
+    The handler of a signal runs in the main thread, here, which a signal that the system gives to
+    another thread does not wake, and on Windows none: so waiting has to end now and then.
+    """
+    done, left = wait(waiting, LOOK_UP, "FIRST_EXCEPTION")
+    return not left or any(future.exception() for future in done)
