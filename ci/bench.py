@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import estimators, inference, machine, population, process, training
+from benchmarks import estimators, inference, lab, machine, population, process, training
 from benchmarks.rounds import Plan, Result
 from benchmarks.tables import as_json, text
 
@@ -19,6 +19,7 @@ CASES: dict[str, Callable[[Plan], list[Result]]] = {
     "f": population.case_f,
     "g": training.case_g,
     "h": inference.case_h,
+    "lab": lab.case_lab,
     "fits": estimators.case_fits,
 }
 METHOD = """\

@@ -57,7 +57,7 @@ def case_h(plan: Plan) -> list[Result]:
         most_apart = max(most_apart, difference)
         work[name] = Candidate(timed(predict), threads)
         if name != OURS:
-            result.goals[name] = Goal(OURS, 1.0)
+            result.goals[name] = Goal(OURS, 1.1 if name == "JAX" else 1.0)
     result.notes.append(f"the probabilities differ by at most {most_apart:.0e}")
     return [measure(result, work, plan.share(3))]
 

@@ -28,7 +28,7 @@ def test_lab_prints_the_labs_own_lines_and_a_table(capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("option", "engine"),
-    [((), "array"), (("--engine", "array"), "array"), (("--engine", "auto"), "auto")],
+    [((), "auto"), (("--engine", "array"), "array"), (("--engine", "auto"), "auto")],
 )
 def test_lab_is_trained_by_the_engine_asked_for(capsys, monkeypatch, option, engine):
     asked = []

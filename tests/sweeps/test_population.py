@@ -410,6 +410,6 @@ def test_threads_have_the_bits_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = sweep(X, y, **given)
     assert "in 3 stacks of up to 12" in threads.plan
     assert used
-    assert all(name.startswith("arraymlp-population") for name in used)
+    assert all(name.startswith("arraymlp-worker") for name in used)
     for a, b in zip(threads, one_thread, strict=True):
         assert_same_bits(a, b)

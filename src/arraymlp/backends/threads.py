@@ -15,8 +15,8 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,6 +26,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from arraymlp.backends.array import HostArray
+from arraymlp.backends.host import Interrupt
 
 # Multiply-adds from which `matmul` cuts a product, into blocks of half as many or more. Such a
 # block takes about a third of a millisecond; to wake a thread for it, some tens of microseconds.
@@ -35,6 +36,7 @@ LARGE_PRODUCT = 32_000_000
 # 20,000 random products by its kernels for Sandybridge, Haswell, SkylakeX, Nehalem and Katmai none
 # had others. By 16 rows, Haswell's did.
 ROWS_TOGETHER = 24
+LOOK_UP = 0.1  # seconds
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -233,6 +235,39 @@ def in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list
         if not helper.cancelled():
             helper.result()  # or its error
     return [results[i] for i in range(len(results))]
+
+
+def side_by_side(
+    work: Callable[[_Item], object], items: Iterable[_Item], workers: int, interrupt: Interrupt
+) -> None:
+    """Do ``work(item)`` for each, in threads; an error in one, or a second Ctrl-C, ends all.
+
+    Args:
+        work: is to end early where Ctrl-C, or an error in another thread, was noted.
+        items: what to work on.
+        workers: the number of threads; each has its own share of the `cores`.
+        interrupt: where either is noted.
+    """
+    with ThreadPoolExecutor(workers, "arraymlp-worker") as pool:
+        waiting = [pool.submit(work, item) for item in items]
+        try:
+            while not _over(waiting):
+                pass
+        finally:
+            if not all(future.done() for future in waiting):
+                interrupt.requested = True
+        for future in waiting:
+            future.result()
+
+
+def _over(waiting: Sequence[Future[object]]) -> bool:
+    """Wait a moment; is there an error, or all of it done?
+
+    The handler of a signal runs in the main thread, here, which a signal that the system gives to
+    another thread does not wake, and on Windows none: so waiting has to end now and then.
+    """
+    done, left = wait(waiting, LOOK_UP, "FIRST_EXCEPTION")
+    return not left or any(future.exception() for future in done)
 
 
 def matmul(a: HostArray, b: HostArray, /, out: HostArray | None = None) -> HostArray:

@@ -5,7 +5,6 @@ a population is partitioned affects only speed and memory.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
@@ -14,7 +13,7 @@ import numpy as np
 
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt
-from arraymlp.backends.threads import cores
+from arraymlp.backends.threads import cores, side_by_side
 from arraymlp.data.data import Data
 from arraymlp.sweeps.memory import member_bytes, memory_budget, step_bytes, step_products
 from arraymlp.sweeps.population import MemberResult, MemberSpec, StepLosses, train_population
@@ -25,7 +24,6 @@ from arraymlp.training.history import Record
 # have enough to do in a step that Python's share of it is small: bytes, and multiply-adds.
 CACHE = 24 * 2**20
 WORTH_A_THREAD = 4_000_000
-LOOK_UP = 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -241,7 +239,7 @@ def train_stacks(
     workers = min(cores(), len(stacks)) if backend.name == "numpy" else 1
     with backend.within_memory(_less_memory(stacks)):
         if workers > 1 and any(stack.worth_a_thread for stack in stacks):
-            _side_by_side(train, stacks, workers, interrupt)
+            side_by_side(train, stacks, workers, interrupt)
         else:
             for stack in stacks:
                 train(stack)
@@ -263,29 +261,3 @@ def _less_memory(stacks: Sequence[Stack]) -> str:
             "as '2 GiB', makes that fewer."
         )
     return "A smaller batch_size, or narrower hidden layers, need less."
-
-
-def _side_by_side(
-    train: Callable[[Stack], None], stacks: Sequence[Stack], workers: int, interrupt: Interrupt
-) -> None:
-    """Train the stacks in so many threads; an error in one, or a second Ctrl-C, ends all."""
-    with ThreadPoolExecutor(workers, "arraymlp-population") as pool:
-        waiting = [pool.submit(train, stack) for stack in stacks]
-        try:
-            while not _over(waiting):
-                pass
-        finally:
-            if not all(future.done() for future in waiting):
-                interrupt.requested = True
-        for future in waiting:
-            future.result()
-
-
-def _over(waiting: Sequence[Future[None]]) -> bool:
-    """Wait a moment; is there an error, or all of it done?
-
-    The handler of a signal runs in the main thread, here, which a signal that the system gives to
-    another thread does not wake, and on Windows none: so waiting has to end now and then.
-    """
-    done, left = wait(waiting, LOOK_UP, "FIRST_EXCEPTION")
-    return not left or any(future.exception() for future in done)

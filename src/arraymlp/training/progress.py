@@ -8,7 +8,10 @@ from math import nan
 from statistics import median
 from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
 
 LEADERS = 5  # networks that a sweep's bar names
 
@@ -90,29 +93,41 @@ class Progress(AbstractContextManager["Progress"]):
 class Lines(Progress):
     """Prints one line an epoch: see `epoch_line`."""
 
-    def __init__(self, held_out: str = "Validation") -> None:
-        self._held_out = held_out
-
     def update(self, event: Any) -> None:
         """Print the epoch's line."""
-        show_line(epoch_line(event.record, self._held_out))
+        show_line(epoch_line(event.record))
+
+
+def bar() -> "RichProgress":
+    """Bars with a title, the epoch, `bar_figures` and the time left; needs rich."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+    )
+
+
+def bar_figures(record: dict[str, Any], held_out: str = "val") -> str:
+    """What a bar says of an epoch: loss, errors, metrics and samples/s."""
+    parts = [f"loss {_number(record['loss'], '.4f')}"]
+    for label, what, value in _figures(record, "train", held_out):
+        if what != "loss":
+            parts.append(f"{label} {'err' if what == 'error' else what} {_number(value, '.4f')}")
+    parts.append(f"{record['samples_per_s'] / 1000:.0f}k samples/s")
+    return "  ".join(parts)
 
 
 class Bar(Progress):
     """A bar with epoch, loss, errors, samples/s and time left; needs rich."""
 
-    def __init__(self, epochs: int, title: str = "") -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
-
-        self.bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-        )
-        self.task = self.bar.add_task(title or "training", total=epochs, figures="")
+    def __init__(self, epochs: int) -> None:
+        self.bar = bar()
+        self.task = self.bar.add_task("training", total=epochs, figures="")
 
     def __enter__(self) -> "Bar":
         self.bar.start()
@@ -120,15 +135,7 @@ class Bar(Progress):
 
     def update(self, event: Any) -> None:
         """Move the bar on by one epoch."""
-        r = event.record
-        parts = [f"loss {_number(r['loss'], '.4f')}"]
-        for label, what, value in _figures(r, "train", "val"):
-            if what != "loss":
-                parts.append(
-                    f"{label} {'err' if what == 'error' else what} {_number(value, '.4f')}"
-                )
-        parts.append(f"{r['samples_per_s'] / 1000:.0f}k samples/s")
-        self.bar.update(self.task, advance=1, figures="  ".join(parts))
+        self.bar.update(self.task, advance=1, figures=bar_figures(event.record))
 
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
@@ -140,25 +147,16 @@ def on_terminal() -> bool:
     return callable(isatty) and bool(isatty())
 
 
-def progress_for(
-    wanted: bool | None, epochs: int, title: str = "", held_out: str = "Validation"
-) -> Progress:
+def progress_for(wanted: bool | None, epochs: int) -> Progress:
     """A bar where the output is a terminal and rich is installed, lines elsewhere.
 
     Args:
         wanted: True shows progress; None and False do not.
         epochs: how many there will be.
-        title: what to call the run.
-        held_out: what a line calls the rows that are not trained on.
     """
     if not wanted:
         return Progress()
-    if on_terminal():
-        try:
-            return Bar(epochs, title)
-        except ModuleNotFoundError:
-            pass
-    return Lines(held_out)
+    return Bar(epochs) if on_terminal() and find_spec("rich") else Lines()
 
 
 class SweepProgress(AbstractContextManager["SweepProgress"]):

@@ -409,7 +409,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "drop_last": True,
         "training_error": True,
         "probes": True,
-        "engine": "array",
     },
 }
 

@@ -1,17 +1,16 @@
 """The command ``arraymlp lab``: the published lab on a backend, its table and its report."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from arraymlp.app.lab.experiments import LAB, experiments
+from arraymlp.app.lab.progress import lab_progress
 from arraymlp.app.lab.result import LabResult, LabRow
 from arraymlp.app.lab.training import run_lab
 from arraymlp.app.terminal import INTERRUPTED, console
 from arraymlp.backends.registry import resolve, why_not
-from arraymlp.training.progress import Progress, on_terminal, progress_for
 
 
 def lab_command(
@@ -26,7 +25,7 @@ def lab_command(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     engine: Annotated[
         str, typer.Option(help="auto: the backend's engine; array: the array code.")
-    ] = LAB["engine"],
+    ] = "auto",
     report: Annotated[
         Path | None, typer.Option(help="Folder for report.html, PNGs and findings.json.")
     ] = None,
@@ -59,7 +58,7 @@ def lab_command(
         seeds=range(seed, seed + seeds),
         dtype=dtype,
         engine=engine,
-        watch=_progress(epochs),
+        progress=lab_progress(),
     )
     _print_result(result)
     if report is not None and result.runs:
@@ -69,18 +68,6 @@ def lab_command(
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(0 if result.in_band else 1)
-
-
-def _progress(epochs: int) -> Callable[[str], Progress]:
-    """A function that shows a run's title and gives what shows its progress."""
-
-    def watch(title: str) -> Progress:
-        progress = progress_for(True, epochs, title, "Test")
-        if not on_terminal():
-            print(title, flush=True)
-        return progress
-
-    return watch
 
 
 def _print_result(result: LabResult) -> None:

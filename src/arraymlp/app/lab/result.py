@@ -41,7 +41,7 @@ class LabRow(TypedDict):
 
 @dataclass
 class LabResult:
-    """All runs of a lab, in the order in which they were trained.
+    """All runs of a lab, in the order in which they were asked for.
 
     Attributes:
         runs: one for each experiment and seed.

@@ -1,24 +1,23 @@
-"""Training the lab: its runs one after another, each with all its seeds as a population."""
+"""Training the lab: its runs side by side, each with all its seeds as a population."""
 
-from collections.abc import Callable, Sequence
-from threading import Lock
+from collections.abc import Sequence
 from time import perf_counter
-from types import SimpleNamespace
 from typing import Any
 
 from arraymlp.app.lab.experiments import EXPERIMENTS, LAB, Experiment, LabRun, experiments
-from arraymlp.app.lab.result import LabResult, seeds_text
+from arraymlp.app.lab.progress import LabProgress
+from arraymlp.app.lab.result import LabResult
 from arraymlp.backends.array import Device
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
+from arraymlp.backends.threads import cores, side_by_side
 from arraymlp.data.data import Data
 from arraymlp.data.datasets import MNIST, load_mnist
 from arraymlp.data.loading import add_validation, load_data
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
 from arraymlp.sweeps.population import MemberSpec, run_of
 from arraymlp.training.history import Record
-from arraymlp.training.progress import Progress
 from arraymlp.training.run import Run
 from arraymlp.training.settings import Settings, get_preset
 from arraymlp.training.setup import merge_settings
@@ -32,12 +31,13 @@ def run_lab(
     epochs: int = LAB["epochs"],
     seeds: Sequence[int] = (0,),
     dtype: str = "float32",
-    engine: str = LAB["engine"],
-    watch: Callable[[str], Progress] | None = None,
+    engine: str = "auto",
+    progress: LabProgress | None = None,
 ) -> LabResult:
-    """Train the lab's runs one after another, each with all its seeds as a population.
+    """Train the lab's runs, each with all its seeds as a population.
 
-    The data is brought to the device once.
+    The data is brought to the device once. With NumPy the runs train side by side, as many as there
+    are cores; a run that continues another one trains after it.
 
     Args:
         names: of the runs; all five by default.
@@ -47,7 +47,7 @@ def run_lab(
         seeds: of the initial weights; every run is trained with each of them.
         dtype: "float32" or "float64".
         engine: "auto", or "array" for the array code.
-        watch: called with a run's title, returns what shows its progress.
+        progress: what shows it.
 
     Raises:
         ValueError: an unknown run, seed, dtype, engine or number of epochs.
@@ -58,41 +58,51 @@ def run_lab(
     resolved = resolve(backend, device)
     started = perf_counter()
     mnist = load_mnist(dtype=dtype)
-    result = LabResult([], resolved, dtype, 0.0, mnist)
+    chains = _chains(asked)
+    shown = progress or LabProgress()
+    shown.plan([e.name for chain in chains for e in chain], len(seeds), epochs)
     trained: dict[str, list[tuple[int, Run]]] = {}
-    with resolved.active(), interruptible() as interrupt:
+    with resolved.active(), interruptible() as interrupt, shown:
         data = _load(mnist, get_preset("lab", given), resolved)
-        for experiment in _with_predecessors(asked):
-            before = None
-            title = f"{experiment.name} ({seeds_text(seeds)})"
-            if experiment.continues is not None:
-                title += f", continuing {experiment.continues}"
-                before = trained[experiment.continues]
-            specs = _specs(experiment, given, seeds, before)
-            stacks, _ = plan_stacks(specs, [data] * len(specs), None, resolved)
-            shown = _EpochsOfSeeds(watch(title) if watch else Progress(), len(specs), epochs)
-            with shown.progress:
+
+        def train(chain: Sequence[Experiment]) -> None:
+            for experiment in chain:
+                if interrupt.requested:
+                    return
+                before = trained.get(experiment.continues or "")
+                specs = _specs(experiment, given, seeds, before)
+                datas = [data] * len(specs)
+                stacks, _ = plan_stacks(specs, datas, None, resolved)
+
+                def epoch_ended(
+                    _: Sequence[int], records: Sequence[Record], name: str = experiment.name
+                ) -> None:
+                    shown.update(name, records)
+
                 results = train_stacks(
-                    specs, [data] * len(specs), stacks, resolved, interrupt, on_epoch=shown.update
+                    specs, datas, stacks, resolved, interrupt, on_epoch=epoch_ended
                 )
-            # A member that diverged is a finding, not the end of the lab. One that Ctrl-C came
-            # before has no result.
-            trained[experiment.name] = [
-                (seed, run_of(member, spec, data, resolved))
-                for seed, spec, member in zip(seeds, specs, results, strict=True)
-                if member is not None
-            ]
-            if experiment in asked:
-                result.runs += [
-                    LabRun(experiment, seed, run, sum(run.history["seconds"]))
-                    for seed, run in trained[experiment.name]
-                    if len(run.history)
+                # A member that diverged is a finding, not the end of the lab. One that Ctrl-C came
+                # before has no result.
+                trained[experiment.name] = [
+                    (seed, run_of(member, spec, data, resolved))
+                    for seed, spec, member in zip(seeds, specs, results, strict=True)
+                    if member is not None
                 ]
-            if interrupt.requested:
-                result.interrupted = True
-                break
-    result.seconds = perf_counter() - started
-    return result
+
+        if resolved.name == "numpy" and cores() > 1:
+            side_by_side(train, chains, cores(), interrupt)
+        else:
+            for chain in chains:
+                train(chain)
+    runs = [
+        LabRun(experiment, seed, run, sum(run.history["seconds"]))
+        for experiment in asked
+        for seed, run in trained.get(experiment.name, ())
+        if len(run.history)
+    ]
+    seconds = perf_counter() - started
+    return LabResult(runs, resolved, dtype, seconds, mnist, interrupt.requested)
 
 
 def _load(mnist: MNIST, settings: Settings, backend: Backend) -> Data:
@@ -101,14 +111,18 @@ def _load(mnist: MNIST, settings: Settings, backend: Backend) -> Data:
     return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, backend)
 
 
-def _with_predecessors(asked: Sequence[Experiment]) -> list[Experiment]:
-    """Each experiment once, after the one it continues, which is added if it is not among them."""
-    plan: dict[str, Experiment] = {}
+def _chains(asked: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Each experiment once, after the one it continues, which is added if it is not among them.
+
+    The longest chains come first, so that they do not end last.
+    """
+    chains: dict[str, list[Experiment]] = {}
     for experiment in asked:
-        if experiment.continues is not None:
-            plan.setdefault(experiment.continues, EXPERIMENTS[experiment.continues])
-        plan.setdefault(experiment.name, experiment)
-    return list(plan.values())
+        first = EXPERIMENTS[experiment.continues or experiment.name]
+        chain = chains.setdefault(first.name, [first])
+        if experiment not in chain:
+            chain.append(experiment)
+    return sorted(chains.values(), key=len, reverse=True)
 
 
 def _specs(
@@ -136,32 +150,3 @@ def _specs(
 def _spec(given: dict[str, Any], before: Run | None) -> MemberSpec:
     network = None if before is None else before.network
     return MemberSpec(merge_settings(given, "lab", network, None), network=network)
-
-
-class _EpochsOfSeeds:
-    """The progress of one run with all its seeds: an epoch is shown when every seed has done it."""
-
-    def __init__(self, progress: Progress, seeds: int, epochs: int) -> None:
-        self.progress, self._seeds, self._epochs = progress, seeds, epochs
-        self._waiting: dict[int, list[Record]] = {}
-        self._lock = Lock()  # the stacks of a population may train in several threads
-
-    def update(self, members: Sequence[int], records: Sequence[Record]) -> None:
-        """Add an epoch of some seeds."""
-        with self._lock:
-            for record in records:
-                done = self._waiting.setdefault(record["epoch"], [])
-                done.append(record)
-                if len(done) == self._seeds:
-                    self._show(self._waiting.pop(record["epoch"]))
-
-    def _show(self, records: list[Record]) -> None:
-        record = records[0]
-        if len(records) > 1:
-            record = {
-                name: value if name == "epoch" else [r[name] for r in records]
-                for name, value in record.items()
-            }
-            record["samples_per_s"] = sum(record["samples_per_s"])
-        number = int(record["epoch"]) + 1
-        self.progress.update(SimpleNamespace(record=record, number=number, epochs=self._epochs))
