@@ -15,6 +15,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import arraymlp
 from arraymlp.backends import threads
+from arraymlp.backends.host import Interrupt
 
 WAIT = 30  # seconds, for what takes milliseconds
 TINY: dict[str, Any] = {"X": np.eye(4), "y": [0, 1, 0, 1], "hidden": (3,), "batch_size": 2}
@@ -161,6 +162,25 @@ def test_several_share_the_cores_and_the_users_limit_holds(
     training.end()
     monkeypatch.setattr(threads, "processors", lambda: 2)
     assert threads.available_threads() == 2
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_who_waits_for_others_takes_no_share(
+    three: list[int], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "processors", lambda: 8)
+    both, shares = threading.Barrier(workers), []
+
+    def work(_: int) -> None:
+        with threads.OneBlasThread():
+            both.wait(WAIT)
+            shares.append(threads.cores())
+            both.wait(WAIT)
+
+    with threads.OneBlasThread():
+        threads.side_by_side(work, range(workers), workers, Interrupt())
+        assert threads.cores() == 3
+    assert shares == [3 // workers] * workers
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

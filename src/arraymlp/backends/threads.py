@@ -15,8 +15,9 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import cache
@@ -79,6 +80,7 @@ class _Process:
 
     lock: Any = field(default_factory=threading.RLock)
     inside: int = 0
+    waiting: int = 0  # of those inside, for others
     before: dict[_Pool, int] = field(default_factory=dict)
 
 
@@ -155,7 +157,7 @@ def _restore(before: dict[_Pool, int]) -> None:
 def _forked() -> None:
     """In a child process: of all threads only the one that forked is there."""
     _helpers.cache_clear()
-    _PROCESS.inside = min(_THREAD.depth, 1)
+    _PROCESS.inside, _PROCESS.waiting = min(_THREAD.depth, 1), 0
     if not _PROCESS.inside:
         _restore(_PROCESS.before)
     _PROCESS.lock.release()
@@ -187,7 +189,7 @@ def cores() -> int:
     """The number of threads that the caller may use: its share, where several train at once."""
     if _THREAD.helps:
         return 1
-    users = _PROCESS.inside + (_THREAD.depth == 0)
+    users = _PROCESS.inside - _PROCESS.waiting + (_THREAD.depth == 0)
     return max(1, available_threads() // users)
 
 
@@ -248,7 +250,7 @@ def side_by_side(
         workers: the number of threads; each has its own share of the `cores`.
         interrupt: where either is noted.
     """
-    with ThreadPoolExecutor(workers, "arraymlp-worker") as pool:
+    with _aside(), ThreadPoolExecutor(workers, "arraymlp-worker") as pool:
         waiting = [pool.submit(work, item) for item in items]
         try:
             while not _over(waiting):
@@ -258,6 +260,19 @@ def side_by_side(
                 interrupt.requested = True
         for future in waiting:
             future.result()
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Context in which this thread only waits, and so takes no share of the cores."""
+    inside = _THREAD.depth > 0
+    with _PROCESS.lock:
+        _PROCESS.waiting += inside
+    try:
+        yield
+    finally:
+        with _PROCESS.lock:
+            _PROCESS.waiting -= inside
 
 
 def _over(waiting: Sequence[Future[object]]) -> bool:

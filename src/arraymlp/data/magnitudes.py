@@ -24,7 +24,7 @@ from arraymlp.data.standardize import moments
 from arraymlp.data.stream import Streamed, window_rows
 from arraymlp.data.targets import Targets
 
-ROWS = 10_000  # that are measured, evenly spread; or as many as fill 64 MiB
+ROWS = 2_000  # that are measured, evenly spread; or as many as fill 64 MiB
 LARGE = 10.0  # root mean square of a column
 LARGE_UNSCALED = 100.0  # of targets of a loss that takes them as they are, such as counts
 ALIKE = 0.03  # root mean square distance of rows of features from their mean; one-hot rows have 1

@@ -6,10 +6,12 @@ import numpy as np
 
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
-from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
+from arraymlp.data.blocks import blocks
 from arraymlp.data.data import take_rows
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.scaling import Scaling, root_mean_square
+
+CACHE = 2 * 2**20  # bytes of a block's rows, which several passes go over
 
 
 def scales_features(standardize: bool | str) -> bool:
@@ -58,10 +60,16 @@ def _moments(
         lowest, highest = np.zeros((2, X.shape[1]))
         for x in _host_blocks(X, backend, rows):
             finite = np.isfinite(x)
-            first = np.take_along_axis(x, finite.argmax(axis=0)[None], axis=0)[0]
-            origin = np.where(np.isnan(origin) & finite.any(axis=0), first, origin)
-            distance = np.where(finite, x - origin, 0.0)
-            count, total = count + finite.sum(axis=0), total + distance.sum(axis=0)
+            if finite.all():
+                origin = np.where(np.isnan(origin), x[0], origin)
+                distance = x - origin
+                count = count + len(x)
+            else:
+                first = np.take_along_axis(x, finite.argmax(axis=0)[None], axis=0)[0]
+                origin = np.where(np.isnan(origin) & finite.any(axis=0), first, origin)
+                distance = np.where(finite, x - origin, 0.0)
+                count = count + finite.sum(axis=0)
+            total = total + distance.sum(axis=0)
             lowest = np.minimum(lowest, distance.min(axis=0))
             highest = np.maximum(highest, distance.max(axis=0))
         shift = total / np.maximum(count, 1)
@@ -70,8 +78,11 @@ def _moments(
         unit = np.where(farthest > 0, farthest, 1.0)  # squares of huge values would overflow
         squares: HostArray = np.zeros(X.shape[1])
         for x in _host_blocks(X, backend, rows):
-            distance = np.where(np.isfinite(x), x - mean, 0.0) / unit
-            squares = squares + (distance * distance).sum(axis=0)
+            distance = (x - mean) / unit
+            finite = np.isfinite(x)
+            if not finite.all():
+                distance[~finite] = 0.0
+            squares = squares + np.einsum("ij,ij->j", distance, distance)
         deviation = unit * np.sqrt(squares / np.maximum(count, 1))
         constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
         return mean, np.where(constant, 0.0, deviation), farthest
@@ -106,7 +117,7 @@ def _host_blocks(
         yield from (X if rows is None else X.kept(rows)).host_blocks()
         return
     n = X.shape[0] if rows is None else len(rows)
-    for block in blocks(n, ROWS_AT_ONCE):
+    for block in blocks(n, max(1, CACHE // (8 * X.shape[1]))):
         if isinstance(X, np.ndarray):
             yield np.asarray(X[block if rows is None else rows[block]], dtype=np.float64)
         else:
