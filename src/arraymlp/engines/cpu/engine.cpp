@@ -16,13 +16,11 @@
 #include "vector_math.h"
 
 #include "../functions.h"
-#include "losses.h"
 #include "products.h"
+#include "losses.h"
 #include "team.h"
 
 namespace {
-
-constexpr Index ROWS_TOGETHER = 48;  // that go through all layers together; their values stay in the cache
 
 // Memory that is handed out from a block, or only counted where there is none.
 struct Arena {
@@ -65,7 +63,7 @@ template <typename T> struct Work {
     LayerWork<T> layers[MOST_LAYERS];
     T *x;                                 // (B, n_0) the minibatch's rows, where they are copied
     Index x_step;
-    T *y;                                 // (B, n_y) targets, where a plan standardises them
+    T *logits, *y;                        // of some rows at a time, column by column, and their targets
     double *values;                       // (B,) each row's loss times its weight
     double *squares, *sums;               // (items,) of weights, before the update; of gradients
     double *largest;                      // (items,) of gradients
@@ -82,9 +80,8 @@ template <typename T> struct Member {
         work.x_step = row_step<T>(layers[0].n_in);
         work.x = arena.take<T>(job.batch * work.x_step);
         work.values = arena.take<double>(job.batch);
-        bool scales = false;
-        for (Index g = 0; g < job.n_plans; ++g) scales = scales || job.plans[g].y_mean != nullptr;
-        work.y = scales ? arena.take<T>(job.batch * job.n_targets) : nullptr;
+        work.logits = arena.take<T>(job.batch * layers[job.n_layers - 1].n_out);
+        work.y = job.targets != nullptr ? arena.take<T>(job.batch * job.n_targets) : nullptr;
         work.items = 0;
         for (Index i = 0; i < job.n_layers; ++i) {
             LayerWork<T> &layer = work.layers[i];
@@ -159,9 +156,10 @@ template <typename T> struct Member {
         s.rows = left < job.batch ? left : job.batch;
         s.constants = job.constants + (number * job.constants_of + s.of) * COLUMNS;
         for (int i = 0; i < COLUMNS; ++i) s.told[i] = T(s.constants[i]);
-        double total = 0;                 // added up by each thread in one order
-        for (Index r = 0; r < s.rows; ++r) total += weight_of(s, r);
-        s.divisor = total;
+        s.divisor = 0;                    // added up by each thread in one order
+        if (job.weight == nullptr) s.divisor = (double)s.rows;
+        else
+            for (Index r = 0; r < s.rows; ++r) s.divisor += weight_of(s, r);
         return s;
     }
 
@@ -222,31 +220,51 @@ template <typename T> struct Member {
         }
     }
 
-    // z = f(s) in place, and f'(s) beside it.
-    template <int KIND> static void activate(T *RESTRICT z, T *RESTRICT slopes, Index n) {
-        for (Index j = 0; j < n; ++j) {
-            const T s = z[j], f = activated(KIND, s);
-            slopes[j] = slope(KIND, s, f);
-            z[j] = f;
+    // z = f(s + b) in place of s, for rows of a layer, and f'(s + b) at the same places of `slopes`.
+    template <int KIND> static void activate(T *RESTRICT z, T *RESTRICT slopes, Index rows, const LayerWork<T> &layer) {
+        const T *RESTRICT bias = layer.bias.w;
+        const Index n = whole_vectors<T>(layer.n_out);
+        for (Index r = 0; r < rows; ++r, z += layer.step, slopes += layer.step)
+            for (Index j = 0; j < n; ++j) {
+                const T s = z[j] + bias[j], f = activated(KIND, s);
+                slopes[j] = slope(KIND, s, f);
+                z[j] = f;
+            }
+    }
+
+    static void activate(T *z, T *slopes, Index rows, const LayerWork<T> &layer) {
+        switch (layer.activation) {
+            case SIGMOID: return activate<SIGMOID>(z, slopes, rows, layer);
+            case TANH: return activate<TANH>(z, slopes, rows, layer);
+            case RELU: return activate<RELU>(z, slopes, rows, layer);
+            case LEAKY_RELU: return activate<LEAKY_RELU>(z, slopes, rows, layer);
+            case ELU: return activate<ELU>(z, slopes, rows, layer);
+            case SOFTPLUS: return activate<SOFTPLUS>(z, slopes, rows, layer);
+            case GELU: return activate<GELU>(z, slopes, rows, layer);
+            case SILU: return activate<SILU>(z, slopes, rows, layer);
+            default: return activate<IDENTITY>(z, slopes, rows, layer);
         }
     }
 
-    static void activate(Index kind, T *z, T *slopes, Index n) {
-        switch (kind) {
-            case SIGMOID: return activate<SIGMOID>(z, slopes, n);
-            case TANH: return activate<TANH>(z, slopes, n);
-            case RELU: return activate<RELU>(z, slopes, n);
-            case LEAKY_RELU: return activate<LEAKY_RELU>(z, slopes, n);
-            case ELU: return activate<ELU>(z, slopes, n);
-            case SOFTPLUS: return activate<SOFTPLUS>(z, slopes, n);
-            case GELU: return activate<GELU>(z, slopes, n);
-            case SILU: return activate<SILU>(z, slopes, n);
-            default: return activate<IDENTITY>(z, slopes, n);
-        }
+    static void add_bias(T *RESTRICT s, Index rows, const LayerWork<T> &layer) {
+        const T *RESTRICT bias = layer.bias.w;
+        const Index n = whole_vectors<T>(layer.n_out);
+        for (Index r = 0; r < rows; ++r, s += layer.step)
+            for (Index j = 0; j < n; ++j) s[j] += bias[j];
     }
 
-    static void add_bias(T *RESTRICT s, const T *RESTRICT bias, Index n) {
-        for (Index j = 0; j < n; ++j) s[j] += bias[j];
+    // Rows from `from` to `to` - 1 of a layer's outputs and slopes, masked as the next layer's inputs.
+    void drop(const Step &s, Index i, Index from, Index to) {
+        LayerWork<T> &layer = work.layers[i];
+        const Mask m = mask(s, i + 1);
+        for (Index r = from; r < to; ++r) {
+            T *RESTRICT z = layer.z + r * layer.step, *RESTRICT slopes = layer.slope + r * layer.step;
+            for (Index j = 0; j < layer.n_out; ++j) {
+                const T factor = m(r, j, layer.n_out);
+                z[j] *= factor;
+                slopes[j] *= factor;
+            }
+        }
     }
 
     // Rows from `from` to `to` - 1 of the minibatch through all layers, and dL/ds back.
@@ -258,26 +276,11 @@ template <typename T> struct Member {
         for (Index i = 0; i <= last; ++i) {
             LayerWork<T> &layer = work.layers[i];
             T *out = i == last ? layer.ds : layer.z;
-            const Index width = panels_of<T>(layer.n_out) * Simd<T>::PANEL;
-            multiply(to - from, layer.n_out, layer.n_in, x + from * step, step, layer.weights.w, out + from * layer.step,
-                     layer.step);
-            for (Index r = from; r < to; ++r) {
-                T *z = out + r * layer.step;
-                add_bias(z, layer.bias.w, layer.n_out);
-                for (Index j = layer.n_out; j < width; ++j) z[j] = T(0);
-                if (i == last) continue;
-                T *slopes = layer.slope + r * layer.step;
-                activate(layer.activation, z, slopes, layer.n_out);
-                for (Index j = layer.n_out; j < width; ++j) slopes[j] = T(0);
-                if (work.layers[i + 1].dropped) {
-                    const Mask m = mask(s, i + 1);
-                    for (Index j = 0; j < layer.n_out; ++j) {
-                        const T factor = m(r, j, layer.n_out);
-                        z[j] *= factor;
-                        slopes[j] *= factor;
-                    }
-                }
-            }
+            T *z = out + from * layer.step;
+            multiply(to - from, layer.n_out, layer.n_in, x + from * step, step, layer.weights.w, z, layer.step);
+            if (i == last) add_bias(z, to - from, layer);
+            else activate(z, layer.slope + from * layer.step, to - from, layer);
+            if (i != last && work.layers[i + 1].dropped) drop(s, i, from, to);
             x = out, step = layer.step;
         }
         losses(s, from, to);
@@ -285,37 +288,44 @@ template <typename T> struct Member {
             LayerWork<T> &layer = work.layers[i], &before = work.layers[i - 1];
             multiply(to - from, layer.n_in, layer.n_out, layer.ds + from * layer.step, layer.step, layer.transposed,
                      before.ds + from * before.step, before.step);
-            const Index width = panels_of<T>(before.n_out) * Simd<T>::PANEL;
+            const Index n = whole_vectors<T>(before.n_out);
             for (Index r = from; r < to; ++r) {
-                T *ds = before.ds + r * before.step;
-                const T *slopes = before.slope + r * before.step;
-                for (Index j = 0; j < before.n_out; ++j) ds[j] *= slopes[j];
-                for (Index j = before.n_out; j < width; ++j) ds[j] = T(0);
+                T *RESTRICT ds = before.ds + r * before.step;
+                const T *RESTRICT slopes = before.slope + r * before.step;
+                for (Index j = 0; j < n; ++j) ds[j] *= slopes[j];
             }
         }
     }
 
+    // Of rows from `from` to `to` - 1, which are brought into columns for it.
     void losses(const Step &s, Index from, Index to) {
         LayerWork<T> &layer = work.layers[job.n_layers - 1];
-        const Index n = layer.n_out;
+        const Index n = layer.n_out, some = to - from, targets = job.n_targets;
         const double *constants = job.loss_constants + (job.loss_members == 1 ? 0 : s.member) * job.loss_width;
-        const RowLoss<T> loss = {job.loss, n, job.n_targets, job.capped != 0, s.told[SMOOTHING], constants,
-                                 Limits<T>::largest / T(4 * n)};
+        const BlockLoss<T> loss = {job.loss, n, targets, some, job.capped != 0, s.told[SMOOTHING], constants,
+                                   Limits<T>::largest / T(4 * n)};
         const T *mean = (const T *)s.plan->y_mean, *factor = (const T *)s.plan->y_factor;
         const double divisor = job.mean == 0 ? 1.0 : s.divisor > 0 ? s.divisor : 0.0;
-        for (Index r = from; r < to; ++r) {
-            const Index row = row_of(s, r);
-            T *logits = layer.ds + r * layer.step;
-            const T *y = job.targets == nullptr ? nullptr : (const T *)job.targets + row * job.n_targets;
-            if (y != nullptr && mean != nullptr) {
-                T *scaled = work.y + r * job.n_targets;
-                for (Index j = 0; j < job.n_targets; ++j) scaled[j] = (y[j] - mean[j]) * factor[j];
-                y = scaled;
+        T *RESTRICT columns = work.logits + from * n, *RESTRICT y = nullptr, values[ROWS_TOGETHER];
+        int32_t labels[ROWS_TOGETHER];
+        for (Index r = 0; r < some; ++r)
+            for (Index j = 0; j < n; ++j) columns[j * some + r] = layer.ds[(from + r) * layer.step + j];
+        if (job.labels != nullptr)
+            for (Index r = 0; r < some; ++r) labels[r] = job.labels[row_of(s, from + r)];
+        else {
+            y = work.y + from * targets;
+            for (Index r = 0; r < some; ++r) {
+                const T *given = (const T *)job.targets + row_of(s, from + r) * targets;
+                for (Index j = 0; j < targets; ++j)
+                    y[j * some + r] = mean == nullptr ? given[j] : (given[j] - mean[j]) * factor[j];
             }
-            const double weight = weight_of(s, r);
-            work.values[r] = (double)loss(logits, job.labels == nullptr ? -1 : job.labels[row], y) * weight;
+        }
+        loss(columns, job.labels == nullptr ? nullptr : labels, y, values);
+        for (Index r = 0; r < some; ++r) {
+            const double weight = weight_of(s, from + r);
+            work.values[from + r] = (double)values[r] * weight;
             const T share = divisor == 0.0 ? T(0) : T(weight / divisor);
-            for (Index j = 0; j < n; ++j) logits[j] *= share;
+            for (Index j = 0; j < n; ++j) layer.ds[(from + r) * layer.step + j] = columns[j * some + r] * share;
         }
     }
 
@@ -325,11 +335,11 @@ template <typename T> struct Member {
         const LayerWork<T> &layer = work.layers[i];
         Index step = i == 0 ? 0 : work.layers[i - 1].step;
         const T *x = i == 0 ? inputs(s, &step) : work.layers[i - 1].z;
-        alignas(64) T sums[TILE_ROWS * PANEL];
-        for (Index row = first; row < stop; row += TILE_ROWS) {
-            const Index some = stop - row < TILE_ROWS ? stop - row : TILE_ROWS;
-            for (Index j = 0; j < layer.n_out; j += PANEL) {
-                if (layer.n_out - j <= Simd<T>::WIDTH) memset(sums, 0, sizeof sums);
+        alignas(64) T sums[TILE_ROWS * PANEL] = {};
+        for (Index j = 0; j < layer.n_out; j += PANEL) {
+            if (j > 0 && layer.n_out - j <= Simd<T>::WIDTH) memset(sums, 0, sizeof sums);
+            for (Index row = first; row < stop; row += TILE_ROWS) {
+                const Index some = stop - row < TILE_ROWS ? stop - row : TILE_ROWS;
                 panel_tile<T, false>(some, layer.n_out - j, s.rows, x + row, step, layer.ds + j, layer.step, sums, PANEL);
                 use(j * layer.n_in + row * PANEL, some * PANEL, sums);
             }
@@ -339,10 +349,21 @@ template <typename T> struct Member {
     void bias_gradient(const Step &s, Index i, T *sums) const {
         const LayerWork<T> &layer = work.layers[i];
         const Index width = panels_of<T>(layer.n_out) * Simd<T>::PANEL;
-        for (Index j = 0; j < width; ++j) sums[j] = T(0);
-        for (Index r = 0; r < s.rows; ++r) {
-            const T *ds = layer.ds + r * layer.step;
-            for (Index j = 0; j < width; ++j) sums[j] += ds[j];
+        typedef typename Simd<T>::Vector Vector;
+        for (Index j = 0; j < width; j += Simd<T>::PANEL) {  // four chains of sums, which need not wait for each other
+            Vector some[4] = {};
+            const bool both = layer.n_out - j > Simd<T>::WIDTH;
+            const T *ds = layer.ds + j;
+            for (Index r = 0; r < s.rows; r += 2, ds += 2 * layer.step) {
+                const Vector *row = (const Vector *)ds, *next = (const Vector *)(ds + layer.step);
+                const bool two = r + 1 < s.rows;
+                some[0] += row[0];
+                if (both) some[1] += row[1];
+                if (two) some[2] += next[0];
+                if (two && both) some[3] += next[1];
+            }
+            some[0] += some[2], some[1] += some[3];
+            memcpy(sums + j, some, 2 * sizeof(Vector));
         }
     }
 
@@ -468,8 +489,18 @@ template <typename T> struct Member {
         double sum = 0;
         for (Index j = 0; j < layer.n_out; j += PANEL) {
             const T *w = layer.weights.w + j * layer.n_in + first * PANEL;
-            for (Index e = 0; e < (stop - first) * PANEL; ++e) sum += (double)w[e] * (double)w[e];
+            sum += summed((stop - first) * PANEL, [&](Index e) { return (double)w[e] * (double)w[e]; });
         }
+        return sum;
+    }
+
+    // Many numbers added up, some beside each other; there are whole panels of them.
+    static constexpr Index LANES = Simd<T>::PANEL < 8 ? Simd<T>::PANEL : 8;
+    template <typename Of> static double summed(Index count, const Of &of) {
+        double lanes[LANES] = {}, sum = 0;
+        for (Index e = 0; e < count; e += LANES)
+            for (Index k = 0; k < LANES; ++k) lanes[k] += of(e + k);
+        for (Index k = 0; k < LANES; ++k) sum += lanes[k];
         return sum;
     }
 
@@ -479,17 +510,19 @@ template <typename T> struct Member {
         double sum = 0, largest = 0;
 
         void add(const T *g, Index count) {
-            double most = largest;
-            for (Index e = 0; e < count; ++e) {
-                const double a = g[e] < T(0) ? -(double)g[e] : (double)g[e];
-                most = a > most || a != a ? a : most;
-            }
-            join(0.0, most);
+            T lanes[LANES] = {}, most = T(0);
+            for (Index e = 0; e < count; e += LANES)
+                for (Index k = 0; k < LANES; ++k) {
+                    const T a = fabs(g[e + k]);
+                    lanes[k] = a > lanes[k] || a != a ? a : lanes[k];
+                }
+            for (Index k = 0; k < LANES; ++k) most = lanes[k] > most || lanes[k] != lanes[k] ? lanes[k] : most;
+            join(0.0, (double)most);
             if (largest == 0) return;
-            for (Index e = 0; e < count; ++e) {
+            sum += summed(count, [&](Index e) {
                 const double q = (double)g[e] / largest;
-                sum += q * q;
-            }
+                return q * q;
+            });
         }
 
         void join(double more, double most) {  // `more` is of quotients by `most`
@@ -613,11 +646,12 @@ template <typename T> void forward(const Job &job, Index ticket) {
                 const bool last = i + 1 == job.n_layers;
                 T *out = last ? layer.ds : layer.z;
                 multiply(some, layer.n_out, layer.n_in, x, step, layer.weights.w, out, layer.step);
-                for (Index q = 0; q < some; ++q) {
-                    T *z = out + q * layer.step;
-                    member.add_bias(z, layer.bias.w, layer.n_out);
-                    if (last) memcpy((T *)job.outputs + (m * job.rows + r + q) * layer.n_out, z, (size_t)layer.n_out * sizeof(T));
-                    else member.activate(layer.activation, z, layer.slope, layer.n_out);
+                if (!last) member.activate(out, layer.slope, some, layer);
+                else {
+                    member.add_bias(out, some, layer);
+                    T *outputs = (T *)job.outputs + (m * job.rows + r) * layer.n_out;
+                    for (Index q = 0; q < some; ++q)
+                        memcpy(outputs + q * layer.n_out, out + q * layer.step, (size_t)layer.n_out * sizeof(T));
                 }
                 x = out, step = layer.step;
             }

@@ -1,131 +1,133 @@
-// The losses, row by row: a row's loss, and dL/ds in the place of its logits. Their formulas stand in
-// losses.py; they are the same to rounding, and as safe with huge logits.
+// The losses of some rows, and dL/ds in the place of their logits. Their formulas stand in losses.py;
+// they are the same to rounding, and as safe with huge logits.
+//
+// A row has few columns, often one. So the numbers come column by column, and the loops that become
+// SIMD code go over the rows.
 
 #pragma once
-#include "job.h"
+#include "products.h"
 
 namespace {
 
-template <typename T> T sign(T a) { return a > T(0) ? T(1) : a < T(0) ? T(-1) : a; }  // NaN of NaN
+template <typename T> FUNCTION T sign(T a) { return a > T(0) ? T(1) : a < T(0) ? T(-1) : a; }  // NaN of NaN
 
-template <typename T> T capped(T value) {
+template <typename T> FUNCTION T capped(T value) {
     const T eps = Limits<T>::epsilon;
     return at_most(at_least(value, -log1p(-eps)), -log(eps));
 }
 
-template <typename T> struct RowLoss {
-    Index kind, n, n_targets;
+template <typename T> struct BlockLoss {
+    Index kind, n, n_targets, rows;
     bool caps;
     T smoothing;
     const double *constants;  // of the member
     T limit;                  // a sum of 4 n numbers within it is finite
 
-    // Of logits s (n,), which become dL/ds, with a label, or where it is -1, targets y (n_targets,).
-    T operator()(T *s, int32_t label, const T *y) const {
-        switch (kind) {
-            case SOFTMAX: return softmax(s, label, y);
-            case BINARY: return binary(s, y);
-            case SQUARED: return squared(s, y);
-            case ABSOLUTE: return absolute(s, y);
-            case POISSON: return poisson(s, y);
-            case HUBER: return huber(s, y);
-            default: return quantile(s, y);
+    // Of logits s (n, rows), which become dL/ds, with labels (rows,), or where they are null, targets y
+    // (n_targets, rows). `value` (rows,) becomes each row's loss.
+    void operator()(T *RESTRICT s, const int32_t *label, const T *RESTRICT y, T *RESTRICT value) const {
+        if (kind == SOFTMAX) return softmax(s, label, y, value);
+        for (Index r = 0; r < rows; ++r) value[r] = T(0);
+        for (Index j = 0; j < n; ++j) {
+            T *of = s + j * rows;
+            switch (kind) {
+                case BINARY: binary(of, y + j * rows, value); break;
+                case SQUARED: squared(of, y + j * rows, value); break;
+                case ABSOLUTE: absolute(of, y + j * rows, value); break;
+                case POISSON: poisson(of, y + j * rows, value); break;
+                case HUBER: huber(of, y + j * rows, value); break;
+                default: quantile(j, of, y + j / (n / n_targets) * rows, value);
+            }
         }
+        if (kind == SQUARED)
+            for (Index r = 0; r < rows; ++r) value[r] /= 2;
     }
 
     T smoothed(T y, T uniform) const { return y * (T(1) - smoothing) + smoothing * uniform; }
 
-    T softmax(T *s, int32_t label, const T *y) const {
-        T most = within(s[0], Limits<T>::largest / 4);
-        for (Index j = 0; j < n; ++j) {
-            s[j] = within(s[j], Limits<T>::largest / 4);
-            most = s[j] > most ? s[j] : most;
-        }
-        T total = 0, picked = 0;
-        const T rest = smoothing / T(n);
-        if (label >= 0 && smoothing == T(0)) picked = s[label] - most;
-        else
-            for (Index j = 0; j < n; ++j) {
-                const T target = label < 0 ? smoothed(y[j], T(1) / T(n)) : (j == label ? T(1) - smoothing : T(0)) + rest;
-                picked += target * (s[j] - most);
-            }
-        for (Index j = 0; j < n; ++j) s[j] = exp(s[j] - most);
-        for (Index j = 0; j < n; ++j) total += s[j];
-        const T value = log(total) - picked;
-        for (Index j = 0; j < n; ++j) s[j] /= total;
-        if (label >= 0) {
-            if (smoothing != T(0))
-                for (Index j = 0; j < n; ++j) s[j] -= rest;
-            s[label] -= T(1) - smoothing;
-        } else
-            for (Index j = 0; j < n; ++j) s[j] -= smoothed(y[j], T(1) / T(n));
-        return caps ? capped(value) : value;
+    void softmax(T *RESTRICT s, const int32_t *label, const T *RESTRICT y, T *RESTRICT value) const {
+        T most[ROWS_TOGETHER], total[ROWS_TOGETHER];
+        const T rest = smoothing / T(n), uniform = T(1) / T(n);
+        for (Index e = 0; e < n * rows; ++e) s[e] = within(s[e], Limits<T>::largest / 4);
+        for (Index r = 0; r < rows; ++r) most[r] = s[r], total[r] = value[r] = T(0);
+        for (Index j = 1; j < n; ++j)
+            for (Index r = 0; r < rows; ++r) most[r] = s[j * rows + r] > most[r] ? s[j * rows + r] : most[r];
+        for (Index j = 0; j < n; ++j)
+            for (Index r = 0; r < rows; ++r) s[j * rows + r] -= most[r];
+        if (label != nullptr)  // value: the cross-entropy but for the logarithm of the total
+            for (Index r = 0; r < rows; ++r) value[r] = -(T(1) - smoothing) * s[label[r] * rows + r];
+        if (label == nullptr || smoothing != T(0))
+            for (Index j = 0; j < n; ++j)
+                for (Index r = 0; r < rows; ++r)
+                    value[r] -= (label != nullptr ? rest : smoothed(y[j * rows + r], uniform)) * s[j * rows + r];
+        for (Index j = 0; j < n; ++j)
+            for (Index r = 0; r < rows; ++r) total[r] += s[j * rows + r] = exp(s[j * rows + r]);
+        for (Index r = 0; r < rows; ++r) value[r] += log(total[r]);
+        if (caps)
+            for (Index r = 0; r < rows; ++r) value[r] = capped(value[r]);
+        for (Index j = 0; j < n; ++j)
+            for (Index r = 0; r < rows; ++r) s[j * rows + r] /= total[r];
+        if (label == nullptr || smoothing != T(0))
+            for (Index j = 0; j < n; ++j)
+                for (Index r = 0; r < rows; ++r)
+                    s[j * rows + r] -= label != nullptr ? rest : smoothed(y[j * rows + r], uniform);
+        if (label != nullptr)
+            for (Index r = 0; r < rows; ++r) s[label[r] * rows + r] -= T(1) - smoothing;
     }
 
-    T binary(T *s, const T *y) const {
-        T value = 0;
-        for (Index j = 0; j < n; ++j) {
-            const T b = within(s[j], limit), target = smoothed(y[j], T(0.5));
+    // The others are sums over columns; these are of one.
+
+    void binary(T *RESTRICT s, const T *RESTRICT y, T *RESTRICT value) const {
+        for (Index r = 0; r < rows; ++r) {
+            const T b = within(s[r], limit), target = smoothed(y[r], T(0.5));
             const T of_column = at_least(b, T(0)) - target * b + log1p(exp(-fabs(b)));
-            value += caps ? capped(of_column) : of_column;
-            s[j] = sigmoid(s[j]) - target;
+            value[r] += caps ? capped(of_column) : of_column;
+            s[r] = sigmoid(s[r]) - target;
         }
-        return value;
     }
 
-    T squared(T *s, const T *y) const {
-        T value = 0;
-        for (Index j = 0; j < n; ++j) {
-            s[j] -= y[j];
-            value += s[j] * s[j];
+    void squared(T *RESTRICT s, const T *RESTRICT y, T *RESTRICT value) const {
+        for (Index r = 0; r < rows; ++r) {
+            s[r] -= y[r];
+            value[r] += s[r] * s[r];
         }
-        return value / 2;
     }
 
-    T absolute(T *s, const T *y) const {
-        T value = 0;
-        for (Index j = 0; j < n; ++j) {
-            const T e = within(s[j], limit) - y[j];
-            value += fabs(e);
-            s[j] = sign(e);
+    void absolute(T *RESTRICT s, const T *RESTRICT y, T *RESTRICT value) const {
+        for (Index r = 0; r < rows; ++r) {
+            const T e = within(s[r], limit) - y[r];
+            value[r] += fabs(e);
+            s[r] = sign(e);
         }
-        return value;
     }
 
-    T poisson(T *s, const T *y) const {
-        T value = 0;
+    void poisson(T *RESTRICT s, const T *RESTRICT y, T *RESTRICT value) const {
         const T log_limit = log(limit);
-        for (Index j = 0; j < n; ++j) {
-            const T rate = exp(at_most(s[j], log_limit));
-            const T log_y = log(at_least(y[j], Limits<T>::least));  // 0 log 0 = 0
-            const T log_rate = at_most(at_least(s[j], -limit / at_least(y[j], T(1))), log_limit);
-            value += y[j] * (log_y - log_rate) - y[j] + rate;
-            s[j] = rate - y[j];
+        for (Index r = 0; r < rows; ++r) {
+            const T rate = exp(at_most(s[r], log_limit));
+            const T log_y = log(at_least(y[r], Limits<T>::least));  // 0 log 0 = 0
+            const T log_rate = at_most(at_least(s[r], -limit / at_least(y[r], T(1))), log_limit);
+            value[r] += y[r] * (log_y - log_rate) - y[r] + rate;
+            s[r] = rate - y[r];
         }
-        return value;
     }
 
-    T huber(T *s, const T *y) const {
-        T value = 0;
+    void huber(T *RESTRICT s, const T *RESTRICT y, T *RESTRICT value) const {
         const T threshold = T(constants[0]);
-        for (Index j = 0; j < n; ++j) {
-            const T e = within(s[j], limit) - y[j], d = within(e, threshold);
-            value += d * (e - d / 2);
-            s[j] = d;
+        for (Index r = 0; r < rows; ++r) {
+            const T e = within(s[r], limit) - y[r], d = within(e, threshold);
+            value[r] += d * (e - d / 2);
+            s[r] = d;
         }
-        return value;
     }
 
-    T quantile(T *s, const T *y) const {
-        T value = 0;
-        const Index levels = n / n_targets;
-        for (Index j = 0; j < n; ++j) {
-            const T e = within(s[j], limit) - y[j / levels];
-            const T d = (T(1) + sign(e)) / 2 - T(constants[j % levels]);
-            value += e * d;
-            s[j] = d;
+    void quantile(Index j, T *RESTRICT s, const T *RESTRICT y, T *RESTRICT value) const {
+        const T level = T(constants[j % (n / n_targets)]);
+        for (Index r = 0; r < rows; ++r) {
+            const T e = within(s[r], limit) - y[r], d = (T(1) + sign(e)) / 2 - level;
+            value[r] += e * d;
+            s[r] = d;
         }
-        return value;
     }
 };
 

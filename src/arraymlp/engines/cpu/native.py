@@ -89,7 +89,7 @@ class Struct:
 
 def address_of(array: HostArray) -> int:
     """Where an array stands in memory."""
-    return int(array.__array_interface__["data"][0])
+    return array.ctypes.data
 
 
 def aligned(scratch: HostArray) -> int:

@@ -26,6 +26,7 @@ constexpr Index VECTOR_BYTES = 16, TILE_ROWS = 12;  // 32 registers
 constexpr Index VECTOR_BYTES = 16, TILE_ROWS = 6;   // 16 registers
 #endif
 
+constexpr Index ROWS_TOGETHER = 48;  // that go through all layers together; their values stay in the cache
 constexpr Index DEPTH = 512;  // of a sum in registers; long ones are sums of such
 
 template <typename T> struct Simd {            // numbers that are computed with together
@@ -43,6 +44,12 @@ template <typename T> struct Simd {            // numbers that are computed with
 
 template <typename T> Index panels_of(Index columns) {
     return (columns + Simd<T>::PANEL - 1) / Simd<T>::PANEL;
+}
+
+// So many columns, filled up to whole vectors. What is past a matrix's own columns counts nowhere: in
+// outputs it is whatever the zeros there of weights and biases make of it, and in dL/ds it is 0.
+template <typename T> Index whole_vectors(Index columns) {
+    return (columns + Simd<T>::WIDTH - 1) / Simd<T>::WIDTH * Simd<T>::WIDTH;
 }
 
 // R rows of C = A B, for V vectors of a panel's columns. A's number for row r and depth k is
@@ -93,9 +100,9 @@ void panel_tile(Index rows, Index columns, Index depth, const T *a, Index step, 
 template <typename T>
 void multiply(Index rows, Index columns, Index depth, const T *a, Index step, const T *b, T *c, Index c_step) {
     constexpr Index PANEL = Simd<T>::PANEL;
-    for (Index r = 0; r < rows; r += TILE_ROWS) {
-        const Index some = rows - r < TILE_ROWS ? rows - r : TILE_ROWS;
-        for (Index j = 0; j < columns; j += PANEL)
+    for (Index j = 0; j < columns; j += PANEL)
+        for (Index r = 0; r < rows; r += TILE_ROWS) {
+            const Index some = rows - r < TILE_ROWS ? rows - r : TILE_ROWS;
             panel_tile<T, true>(some, columns - j, depth, a + r * step, step, b + j * depth, PANEL, c + r * c_step + j,
                                 c_step);
     }
