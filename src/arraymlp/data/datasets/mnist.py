@@ -103,8 +103,11 @@ def published_curves() -> dict[str, list[PublishedEpoch]]:
 
 def _images(name: str, dtype: str) -> npt.NDArray[np.floating[Any]]:
     raw = _read(name)
-    # Not raw.astype(dtype) / 255, which holds a second array of the result's size.
-    scaled: npt.NDArray[np.floating[Any]] = np.divide(raw.reshape(len(raw), -1), 255, dtype=dtype)
+    scaled: npt.NDArray[np.floating[Any]] = np.empty((len(raw), raw[0].size), dtype)
+    for some in range(0, len(raw), 500):  # which the cache holds
+        rows = slice(some, some + 500)
+        scaled[rows] = raw[rows].reshape(-1, scaled.shape[1])
+        scaled[rows] /= 255
     return scaled
 
 
