@@ -184,7 +184,10 @@ def find_compiler() -> list[str]:
         NotBuiltError: there is none.
     """
     if given := os.environ.get("CXX", "").strip():
-        command = shlex.split(given, posix=os.name == "posix")
+        try:
+            command = shlex.split(given, posix=os.name == "posix")
+        except ValueError as error:
+            raise NotBuiltError(f"CXX={given}: {error}") from None
         if shutil.which(command[0]) is None:
             raise NotBuiltError(f"there is no C++ compiler CXX={given}")
         if os.path.dirname(command[0]):  # it is run in another folder

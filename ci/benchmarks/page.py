@@ -35,12 +35,12 @@ differences below a tenth mean nothing here.
 """
 
 WHY = """\
-What limits them: wide layers are products and nothing else, here as in OpenBLAS and XLA. In a fit and
-a search the bare products alone take two fifths and a quarter of scikit-learn's time, which bounds the
-ratio to what they leave; in a search a quarter of ours is each network's score, by scikit-learn's own
-checks. Of 64 small networks' time two fifths are Python's: settings, records and results of each; 16
-units and 3 classes fill a part of a register. The lab evaluates 70,000 images after each epoch of
-60,000, which takes a third of its time.
+What limits them: wide layers are products and nothing else, here as in OpenBLAS and XLA. In a fit
+and a search the bare products alone take two fifths and a quarter of scikit-learn's time, which
+bounds the ratio to what they leave; in a search a quarter of ours is each network's score, by
+scikit-learn's own checks. Of 64 small networks' time two fifths are Python's: settings, records and
+results of each; 16 units and 3 classes fill a part of a register. The lab evaluates 70,000 images
+after each epoch of 60,000, which takes a third of its time.
 """
 
 

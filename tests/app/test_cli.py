@@ -42,6 +42,28 @@ def test_lab_is_trained_by_the_engine_asked_for(capsys, monkeypatch, option, eng
     assert asked == [engine]
 
 
+def test_lab_says_that_ctrl_c_cost_the_report(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+
+    def broken_off(result, folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("arraymlp.app.lab.report.write_report", broken_off)
+    status, out, _ = run(capsys, monkeypatch, *LAB, "--report", str(tmp_path / "r"))
+    assert status == 130
+    assert out.endswith("writing the report ...\nthe report is not written\n")
+
+
+def test_a_required_engine_that_is_missing_is_one_error(capsys, monkeypatch):
+    library = pytest.importorskip("arraymlp.engines.cpu.library")
+    monkeypatch.setenv("ARRAYMLP_NATIVE", "require")
+    monkeypatch.setattr(library._Process, "outcome", "some reason")
+    status, _, err = run(capsys, monkeypatch, *LAB)
+    assert status == 2
+    words = "ARRAYMLP_NATIVE=require, but the CPU engine cannot be used: some reason"
+    assert err == f"arraymlp: error: {words}\n"
+
+
 def test_lab_ends_with_1_where_a_run_is_out_of_band(capsys, monkeypatch):
     bad = EXPERIMENTS["relu-0.05"]
     monkeypatch.setattr(

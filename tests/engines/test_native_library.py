@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from arraymlp.backends.registry import BackendUnavailableError
 from arraymlp.engines.cpu import library
 from arraymlp.engines.cpu.library import ABI, ISAS, Native
 
@@ -152,10 +153,11 @@ def test_a_wheel_of_an_sdist_has_the_library_and_the_platforms_tag(project, tmp_
     [
         ({"PATH": ""}, "there is no C++ compiler: no c++, g++, clang++, and CXX is not set"),
         ({"CXX": "nowhere-c++ -O9"}, "there is no C++ compiler CXX=nowhere-c++ -O9"),
+        ({"CXX": '"c++'}, 'CXX="c++: No closing quotation'),
         ({"CXX": "false"}, "false failed: exit status 1"),
         ({"ARRAYMLP_NATIVE": "0"}, "ARRAYMLP_NATIVE=0"),
     ],
-    ids=["no compiler", "wrong CXX", "failing", "unwanted"],
+    ids=["no compiler", "wrong CXX", "half a CXX", "failing", "unwanted"],
 )
 def test_the_wheel_is_pure_without_a_compiler(project, tmp_path, variables, reason):
     wheel, names, about, lines = wheel_of(project, tmp_path, **variables)
@@ -354,7 +356,8 @@ def test_its_absence_is_logged_once_and_an_error_where_it_is_required(monkeypatc
         "without the CPU engine NumPy trains by the definition: ARRAYMLP_NATIVE=0"
     ]
     monkeypatch.setenv("ARRAYMLP_NATIVE", "require")
-    with pytest.raises(RuntimeError, match=r"ARRAYMLP_NATIVE=require, but .*: ARRAYMLP_NATIVE=0"):
+    words = r"ARRAYMLP_NATIVE=require, but .*: ARRAYMLP_NATIVE=0"
+    with pytest.raises(BackendUnavailableError, match=words):
         library.load()
 
 

@@ -200,6 +200,9 @@ def test_a_kind_that_was_wrong_is_wrong_again_without_a_warning(
 
 def test_the_check_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     take_engine(monkeypatch, OwnEngine(_wrong_loss))
+    monkeypatch.setenv("ARRAYMLP_ENGINE_CHECK", "yes")
+    with pytest.raises(ValueError, match="ARRAYMLP_ENGINE_CHECK=yes: give 0, 1, or leave it out"):
+        train()
     monkeypatch.setenv("ARRAYMLP_ENGINE_CHECK", "0")
     assert train().engine == "own"
 

@@ -134,7 +134,7 @@ def _print_speeds(rows: Sequence[BackendSpeed]) -> None:
         table.add_row(
             row.name,
             row.device,
-            "" if us is None else f"{us:,.0f}",
+            "" if us is None else f"{us:,.{0 if us >= 99.5 else 1}f}",
             "" if rate is None else f"{rate:,.0f}",
             "" if us is None or numpy is None else f"{numpy / us:.2f}",
             "" if first is None else f"{first:.3f} s",

@@ -78,8 +78,10 @@ def checked(step: Step, bare: Step, run: Run, steps: int, leave: Callable[[str],
         steps: of the training.
         leave: takes the engine out of the run, for a reason, and returns the definition's step.
     """
-    off = os.environ.get("ARRAYMLP_ENGINE_CHECK") == OFF
-    if off or not _is_known(run):
+    value = os.environ.get("ARRAYMLP_ENGINE_CHECK", "")
+    if value not in ("", OFF, "1"):
+        raise ValueError(f"ARRAYMLP_ENGINE_CHECK={value}: give {OFF}, 1, or leave it out")
+    if value == OFF or not _is_known(run):
         return step
     check = EngineCheck(bare, run, steps)
     if isinstance(step, EpochStep):

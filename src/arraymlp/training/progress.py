@@ -98,17 +98,26 @@ class Lines(Progress):
         show_line(epoch_line(event.record))
 
 
-def bar() -> "RichProgress":
-    """Bars with a title, the epoch, `bar_figures` and the time left; needs rich."""
+def bar(titles: Sequence[str], epochs: int) -> "RichProgress":
+    """Bars with a title, the epoch, the time left and `bar_figures`; needs rich.
+
+    On a narrow terminal the figures are cut first.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
+
+    def whole(width: int) -> Column:
+        return Column(no_wrap=True, min_width=width)
 
     return RichProgress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=whole(max(map(len, titles)))),
+        MofNCompleteColumn(table_column=whole(len(f"{epochs}/{epochs}"))),
+        TimeRemainingColumn(compact=True, table_column=whole(len("00:00"))),
+        TextColumn(
+            "{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis")
+        ),
         BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(compact=True),
     )
 
 
@@ -126,7 +135,7 @@ class Bar(Progress):
     """A bar with epoch, loss, errors, samples/s and time left; needs rich."""
 
     def __init__(self, epochs: int) -> None:
-        self.bar = bar()
+        self.bar = bar(["training"], epochs)
         self.task = self.bar.add_task("training", total=epochs, figures="")
 
     def __enter__(self) -> "Bar":

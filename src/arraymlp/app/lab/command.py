@@ -7,7 +7,7 @@ import typer
 
 from arraymlp.app.lab.experiments import LAB, experiments
 from arraymlp.app.lab.progress import lab_progress
-from arraymlp.app.lab.result import LabResult, LabRow
+from arraymlp.app.lab.result import LabResult, verdict_text
 from arraymlp.app.lab.training import run_lab
 from arraymlp.app.terminal import INTERRUPTED, console
 from arraymlp.backends.registry import resolve, why_not
@@ -24,13 +24,15 @@ def lab_command(
     seeds: Annotated[int, typer.Option(help="Number of seeds to train each run with.")] = 1,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     engine: Annotated[
-        str, typer.Option(help="auto: the backend's engine; array: the array code.")
+        str, typer.Option(help="auto: the backend's engine; array: the definition.")
     ] = "auto",
     report: Annotated[
         Path | None, typer.Option(help="Folder for report.html, PNGs and findings.json.")
     ] = None,
 ) -> None:
     """Run the published MNIST lab and compare its results with the published ones.
+
+    On NumPy the runs train side by side, one on each core.
 
     Exit status: 0 if every judged run is in its band, 1 if one is not, 2 for an error, 130
     after Ctrl-C.
@@ -64,7 +66,12 @@ def lab_command(
     if report is not None and result.runs:
         from arraymlp.app.lab.report import write_report
 
-        print(f"report: {write_report(result, report)}")
+        print("writing the report ...", flush=True)
+        try:
+            print(f"report: {write_report(result, report)}")
+        except KeyboardInterrupt:
+            print("the report is not written")
+            raise
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
     raise typer.Exit(0 if result.in_band else 1)
@@ -74,9 +81,9 @@ def _print_result(result: LabResult) -> None:
     """Print the table of the published results and ours."""
     from rich.table import Table
 
-    table = Table(title=result.title(), title_justify="left")
+    table = Table()
     for column in ("run", "published", "test accuracy", "band", "in band", "what happened", "time"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "run")
     for row in result.rows():
         accuracy = f"{row['accuracy']:.2f} %"
         if row["spread"] is not None:
@@ -86,20 +93,12 @@ def _print_result(result: LabResult) -> None:
             f"{row['published']:.2f} %",
             accuracy,
             row["band"],
-            _verdict(row),
+            verdict_text(row),
             row["what"],
             f"{row['seconds']:.0f} s",
         )
-    console().print(table)
+    console().print(result.title(), table, sep="\n")
     if len(result.seeds) > 1 and (text := result.escapes()):
         print(text)
     if result.interrupted:
         print("interrupted: the table shows the runs so far")
-
-
-def _verdict(row: LabRow) -> str:
-    if not row["judged"]:
-        return "not judged"
-    if len(row["seeds"]) == 1:
-        return "yes" if row["in_band"] else "NO"
-    return f"{row['in_band']} of {row['judged']}"

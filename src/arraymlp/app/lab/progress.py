@@ -60,7 +60,7 @@ class LabBars(LabProgress):
     def plan(self, titles: Sequence[str], seeds: int, epochs: int) -> None:
         """Make the bars, at their beginning."""
         super().plan(titles, seeds, epochs)
-        self._bars = bar()
+        self._bars = bar(titles, epochs)
         self._tasks = {
             title: self._bars.add_task(title, total=epochs, figures="", start=False)
             for title in titles

@@ -16,7 +16,7 @@ from arraymlp.app.lab.experiments import (
     accuracy_level,
     published_escape,
 )
-from arraymlp.app.lab.result import LabResult, LabRow, seeds_text
+from arraymlp.app.lab.result import LabResult, LabRow, seeds_text, verdict_text
 from arraymlp.app.page import findings_html, page, png
 from arraymlp.data.datasets import published_curves
 from arraymlp.training.atomic import write_whole
@@ -76,6 +76,7 @@ def _run_dict(lab_run: LabRun) -> dict[str, Any]:
         "level": lab_run.level,
         "escaped": lab_run.verdict.escaped,
         "escape_epoch": lab_run.verdict.escape_epoch,
+        "engine": run.engine,
         "settings": run.settings.to_dict(),
         "findings": [finding.to_dict() for finding in run.findings],
         "history": run.history.to_dict(),
@@ -200,7 +201,7 @@ def _table_row(row: LabRow) -> str:
     accuracy = f"{row['accuracy']:.2f} %"
     if row["spread"] is not None:
         accuracy += f" &plusmn; {row['spread']:.2f}"
-    verdict = f"{row['in_band']} of {row['judged']}" if row["judged"] else "not judged"
+    verdict = verdict_text(row)
     if row["in_band"] < row["judged"]:
         verdict = f"<b class=bad>{verdict}</b>"
     return (

@@ -79,10 +79,16 @@ class LabResult:
         return [lab_run for lab_run in self.runs if lab_run.experiment.name == name]
 
     def title(self) -> str:
-        """Backend, dtype, seeds and duration, as text."""
-        return (
-            f"{self.backend}, {self.dtype}, {seeds_text(self.seeds)}, {self.seconds:.0f} s in all"
-        )
+        """Backend, engines, dtype, seeds and duration, as text."""
+        engines = sorted({lab_run.run.engine for lab_run in self.runs})
+        together = sum(lab_run.seconds for lab_run in self.runs) > self.seconds
+        parts = [
+            f"{self.backend} (engine: {', '.join(engines)})",
+            self.dtype,
+            seeds_text(self.seeds),
+            f"{self.seconds:.0f} s in all" + (", side by side" if together else ""),
+        ]
+        return ", ".join(parts)
 
     def rows(self) -> list[LabRow]:
         """The table, with a row for each experiment."""
@@ -114,6 +120,15 @@ class LabResult:
 def seeds_text(seeds: Sequence[int]) -> str:
     """``seed 0`` or ``seeds 0, 1``."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def verdict_text(row: LabRow) -> str:
+    """Whether a row's runs are in their band, or how many are."""
+    if not row["judged"]:
+        return "not judged"
+    if len(row["seeds"]) == 1:
+        return "yes" if row["in_band"] else "NO"
+    return f"{row['in_band']} of {row['judged']}"
 
 
 def _row(name: str, lab_runs: Sequence[LabRun]) -> LabRow:

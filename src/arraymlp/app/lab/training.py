@@ -60,7 +60,8 @@ def run_lab(
     mnist = load_mnist(dtype=dtype)
     chains = _chains(asked)
     shown = progress or LabProgress()
-    shown.plan([e.name for chain in chains for e in chain], len(seeds), epochs)
+    planned = {e.name for chain in chains for e in chain}
+    shown.plan([name for name in EXPERIMENTS if name in planned], len(seeds), epochs)
     trained: dict[str, list[tuple[int, Run]]] = {}
     with resolved.active(), interruptible() as interrupt, shown:
         data = _load(mnist, get_preset("lab", given), resolved)

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from arraymlp.backends.registry import BackendUnavailableError
+
 log = logging.getLogger("arraymlp")
 
 ABI = 1  # dispatch.cpp's, to be raised with it
@@ -43,13 +45,15 @@ def load() -> Native | None:
 
     Raises:
         ValueError: one of the variables has a value that it cannot have.
-        RuntimeError: ``ARRAYMLP_NATIVE=require``, and there is none.
+        BackendUnavailableError: ``ARRAYMLP_NATIVE=require``, and there is none.
     """
     native = _outcome()
     if isinstance(native, Native):
         return native
     if os.environ.get("ARRAYMLP_NATIVE") == "require":
-        raise RuntimeError(f"ARRAYMLP_NATIVE=require, but the CPU engine cannot be used: {native}")
+        raise BackendUnavailableError(
+            f"ARRAYMLP_NATIVE=require, but the CPU engine cannot be used: {native}"
+        )
     return None
 
 
@@ -75,7 +79,8 @@ def find(path: Path) -> Native | str:
     if not path.exists():
         return (
             f"{path.name} was not built: arraymlp was installed without a C++ compiler that "
-            'works, or with ARRAYMLP_NATIVE=0 ("pip install -v" says which)'
+            'works, or with ARRAYMLP_NATIVE=0 ("pip install -v" says which); to have it, install '
+            "a compiler and then arraymlp again"
         )
     try:
         library = ctypes.CDLL(os.fspath(path))
