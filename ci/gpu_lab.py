@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from arraymlp.app.lab.experiments import EXPERIMENTS, LAB
+from arraymlp.app.lab.experiments import LAB, chains, experiments
 from arraymlp.app.lab.training import run_lab
 
 
@@ -16,13 +16,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=LAB["epochs"])
     parser.add_argument("--lines", type=Path, required=True)
     options = parser.parse_args()
-    together: dict[str, list[str]] = {}
-    for name, experiment in EXPERIMENTS.items():
-        together.setdefault(experiment.continues or name, []).append(name)
     given = {"backend": options.backend, "engine": options.engine, "epochs": options.epochs}
     with options.lines.open("w", encoding="utf-8", buffering=1) as lines:
-        for names in together.values():
-            for row in run_lab(names, **given).rows():
+        for chain in chains(experiments()):
+            for row in run_lab([experiment.name for experiment in chain], **given).rows():
                 lines.write(json.dumps(row) + "\n")
 
 

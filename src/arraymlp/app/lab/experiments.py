@@ -212,3 +212,17 @@ EXPERIMENTS: dict[str, Experiment] = {
 def experiments(names: Sequence[str] | None = None) -> list[Experiment]:
     """The experiments with these names, by default all five; an unknown name is a ValueError."""
     return [lookup(EXPERIMENTS, name, "lab run") for name in names or EXPERIMENTS]
+
+
+def chains(asked: Sequence[Experiment]) -> list[list[Experiment]]:
+    """Each experiment once, after the one it continues, which is added if it is not among them.
+
+    The longest chains come first, so that they do not end last.
+    """
+    by_first: dict[str, list[Experiment]] = {}
+    for experiment in asked:
+        first = EXPERIMENTS[experiment.continues or experiment.name]
+        chain = by_first.setdefault(first.name, [first])
+        if experiment not in chain:
+            chain.append(experiment)
+    return sorted(by_first.values(), key=len, reverse=True)

@@ -18,14 +18,14 @@ class LabProgress(AbstractContextManager["LabProgress"]):
     """
 
     def __init__(self) -> None:
-        self.epochs = 0
-        self._seeds: dict[str, int] = {}
+        self._titles: Sequence[str] = ()
+        self._seeds = 0
         self._waiting: dict[tuple[str, int], list[Record]] = {}
         self._lock = Lock()
 
     def plan(self, titles: Sequence[str], seeds: int, epochs: int) -> None:
         """Take note of what will be trained: the runs' titles, and the number of epochs of each."""
-        self.epochs, self._seeds = epochs, dict.fromkeys(titles, seeds)
+        self._titles, self._seeds = titles, seeds
 
     def update(self, title: str, records: Sequence[Record]) -> None:
         """Take note of an epoch of some of a run's seeds."""
@@ -33,7 +33,7 @@ class LabProgress(AbstractContextManager["LabProgress"]):
             for record in records:
                 done = self._waiting.setdefault((title, record["epoch"]), [])
                 done.append(record)
-                if len(done) == self._seeds[title]:
+                if len(done) == self._seeds:
                     del self._waiting[title, record["epoch"]]
                     self.show(title, _of_seeds(done))
 
@@ -49,8 +49,8 @@ class LabLines(LabProgress):
 
     def show(self, title: str, record: Record) -> None:
         """Print the epoch's line."""
-        width = max(map(len, self._seeds))
-        name = f"{title:{width}} " if len(self._seeds) > 1 else ""
+        width = max(map(len, self._titles))
+        name = f"{title:{width}} " if len(self._titles) > 1 else ""
         show_line(name + epoch_line(record, "Test"))
 
 

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from arraymlp.app.lab.experiments import EXPERIMENTS, LAB, Experiment, LabRun, experiments
+from arraymlp.app.lab.experiments import (
+    EXPERIMENTS,
+    LAB,
+    Experiment,
+    LabRun,
+    chains,
+    experiments,
+)
 from arraymlp.app.lab.progress import LabProgress
 from arraymlp.app.lab.result import LabResult
 from arraymlp.backends.array import Device
@@ -58,9 +65,9 @@ def run_lab(
     resolved = resolve(backend, device)
     started = perf_counter()
     mnist = load_mnist(dtype=dtype)
-    chains = _chains(asked)
+    together = chains(asked)
     shown = progress or LabProgress()
-    planned = {e.name for chain in chains for e in chain}
+    planned = {e.name for chain in together for e in chain}
     shown.plan([name for name in EXPERIMENTS if name in planned], len(seeds), epochs)
     trained: dict[str, list[tuple[int, Run]]] = {}
     with resolved.active(), interruptible() as interrupt, shown:
@@ -92,9 +99,9 @@ def run_lab(
                 ]
 
         if resolved.name == "numpy" and cores() > 1:
-            side_by_side(train, chains, cores(), interrupt)
+            side_by_side(train, together, cores(), interrupt)
         else:
-            for chain in chains:
+            for chain in together:
                 train(chain)
     runs = [
         LabRun(experiment, seed, run, sum(run.history["seconds"]))
@@ -110,20 +117,6 @@ def _load(mnist: MNIST, settings: Settings, backend: Backend) -> Data:
     """The training images, and the test images as validation data, on the backend."""
     data = load_data(mnist.X_train, mnist.y_train, None, settings, None, backend)
     return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, backend)
-
-
-def _chains(asked: Sequence[Experiment]) -> list[list[Experiment]]:
-    """Each experiment once, after the one it continues, which is added if it is not among them.
-
-    The longest chains come first, so that they do not end last.
-    """
-    chains: dict[str, list[Experiment]] = {}
-    for experiment in asked:
-        first = EXPERIMENTS[experiment.continues or experiment.name]
-        chain = chains.setdefault(first.name, [first])
-        if experiment not in chain:
-            chain.append(experiment)
-    return sorted(chains.values(), key=len, reverse=True)
 
 
 def _specs(
