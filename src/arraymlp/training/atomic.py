@@ -5,7 +5,8 @@ import hashlib
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -14,46 +15,79 @@ except ModuleNotFoundError:  # Windows, where a file that is open can be neither
     fcntl = None  # type: ignore[assignment]
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(
+    path: Path,
+    *pieces: bytes | memoryview,
+    before_replace: Callable[[Path], None] | None = None,
+) -> None:
     """Write a file by way of a temporary one beside it, which is then renamed.
 
     A file that is there keeps its mode and, where the system allows it, its owner and group; it is
     a new file, though, and no hard link to the old one shows it. Behind a symbolic link the file it
     points to is written. What a killed call left behind is removed by the next one.
 
+    Args:
+        path: of the file.
+        pieces: its content, one after the other.
+        before_replace: is called with the temporary file, which is on the disk by then; what it
+            raises ends the call.
+
     Raises:
         OSError: the file cannot be written, or something that is no regular file is there. Nothing
             has changed then, and nothing is left behind.
     """
     path = Path(os.path.realpath(path))
-    old = _regular_file(path)
-    mark = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    _remove_leftovers(path.parent, mark)
-    try:
+    old = regular_file(path)
+    remove_leftovers(path)
+    with naming_file(path):
         # Nobody else may read what is to replace a file that nobody else may read.
-        part, handle = _locked_part(path.parent, mark, 0o666 if old is None else 0o600)
+        part, handle = _locked_part(path, 0o666 if old is None else 0o600)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
+            try:
+                _write_all(handle, pieces)
                 if old is not None:
                     _take_over(handle, old)
                 os.fsync(handle)
                 if fcntl is not None:  # while the lock is held
-                    os.replace(part, path)
+                    _replace(part, path, before_replace)
+            finally:
+                with suppress(OSError):  # it is on the disk, or there is an error already
+                    os.close(handle)
             if fcntl is None:
-                os.replace(part, path)
+                _replace(part, path, before_replace)
         except BaseException:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             raise
-    except OSError as error:  # of the file that was asked for, not of the temporary one
+    sync_folder(path.parent)
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Have an OSError name the file that was asked for, not one beside it."""
+    try:
+        yield
+    except OSError as error:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    _sync_folder(path.parent)
 
 
-def _regular_file(path: Path) -> os.stat_result | None:
+def _replace(part: Path, path: Path, before: Callable[[Path], None] | None) -> None:
+    if before is not None:
+        before(part)
+    os.replace(part, path)
+
+
+def _write_all(handle: int, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write pieces whole: of what is large, or when a disk fills up, a call may write a part."""
+    for piece in pieces:
+        rest = memoryview(piece).cast("B")
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+
+
+def regular_file(path: Path) -> os.stat_result | None:
     """What is at the path, or None; an OSError where it is no regular file."""
     try:
         there = os.stat(path)
@@ -67,28 +101,44 @@ def _regular_file(path: Path) -> os.stat_result | None:
     return there
 
 
-def _locked_part(folder: Path, mark: str, mode: int) -> tuple[Path, int]:
-    """A new temporary file, and its descriptor, which holds a lock on it.
+def short_mark(path: Path) -> str:
+    """What says in the name of a file beside it for which one it is, however long that name is."""
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
 
-    The name says for which file it is, and is short whatever that one's name is.
-    """
+
+def part_name(path: Path) -> Path:
+    """A name for a temporary file beside it, which no other call has; a leftover if it stays."""
+    return path.with_name(f".arraymlp-{short_mark(path)}-{secrets.token_hex(4)}.part")
+
+
+def _locked_part(path: Path, mode: int) -> tuple[Path, int]:
+    """A new temporary file, and its descriptor, which holds a lock on it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
-        part = folder / f".arraymlp-{mark}-{secrets.token_hex(4)}.part"
+        part = part_name(path)
         handle = os.open(part, flags, mode)
         if fcntl is None:
             return part, handle
         with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(handle, fcntl.LOCK_EX)  # waits for a call that takes it for a leftover
-        if os.fstat(handle).st_nlink:  # else that call has removed it
-            return part, handle
+        try:
+            if os.fstat(handle).st_nlink:  # else that call has removed it
+                return part, handle
+        except BaseException:
+            part.unlink()
+            os.close(handle)
+            raise
         os.close(handle)
 
 
-def _remove_leftovers(folder: Path, mark: str) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of calls that were killed: those that nobody holds a lock on."""
+    start = f".arraymlp-{short_mark(path)}-"
     with suppress(OSError):
-        for part in folder.glob(f".arraymlp-{mark}-*.part"):
+        for name in os.listdir(path.parent):
+            if not (name.startswith(start) and name.endswith(".part")):
+                continue
+            part = path.with_name(name)
             with suppress(OSError):
                 if fcntl is None:
                     part.unlink()
@@ -119,7 +169,7 @@ def _take_over(handle: int, old: os.stat_result) -> None:
         os.fchmod(handle, mode)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the new name on the disk, too; where a folder can be opened and synchronised."""
     if os.name != "posix":
         return

@@ -18,6 +18,10 @@ class ModelFileError(ValueError):
     """The file is not a model file of this package, or it is damaged; the message says how."""
 
 
+class FormatVersionError(ModelFileError):
+    """The file is of a format that a newer version of this package has brought."""
+
+
 def _is_finite(value: object) -> bool:
     """Whether it is a number that float64 holds: JSON's integers have any number of digits."""
     return is_number(value) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]

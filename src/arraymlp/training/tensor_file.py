@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -21,7 +21,15 @@ import numpy as np
 from arraymlp._checks import Rule
 from arraymlp.backends.array import HostArray
 from arraymlp.training.atomic import write_whole
-from arraymlp.training.schema import COUNT, POSITIVE, TEXT, Form, ModelFileError, require
+from arraymlp.training.schema import (
+    COUNT,
+    POSITIVE,
+    TEXT,
+    Form,
+    FormatVersionError,
+    ModelFileError,
+    require,
+)
 
 FORMAT = 2  # in format 1 the SHA-256 was that of the tensors' bytes alone
 HEADER_LIMIT = 100_000_000  # bytes; safetensors' own
@@ -46,27 +54,35 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except ModelFileError as error:
-        raise ModelFileError(f"{os.fspath(path)}: {error}") from error.__cause__
+        raise type(error)(f"{os.fspath(path)}: {error}") from error.__cause__
     except RecursionError as error:
         raise ModelFileError(f"{os.fspath(path)}: its header is nested too deeply") from error
 
 
 def write_parts(
-    path: str | os.PathLike[str], header: Mapping[str, Any], tensors: Mapping[str, HostArray]
+    path: str | os.PathLike[str],
+    header: Mapping[str, Any],
+    tensors: Mapping[str, HostArray],
+    before_replace: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a header, with the format and the SHA-256 added, and tensors to a file."""
+    """Write a header, with the format and the SHA-256 added, and tensors to a file.
+
+    Errors, and what is called before the file is replaced, as of `write_whole`.
+    """
     from safetensors.numpy import save as to_bytes
 
     whole = {"format": FORMAT, **header}
     whole["sha256"] = _digest(FORMAT, whole, tensors)
     text = json.dumps(whole, allow_nan=False)
-    write_whole(Path(path), to_bytes(dict(tensors), {"arraymlp": text}))
+    content = to_bytes(dict(tensors), {"arraymlp": text})
+    write_whole(Path(path), content, before_replace=before_replace)
 
 
 def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, HostArray]]:
     """A file's header and tensors, as they were written.
 
     Raises:
+        FormatVersionError: a newer version of this package has written it.
         ModelFileError: it is damaged, or no file of this package's.
         OSError: it cannot be read.
     """
@@ -85,7 +101,10 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         header = parse_object(text, "its arraymlp header", constants=True)
         version = header.get("format")
         if type(version) is not int or version not in (1, FORMAT):
-            raise ModelFileError(f"format {brief(version)}, but this version reads formats 1 and 2")
+            newer = type(version) is int and version > FORMAT
+            raise (FormatVersionError if newer else ModelFileError)(
+                f"format {brief(version)}, but this version reads formats 1 and 2"
+            )
         tensors = _read_tensors(file, entries, size - start)
     require(header.get("sha256"), TEXT, "its SHA-256")
     try:
