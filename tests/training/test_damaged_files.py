@@ -16,6 +16,7 @@ from safetensors.numpy import save as to_bytes
 
 from arraymlp import ModelFileError, MultilayerPerceptron, load, resolve, save
 from arraymlp.nn.scaling import Scaling
+from arraymlp.training.tensor_file import write_parts
 from model_files import apart, sealed
 
 
@@ -90,6 +91,18 @@ def test_any_other_file_is_refused(content: bytes, good: Path) -> None:
 
 def test_an_untouched_file_is_put_together_the_same(good: Path) -> None:
     assert sealed(*apart(good.read_bytes())) == good.read_bytes()
+
+
+def test_the_bytes_are_those_that_the_library_would_write(path: Path) -> None:
+    tensors = {
+        'b"\\ä\n\x7f': np.ones((2, 3), np.float32),
+        "é": np.arange(3, dtype=np.uint8),
+        "a": np.ones(1),
+        "Z": np.ones((1, 2, 3)),
+    }
+    write_parts(path, {"text": "ä\n"}, tensors)
+    header, _ = apart(path.read_bytes())
+    assert path.read_bytes() == to_bytes(tensors, {"arraymlp": json.dumps(header)})
 
 
 def test_an_empty_file_is_refused(good: Path) -> None:

@@ -1,8 +1,9 @@
 """The bytes of a model file: a header and tensors, all of them under one SHA-256.
 
-The file is safetensors; the header is JSON in its metadata, under ``arraymlp``. It is read by the
-lines here, since the library wants a whole file in memory, or maps it, before it looks: here
-nothing is read or allocated on the word of the file before its sizes are held against its length.
+The file is safetensors; the header is JSON in its metadata, under ``arraymlp``. It is read and
+written by the lines here. The library wants a whole file in memory, or maps it, before it looks:
+here nothing is read or allocated on the word of the file before its sizes are held against its
+length, and what is written is copied nowhere. The bytes are those that the library would write.
 """
 
 import hashlib
@@ -34,6 +35,7 @@ from arraymlp.training.schema import (
 FORMAT = 2  # in format 1 the SHA-256 was that of the tensors' bytes alone
 HEADER_LIMIT = 100_000_000  # bytes; safetensors' own
 DTYPES = {"F32": "<f4", "F64": "<f8", "U8": "|u1"}
+NAMES = {np.dtype(dtype).name: name for name, dtype in DTYPES.items()}
 
 ENTRY: Form = {
     "dtype": Rule(" or ".join(DTYPES), lambda v: isinstance(v, str) and v in DTYPES),
@@ -67,15 +69,39 @@ def write_parts(
 ) -> None:
     """Write a header, with the format and the SHA-256 added, and tensors to a file.
 
-    Errors, and what is called before the file is replaced, as of `write_whole`.
-    """
-    from safetensors.numpy import save as to_bytes
+    What is called before the file is replaced, and an OSError, are as of `write_whole`.
 
+    Raises:
+        ValueError: the header has what JSON lacks, or a tensor is none that `read_parts` takes.
+    """
+    tensors = {name: _plain(name, tensor) for name, tensor in tensors.items()}
     whole = {"format": FORMAT, **header}
     whole["sha256"] = _digest(FORMAT, whole, tensors)
-    text = json.dumps(whole, allow_nan=False)
-    content = to_bytes(dict(tensors), {"arraymlp": text})
-    write_whole(Path(path), content, before_replace=before_replace)
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # as the library does
+    start = _start(json.dumps(whole, allow_nan=False), [(name, tensors[name]) for name in names])
+    content = (tensors[name].data for name in names)
+    write_whole(Path(path), start, *content, before_replace=before_replace)
+
+
+def _plain(name: str, tensor: HostArray) -> HostArray:
+    """A tensor as its bytes are in a file: a copy only where it is not contiguous."""
+    dtype = NAMES.get(tensor.dtype.name)
+    if dtype is None or not 1 <= tensor.ndim <= 3 or not tensor.size:
+        raise ValueError(f"no file has a tensor like {name}: {tensor.dtype}, {tensor.shape}")
+    return np.ascontiguousarray(tensor, DTYPES[dtype])
+
+
+def _start(text: str, tensors: list[tuple[str, HostArray]]) -> bytes:
+    """What a file has before its tensors; the library would copy them to put it before them."""
+    entries: dict[str, Any] = {"__metadata__": {"arraymlp": text}}
+    end = 0
+    for name, tensor in tensors:
+        begin, end = end, end + tensor.nbytes
+        dtype = NAMES[tensor.dtype.name]
+        entries[name] = {"dtype": dtype, "shape": tensor.shape, "data_offsets": [begin, end]}
+    header = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header
 
 
 def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, HostArray]]:
