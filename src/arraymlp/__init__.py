@@ -47,12 +47,15 @@ if TYPE_CHECKING:
     from arraymlp.sweeps.ensemble import Ensemble
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
+    from arraymlp.training.checkpoint import Checkpoint
     from arraymlp.training.early_stopping import EarlyStopping
     from arraymlp.training.engine_check import EngineMismatchWarning
     from arraymlp.training.files import load, save
+    from arraymlp.training.generations import CheckpointDamagedWarning, CheckpointError
     from arraymlp.training.history import History
     from arraymlp.training.model import MultilayerPerceptron
     from arraymlp.training.run import NonFiniteLossError, Run
+    from arraymlp.training.saver import CheckpointWarning
     from arraymlp.training.schema import ModelFileError
     from arraymlp.training.settings import Settings
     from arraymlp.training.train_function import train
@@ -68,6 +71,10 @@ _LAZY = {
     "BackendSpeed": "app.speed",
     "BackendStatus": "backends.registry",
     "BackendUnavailableError": "backends.registry",
+    "Checkpoint": "training.checkpoint",
+    "CheckpointDamagedWarning": "training.generations",
+    "CheckpointError": "training.generations",
+    "CheckpointWarning": "training.saver",
     "DeviceMemoryError": "backends.memory",
     "Dropout": "nn.dropout",
     "EarlyStopping": "training.early_stopping",
@@ -115,6 +122,10 @@ __all__ = [
     "BackendSpeed",
     "BackendStatus",
     "BackendUnavailableError",
+    "Checkpoint",
+    "CheckpointDamagedWarning",
+    "CheckpointError",
+    "CheckpointWarning",
     "DeviceMemoryError",
     "Dropout",
     "EarlyStopping",

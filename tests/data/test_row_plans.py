@@ -464,7 +464,7 @@ def guarded_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def run_epoch_guarded(*args: Any) -> Any:
         done = guarded(run_epoch, *args)
-        steps.append(done.steps)
+        steps.append(args[1].partial_epoch.steps)
         return done
 
     monkeypatch.setattr(loop, "run_epoch", run_epoch_guarded)

@@ -285,9 +285,9 @@ def test_members_that_are_done_leave_the_stack(monkeypatch: pytest.MonkeyPatch) 
     sizes: list[int] = []
     train_epochs = population.train_epochs
 
-    def noted(run: Run, *rest: Any) -> Any:
+    def noted(run: Run, *rest: Any, **given: Any) -> Any:
         sizes.append(run.network.members or 0)
-        return train_epochs(run, *rest)
+        return train_epochs(run, *rest, **given)
 
     monkeypatch.setattr(population, "train_epochs", noted)
     given = {"validation": wrong_labels(), **STOPPING}

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "backend",
     "device",
     "callbacks",
+    "checkpoint",
     "progress",
     "profile",
 }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from math import inf
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -113,6 +114,15 @@ class Patience:
             value = getattr(self, name)
             setattr(selected, name, value[list(members)] if np.ndim(value) else value)
         return selected
+
+    def state(self) -> dict[str, Any]:
+        """What it has seen, in JSON's types."""
+        return {"best": self.best.tolist(), "waited": self.waited.tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state`` returned."""
+        self.best = np.asarray(state["best"], dtype=float)
+        self.waited = np.asarray(state["waited"], dtype=int)
 
     def restart(self, mask: HostArray) -> None:
         """Restart the wait where the mask is true; the best figure stays."""

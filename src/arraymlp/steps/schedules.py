@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil
 from numbers import Integral
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -54,6 +54,16 @@ class Schedule:
 
     def compare_anew(self) -> None:
         """Called where later records are of other data, not to be compared with earlier ones."""
+
+    def state(self) -> Any:
+        """Return what it remembers, in JSON's types, for a checkpoint; None for nothing, as here.
+
+        One that remembers records (that has an ``observe``) needs this and ``restore``.
+        """
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Take over what ``state`` returned, in a schedule that ``begin`` gave."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +245,13 @@ class _Adapting(Schedule):
 
     def compare_anew(self) -> None:
         self._patience = Patience(*self._watched)
+
+    def state(self) -> Any:
+        return {"factor": self._factor.tolist(), "patience": self._patience.state()}
+
+    def restore(self, state: Any) -> None:
+        self._factor = np.asarray(state["factor"], dtype=float)
+        self._patience.restore(state["patience"])
 
     def observe(self, record: Mapping[str, object]) -> None:
         self._patience.observe(record)

@@ -20,9 +20,9 @@ from arraymlp.backends.backend import Backend
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.sweeps.population import INTERRUPTED, MemberResult
 from arraymlp.sweeps.space import Shown, shown
-from arraymlp.training.files import NETWORK, network_of, parts
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.network_parts import NETWORK, network_of, parts
 from arraymlp.training.schema import (
     ANY,
     COUNT,

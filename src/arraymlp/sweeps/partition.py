@@ -16,7 +16,13 @@ from arraymlp.backends.host import Interrupt
 from arraymlp.backends.threads import cores, side_by_side
 from arraymlp.data.data import Data
 from arraymlp.sweeps.memory import member_bytes, memory_budget, step_bytes, step_products
-from arraymlp.sweeps.population import MemberResult, MemberSpec, StepLosses, train_population
+from arraymlp.sweeps.population import (
+    MemberResult,
+    MemberSpec,
+    PopulationFile,
+    StepLosses,
+    train_population,
+)
 from arraymlp.sweeps.stacking import stacking_key
 from arraymlp.training.history import Record
 
@@ -105,7 +111,11 @@ def _evenly(specs: Sequence[MemberSpec], most: int, fewest: int) -> list[list[in
 
 
 def plan_stacks(
-    specs: Sequence[MemberSpec], datas: Sequence[Data], memory: int | str | None, backend: Backend
+    specs: Sequence[MemberSpec],
+    datas: Sequence[Data],
+    memory: int | str | None,
+    backend: Backend,
+    held: Sequence[Sequence[int]] = (),
 ) -> tuple[list[Stack], list[str]]:
     """The stacks to train, in order, and a description of them in lines of text.
 
@@ -114,15 +124,22 @@ def plan_stacks(
         datas: the data of each.
         memory: what training may take: an amount such as "2GB", bytes, or None.
         backend: where they train.
+        held: stacks that a checkpoint has, which stay as they are, by their members' numbers.
 
     Raises:
         ValueError: no amount of memory, or too little for one member.
     """
     budget = memory_budget(memory, backend)
     populations, keys = _populations(specs, datas)
-    stacks: list[Stack] = []
+    stacks = [Stack(list(numbers), worth_a_thread=True) for numbers in held]
     lines = [_headline(len(specs), keys)]
-    for numbers in populations:
+    begun = {k for numbers in held for k in numbers}
+    if begun:
+        lines.append(f"{len(begun)} go on from the checkpoint in {len(held)} stacks")
+    for population in populations:
+        numbers = [k for k in population if k not in begun]
+        if not numbers:
+            continue
         members, data = [specs[k] for k in numbers], datas[numbers[0]]
         s = members[0].settings
         sizes = [int(data.X.shape[1]), *(int(width) for width in s.hidden), data.y.n_outputs]
@@ -188,6 +205,7 @@ def train_stacks(
     on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None = None,
     on_end: Callable[[int], None] | None = None,
     step_losses: Callable[[], StepLosses] | None = None,
+    file: Callable[[Sequence[int]], PopulationFile] | None = None,
 ) -> list[MemberResult | None]:
     """Train all stacks: one after another, or with NumPy side by side, a core each.
 
@@ -203,6 +221,7 @@ def train_stacks(
         on_epoch: called with the numbers and records of members that trained an epoch.
         on_end: called after each stack with how many epochs fewer than planned its members took.
         step_losses: makes what a stack adds up its losses with.
+        file: gives what keeps the state of a stack, for checkpoints.
 
     Returns:
         Each member's result; None for those that Ctrl-C came before.
@@ -229,6 +248,7 @@ def train_stacks(
             compact=compact,
             on_epoch=epoch_ended,
             step_losses=None if step_losses is None else step_losses(),
+            file=None if file is None else file(numbers),
         )
         for k, result in zip(numbers, trained, strict=True):
             results[k] = result

@@ -8,6 +8,7 @@ among the settings, in the rows they train on, and in their schedules. A member 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,12 +29,14 @@ from arraymlp.training.early_stopping import Stopper
 from arraymlp.training.history import History, Record
 from arraymlp.training.loop import not_finite_layers, train_epochs
 from arraymlp.training.model import MultilayerPerceptron
-from arraymlp.training.run import PartialEpoch, Run
+from arraymlp.training.run import STOPPED_EARLY, PartialEpoch, Run
+from arraymlp.training.saver import Saver
 from arraymlp.training.settings import Settings
 from arraymlp.training.setup import new_run
 
 FINISHED, STOPPED, DIVERGED, INTERRUPTED = "finished", "stopped", "diverged", "interrupted"
 CONSTANT = "constant"  # what `arraymlp.sweeps.constant` makes of finished and stopped
+ENDED = {STOPPED: STOPPED_EARLY, CONSTANT: FINISHED}  # where ``run.ended`` says it otherwise
 LEAVE = 8  # finished members are taken out once they are one in so many of the stack
 
 
@@ -46,7 +49,8 @@ class MemberSpec:
         row_plan: the rows it trains on, and in what order; None for all, in one order for all.
         network: to begin with; None for a new one by the settings.
         watch: called with each of its records, and with the sum that `StepLosses` made of its
-            steps, or None. Return True to stop its training.
+            steps, or None. Return True to stop its training. One that remembers what it saw has
+            ``state`` and ``restore`` as `Callback` has, for checkpoints.
     """
 
     settings: Settings
@@ -113,7 +117,7 @@ def run_of(result: MemberResult, spec: MemberSpec, data: Data, backend: Backend)
         schedule=schedule,
         measurements=result.measurements,
         dead_units=result.dead_units,
-        interrupted=result.status == INTERRUPTED,
+        ended=ENDED.get(result.status, result.status),
         best_epoch=result.best_epoch,
         partial_epoch=result.partial_epoch,
         engine=result.engine,
@@ -142,6 +146,7 @@ def train_population(
     compact: bool = True,
     on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None = None,
     step_losses: StepLosses | None = None,
+    file: "PopulationFile | None" = None,
 ) -> list[MemberResult]:
     """Train several networks together, each as if alone.
 
@@ -154,19 +159,36 @@ def train_population(
             differently on some backends; it does not on NumPy with one thread.
         on_epoch: called with the positions and the records of the members that trained an epoch.
         step_losses: see `MemberSpec.watch`.
+        file: of checkpoints, from which it goes on; None without them.
     """
-    training = _Training(specs, data, backend, compact, on_epoch, step_losses)
-    training.train(interrupt)
-    return [training.results[k] for k in range(len(specs))]
+    population = Population(specs, data, backend, compact, on_epoch, step_losses)
+    if file is not None:
+        file.restore(population)
+        population.report()
+    if not population.is_finished:
+        population.train(interrupt, file)
+    return [population.results[k] for k in range(len(specs))]
 
 
-class _Training:
+class PopulationFile(Protocol):
+    """What keeps the state of a population, as `arraymlp.sweeps.checkpoint` does."""
+
+    def restore(self, population: "Population") -> None:
+        """Bring a population to where its file has it, where there is one."""
+
+    def saver(self, population: "Population") -> Saver:
+        """What takes its state when that is due."""
+
+
+class Population:
     """The training of a population.
 
     Attributes:
         members: the numbers of the members in the stack; a member's position in it is its place.
         results: of the members that are finished, by number.
         run: the stack's.
+        histories: of all members, by number.
+        is_finished: whether there is nothing left to train.
     """
 
     def __init__(
@@ -179,6 +201,7 @@ class _Training:
         step_losses: StepLosses | None,
     ) -> None:
         self.specs, self.all_data, self.backend = specs, data, backend
+        self.epochs, self.is_finished = specs[0].settings.epochs, False
         self.compact = compact and not specs[0].settings.probes
         self.on_epoch, self.step_losses = on_epoch, step_losses
         self.members = list(range(len(specs)))
@@ -203,28 +226,53 @@ class _Training:
         return settings, with_class_weights(data, settings, self.backend)
 
     @property
+    def watchers(self) -> list[Any]:
+        """What remembers the epochs so far: of each member, and the losses of the steps."""
+        return [*(spec.watch for spec in self.specs), self.step_losses]
+
+    @property
     def unfinished(self) -> list[int]:
         """Places in the stack of the members that are not finished."""
         return [i for i, k in enumerate(self.members) if k not in self.results]
 
-    def train(self, interrupt: Interrupt) -> None:
+    def train(self, interrupt: Interrupt, file: PopulationFile | None = None) -> None:
         """Train all epochs, with fewer members from time to time."""
-        epochs = self.run.settings.epochs
         callbacks: list[AnyCallback] = [self._epoch_ended]
         if self.step_losses is not None:
             callbacks.append(self.step_losses)
-        while True:
-            train_epochs(self.run, callbacks, interrupt)
-            epochs_left = epochs - self.run.next_epoch
-            if interrupt.requested or not self.unfinished or not epochs_left:
-                break
-            self._remove_finished(epochs_left)
-        for i in self.unfinished:
-            history = self.histories[self.members[i]]
-            whole = len(history) == epochs and self.run.partial_epoch.steps == 0
+        saver = None if file is None else file.saver(self)
+        try:
+            while True:
+                train_epochs(self.run, callbacks, interrupt, saver=saver)
+                epochs_left = self.epochs - self.run.next_epoch
+                if interrupt.requested or not self.unfinished or not epochs_left:
+                    break
+                self.keep_members(self.unfinished, epochs_left)
+            self._end(saver)
+        finally:
+            if saver is not None:
+                saver.close()
+
+    def report(self) -> None:
+        """Tell of the epochs that a file has as of those that are trained."""
+        if self.on_epoch is not None:
+            for k, history in enumerate(self.histories):
+                for record in history:
+                    self.on_epoch([k], [record])
+
+    def _end(self, saver: Saver | None) -> None:
+        """Finish the members that are left, or those that are interrupted as they are."""
+        unfinished = self.unfinished
+        whole = self.run.next_epoch == self.epochs and self.run.partial_epoch.steps == 0
+        if unfinished and not whole and saver is not None:
+            saver.finish()  # the members as they are to go on
+        for i in unfinished:
             self._finish(i, FINISHED if whole else INTERRUPTED)
         if self.run.settings.probes:
             self._share_probes()
+        self.is_finished = whole or not unfinished
+        if self.is_finished and saver is not None:
+            saver.finish()
 
     def _share_probes(self) -> None:
         """Give each member its measurements; with probes no member leaves the stack."""
@@ -290,9 +338,9 @@ class _Training:
             result.partial_epoch = PartialEpoch(partial.steps, LossSums(*sums))
         self.results[k] = result
 
-    def _remove_finished(self, epochs: int) -> None:
-        """Go on with the members that are not finished, for so many epochs."""
-        places, run = self.unfinished, self.run
+    def keep_members(self, places: Sequence[int], epochs: int) -> None:
+        """Go on with the members at these places of the stack, for so many epochs."""
+        run = self.run
         indices = self.backend.asarray(np.asarray(places))
 
         def take(a: Array) -> Array:

@@ -1,7 +1,9 @@
 """sweep(): many settings in one training run, their networks trained together as populations."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple, Unpack
@@ -13,6 +15,7 @@ from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
 from arraymlp.data.loading import columns
 from arraymlp.nn.metrics import greater_is_better as better_when_greater
+from arraymlp.sweeps.checkpoint import SweepFolder
 from arraymlp.sweeps.constant import ConstantOutputs
 from arraymlp.sweeps.data import Folds, SweepData, seen_by
 from arraymlp.sweeps.member import Member, score_of
@@ -28,6 +31,7 @@ from arraymlp.sweeps.population import (
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.sweeps.space import REPEATS, Point, points, shown
+from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
 from arraymlp.training.progress import SweepProgress, sweep_progress_for
 from arraymlp.training.run import Run
 from arraymlp.training.settings import TABLE, Settings
@@ -55,6 +59,7 @@ def sweep(
     preset: str = "default",
     backend: str | Backend = "auto",
     device: Any = None,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     progress: bool | SweepProgress | None = None,
     **settings: Unpack[SweptSettings],
 ) -> SweepResult:
@@ -109,6 +114,10 @@ def sweep(
         preset: as for `train`.
         backend: as for `train`.
         device: as for `train`.
+        checkpoint: a folder, or a `Checkpoint` of one that also says how often: networks that are
+            finished, and the state of those in training, are kept there, and the same call goes on
+            from it, to the same bits, on as many cores as there are then. Other data or settings
+            are an error.
         progress: True shows one bar for all, with the best and the median score and the networks
             that lead; lines where the output is no terminal.
         settings: those of `train`, one value or several.
@@ -119,6 +128,8 @@ def sweep(
     Raises:
         ValueError: data or a setting that cannot be trained with, in any of the networks; folds
             that cannot be made; a budget too small for one network. Nothing is trained then.
+        CheckpointError: the checkpoint is another sweep's, or damaged, or another process has it.
+        OSError: the checkpoint cannot be read, or not be written at the beginning.
         DeviceMemoryError: the memory did not suffice after all; a smaller ``memory`` helps.
         BackendUnavailableError: see `arraymlp.resolve`.
     """
@@ -136,26 +147,32 @@ def sweep(
         data = SweepData(X, y, sample_weight, validation, cv, every, target)
         jobs = _jobs(drawn, every, data)
         specs, datas = [job.spec for job in jobs], [job.data for job in jobs]
-        stacks, plan = plan_stacks(specs, datas, memory, target)
-        for line in plan:
-            log.info("%s", line)
         column, greater = _score(score, greater_is_better, jobs)
-        bar = progress
-        if not isinstance(bar, SweepProgress):
-            epochs = sum(spec.settings.epochs for spec in specs)
-            names = [_name(job, swept) for job in jobs]
-            bar = sweep_progress_for(bar, epochs, plan, column, greater, names)
-        with interruptible() as interrupt, bar:
-            results = train_stacks(
-                specs,
-                datas,
-                stacks,
-                target,
-                interrupt,
-                compact=compact,
-                on_epoch=bar.update,
-                on_end=bar.spare,
-            )
+        folder = None
+        if checkpoint is not None:
+            folder = SweepFolder(as_checkpoint(checkpoint), specs, datas, target)
+        with folder.open() if folder else nullcontext():
+            held = folder.held if folder else ()
+            stacks, plan = plan_stacks(specs, datas, memory, target, held)
+            for line in plan:
+                log.info("%s", line)
+            bar = progress
+            if not isinstance(bar, SweepProgress):
+                epochs = sum(spec.settings.epochs for spec in specs)
+                names = [_name(job, swept) for job in jobs]
+                bar = sweep_progress_for(bar, epochs, plan, column, greater, names)
+            with interruptible() as interrupt, bar:
+                results = train_stacks(
+                    specs,
+                    datas,
+                    stacks,
+                    target,
+                    interrupt,
+                    compact=compact,
+                    on_epoch=bar.update,
+                    on_end=bar.spare,
+                    file=folder.file if folder else None,
+                )
         _mark_constant(jobs, results, target)
     return SweepResult(
         members=[_member(k, job, swept, results[k], column) for k, job in enumerate(jobs)],

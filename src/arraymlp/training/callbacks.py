@@ -68,9 +68,10 @@ class StepEnd:
 
 
 class Callback:
-    """Called during training; a subclass overrides one of the two methods, or both.
+    """Called during training; a subclass overrides one of the first two methods, or both.
 
-    A function of an `EpochEnd` is a callback, too.
+    A function of an `EpochEnd` is a callback, too. One that remembers what it saw, and is to go on
+    from a checkpoint as if nothing had happened, has the other two as well.
     """
 
     def __call__(self, event: EpochEnd) -> bool | None:
@@ -80,6 +81,16 @@ class Callback:
     def on_step(self, event: StepEnd) -> bool | None:
         """Called after each step, if the subclass defines it. Return True to stop the run there."""
         return None
+
+    def state(self) -> Any:
+        """Return what it remembers, in JSON's types, for a checkpoint; None for nothing, as here.
+
+        It is asked after each step or epoch that it was called with, when a checkpoint is due.
+        """
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Take over what ``state`` returned, before the first call of a run that goes on."""
 
 
 AnyCallback: TypeAlias = Callback | Callable[[EpochEnd], bool | None]

@@ -1,6 +1,6 @@
 """When to stop, and which weights to keep: early stopping, each member on its own."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -122,14 +122,26 @@ class Stopper:
         if take.any():
             backend = networks[0].backend
             if self.kept is None or take.all():
-                copied = _updated(networks, states)
+                copied = updated_arrays(networks, states)
                 self.kept = tree_map(lambda a: backend.asarray(a, copy=True), copied)
             else:
-                self.kept = _where(take, _updated(networks, states), self.kept, backend)
+                self.kept = _where(take, updated_arrays(networks, states), self.kept, backend)
             self.epoch = np.where(take, record["epoch"], self.epoch)
             self.updates = np.where(take, updates, self.updates)
         self.stopped = self.stopped | stops
         return bool(self.stopped.all())
+
+    def state(self) -> dict[str, Any]:
+        """What it has seen, in JSON's types; the arrays in ``kept`` are no part of it."""
+        figures = {name: getattr(self, name).tolist() for name in ("stopped", "epoch", "updates")}
+        return {**figures, "keeps": self.kept is not None, "patience": self.patience.state()}
+
+    def restore_state(self, state: Mapping[str, Any], kept: Any) -> None:
+        """Take over what ``state`` returned, and the arrays that were kept."""
+        self.stopped = np.asarray(state["stopped"], dtype=bool)
+        self.epoch, self.updates = (np.asarray(state[n], dtype=int) for n in ("epoch", "updates"))
+        self.patience.restore(state["patience"])
+        self.kept = kept
 
     def restart(self) -> None:
         """Wait anew, in a run that goes on after its end; what is best so far stays so."""
@@ -159,7 +171,7 @@ class Stopper:
         backend = networks[0].backend
         restored = self.kept
         if not take.all():
-            restored = _where(take, self.kept, _updated(networks, states), backend)
+            restored = _where(take, self.kept, updated_arrays(networks, states), backend)
         parameters, states = restored
         for network, restored_layers in zip(networks, parameters, strict=True):
             for layer, (weights, bias) in zip(network.layers, restored_layers, strict=True):
@@ -167,7 +179,7 @@ class Stopper:
         return states, np.where(take, self.updates, updates), best_epoch
 
 
-def _updated(networks: Sequence[Network], states: States) -> tuple[Any, States]:
+def updated_arrays(networks: Sequence[Network], states: States) -> tuple[Any, States]:
     """All arrays that steps update: parameters of each network, and the optimiser's states."""
     return [[(a.weights, a.bias) for a in n.layers] for n in networks], states
 

@@ -3,118 +3,83 @@
 The tensors are ``layers.0.weights``, ``layers.0.bias``, ..., and ``inputs.mean``, ``inputs.scale``,
 ``outputs.mean``, ``outputs.scale`` where features or targets are standardised. The header has the
 activations, the loss and its parameters where it has some, the classes, the names of the features
-where they have some, and of an estimator what `arraymlp.estimators.files` adds. The file of a sweep
-is that of `arraymlp.sweeps.files`; the bytes of all three are those of
-`arraymlp.training.tensor_file`.
+where they have some, and of an estimator what `arraymlp.estimators.files` adds. The file of a run
+is that of `arraymlp.training.run_files`, of a sweep that of `arraymlp.sweeps.files`; the bytes of
+all of them are those of `arraymlp.training.tensor_file`.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from arraymlp._checks import Rule
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import resolve
-from arraymlp.nn.activations import ACTIVATIONS, get_activation
-from arraymlp.nn.layer import Layer
-from arraymlp.nn.losses import LOSSES, Loss, get_loss
-from arraymlp.nn.scaling import Scaling
 from arraymlp.training.model import MultilayerPerceptron
-from arraymlp.training.schema import ANY, INT64, NUMBERS, TEXT, Form, ModelFileError, require
-from arraymlp.training.settings import DTYPES
+from arraymlp.training.network_parts import network_of, parts
+from arraymlp.training.run import Run
+from arraymlp.training.run_files import run_of_file, run_parts
+from arraymlp.training.schema import ANY, ModelFileError, require
 from arraymlp.training.tensor_file import naming, read_parts, write_parts
-
-# The header of a network; that of a stack in a sweep's file, too.
-NETWORK: dict[str, Form] = {
-    "activations": [TEXT],
-    "loss": TEXT,
-    "loss_parameters?": {"*": NUMBERS},
-    "classes": Rule(
-        "null or a list of integers of 64 bits",
-        lambda v: v is None or (isinstance(v, list) and all(map(INT64.allows, v))),
-    ),
-    "features?": [TEXT],
-}
-# Tensors of a network's scalings, each with the attribute of the network.
-SCALINGS = ("inputs", "outputs")
 
 
 def save(
-    network: MultilayerPerceptron,
+    network: MultilayerPerceptron | Run,
     path: str | os.PathLike[str],
     *,
     estimator: dict[str, Any] | None = None,
 ) -> None:
-    """Write a network to a file, whole or not at all: a temporary file, renamed when it is done.
+    """Write a network or a run to a file, whole or not at all, by a temporary file beside it.
 
     Args:
-        network: on any backend; a population is saved whole.
+        network: on any backend; a population is saved whole. A `Run` is saved without its data:
+            network, history, settings, the optimiser's state and all else that it takes to go on
+            with it, ``train(X, y, network=load(path))``. The network alone is ``run.network``.
         path: of the file; one that exists is replaced, and keeps its mode and owner.
         estimator: what else to write, in JSON's types; the estimators' own `save` uses it.
 
     Raises:
-        ValueError: an activation or loss of your own, which `load` could not find again.
+        ValueError: an activation or loss of your own, or in a run's settings anything of your own,
+            which `load` could not find again.
         OSError: the file cannot be written, or what is there is no regular file; nothing is left
             behind.
     """
+    if isinstance(network, Run) and estimator is None:
+        write_parts(path, *run_parts(network))
+        return
     if not isinstance(network, MultilayerPerceptron):
         raise ValueError(
-            "save takes a network, such as run.network, or as an estimator's network_, and not "
-            f"{type(network)}; an estimator has a save of its own"
+            "save takes a network, such as run.network, or as an estimator's network_, or a run, "
+            f"and not {type(network)}; an estimator has a save of its own"
         )
     header, tensors = parts(network)
     write_parts(path, header if estimator is None else {**header, "estimator": estimator}, tensors)
 
 
-def parts(network: MultilayerPerceptron) -> tuple[dict[str, Any], dict[str, HostArray]]:
-    """The header of a network's file, and its tensors; errors as of `save`."""
-    for layer in network.layers:
-        if type(layer) is not Layer:
-            raise ValueError(
-                f"a {type(layer).__name__} is not of this package: load could not find it"
-            )
-        if ACTIVATIONS.get(layer.activation.name) != layer.activation:
-            raise ValueError(f"{layer.activation} is not of this package: load could not find it")
-    if type(LOSSES.get(network.loss.name)) is not type(network.loss):
-        raise ValueError(f"{network.loss} is not of this package: load could not find it")
-    to_numpy = network.backend.to_numpy
-    tensors = {}
-    for i, layer in enumerate(network.layers):
-        tensors[f"layers.{i}.weights"] = np.ascontiguousarray(to_numpy(layer.weights))
-        tensors[f"layers.{i}.bias"] = np.ascontiguousarray(to_numpy(layer.bias))
-    header = {
-        "activations": [layer.activation.name for layer in network.layers],
-        "loss": network.loss.name,
-        **({"loss_parameters": network.loss.parameters} if network.loss.parameters else {}),
-        "classes": None if network.classes is None else network.classes.tolist(),
-        **({} if network.features is None else {"features": list(network.features)}),
-    }
-    for name in SCALINGS:
-        scaling: Scaling | None = getattr(network, name)
-        if scaling is not None:
-            tensors[f"{name}.mean"], tensors[f"{name}.scale"] = scaling.mean, scaling.scale
-    return header, tensors
-
-
 def load(
     path: str | os.PathLike[str], *, backend: str | Backend = "numpy", device: Any = None
-) -> MultilayerPerceptron:
-    """Read a network from a file that `save` wrote; no code in the file is run.
+) -> MultilayerPerceptron | Any:
+    """Read a network or a run from a file that `save` wrote; no code in the file is run.
 
     Args:
-        path: of the file; of an estimator's, its network is read.
+        path: of the file; of an estimator's, its network is read. A checkpoint's is a run.
         backend: where its parameters go, as for `resolve`.
         device: the backend's device; None for its default.
+
+    Returns:
+        What was saved: a `MultilayerPerceptron`, or a `Run` without its data. (The annotation says
+        Any for the second, so that a network can be used without a check of its type.)
 
     Raises:
         ModelFileError: the file is damaged, or is not a model file of this package.
         OSError: the file cannot be read.
     """
-    return read(path, resolve(backend, device))[0]
+    there = resolve(backend, device)
+    with naming(path):
+        header, tensors = read_parts(path)
+        if "run" in header:
+            return run_of_file(header, tensors, there)
+        return _network(header, tensors)[0].to(there)
 
 
 def read(
@@ -126,96 +91,19 @@ def read(
     """
     with naming(path):
         header, tensors = read_parts(path)
-        if "networks" in header:
-            raise ModelFileError("it holds a sweep, not one network: SweepResult.load opens it")
-        estimator = header.pop("estimator", None)
-        if estimator is not None:
-            require(estimator, {"*": ANY}, "its estimator")
-        network = network_of(header, tensors)
+        if "run" in header:
+            raise ModelFileError("it holds a run: arraymlp.load opens it")
+        network, estimator = _network(header, tensors)
     return network.to(backend), estimator
 
 
-def network_of(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> MultilayerPerceptron:
-    """The network that `parts` took apart, on the host; a ModelFileError where they do not fit."""
-    require(header, NETWORK, "its header")
-    names = header["activations"]
-    expected = {f"layers.{i}.{part}" for i in range(len(names)) for part in ("weights", "bias")}
-    for name in SCALINGS:
-        own = {f"{name}.mean", f"{name}.scale"}
-        expected |= own if own & set(tensors) else set()
-    if set(tensors) != expected or not names:
-        odd = sorted(expected ^ set(tensors))
-        raise ModelFileError(
-            f"its tensors do not match its {len(names)} activations: {', '.join(odd[:20])}"
-        )
-    try:
-        layers = [
-            Layer(tensors[f"layers.{i}.weights"], tensors[f"layers.{i}.bias"], get_activation(name))
-            for i, name in enumerate(names)
-        ]
-        chosen = replace(get_loss(header["loss"]), **header.get("loss_parameters", {}))
-    except (ValueError, TypeError) as error:
-        raise ModelFileError(str(error)) from error
-    given = header["classes"]
-    classes = None if given is None else np.asarray(given, np.int64)
-    _require_fit(layers, chosen, classes)
-    network = MultilayerPerceptron(layers, chosen, classes)
-    network.inputs = _scaling("inputs", tensors, network.sizes[0], network.members)
-    if "outputs.mean" in tensors and not chosen.scales:
-        raise ModelFileError(f"it has scaled targets, which {chosen.name} has not")
-    n_targets = network.sizes[-1] // chosen.outputs_per_target
-    network.outputs = _scaling("outputs", tensors, n_targets, network.members)
-    if "features" in header:
-        network.features = tuple(header["features"])
-        if len(network.features) != network.sizes[0]:
-            raise ModelFileError(
-                f"it has names of {len(network.features)} features, but {network.sizes[0]} inputs"
-            )
-    return network
-
-
-def _scaling(
-    name: str, tensors: Mapping[str, HostArray], n: int, members: int | None
-) -> Scaling | None:
-    """A network's scaling of n columns, of all members or of each; None without its tensors."""
-    if f"{name}.mean" not in tensors:
-        return None
-    mean, scale = tensors[f"{name}.mean"], tensors[f"{name}.scale"]
-    fits = mean.shape == scale.shape and mean.shape in ((n,), (members, n))
-    fits = fits and mean.dtype == scale.dtype == np.float64
-    if not fits or not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
-        raise ModelFileError(f"its {name}.mean and {name}.scale are no scaling of {n} columns")
-    return Scaling(mean, scale)
-
-
-def _require_fit(layers: list[Layer], chosen: Loss, classes: HostArray | None) -> None:
-    """Each layer takes what the one before gives, in equal dtype and number of members."""
-    classifies = chosen.classifies
-    first = layers[0].weights
-    n_in = first.shape[-2] if first.ndim >= 2 else None
-    for i, layer in enumerate(layers):
-        w, b = layer.weights, layer.bias
-        good = w.ndim in (2, 3) and w.shape[-2] == n_in and w.shape[:-2] == first.shape[:-2]
-        good = good and 0 not in w.shape and b.shape == (*w.shape[:-2], 1, w.shape[-1])
-        if not good or w.dtype != first.dtype or b.dtype != first.dtype or w.dtype not in DTYPES:
-            raise ModelFileError(
-                f"layer {i} does not fit: weights {w.shape} {w.dtype}, bias {b.shape} {b.dtype}, "
-                f"after {n_in} inputs of {first.dtype}"
-            )
-        n_in = w.shape[-1]
-    if layers[-1].activation.name != "identity":
-        raise ModelFileError(
-            f"its last activation must be identity, not {layers[-1].activation.name}"
-        )
-    try:
-        chosen.require_fit(layers[-1].n_out, first.shape[0] if first.ndim == 3 else None)
-    except ValueError as error:
-        raise ModelFileError(str(error)) from error
-    if classes is None:
-        fits = classifies != "one"
-    else:
-        ascending = classes.ndim == 1 and bool((np.diff(classes) > 0).all())
-        fits = ascending and len(classes) == (2 if classifies == "each" else n_in)
-        fits = fits and classifies != "no" and (classifies != "each" or n_in == 1)
-    if not fits:
-        raise ModelFileError(f"its classes do not fit its {n_in} outputs: {classes}")
+def _network(
+    header: dict[str, Any], tensors: Mapping[str, HostArray]
+) -> tuple[MultilayerPerceptron, dict[str, Any] | None]:
+    """A file's network, on the host, and an estimator's entries, or None."""
+    if "networks" in header:
+        raise ModelFileError("it holds a sweep, not one network: SweepResult.load opens it")
+    estimator = header.pop("estimator", None)
+    if estimator is not None:
+        require(estimator, {"*": ANY}, "its estimator")
+    return network_of(header, tensors), estimator

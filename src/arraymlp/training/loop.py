@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from arraymlp.data.minibatches import Minibatch
 from arraymlp.data.orders import Orders, epoch_batches
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.network import Network
-from arraymlp.steps.epoch import epoch_parts
+from arraymlp.steps.epoch import LossSums, epoch_parts
 from arraymlp.steps.hyper import Hyper, HyperTable, hyper_table, learning_rates
 from arraymlp.steps.step import EpochStep, Step
 from arraymlp.training.callbacks import (
@@ -31,7 +31,8 @@ from arraymlp.training.engine import EngineChoice, choose_engine
 from arraymlp.training.evaluation import evaluate, units
 from arraymlp.training.history import Record
 from arraymlp.training.progress import Progress
-from arraymlp.training.run import PartialEpoch, Run
+from arraymlp.training.run import INTERRUPTED, STOPPED_EARLY, PartialEpoch, Run, Unrecorded
+from arraymlp.training.saver import Saver
 from arraymlp.training.setup import stopper_for
 from arraymlp.training.stepping import Steps, choose_steps
 
@@ -80,32 +81,85 @@ class Position:
         return self.steps_per_epoch - self.step
 
     @property
+    def is_over(self) -> bool:
+        """True past the last epoch of this call."""
+        return self.epoch >= self.end_epoch
+
+    @property
     def is_last_epoch(self) -> bool:
         """True in the last epoch of this call."""
         return self.epoch + 1 == self.end_epoch
 
-    def advance(self, steps: int) -> bool:
-        """Go on by so many steps of the epoch; True where that ends it."""
-        self.step += steps
-        if self.step < self.steps_per_epoch:
-            return False
+    def at(self, run: Run) -> "Position":
+        """The same call's position where its run has got to by a checkpoint."""
+        done = run.partial_epoch.steps
+        return replace(self, epoch=run.next_epoch, step=done, steps_before=run.steps_done - done)
+
+    def next_epoch(self) -> None:
+        """Go on to the next epoch, at the end of one."""
         self.epoch, self.step = self.epoch + 1, 0
         self.steps_before += self.steps_per_epoch
-        return True
 
 
-class Done(NamedTuple):
-    """The part of an epoch that was done.
+class Ledger:
+    """Keeps the account of what is done of a run's epoch, and has it saved where that is due.
 
-    Attributes:
-        steps: how many.
-        rows: of their minibatches.
-        stopped: whether a callback, or Ctrl-C, asked to stop.
+    Args:
+        run: whose partial epoch it keeps up to date.
+        position: likewise.
+        interrupt: Ctrl-C or SIGTERM.
+        saver: of checkpoints; None without them.
     """
 
-    steps: int
-    rows: int
-    stopped: bool
+    def __init__(
+        self, run: Run, position: Position, interrupt: Interrupt, saver: Saver | None
+    ) -> None:
+        self.run, self.position = run, position
+        self.interrupt, self.saver = interrupt, saver
+        self._since = perf_counter()
+
+    def begin(self) -> None:
+        """An epoch, or the rest of one, begins now."""
+        self._since = perf_counter()
+
+    def pauses(self) -> bool:
+        """True where a step that does many together is to come back after the present ones."""
+        return self.interrupt.requested or (self.saver is not None and self.saver.is_late())
+
+    def ahead(self, steps: int) -> int:
+        """How many of the next steps can be done before a checkpoint may be due."""
+        if self.saver is None:
+            return steps
+        return self.saver.steps_ahead(self.position.run_step, steps)
+
+    def is_due(self, steps: int) -> bool:
+        """True where a checkpoint is due after so many steps that are not in the account yet."""
+        if self.saver is None or self.position.steps_left <= steps:  # or at the epoch's end
+            return False
+        return self.saver.is_due(self.position.run_step + steps)
+
+    def note(self, steps: int, rows: int, sums: LossSums) -> None:
+        """Enter steps, the rows of their minibatches, and the epoch's sums with theirs."""
+        run, now = self.run, perf_counter()
+        done, its_rows, seconds = run.partial_epoch.unrecorded
+        since = Unrecorded(done + steps, its_rows + rows, seconds + now - self._since)
+        self._since = now
+        self.position.step += steps
+        run.partial_epoch = PartialEpoch(self.position.step, sums, since)
+        run.updates = run.updates + steps
+
+    def save(self) -> None:
+        """Have a checkpoint taken, within an epoch."""
+        assert self.saver is not None
+        self.saver.take(self.position.run_step)
+
+    def close(self) -> Unrecorded:
+        """The epoch, or a part of it, has its record: return what that is of."""
+        run = self.run
+        self.note(0, 0, run.partial_epoch.sums)
+        since = run.partial_epoch.unrecorded
+        run.partial_epoch = run.partial_epoch._replace(unrecorded=Unrecorded())
+        return since
 
 
 def train_epochs(
@@ -113,7 +167,9 @@ def train_epochs(
     callbacks: Sequence[AnyCallback],
     interrupt: Interrupt,
     progress: Progress | None = None,
-) -> int:
+    start: Position | None = None,
+    saver: Saver | None = None,
+) -> bool:
     """Train a run for as many epochs as its settings say.
 
     Args:
@@ -121,9 +177,11 @@ def train_epochs(
         callbacks: as of `arraymlp.train`.
         interrupt: Ctrl-C.
         progress: shows each epoch before the callbacks see it.
+        start: where the call began; None for here.
+        saver: of checkpoints.
 
     Returns:
-        0, or where it ended since no loss is finite any more, the steps of that epoch.
+        True where it ended since no loss is finite any more.
     """
     choice = choose_engine(run.raw_network, run.settings.engine, run.settings.optimizer)
     if run.profile is not None and choice.engine is not None and not choice.engine.profiles:
@@ -134,11 +192,13 @@ def train_epochs(
         keep_freed_memory()
     # A diverging network overflows; that is found and reported at the epoch's end, in our words.
     with run.backend.active(), np.errstate(all="ignore"):
-        epochs = _Epochs(run, callbacks, interrupt, progress, choice)
+        position = start or Position.of(run, run.required_data().rows)
+        ledger = Ledger(run, position.at(run), interrupt, saver)
+        epochs = _Epochs(run, callbacks, ledger, progress, choice)
         while epochs.more():
             if epochs.train_one():
                 break
-        return epochs.failed_steps
+        return epochs.failed
 
 
 class _Epochs:
@@ -148,25 +208,27 @@ class _Epochs:
         self,
         run: Run,
         callbacks: Sequence[AnyCallback],
-        interrupt: Interrupt,
+        ledger: Ledger,
         progress: Progress | None,
         choice: EngineChoice,
     ) -> None:
-        self.run, self.interrupt, self.choice = run, interrupt, choice
+        self.run, self.ledger, self.choice = run, ledger, choice
         self.data: Data = run.required_data()
-        self.position = Position.of(run, self.data.rows)
+        self.position, self.interrupt = ledger.position, ledger.interrupt
         self.watchers = step_watchers(callbacks)
         self.callbacks = [*([] if progress is None else [progress.update]), *callbacks]
         self.steps: Steps = choose_steps(run, choice, self.watchers, self.position.steps_per_epoch)
         self.orders = Orders(self.data, run.settings, run.backend)
-        self.failed_steps = 0
+        self.failed = False
+        if ledger.saver is not None:
+            ledger.saver.before = self._file_probes
 
     def more(self) -> bool:
         """True while there is an epoch to train, or the rest of one."""
         stopper = self.run.stopper
         # All members can have stopped in the step that Ctrl-C ended.
         all_stopped = stopper is not None and bool(stopper.stopped.all())
-        return self.position.epoch < self.position.end_epoch and not all_stopped
+        return not self.position.is_over and not all_stopped
 
     def train_one(self) -> bool:
         """Train an epoch, or the rest of one, record it and call back; True to end the run."""
@@ -176,48 +238,66 @@ class _Epochs:
             self.position,
             self.run.profile,
         )
-        started, epoch = perf_counter(), position.epoch
+        epoch, begun = position.epoch, position.step
+        self.ledger.begin()
         profiled = 0.0 if profile is None else profile.total
         rate = learning_rates(
             settings, run.schedule, position.run_step, position.steps_left, position.total_steps
         )
         table = hyper_table(settings, run.raw_network, rate, run.updates, epoch, position.step)
-        done = self._do_steps(table)
-        run.interrupted = self.interrupt.requested
-        if done.steps == 0:
+        stopped = self._do_steps(table) or self.interrupt.requested
+        if self.interrupt.requested:
+            run.ended = INTERRUPTED
+        done = position.step - begun
+        if done == 0:
             return True
-        if not done.stopped and not position.is_last_epoch:
+        whole = position.steps_left == 0
+        if not stopped and not position.is_last_epoch:
             self.orders.prepare(epoch + 1)  # while the device is still at work on this one
-        last_step = position.run_step + done.steps
-        whole = position.advance(done.steps)
-        run.partial_epoch = run.partial_epoch._replace(steps=position.step)
-        run.updates = run.updates + done.steps
-        record = self._record(epoch, last_step, rate[done.steps - 1])
-        record["seconds"] = perf_counter() - started
+        if self.interrupt.requested and not whole and self.ledger.saver is not None:
+            self.ledger.saver.keep()  # what goes on then has one record of this epoch, not two
+        record = self._record(epoch, position.run_step, rate[done - 1])
+        since = self.ledger.close()
+        record["seconds"] = since.seconds
         if profile is not None:
             profile.ended(record["seconds"], profiled)
-        record["samples_per_s"] = done.rows / record["seconds"]
+        record["samples_per_s"] = since.rows / record["seconds"]
         run.history.records.append(record)
-        stopped = self._epoch_is_whole(record) if whole else False
-        stopped = self._call_back(record, epoch) or stopped or done.stopped
+        says_stop = self._epoch_is_whole(record) if whole else False
+        says_stop = self._call_back(record, epoch) or says_stop or stopped
+        if whole:
+            position.next_epoch()
         if whole and not np.isfinite(record["loss"]).any():
-            self.failed_steps = done.steps
+            self.failed = True
             return True
-        return stopped or self.interrupt.requested
+        if says_stop or self.interrupt.requested:
+            if not self.interrupt.requested:
+                run.ended = STOPPED_EARLY
+            return True
+        if self.ledger.saver is not None and not position.is_over:
+            self.ledger.saver.epoch_ended(position.run_step, position.epoch)
+        return False
 
-    def _do_steps(self, table: HyperTable) -> Done:
-        """The steps of the epoch: together, where that can be done, or one by one."""
+    def _do_steps(self, table: HyperTable) -> bool:
+        """Do the steps of the epoch, together or one by one; True where a callback says stop."""
         run, position, profile = self.run, self.position, self.run.profile
-        if self.steps.epoch is not None:
-            done = run_epoch_together(self.steps.epoch, run, self.orders, table, self.interrupt)
-            if done is not None:
-                return done
+        if self.steps.epoch is not None and run_epoch_together(
+            self.steps.epoch, run, self.orders, table, self.ledger
+        ):
+            return False
         batches = epoch_batches(
             self.data, run.settings, run.backend, position.epoch, position.step, self.orders
         )
         with closing(batches):
             timed = batches if profile is None else profile.gathered(batches)
-            return run_epoch(self.steps.step, run, timed, table, self.interrupt, self.watchers)
+            return run_epoch(self.steps.step, run, timed, table, self.ledger, self.watchers)
+
+    def _file_probes(self) -> None:
+        """Read what the probes measured, before a checkpoint in the middle of an epoch."""
+        run, probes = self.run, self.steps.probes
+        if probes and (pending := probes.take_pending()):
+            values = run.backend.fetch(pending)
+            run.measurements += probes.filed([value.tolist() for value in values])
 
     def _record(self, epoch: int, last_step: int, rate: HostArray) -> Record:
         """The epoch's record, and with it the epoch's one transfer from the device."""
@@ -274,8 +354,8 @@ def in_units(unit: Any, backend: Backend) -> Callable[[Any], Any]:
 
 
 def run_epoch_together(
-    step: EpochStep, run: Run, orders: Orders, table: HyperTable, interrupt: Interrupt
-) -> Done | None:
+    step: EpochStep, run: Run, orders: Orders, table: HyperTable, ledger: Ledger
+) -> bool:
     """As `run_epoch`, by a step that does many steps together.
 
     Args:
@@ -283,33 +363,44 @@ def run_epoch_together(
         run: as of `run_epoch`.
         orders: in what order its rows come.
         table: what the steps are told.
-        interrupt: Ctrl-C.
+        ledger: as of `run_epoch`.
 
     Returns:
-        None where the steps have to be done one by one.
+        False, with nothing done, where the steps have to be done one by one.
     """
-    data, settings, backend = run.required_data(), run.settings, run.backend
-    steps = rows = 0
-    parts = epoch_parts(data, settings, backend, run.next_epoch, run.partial_epoch.steps, orders)
+    data, settings, backend, position = (
+        run.required_data(),
+        run.settings,
+        run.backend,
+        ledger.position,
+    )
+    begun, streamed = position.step, isinstance(data.X, Streamed)
+    parts = epoch_parts(data, settings, backend, position.epoch, begun, orders)
     with closing(parts):
         for part in parts:
-            hypers = table.part(steps, steps + part.steps)
-            partial = run.partial_epoch
-            args = run.raw_network, run.states, part, hypers
-            done = step.epoch(*args, lambda: interrupt.requested, partial.sums)
-            if done is None and part.plans is None and isinstance(data.X, Streamed):
-                batches = (part.minibatch(i, backend) for i in range(part.steps))
-                one_by_one = run_epoch(step, run, batches, hypers, interrupt)
-                steps, rows = steps + one_by_one.steps, rows + one_by_one.rows
-            elif done is None:
-                return None
-            else:
-                run.partial_epoch = partial._replace(sums=done[1])
-                steps += done[0]
-                rows += min(part.stop - part.first, done[0] * settings.batch_size)
-            if interrupt.requested:
+            rest = part
+            while rest.steps > 0 and not ledger.interrupt.requested:
+                done = position.step - begun
+                rows = rest.part(0, ledger.ahead(rest.steps))
+                hypers = table.part(done, done + rows.steps)
+                args = run.raw_network, run.states, rows, hypers
+                result = step.epoch(*args, ledger.pauses, run.partial_epoch.sums)
+                if result is not None:
+                    n = result[0]
+                    of_rows = min(rows.stop - rows.first, n * settings.batch_size)
+                    ledger.note(n, of_rows, result[1])
+                elif rows.plans is None and (streamed or done):
+                    one_by_one = (rows.minibatch(i, backend) for i in range(rows.steps))
+                    run_epoch(step, run, one_by_one, hypers, ledger)
+                    n = position.step - begun - done
+                else:
+                    return False
+                rest = rest.part(n, rest.steps)
+                if ledger.is_due(0):
+                    ledger.save()
+            if ledger.interrupt.requested:
                 break
-    return Done(steps, rows, interrupt.requested)
+    return True
 
 
 def run_epoch(
@@ -317,9 +408,9 @@ def run_epoch(
     run: Run,
     batches: Iterable[Minibatch],
     hypers: Iterable[Hyper],
-    interrupt: Interrupt,
+    ledger: Ledger,
     watchers: Sequence[Callable[[StepEnd], bool | None]] = (),
-) -> Done:
+) -> bool:
     """Step through the minibatches, looking at nothing on the device.
 
     Args:
@@ -327,15 +418,18 @@ def run_epoch(
         run: whose raw network and states it updates; the losses add up in its partial epoch.
         batches: the minibatches.
         hypers: for each, what the step is told.
-        interrupt: Ctrl-C.
+        ledger: keeps the account of it.
         watchers: called after each step; the answer True stops.
+
+    Returns:
+        Whether a watcher says stop.
     """
     sums = run.partial_epoch.sums
     scale = in_units(run.required_data().loss_unit, run.backend)
     steps = rows = 0
     stopped = False
     for batch, hyper in zip(batches, hypers, strict=False):
-        if stopped or interrupt.requested:
+        if stopped or ledger.interrupt.requested:
             break
         run.states, loss = step(run.raw_network, run.states, batch, hyper)
         sums = sums.plus(loss)
@@ -352,8 +446,12 @@ def run_epoch(
                 run.raw_network,
             )
             stopped = says_stop([watcher(event) for watcher in watchers])
-    run.partial_epoch = run.partial_epoch._replace(sums=sums)
-    return Done(steps, rows, stopped or interrupt.requested)
+        if ledger.is_due(steps):
+            ledger.note(steps, rows, sums)
+            ledger.save()
+            steps = rows = 0
+    ledger.note(steps, rows, sums)
+    return stopped
 
 
 def evaluations(run: Run, choice: EngineChoice) -> dict[str, Array]:

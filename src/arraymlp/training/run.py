@@ -10,6 +10,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.precision import FULL
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
+from arraymlp.data.fingerprint import Fingerprint
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import LossSums
 from arraymlp.steps.probes import Measurement
@@ -25,16 +26,38 @@ if TYPE_CHECKING:
     from arraymlp.diagnosis.findings import Finding
 
 
+FINISHED, STOPPED_EARLY = "finished", "stopped early"
+INTERRUPTED, DIVERGED = "interrupted", "diverged"
+ENDS = (FINISHED, STOPPED_EARLY, INTERRUPTED, DIVERGED)
+
+
+class Unrecorded(NamedTuple):
+    """What was done of an epoch since its last record, or since its beginning.
+
+    Attributes:
+        steps: how many of its minibatches.
+        rows: of these.
+        seconds: that they took.
+    """
+
+    steps: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
 class PartialEpoch(NamedTuple):
-    """The part that is done of an epoch that Ctrl-C, or a callback's ``on_step``, broke off.
+    """The part that is done of an epoch that is not at its end.
 
     Attributes:
         steps: how many of its minibatches; 0 between epochs.
         sums: their losses, weights and penalties, each summed; numbers, or (K,) on the device.
+        unrecorded: what of it has no record yet: all of it in a checkpoint; nothing where Ctrl-C or
+            a callback's ``on_step`` broke the epoch off, which then has a record.
     """
 
     steps: int = 0
     sums: LossSums = LossSums()
+    unrecorded: Unrecorded = Unrecorded()
 
 
 @dataclass
@@ -55,7 +78,9 @@ class Run:
         measurements: what the probes measured, in the order of their steps; empty without probes.
         dead_units: with probes, for each hidden layer how many units have ``|f'(s)| <= 0.001`` for
             every training row (K numbers for a population); else empty.
-        interrupted: True where Ctrl-C ended the run early.
+        ended: how it ended: "finished", "stopped early" (by early stopping or a callback),
+            "interrupted" (by Ctrl-C or SIGTERM) or "diverged" (no loss is finite any more).
+        cause: why it diverged, in words; else "".
         comparable_from: position in the history of the first epoch with this data, validation and
             meaning of the loss; the diagnosis looks at no earlier one.
         partial_epoch: what is done of an epoch that was broken off. The epoch's rest is the first
@@ -69,6 +94,7 @@ class Run:
         engine: what did the steps: "cpu", "cuda", or "array" for the array code.
         engine_reason: why it was the array code; "" where an engine did them. An engine whose first
             step was wrong is left, see `arraymlp.EngineMismatchWarning`.
+        fingerprint: of the data, where the run was read from a file: `train` then knows it again.
     """
 
     network: MultilayerPerceptron
@@ -81,7 +107,8 @@ class Run:
     schedule: Schedule = field(default_factory=Constant, repr=False)
     measurements: list[Measurement] = field(default_factory=list, repr=False)
     dead_units: list[Any] = field(default_factory=list)
-    interrupted: bool = False
+    ended: str = FINISHED
+    cause: str = ""
     comparable_from: int = 0
     partial_epoch: PartialEpoch = field(default=PartialEpoch(), repr=False)
     updates: Any = 0
@@ -90,6 +117,7 @@ class Run:
     profile: Profile | None = None
     engine: str = "array"
     engine_reason: str = ""
+    fingerprint: Fingerprint | None = field(default=None, repr=False)
     _findings: "list[Finding] | None" = field(default=None, init=False, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Any]:
@@ -108,6 +136,11 @@ class Run:
 
             self._findings = diagnose(self)
         return self._findings
+
+    @property
+    def interrupted(self) -> bool:
+        """True where Ctrl-C or SIGTERM ended the run early."""
+        return self.ended == INTERRUPTED
 
     @property
     def averages(self) -> bool:
@@ -199,12 +232,14 @@ class Run:
         """Number of the epoch that comes next; one broken off comes again, for its rest."""
         if not len(self.history):
             return 0
-        return int(self.history[-1]["epoch"]) + (self.partial_epoch.steps == 0)
+        partial = self.partial_epoch
+        return int(self.history[-1]["epoch"]) + (partial.steps == partial.unrecorded.steps)
 
     @property
     def steps_done(self) -> int:
         """Number of steps trained so far, in all calls of `train`."""
-        return int(self.history[-1]["step"]) if len(self.history) else 0
+        recorded = int(self.history[-1]["step"]) if len(self.history) else 0
+        return recorded + self.partial_epoch.unrecorded.steps
 
     def __repr__(self) -> str:
         interrupted = " (interrupted)" if self.interrupted else ""

@@ -202,7 +202,7 @@ def resume_from(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> N
         run.raw_network = raw
     if same("optimizer"):
         run.states, run.updates = tree_map(moved, before.states), before.updates
-    run.best_epoch, run.interrupted = before.best_epoch, before.interrupted
+    run.best_epoch, run.ended = before.best_epoch, before.ended
     run.history = History(list(before.history.records))
     run.measurements = list(before.measurements)
     comparable = same_data and same("dropout", "label_smoothing", "class_weight")

@@ -1,7 +1,8 @@
 """train(): settings, data, the loop and the end of a run, put together."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import ClassWeight
+from arraymlp.data.fingerprint import fingerprint, knows_data
 from arraymlp.data.magnitudes import far_in_words
 from arraymlp.nn.activations import Activation
 from arraymlp.nn.dropout import Dropout
@@ -22,12 +24,27 @@ from arraymlp.steps.probes import count_dead_units
 from arraymlp.steps.profile import Profile
 from arraymlp.steps.schedules import Schedule
 from arraymlp.training.callbacks import AnyCallback, callback_list
+from arraymlp.training.checkpoint import Checkpoint, RunFile, as_checkpoint
 from arraymlp.training.early_stopping import EarlyStopping
-from arraymlp.training.loop import not_finite_layers, train_epochs
+from arraymlp.training.loop import Position, not_finite_layers, train_epochs
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.progress import Progress, progress_for
-from arraymlp.training.run import NonFiniteLossError, Run
-from arraymlp.training.setup import merge_settings, new_run, prepare_data, resume_from
+from arraymlp.training.run import (
+    DIVERGED,
+    FINISHED,
+    INTERRUPTED,
+    STOPPED_EARLY,
+    NonFiniteLossError,
+    Run,
+)
+from arraymlp.training.saver import Saver
+from arraymlp.training.setup import (
+    merge_settings,
+    new_run,
+    prepare_data,
+    resume_from,
+    stopper_for,
+)
 
 LESS_MEMORY = "A smaller batch_size, narrower hidden layers, or fewer seeds at a time need less."
 
@@ -75,6 +92,7 @@ def train(
     backend: str | Backend = "auto",
     device: Any = None,
     callbacks: AnyCallback | Iterable[AnyCallback] = (),
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     progress: bool | Progress | None = None,
     profile: bool = False,
 ) -> Run:
@@ -185,6 +203,10 @@ def train(
         callbacks: one or several. Each is called with an `EpochEnd` after each epoch, and one that
             has a method ``on_step`` with a `StepEnd` after each step. Return True to stop. See
             `arraymlp.callbacks`.
+        checkpoint: the path of a file, or a `Checkpoint` that also says how often: the run's state
+            is kept there, and the same call goes on from it, to the same bits, whatever ended it;
+            a finished one returns at once. Other data or settings are an error. The file has
+            nothing of the data but digests; see docs/long-runs.md.
         progress: True shows a progress bar, or a line an epoch where the output is no terminal.
         profile: True measures where the time goes (products, elementwise, gather, evaluation,
             host); ``print(run.profile)`` shows it. On CuPy that is of single steps, not of an epoch
@@ -197,6 +219,8 @@ def train(
         ValueError: data or a setting that cannot be trained with; the message says which and why.
         NonFiniteLossError: the loss of every member became NaN or infinite.
         DeviceMemoryError: the data, or a step, does not fit the device's memory.
+        CheckpointError: the checkpoint is another call's, or damaged, or another process has it.
+        OSError: the checkpoint cannot be read, or not be written at the beginning.
         BackendUnavailableError: see `arraymlp.resolve`.
     """
     given = {
@@ -246,21 +270,93 @@ def train(
         )
         run = new_run(data, settings, target, old)
         if before is not None:
-            same_data = X is None and validation is None
-            resume_from(run, before, same_rows=X is None, same_data=same_data)
-        epochs_before = len(run.history)
+            same_rows, same_data = X is None, X is None and validation is None
+            if before.fingerprint is not None and before.data is None:  # of a file
+                same_rows, same_data = knows_data(before.fingerprint, fingerprint(data, target))
+            resume_from(run, before, same_rows=same_rows, same_data=same_data)
         bar = (
             progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
         )
-        with interruptible() as interrupt, bar:
-            if profile:
-                run.profile = Profile(target)
-            failed_steps = train_epochs(run, listed, interrupt, bar)
-            layers = not_finite_layers(run.raw_network) if failed_steps else []
-        _end(run, epochs_before, interrupt.requested, failed_steps > 0)
-    if failed_steps:
-        raise NonFiniteLossError(_not_finite(run, failed_steps, layers), run)
+        if profile:
+            run.profile = Profile(target)
+        if checkpoint is None:
+            _train(run, listed, bar)
+        else:
+            run.stopper = stopper_for(run)
+            file = RunFile(as_checkpoint(checkpoint), run, listed)
+            call = Call.of(run)
+            with file.open() as resumes:
+                if not file.is_finished:
+                    _train(run, listed, bar, call, file.saver, resumes)
+                    file.finish()
+    if run.ended == DIVERGED:
+        raise NonFiniteLossError(run.cause, run)
     return run
+
+
+class Call(NamedTuple):
+    """Where a call begins, before a checkpoint puts its run further on.
+
+    Attributes:
+        start: its first step.
+        records: of the history before it.
+        ended: how the run ended before it.
+    """
+
+    start: Position
+    records: int
+    ended: str
+
+    @classmethod
+    def of(cls, run: Run) -> "Call":
+        """The call that begins with a run as it is."""
+        return cls(Position.of(run, run.required_data().rows), len(run.history), run.ended)
+
+
+def _train(
+    run: Run,
+    callbacks: Sequence[AnyCallback],
+    progress: Progress,
+    call: Call | None = None,
+    saver: Saver | None = None,
+    resumes: bool = False,
+) -> None:
+    """Train a run to the end of its call, give back the best weights, and count the dead units.
+
+    Args:
+        run: to train.
+        callbacks: of the call.
+        progress: of the call.
+        call: where it began; None for here.
+        saver: of checkpoints.
+        resumes: whether the run is as a checkpoint has it.
+    """
+    call = call or Call.of(run)
+    run.ended = FINISHED
+    with interruptible() as interrupt, progress:
+        if saver is not None:
+            count = saver.resume if resumes else saver.begin
+            count(run.steps_done, run.next_epoch)
+        failed = train_epochs(run, callbacks, interrupt, progress, call.start, saver)
+    stopper = run.stopper
+    all_stopped = stopper is not None and bool(stopper.stopped.all())
+    if len(run.history) > call.records or all_stopped or interrupt.requested:
+        if failed:
+            run.ended = DIVERGED
+        elif interrupt.requested:
+            run.ended = INTERRUPTED
+        elif all_stopped:
+            run.ended = STOPPED_EARLY
+        run.best_epoch = None
+        run.cause = _not_finite(run) if failed else ""
+        if failed or (not interrupt.requested and run.partial_epoch.steps == 0):
+            run.restore_best()
+    else:
+        run.ended = call.ended
+    if run.settings.probes and not failed:
+        X, window = run.required_data().X, run.settings.window
+        with np.errstate(all="ignore"):
+            run.dead_units = count_dead_units(run.network, X, run.backend, window)
 
 
 def _resolve(
@@ -272,30 +368,10 @@ def _resolve(
     return resolve(backend, device, like=X)
 
 
-def _end(run: Run, epochs_before: int, interrupted: bool, failed: bool) -> None:
-    """End a run: give back the best weights, and count the dead units.
-
-    Args:
-        run: that ended.
-        epochs_before: how long its history was before this call.
-        interrupted: by Ctrl-C.
-        failed: whether it ended since no loss is finite.
-    """
-    stopper = run.stopper
-    all_stopped = stopper is not None and bool(stopper.stopped.all())
-    if len(run.history) > epochs_before or all_stopped or interrupted:
-        run.interrupted, run.best_epoch = interrupted, None
-        if failed or (not interrupted and run.partial_epoch.steps == 0):
-            run.restore_best()
-    if run.settings.probes and not failed:
-        X, window = run.required_data().X, run.settings.window
-        with np.errstate(all="ignore"):
-            run.dead_units = count_dead_units(run.network, X, run.backend, window)
-
-
-def _not_finite(run: Run, steps: int, layers: list[str]) -> str:
-    """The message for a loss that is no longer finite in any member, after an epoch's steps."""
-    record = run.history[-1]
+def _not_finite(run: Run) -> str:
+    """The message for a loss that is no longer finite in any member."""
+    record, layers = run.history[-1], not_finite_layers(run.raw_network)
+    before_it = [earlier["step"] for earlier in run.history if earlier["epoch"] < record["epoch"]]
     where = f"no longer finite: the weights of layers {', '.join(layers)}"
     weights = where if layers else "all weights are still finite"
     members = f" in all {run.network.members} members" if run.network.members else ""
@@ -307,5 +383,5 @@ def _not_finite(run: Run, steps: int, layers: list[str]) -> str:
     advice = before if far else f"A{less} usually helps"
     return (
         f"the loss became {np.ravel(record['loss'])[0]}{members} in epoch {record['epoch']} "
-        f"(steps {last - steps + 1} to {last}); {weights}. {advice}."
+        f"(steps {max(before_it, default=0) + 1} to {last}); {weights}. {advice}."
     )

@@ -1,0 +1,355 @@
+"""Checkpoints of a sweep: a folder with a file for each stack of networks, and one for the sweep.
+
+``sweep.safetensors`` says what is trained: settings, digests of rows and given networks, and the
+fingerprints of the data. ``stack-0.safetensors``, by the number of the stack's first network, has
+the networks that are finished, and the state of those in training. What goes on keeps the stacks
+that it finds, and partitions the other networks as the machine is now.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+from arraymlp.backends.backend import Backend
+from arraymlp.data.data import Data
+from arraymlp.data.fingerprint import differing, fingerprint, row_plan_digests
+from arraymlp.nn.network import Network
+from arraymlp.steps.probes import Measurement
+from arraymlp.sweeps.population import MemberResult, MemberSpec, Population
+from arraymlp.training.checkpoint import (
+    NOT_COMPARED,
+    Checkpoint,
+    network_digest,
+    require_state,
+)
+from arraymlp.training.description import described_settings, differing_settings
+from arraymlp.training.generations import CheckpointError, Generations
+from arraymlp.training.history import History
+from arraymlp.training.saver import Saver
+from arraymlp.training.schema import (
+    ANY,
+    COUNT,
+    FLAG,
+    TEXT,
+    Form,
+    ModelFileError,
+    optional,
+    require,
+)
+from arraymlp.training.setup import stopper_for
+from arraymlp.training.state import (
+    JSON,
+    LIST,
+    MEASUREMENT,
+    RECORD,
+    State,
+    callback_states,
+    content_of,
+    plain,
+    restore_callbacks,
+    restore_state,
+    state_of,
+    taken,
+)
+
+log = logging.getLogger("arraymlp")
+
+VERSION = 1
+SWEEP_HEADER: Form = {"sweep": {"version": COUNT}}
+STACK_HEADER: Form = {"stack": {"version": COUNT}}
+MEMBER: Form = {
+    "settings": {"*": ANY},
+    "data": COUNT,  # its place among the fingerprints
+    "rows": ANY,
+    "network": optional(TEXT),
+}
+SWEEP: Form = {"members": [MEMBER], "data": [{"*": ANY}]}
+RESULT: Form = {
+    "member": COUNT,
+    "status": TEXT,
+    "cause": TEXT,
+    "best_epoch": optional(COUNT),
+    "engine": TEXT,
+    "engine_reason": TEXT,
+    "measurements": [MEASUREMENT],
+    "dead_units": LIST,
+}
+STACK: Form = {
+    "numbers": [COUNT],
+    "members": [COUNT],
+    "finished": FLAG,
+    "results": [RESULT],
+    "histories": [[RECORD]],
+    "callbacks": [ANY],
+    "run": {"*": ANY},
+}
+FILE = re.compile(r"(stack-\d+\.safetensors)(\.\d+)?")
+
+
+class SweepFolder:
+    """The checkpoints of one call of `sweep`, or of another training of many networks.
+
+    Args:
+        checkpoint: the folder, which is made where there is none, and how often.
+        specs: all networks.
+        datas: the data of each.
+        backend: where they train.
+
+    Attributes:
+        held: the numbers of the networks of each stack that the folder has.
+
+    Raises:
+        ValueError: a schedule remembers records, but cannot say what.
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        specs: Sequence[MemberSpec],
+        datas: Sequence[Data],
+        backend: Backend,
+    ) -> None:
+        for spec in specs:
+            require_state(spec.settings.schedule.begin())
+        self._checkpoint, self._backend = checkpoint, backend
+        self.folder = Path(checkpoint.path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._content = _described(specs, datas, backend)
+        self._sweep = Generations(self.folder / "sweep.safetensors", keep=1)
+        self._stacks: dict[int, tuple[dict[str, Any], dict[str, HostArray]]] = {}
+        self.held: list[list[int]] = []
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Hold the folder for this call, and read what it has.
+
+        Raises:
+            CheckpointError: another process holds it; or it is of another sweep, or damaged.
+            OSError: it cannot be read or written.
+        """
+        with self._sweep.lock():
+            found = self._sweep.read()
+            if found is None:
+                text = json.dumps(self._content)
+                tensors = {JSON: np.frombuffer(text.encode(), np.uint8)}
+                self._sweep.write({"sweep": {"version": VERSION}}, tensors)
+            else:
+                self._compare(*found)
+                self._read_stacks()
+            yield
+
+    def _compare(self, header: Mapping[str, Any], tensors: dict[str, HostArray]) -> None:
+        """A CheckpointError where the folder is of another sweep."""
+        path = self._sweep.path
+        try:
+            require(header, SWEEP_HEADER, "its header")
+            _require_version(header["sweep"]["version"])
+            content = content_of(tensors)
+            require(content, SWEEP, "its sweep")
+        except ModelFileError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        differ = _differences(self._content, content)
+        if differ:
+            raise CheckpointError(
+                f"{self.folder} is of another sweep: {'; '.join(differ[:5])}. Give the sweep as it "
+                "was, or another folder"
+            )
+
+    def _read_stacks(self) -> None:
+        n, taken = len(self._content["members"]), set[int]()
+        names = {match[1] for file in self.folder.iterdir() if (match := FILE.fullmatch(file.name))}
+        for name in sorted(names):
+            found = Generations(self.folder / name, self._checkpoint.keep).read()
+            if found is None:
+                continue
+            header, tensors = found
+            try:
+                require(header, STACK_HEADER, "its header")
+                _require_version(header["stack"]["version"])
+                content = content_of(tensors)
+                require(content, STACK, "its stack")
+                numbers = set(content["numbers"])
+                if not numbers or max(numbers) >= n or numbers & taken:
+                    raise ModelFileError("its networks are not those of the sweep")
+            except ModelFileError as error:
+                raise CheckpointError(f"{self.folder / name}: {error}") from error
+            taken |= numbers
+            self.held.append(content["numbers"])
+            self._stacks[content["numbers"][0]] = content, tensors
+        if self.held:
+            log.info("going on from the checkpoint %s: %d networks begun", self.folder, len(taken))
+
+    def file(self, numbers: Sequence[int]) -> "StackFile":
+        """The file of a stack of networks."""
+        path = self.folder / f"stack-{numbers[0]}.safetensors"
+        files = Generations(path, self._checkpoint.keep)
+        found = self._stacks.pop(numbers[0], None)
+        return StackFile(files, self._checkpoint.cadence, list(numbers), found)
+
+
+class StackFile:
+    """The file of a stack; see `arraymlp.sweeps.population.PopulationFile`."""
+
+    def __init__(
+        self,
+        files: Generations,
+        cadence: Mapping[str, Any],
+        numbers: list[int],
+        found: tuple[dict[str, Any], dict[str, HostArray]] | None,
+    ) -> None:
+        self._files, self._cadence, self._numbers, self._found = files, cadence, numbers, found
+
+    def restore(self, population: Population) -> None:
+        """Bring a population to where the file has it, where there is one.
+
+        Raises:
+            CheckpointError: the file does not fit it.
+        """
+        if self._found is None:
+            return
+        content, tensors = self._found
+        self._found = None
+        try:
+            _restore(population, content, tensors)
+        except (ModelFileError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self._files.path} does not fit its sweep: {error}") from error
+
+    def saver(self, population: Population) -> Saver:
+        """What takes its state when that is due, from here on."""
+        saver = Saver(
+            self._files,
+            {"stack": {"version": VERSION}},
+            lambda: _state(population, self._numbers),
+            population.backend,
+            **self._cadence,
+        )
+        saver.resume(population.run.steps_done, population.run.next_epoch)
+        return saver
+
+
+def _require_version(version: int) -> None:
+    if version != VERSION:
+        raise ModelFileError(f"its version is {version}, but this version reads {VERSION}")
+
+
+def _described(
+    specs: Sequence[MemberSpec], datas: Sequence[Data], backend: Backend
+) -> dict[str, Any]:
+    """What is trained, in JSON's types."""
+    distinct = list({id(data): data for data in datas}.values())
+    places = {id(data): i for i, data in enumerate(distinct)}
+    plans = {id(s.row_plan): row_plan_digests(s.row_plan) for s in specs if s.row_plan is not None}
+    members = [
+        {
+            "settings": described_settings(spec.settings),
+            "data": places[id(data)],
+            "rows": plans.get(id(spec.row_plan)),
+            "network": None if spec.network is None else network_digest(spec.network),
+        }
+        for spec, data in zip(specs, datas, strict=True)
+    ]
+    with backend.active():
+        return {"members": members, "data": [fingerprint(data, backend) for data in distinct]}
+
+
+def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    """In what two sweeps differ, in words."""
+    counts = [len(content["members"]) for content in (then, now)]
+    if counts[0] != counts[1]:
+        return [f"it was of {counts[0]} networks, is of {counts[1]}"]
+    if len(now["data"]) != len(then["data"]):
+        return ["its networks have other data"]
+    differ = [d for a, b in zip(now["data"], then["data"], strict=True) for d in differing(a, b)]
+    for k, (a, b) in enumerate(zip(now["members"], then["members"], strict=True)):
+        own = differing_settings(a["settings"], b["settings"], *NOT_COMPARED)
+        own += [f"other {name}" for name in ("data", "rows", "network") if a[name] != b[name]]
+        differ += [f"network {k}: {d}" for d in own]
+    return differ
+
+
+def _state(population: Population, numbers: Sequence[int]) -> State:
+    """All that goes on with a population, with copies of the arrays in training."""
+    run = population.run
+    state = State({}, {}) if population.is_finished else state_of(run)
+    arrays, results = dict(state.arrays), []
+    for k, result in sorted(population.results.items()):
+        arrays |= {f"results.{k}.{name}": a for name, a in _parameters(result.network).items()}
+        results.append(
+            {
+                "member": k,
+                "status": result.status,
+                "cause": result.cause,
+                "best_epoch": result.best_epoch,
+                "engine": result.engine,
+                "engine_reason": result.engine_reason,
+                "measurements": [plain(m.to_dict()) for m in result.measurements],
+                "dead_units": plain(result.dead_units),
+            }
+        )
+    content = {
+        "numbers": list(numbers),
+        "members": population.members,
+        "finished": population.is_finished,
+        "results": results,
+        "histories": [[plain(record) for record in h] for h in population.histories],
+        "callbacks": callback_states(population.watchers),
+        "run": state.content,
+    }
+    return State(content, arrays)
+
+
+def _restore(
+    population: Population, content: Mapping[str, Any], tensors: Mapping[str, HostArray]
+) -> None:
+    """Give a population, before its first step, a file's state."""
+    rest = dict(tensors)
+    network = population.run.network
+    for entry in content["results"]:
+        k = entry["member"]
+        own = network.member(k)
+        arrays = {
+            name: taken(rest, f"results.{k}.{name}", array, population.backend)
+            for name, array in _parameters(own).items()
+        }
+        own.layers = [
+            layer.with_parameters(arrays[f"{i}.weights"], arrays[f"{i}.bias"])
+            for i, layer in enumerate(own.layers)
+        ]
+        population.results[k] = MemberResult(
+            own,
+            History(),
+            **{
+                **{name: value for name, value in entry.items() if name != "member"},
+                "measurements": [Measurement(**m) for m in entry["measurements"]],
+            },
+        )
+    for k, records in enumerate(content["histories"]):
+        population.histories[k].records[:] = records
+        if k in population.results:
+            population.results[k].history = population.histories[k]
+    if not content["finished"]:
+        if content["members"] != population.members:
+            population.keep_members(content["members"], population.epochs)
+        run = population.run
+        run.stopper = stopper_for(run)
+        restore_state(run, content["run"], rest)
+        run.settings = replace(run.settings, epochs=population.epochs - run.next_epoch)
+    restore_callbacks(population.watchers, content["callbacks"])
+    population.is_finished = content["finished"]
+
+
+def _parameters(network: Network) -> dict[str, Any]:
+    return {
+        f"{i}.{part}": getattr(layer, part)
+        for i, layer in enumerate(network.layers)
+        for part in ("weights", "bias")
+    }

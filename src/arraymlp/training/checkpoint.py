@@ -1,0 +1,209 @@
+"""Checkpoints: a run's state in a file, from which the same call of `train` goes on.
+
+The file has the bytes of a model file (`arraymlp.training.tensor_file`), all under one SHA-256: the
+state of `arraymlp.training.state`, the settings, and the fingerprint of the data
+(`arraymlp.data.fingerprint`), but nothing of the data itself.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraymlp.data.fingerprint import differing, fingerprint
+from arraymlp.nn.network import Network
+from arraymlp.steps.schedules import Schedule
+from arraymlp.training.callbacks import AnyCallback
+from arraymlp.training.description import (
+    described_settings,
+    differing_settings,
+    where_defined,
+)
+from arraymlp.training.generations import CheckpointError, Generations
+from arraymlp.training.run import INTERRUPTED, Run
+from arraymlp.training.run_files import VERSION, file_state, read_content, restore_run
+from arraymlp.training.saver import Saver
+from arraymlp.training.schema import ModelFileError
+from arraymlp.training.state import State, callback_states, restore_callbacks
+
+log = logging.getLogger("arraymlp")
+
+NOT_COMPARED = ("engine",)  # an engine changes speed and rounding alone
+EVERY = re.compile(r"(\d+(?:\.\d+)?) ?(s|seconds?|min|minutes?|h|hours?|steps?|epochs?)")
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # by a unit's first letter
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the state of a run is kept, and how often: for ``checkpoint`` of `train`.
+
+    For example::
+
+        train(X, y, epochs=500, checkpoint=Checkpoint("run.ckpt", every="10 min"))
+
+    Attributes:
+        path: of the file; the states before it stand beside it, in path.1, path.2, ...
+        every: "5 min", "30 s", "2 h", "100 steps" or "1 epoch". By the clock a checkpoint also
+            waits until writing one takes no more than 2 % of the time. One that is due while
+            another is being written is taken when that is done.
+        keep: how many states are kept, from 1.
+
+    Raises:
+        ValueError: a value that is none of these.
+    """
+
+    path: str | os.PathLike[str]
+    every: str = "5 min"
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
+            raise ValueError(f"checkpoint must be the path of a file, not {self.path!r}")
+        if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 1:
+            raise ValueError(f"keep must be a whole number from 1, not {self.keep!r}")
+        self.cadence  # noqa: B018  # refuses what is wrong
+
+    @property
+    def cadence(self) -> dict[str, Any]:
+        """How often, as `Saver` is told it: a number of seconds, steps or epochs."""
+        match = EVERY.fullmatch(self.every) if isinstance(self.every, str) else None
+        number = 0.0 if match is None else float(match[1])
+        unit = "" if match is None else match[2]
+        counts = unit[:2] in ("st", "ep")
+        if number <= 0 or (counts and number % 1):
+            raise ValueError(
+                "every must be a time, or a whole number of steps or epochs, as in '5 min', "
+                f"'100 steps' or '1 epoch', not {self.every!r}"
+            )
+        if counts:
+            return {"steps" if unit.startswith("st") else "epochs": int(number)}
+        return {"seconds": number * SECONDS[unit[0]]}
+
+
+def as_checkpoint(value: str | os.PathLike[str] | Checkpoint) -> Checkpoint:
+    """A checkpoint, of a path with the defaults; a ValueError where it is neither."""
+    return value if isinstance(value, Checkpoint) else Checkpoint(value)
+
+
+class RunFile:
+    """The file of one call of `train`: what is in it, and what is to be written.
+
+    Args:
+        checkpoint: where, and how often.
+        run: of the call, before its first step.
+        callbacks: of the call.
+
+    Raises:
+        ValueError: the schedule remembers records, but cannot say what.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, run: Run, callbacks: Sequence[AnyCallback]) -> None:
+        require_state(run.schedule)
+        self._run, self._callbacks = run, callbacks
+        self._settings = described_settings(run.settings)
+        self._data = fingerprint(run.required_data(), run.backend)
+        self._began = beginning(run)
+        self._files = Generations(checkpoint.path, checkpoint.keep)
+        self.path = self._files.path
+        header: dict[str, Any] = {"run": {"version": VERSION}}
+        self.saver = Saver(self._files, header, self._state, run.backend, **checkpoint.cadence)
+        self._finished = False
+
+    @contextmanager
+    def open(self) -> Iterator[bool]:
+        """Hold the file for this call; restore the run from it where there is one.
+
+        Yields:
+            Whether there was one.
+
+        Raises:
+            CheckpointError: another process holds it; or it is of another call, or damaged.
+            OSError: it cannot be read.
+        """
+        with self._files.lock():
+            there = self._restore()
+            try:
+                yield there
+            finally:
+                self.saver.close()
+
+    @property
+    def is_finished(self) -> bool:
+        """True where there is nothing left to train."""
+        return self._finished
+
+    def finish(self) -> None:
+        """Write the last state of the call."""
+        self._finished = self._run.ended != INTERRUPTED
+        self.saver.finish()
+
+    def _state(self) -> State:
+        return file_state(
+            self._run,
+            self._settings,
+            self._data,
+            began=self._began,
+            callbacks=callback_states(self._callbacks),
+            finished=self._finished,
+            copied=True,
+        )
+
+    def _restore(self) -> bool:
+        found = self._files.read()
+        if found is None:
+            return False
+        header, tensors = found
+        path = self._files.path
+        try:
+            content = read_content(header, tensors)
+            differ = differing_settings(self._settings, content["settings"], *NOT_COMPARED)
+            differ += differing(self._data, content["data"])
+            if content["began"] != self._began:
+                differ.append("the network that the call begins with is another one")
+            if differ:
+                raise CheckpointError(
+                    f"{path} is of another call: {'; '.join(differ)}. Give the call as it was, or "
+                    "another path; without the file the training begins anew"
+                )
+            restore_run(self._run, content, tensors)
+            restore_callbacks(self._callbacks, content["callbacks"])
+        except ModelFileError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        self._finished = content["finished"]
+        run = self._run
+        done = "finished" if self._finished else f"{run.steps_done} steps done"
+        log.info("going on from the checkpoint %s: %s", path, done)
+        return True
+
+
+def require_state(schedule: Schedule) -> None:
+    """A ValueError where a schedule remembers records, but cannot say what it remembers."""
+    of = type(schedule)
+    if of.observe is not Schedule.observe and of.state is Schedule.state:
+        raise ValueError(
+            f"{where_defined(schedule)} observes records: for a checkpoint it must have state() "
+            "and restore(state), as arraymlp.schedules.Schedule says"
+        )
+
+
+def beginning(run: Run) -> str | None:
+    """What the network of a call begins with, if it was given: a digest; None for a new one."""
+    if run.settings.initializer is not None and not len(run.history):
+        return None
+    return network_digest(*run.networks, steps=run.steps_done)
+
+
+def network_digest(*networks: Network, steps: int = 0) -> str:
+    """A digest of the parameters of networks, and of how many steps they have been trained."""
+    digest = hashlib.sha256(str(steps).encode())
+    for network in networks:
+        for layer in network.layers:
+            for array in (layer.weights, layer.bias):
+                digest.update(np.ascontiguousarray(network.backend.to_numpy(array)).data)
+    return digest.hexdigest()
