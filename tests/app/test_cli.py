@@ -209,10 +209,17 @@ def test_without_numpys_figures_there_are_no_ratios_and_what_is_about_as_fast_is
     )
 
 
-@pytest.mark.parametrize(("reason", "expected"), [("interrupted", 130), ("ValueError: no", 1)])
-def test_nothing_measured(capsys, monkeypatch, reason, expected):
-    rows = [BackendSpeed("numpy", "cpu", 'train(backend="numpy")', reason=reason)]
-    monkeypatch.setattr("arraymlp.app.backends_command.backend_speeds", lambda *_, **__: rows)
+@pytest.mark.xdist_group("signals")
+@pytest.mark.parametrize(
+    ("number", "expected"), [(None, 1), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_nothing_measured(capsys, monkeypatch, number, expected):
+    def speeds(*_, **__):
+        if number is not None:
+            signal.raise_signal(number)
+        return [BackendSpeed("numpy", "cpu", 'train(backend="numpy")', reason="some reason")]
+
+    monkeypatch.setattr("arraymlp.app.backends_command.backend_speeds", speeds)
     status, out, _ = run(capsys, monkeypatch, *BENCH)
     assert status == expected
     assert out.splitlines()[-1] == "nothing was measured"
@@ -232,7 +239,8 @@ def test_without_its_extra_it_names_the_install_line(capsys, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_ends_with_130_and_the_table_of_the_runs_so_far():
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_its_status_and_the_table_of_the_runs_so_far(number, status):
     process = subprocess.Popen(
         [sys.executable, "-m", "arraymlp", "lab", "--backend", "numpy", "--runs", "relu-0.05"],
         stdout=subprocess.PIPE,
@@ -244,8 +252,8 @@ def test_ctrl_c_ends_with_130_and_the_table_of_the_runs_so_far():
         if line.startswith("[   1]"):
             break
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     assert "interrupted: the table shows the runs so far" in out
     assert "of 70 epochs" in out

@@ -3,6 +3,7 @@
 import signal
 import sys
 from dataclasses import FrozenInstanceError
+from itertools import count
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import pytest
 import arraymlp
 from arraymlp import BackendSpeed, BackendUnavailableError, backend_speeds, resolve
 from arraymlp.app import speed
+from arraymlp.training.history import History
+from arraymlp.training.run import PartialEpoch
 
 SIZES = (6, 4, 3)
 QUICK = {"batch_size": 10, "seconds": 0.2}
@@ -75,7 +78,8 @@ def test_the_time_is_the_histories_own_and_the_first_epoch_apart(numpy_alone, mo
 
     class Timed:
         def __init__(self):
-            self.history = {"seconds": seconds.pop(0)}
+            self.history = History([{"seconds": s} for s in seconds.pop(0)])
+            self.partial_epoch = PartialEpoch()
 
     def train(X, y, **settings):
         assert len(X) == len(y)
@@ -171,6 +175,25 @@ def test_a_second_device_is_a_row_of_its_own(monkeypatch):
 
 
 # Ctrl-C
+
+
+@pytest.mark.usefixtures("numpy_alone")
+@pytest.mark.parametrize("call", [1, 2])
+def test_an_epoch_that_a_signal_breaks_off_is_no_figure(monkeypatch, call):
+    calls = count(1)
+
+    class Break(arraymlp.callbacks.Callback):
+        def on_step(self, event):
+            signal.raise_signal(signal.SIGTERM)
+
+    def train(*arrays, callbacks, **settings):
+        end = [Break()] if next(calls) == call else []
+        return arraymlp.train(*arrays, callbacks=[*end, *callbacks], **settings)
+
+    monkeypatch.setattr(speed, "train", train)
+    (row,) = backend_speeds(SIZES, batch_size=10, seconds=60)
+    assert (row.reason, row.epochs, row.us_per_step) == ("interrupted", 0, None)
+    assert (row.first_epoch_s is None) == (call == 1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

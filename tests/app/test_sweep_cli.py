@@ -316,7 +316,10 @@ def test_examples_in_the_help_can_be_given(name):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_ends_with_130_and_the_table_of_the_networks_so_far(tmp_path: Path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_its_status_and_the_table_of_the_networks_so_far(
+    tmp_path: Path, number: int, status: int
+):
     kept = tmp_path / "sweep.safetensors"
     given = ("--hidden", "8", "--seed", "0:2", "--backend", "numpy", "--save", str(kept))
     process = subprocess.Popen(
@@ -329,9 +332,9 @@ def test_ctrl_c_ends_with_130_and_the_table_of_the_networks_so_far(tmp_path: Pat
     for line in process.stdout:
         if line.startswith("[ "):
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     assert "interrupted: these are the results so far" in out
     assert len(table(out)) == 1
     assert SweepResult.load(kept).interrupted

@@ -70,8 +70,10 @@ def assert_same_bits(a: MultilayerPerceptron, b: MultilayerPerceptron) -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, n_steps: int, times: int = 1) -> None:
-    """Make the n-th step of the next run press Ctrl-C."""
+def interrupt_after(
+    monkeypatch: pytest.MonkeyPatch, n_steps: int, times: int = 1, number: int = signal.SIGINT
+) -> None:
+    """Make the n-th step of the next run press Ctrl-C, or send itself another signal."""
     choose_steps = loop.choose_steps
     done = 0
 
@@ -83,7 +85,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, n_steps: int, times: int = 
             done += 1
             if done == n_steps:
                 for _ in range(times):
-                    signal.raise_signal(signal.SIGINT)
+                    signal.raise_signal(number)
             return steps.step(*values)
 
         return steps._replace(step=stepping, epoch=None)

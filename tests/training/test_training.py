@@ -2,8 +2,12 @@
 
 import logging
 import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -671,12 +675,16 @@ def test_divergence_can_be_probed() -> None:
     assert not np.isfinite(run.measurements[-1].loss)
 
 
-# --- Ctrl-C --------------------------------------------------------------------------------------
+# --- Ctrl-C and SIGTERM ---------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_the_run_after_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_after(monkeypatch, n_steps=STEPS_PER_EPOCH + 2)
+@pytest.mark.xdist_group("signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_signal_ends_the_run_after_the_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    before = signal.getsignal(number)
+    interrupt_after(monkeypatch, n_steps=STEPS_PER_EPOCH + 2, number=number)
     run = train(epochs=9)
+    assert signal.getsignal(number) is before
     assert run.interrupted
     assert run.history["step"] == [STEPS_PER_EPOCH, STEPS_PER_EPOCH + 2]
     assert repr(run).startswith("<Run (interrupted) of <MultilayerPerceptron")
@@ -735,6 +743,111 @@ def test_somebody_elses_ctrl_c_is_left_to_them(monkeypatch: pytest.MonkeyPatch) 
     assert pressed == [signal.SIGINT]
     assert not run.interrupted
     assert len(run.history) == 2
+
+
+ENDLESS = """
+import multiprocessing, os, signal, sys, threading, time
+import numpy as np
+import arraymlp
+
+X, y = np.ones((100, 4)), np.arange(100) % 2
+
+def train(first_epoch, callbacks=()):
+    def began(event):
+        if event.number == 1:
+            first_epoch()
+    given = {"epochs": 10**9, "hidden": (4,), "backend": "numpy", "callbacks": [began, *callbacks]}
+    return arraymlp.train(X, y, **given)
+
+def send(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+"""
+
+
+def endless(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What became of a script with a training that does not end by itself."""
+    file = folder / "endless.py"
+    file.write_text(ENDLESS + code)
+    command = [sys.executable, str(file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_after_a_sigterm_the_script_goes_on(tmp_path: Path) -> None:
+    done = endless(
+        """
+run = train(send)
+assert run.interrupted and len(run.history) >= 1
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+print("kept", flush=True)
+send()
+print("too far", flush=True)
+""",
+        tmp_path,
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "kept\n"), done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_second_sigterm_kills(tmp_path: Path) -> None:
+    done = endless("train(lambda: (send(), print('first', flush=True), send()))", tmp_path)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "first\n"), done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_pool_in_whose_processes_networks_train_can_be_terminated(
+    method: str, tmp_path: Path
+) -> None:
+    done = endless(
+        f"""
+def work(k):
+    def last(event):  # what a checkpoint does: it is called though the run was told to end
+        open(f"{{k}}.last", "w").write(str(event.number))
+    train(lambda: open(f"{{k}}.began", "w").close(), [last])
+    open(f"{{k}}.over", "w").close()
+
+if __name__ == "__main__":
+    pool = multiprocessing.get_context({method!r}).Pool(2)
+    pool.map_async(work, range(2), chunksize=1)
+    while not all(os.path.exists(f"{{k}}.began") for k in range(2)):
+        time.sleep(0.01)
+    processes = list(pool._pool)
+    pool.terminate()
+    pool.join()
+    print([process.exitcode for process in processes])
+    print(any(os.path.exists(f"{{k}}.over") for k in range(2)))
+""",
+        tmp_path,
+    )
+    assert done.stdout == "[-15, -15]\nFalse\n", done.stderr
+    assert all(int((tmp_path / f"{k}.last").read_text()) for k in range(2))
+
+
+def test_somebody_elses_sigterm_is_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sent.append(number))
+    try:
+        interrupt_after(monkeypatch, n_steps=2, number=signal.SIGTERM)
+        run = train(epochs=2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert sent == [signal.SIGTERM]
+    assert not run.interrupted
+
+
+def test_in_another_thread_no_handler_changes() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    seen: list[Any] = []
+
+    def look(event: EpochEnd) -> None:
+        seen.append([signal.getsignal(number) for number in numbers])
+
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(train, epochs=1, callbacks=[look]).result()
+    assert seen == [before]
+    assert not run.interrupted
 
 
 @PLAIN_OR_NOT

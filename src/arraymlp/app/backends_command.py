@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from arraymlp.app.speed import FEWEST, INTERRUPTED_HERE, BackendSpeed, backend_speeds
-from arraymlp.app.terminal import INTERRUPTED, console
+from arraymlp.app.speed import FEWEST, BackendSpeed, backend_speeds
+from arraymlp.app.terminal import console
+from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import available_backends, resolve
 from arraymlp.steps.optimizers import OPTIMIZERS
 
@@ -49,7 +50,8 @@ def backends_command(
 
     arraymlp backends --bench --sizes 784-100-100-10 --batch-size 100
 
-    Exit status: 0; 1 if --bench measured nothing; 2 for an error; 130 after Ctrl-C.
+    Exit status: 0; 1 if --bench measured nothing; 2 for an error; 130 after Ctrl-C, 143 after
+    SIGTERM.
     """
     given = {name: ctx.params[name] for name in DEFAULTS if ctx.params[name] is not None}
     if bench:
@@ -105,18 +107,17 @@ def _bench(
         f"about {seconds:g} s, imports aside",
         flush=True,
     )
-    rows = backend_speeds(
-        widths, batch_size=batch_size, dtype=dtype, optimizer=optimizer, seconds=seconds
-    )
+    with interruptible() as interrupt:
+        rows = backend_speeds(
+            widths, batch_size=batch_size, dtype=dtype, optimizer=optimizer, seconds=seconds
+        )
     if timed := [row for row in rows if row.first_epoch_s is not None]:
         _print_speeds(timed)
     for row in rows:
         if row.reason:
             print(f"{_place(row)}: {_joined(row.reason, row.install)}")
     print(_fastest(rows), flush=True)
-    if any(row.reason == INTERRUPTED_HERE for row in rows):
-        return INTERRUPTED
-    return 1 if rows[0].us_per_step is None else 0
+    return interrupt.exit_status or (1 if rows[0].us_per_step is None else 0)
 
 
 def _print_speeds(rows: Sequence[BackendSpeed]) -> None:

@@ -76,8 +76,8 @@ def backend_speeds(
     minibatches take a quarter of a second; epochs of so many are timed, from the second on, by
     ``seconds`` in the history. PyTorch is timed on the CPU and on a GPU, JAX on its default device
     and on the CPU; array_api_strict, which is for tests, is not timed. Other work on the machine
-    slows those most that use several cores. Ctrl-C ends the timing after the epoch in progress; the
-    figures so far are returned.
+    slows those most that use several cores. Ctrl-C or SIGTERM ends the timing; the figures of the
+    epochs that are whole are returned.
 
     Args:
         sizes: widths from inputs to outputs. Two outputs or more are classes (softmax
@@ -121,7 +121,7 @@ class _Problem:
     def seconds(
         self, backend: Backend, steps: int, enough: Callable[[EpochEnd], bool]
     ) -> list[float]:
-        """The seconds of each epoch of so many steps, until ``enough`` returns True."""
+        """The seconds of each whole epoch of so many steps, until ``enough`` returns True."""
         rows = steps * self.batch_size
         run = train(
             self.X[:rows],
@@ -134,7 +134,8 @@ class _Problem:
             backend=backend,
             callbacks=[enough],
         )
-        return list(run.history["seconds"])
+        whole = run.history[: len(run.history) - (run.partial_epoch.steps > 0)]
+        return [record["seconds"] for record in whole]
 
 
 def _problem(
@@ -204,7 +205,7 @@ def _timed(
         backend: to train on.
         problem: to train.
         share: seconds for everything here.
-        interrupt: Ctrl-C.
+        interrupt: Ctrl-C or SIGTERM.
     """
     if interrupt.requested:
         return replace(row, reason=INTERRUPTED_HERE)
@@ -219,11 +220,11 @@ def _timed(
         return interrupt.requested or (over and (len(timed) >= LEAST_EPOCHS or sum(timed) >= share))
 
     try:
-        first, *later = problem.seconds(backend, FEWEST, two_epochs)
-        row = replace(row, first_epoch_s=first)
+        begun = problem.seconds(backend, FEWEST, two_epochs)
+        row = replace(row, first_epoch_s=begun[0] if begun else None)
         seconds: list[float] = []
-        if not interrupt.requested:
-            steps = round(FEWEST * min(EPOCH_SECONDS, share / (LEAST_EPOCHS + 1)) / later[0])
+        if len(begun) == 2 and not interrupt.requested:
+            steps = round(FEWEST * min(EPOCH_SECONDS, share / (LEAST_EPOCHS + 1)) / begun[1])
             steps = min(max(steps, FEWEST), len(problem.y) // problem.batch_size)
             seconds = problem.seconds(backend, steps, time_is_over)[1:]
     except Exception as error:  # libraries raise many classes; each is a reason, none a crash

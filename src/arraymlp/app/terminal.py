@@ -1,4 +1,4 @@
-"""What every command shares: how it prints a table, and its exit status after Ctrl-C."""
+"""What every command shares: how it prints a table, and its status after KeyboardInterrupt."""
 
 from typing import TYPE_CHECKING
 

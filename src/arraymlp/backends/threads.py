@@ -242,10 +242,10 @@ def in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list
 def side_by_side(
     work: Callable[[_Item], object], items: Iterable[_Item], workers: int, interrupt: Interrupt
 ) -> None:
-    """Do ``work(item)`` for each, in threads; an error in one, or a second Ctrl-C, ends all.
+    """Do ``work(item)`` for each, in threads; an error in one, or a second signal, ends all.
 
     Args:
-        work: is to end early where Ctrl-C, or an error in another thread, was noted.
+        work: is to end early where a signal, or an error in another thread, was noted.
         items: what to work on.
         workers: the number of threads; each has its own share of the `cores`.
         interrupt: where either is noted.

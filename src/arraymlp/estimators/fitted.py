@@ -133,7 +133,7 @@ class Fitted(Parameters, AtHome):
     _run: Run | None  # what the solver goes on with; None after L-BFGS
     _rate: float  # the current learning rate
     _rate_of: tuple[str, float]  # the solver and first learning rate that `_rate` belongs to
-    _interrupted: bool = False  # whether Ctrl-C ended the last call
+    _interrupted: bool = False  # whether Ctrl-C or SIGTERM ended the last call
     _no_improvement_count: int  # epochs in a row, as in scikit-learn
 
     def _input(self, X: RowsLike, method: str) -> Rows:

@@ -57,8 +57,8 @@ def fit_together(
         For each estimator the exception that its ``fit`` would have raised, or None.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C came before all of them had begun. Else those that it ended are
-            as their own fits leave them then: half trained, with a warning.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came before all of them had begun. Else those that it
+            ended are as their own fits leave them then: half trained, with a warning.
     """
     rows_of = [None] * len(estimators) if rows is None else list(rows)
     failures: list[Exception | None] = [None] * len(estimators)

@@ -200,7 +200,8 @@ class MLPSearchCV(BaseSearchCV):
         TypeError
             The estimator is, or ends in, no network of this package.
         KeyboardInterrupt
-            After Ctrl-C, but in the fit of the best candidate, which then ends as any fit does.
+            After Ctrl-C or SIGTERM, but in the fit of the best candidate, which then ends as any
+            fit does.
         """
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but y is None")

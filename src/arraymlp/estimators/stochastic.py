@@ -190,7 +190,7 @@ class StochasticFit(Fitted, ABC):
             network: with the weights of the best epoch, under early stopping.
             history: of the run, earlier calls included.
             failure: why there is no finite loss any more.
-            interrupted: by Ctrl-C.
+            interrupted: by Ctrl-C or SIGTERM.
             run: to go on with; None to begin the optimiser's state afresh.
 
         Raises:

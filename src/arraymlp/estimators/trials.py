@@ -77,7 +77,7 @@ def fit_trials(
         memory: as for `arraymlp.sweep`.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C: what is half trained is not to be compared.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM: what is half trained is not to be compared.
     """
     groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
@@ -140,7 +140,7 @@ def _fit_networks(
 
 
 def _require_whole(network: BaseMLP) -> None:
-    """Raise KeyboardInterrupt where Ctrl-C ended a network's training, which only warned of it."""
+    """Raise KeyboardInterrupt where a signal ended a network's training, which only warned."""
     if network._interrupted:
         raise KeyboardInterrupt
 

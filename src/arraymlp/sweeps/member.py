@@ -33,7 +33,7 @@ class Member:
         swept: its values of the settings that were swept, by name; of a fold its own seeds.
         fold: number of the fold of cross-validation, from 0; None without.
         settings: all its settings by name, in plain types.
-        result: network, history, status and more; None where Ctrl-C came first.
+        result: network, history, status and more; None where Ctrl-C or SIGTERM came first.
         score: its figure in the column that ranks; None where it has none, or it is not finite.
     """
 
@@ -50,7 +50,7 @@ class Member:
         """The trained network.
 
         Raises:
-            ValueError: Ctrl-C came before its training began.
+            ValueError: Ctrl-C or SIGTERM came before its training began.
         """
         return self._trained.network
 
@@ -59,7 +59,7 @@ class Member:
         """A record for each epoch; ``seconds`` are its share of its population's.
 
         Raises:
-            ValueError: Ctrl-C came before its training began.
+            ValueError: Ctrl-C or SIGTERM came before its training began.
         """
         return self._trained.history
 

@@ -216,7 +216,7 @@ def train_stacks(
         datas: the data of each.
         stacks: as of `plan_stacks`.
         backend: where the data is.
-        interrupt: Ctrl-C.
+        interrupt: Ctrl-C or SIGTERM.
         compact: as for `train_population`.
         on_epoch: called with the numbers and records of members that trained an epoch.
         on_end: called after each stack with how many epochs fewer than planned its members took.
@@ -224,7 +224,7 @@ def train_stacks(
         file: gives what keeps the state of a stack, for checkpoints.
 
     Returns:
-        Each member's result; None for those that Ctrl-C came before.
+        Each member's result; None for those that Ctrl-C or SIGTERM came before.
 
     Raises:
         DeviceMemoryError: a stack did not fit the device's memory.

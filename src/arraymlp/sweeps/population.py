@@ -72,7 +72,7 @@ class MemberResult:
         best_epoch: with early stopping, the epoch whose weights the network has.
         measurements: its own, with probes.
         dead_units: likewise, of each hidden layer.
-        partial_epoch: the part that is done of an epoch that Ctrl-C broke off.
+        partial_epoch: the part that is done of an epoch that Ctrl-C or SIGTERM broke off.
         engine: the engine that did the steps, or "array", as ``run.engine``.
         engine_reason: why it was the array code; "" where an engine did them.
     """
@@ -154,7 +154,7 @@ def train_population(
         specs: the members; all have one stacking key, and all have a row plan, or none has.
         data: all rows, which the members share.
         backend: where the data is.
-        interrupt: Ctrl-C; the results are then those of the members as they are.
+        interrupt: Ctrl-C or SIGTERM; the results are then those of the members as they are.
         compact: take members that are finished out of the stack. What is left of it may then round
             differently on some backends; it does not on NumPy with one thread.
         on_epoch: called with the positions and the records of the members that trained an epoch.

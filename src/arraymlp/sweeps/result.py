@@ -41,7 +41,7 @@ class SweepResult:
         greater_is_better: True where a greater score is the better one.
         backend: where it ran, as text.
         seconds: time for all of it.
-        interrupted: True where Ctrl-C ended it.
+        interrupted: True where Ctrl-C or SIGTERM ended it.
         plan: what was trained together, as text of several lines.
     """
 
@@ -73,7 +73,7 @@ class SweepResult:
 
     @property
     def networks(self) -> list[MultilayerPerceptron | None]:
-        """The networks, one for each member; None for those that Ctrl-C came before."""
+        """The networks, one for each member; None for those that Ctrl-C or SIGTERM came before."""
         return [None if m.result is None else m.result.network for m in self.members]
 
     @property

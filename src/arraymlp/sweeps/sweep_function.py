@@ -123,7 +123,7 @@ def sweep(
         settings: those of `train`, one value or several.
 
     Returns:
-        A `SweepResult`. After Ctrl-C it holds what there is.
+        A `SweepResult`. After Ctrl-C or SIGTERM it holds what there is.
 
     Raises:
         ValueError: data or a setting that cannot be trained with, in any of the networks; folds

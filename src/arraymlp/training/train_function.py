@@ -150,8 +150,8 @@ def train(
             over), or "balanced"; or K such. It weighs losses, of training and validation, and not
             errors and metrics; with label smoothing the whole of a sample's loss, which PyTorch
             weighs class by class.
-        epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C broke
-            off counts as one; so does that of one that a callback's ``on_step`` broke off.
+        epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C or
+            SIGTERM broke off counts as one; so does that of one that a callback's ``on_step`` did.
         batch_size: rows a step: a hundredth of those to train on, from 1 to 100. More than there
             are is an error.
         validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or

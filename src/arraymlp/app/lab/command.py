@@ -9,7 +9,8 @@ from arraymlp.app.lab.experiments import LAB, experiments
 from arraymlp.app.lab.progress import lab_progress
 from arraymlp.app.lab.result import LabResult, verdict_text
 from arraymlp.app.lab.training import run_lab
-from arraymlp.app.terminal import INTERRUPTED, console
+from arraymlp.app.terminal import console
+from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve, why_not
 
 
@@ -34,8 +35,8 @@ def lab_command(
 
     On NumPy the runs train side by side, one on each core.
 
-    Exit status: 0 if every judged run is in its band, 1 if one is not, 2 for an error, 130
-    after Ctrl-C.
+    Exit status: 0 if every judged run is in its band, 1 if one is not, 2 for an error, 130 after
+    Ctrl-C, 143 after SIGTERM.
     """
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, not {seeds}")
@@ -52,16 +53,17 @@ def lab_command(
     chosen = resolve(backend, device)
     no_cupy = why_not("cupy") if backend == "auto" and chosen.name == "numpy" else ""
     print(f"backend: {chosen}" + (f" (no CuPy: {no_cupy})" if no_cupy else ""), flush=True)
-    result = run_lab(
-        names,
-        backend=chosen.name,
-        device=chosen.device,
-        epochs=epochs,
-        seeds=range(seed, seed + seeds),
-        dtype=dtype,
-        engine=engine,
-        progress=lab_progress(),
-    )
+    with interruptible() as interrupt:
+        result = run_lab(
+            names,
+            backend=chosen.name,
+            device=chosen.device,
+            epochs=epochs,
+            seeds=range(seed, seed + seeds),
+            dtype=dtype,
+            engine=engine,
+            progress=lab_progress(),
+        )
     _print_result(result)
     if report is not None and result.runs:
         from arraymlp.app.lab.report import write_report
@@ -72,9 +74,7 @@ def lab_command(
         except KeyboardInterrupt:
             print("the report is not written")
             raise
-    if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(0 if result.in_band else 1)
+    raise typer.Exit(interrupt.exit_status or (0 if result.in_band else 1))
 
 
 def _print_result(result: LabResult) -> None:

@@ -49,7 +49,7 @@ class LabResult:
         dtype: of the computation.
         seconds: duration of everything.
         mnist: the data.
-        interrupted: True where Ctrl-C ended it early.
+        interrupted: True where Ctrl-C or SIGTERM ended it early.
     """
 
     runs: list[LabRun]

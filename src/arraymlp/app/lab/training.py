@@ -90,8 +90,8 @@ def run_lab(
                 results = train_stacks(
                     specs, datas, stacks, resolved, interrupt, on_epoch=epoch_ended
                 )
-                # A member that diverged is a finding, not the end of the lab. One that Ctrl-C came
-                # before has no result.
+                # A member that diverged is a finding, not the end of the lab. One that Ctrl-C or
+                # SIGTERM came before has no result.
                 trained[experiment.name] = [
                     (seed, run_of(member, spec, data, resolved))
                     for seed, spec, member in zip(seeds, specs, results, strict=True)

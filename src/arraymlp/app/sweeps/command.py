@@ -13,8 +13,9 @@ from arraymlp.app.page import require_writable
 from arraymlp.app.sweeps.report import sweep_json, write_sweep_report
 from arraymlp.app.sweeps.summary import call, lines, networks_text, ranking
 from arraymlp.app.sweeps.values import SWEPT, values
-from arraymlp.app.terminal import INTERRUPTED, console
+from arraymlp.app.terminal import console
 from arraymlp.backends.array import HostArray
+from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.datasets import MNIST, load_mnist
 from arraymlp.data.tables import read_table
@@ -120,8 +121,8 @@ def sweep_command(
     Settings rank by the mean over their seeds or folds. On MNIST the ranking never sees the test
     set.
 
-    Exit status: 0; 1 if no network has a score; 2 for an error; 130 after Ctrl-C, with the table of
-    the networks so far.
+    Exit status: 0; 1 if no network has a score; 2 for an error; 130 after Ctrl-C, 143 after
+    SIGTERM, with the table of the networks so far.
     """
     settings = _settings(ctx.params)
     if top < 1:
@@ -138,21 +139,22 @@ def sweep_command(
     about = {"data": text, "classes": source.classes}
     chosen = resolve(backend, device)
     print(f"backend: {chosen}\ndata: {text}", flush=True)
-    result = sweep(
-        source.X,
-        source.y,
-        cv=cv,
-        validation=held_out if cv is None else validation,
-        mode=mode,
-        n=n,
-        score=score,
-        memory=memory,
-        preset=preset,
-        backend=chosen.name,
-        device=chosen.device,
-        progress=True,
-        **settings,
-    )
+    with interruptible() as interrupt:
+        result = sweep(
+            source.X,
+            source.y,
+            cv=cv,
+            validation=held_out if cv is None else validation,
+            mode=mode,
+            n=n,
+            score=score,
+            memory=memory,
+            preset=preset,
+            backend=chosen.name,
+            device=chosen.device,
+            progress=True,
+            **settings,
+        )
     notes = lines(result)
     if source.mnist is not None:
         notes += _test_errors(result, source.mnist)
@@ -170,7 +172,7 @@ def sweep_command(
     finally:  # even if the reader of the pipe is gone
         _write(result, report, json_file, save, about, notes, code)
     scored = any(m.counts for m in result.members)
-    raise typer.Exit(INTERRUPTED if result.interrupted else 0 if scored else 1)
+    raise typer.Exit(interrupt.exit_status or (0 if scored else 1))
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
