@@ -21,6 +21,7 @@ from members import (
     assert_all_as_alone,
     assert_as_alone,
     assert_same_bits,
+    figures,
     on,
     sweep,
 )
@@ -166,6 +167,7 @@ def test_shapes_split_into_populations() -> None:
     ("settings", "populations"),
     [
         ({"epochs": [1, 2]}, 2),
+        ({"total_epochs": [4, 8], "schedule": "cosine"}, 2),
         ({"optimizer": ["sgd", "adam"]}, 2),
         ({"optimizer": ["adam", Adam(epsilon_hat=True)]}, 2),
         ({"optimizer": ["sgd", "momentum"]}, 1),
@@ -227,6 +229,19 @@ def wrong_labels() -> tuple[HostArray, HostArray]:
     return X, np.where(np.arange(len(y)) % 3 == 0, (y + 1) % 3, y)
 
 
+def noted_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many members are in each stack that trains from now on."""
+    sizes: list[int] = []
+    train_epochs = population.train_epochs
+
+    def noted(run: Run, *rest: Any, **given: Any) -> Any:
+        sizes.append(run.network.members or 0)
+        return train_epochs(run, *rest, **given)
+
+    monkeypatch.setattr(population, "train_epochs", noted)
+    return sizes
+
+
 @pytest.mark.parametrize("compact", [True, False])
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_members_stop_early_as_alone(quick_backend: Backend, compact: bool, average: float) -> None:
@@ -281,15 +296,22 @@ def test_a_schedule_remembers_when_others_leave(cause: str) -> None:
     assert len(result[0].history) < len(result[1].history)
 
 
+def test_the_whole_runs_epochs_are_as_alone_when_others_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = noted_sizes(monkeypatch)
+    given = {"validation": wrong_labels(), **STOPPING, "schedule": "cosine", "dtype": "float32"}
+    result = sweep(*problems.labels(), total_epochs=12, **given)
+    assert len(sizes) > 1
+    for member in result:
+        run = alone(member, *problems.labels(), total_epochs=12, **given)
+        assert figures(member.history) == figures(run.history)
+        for ours, theirs in zip(parameters(member.network), parameters(run.network), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_members_that_are_done_leave_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-    train_epochs = population.train_epochs
-
-    def noted(run: Run, *rest: Any, **given: Any) -> Any:
-        sizes.append(run.network.members or 0)
-        return train_epochs(run, *rest, **given)
-
-    monkeypatch.setattr(population, "train_epochs", noted)
+    sizes = noted_sizes(monkeypatch)
     given = {"validation": wrong_labels(), **STOPPING}
     compact = sweep(*problems.labels(), **given)
     assert sizes[0] == 3

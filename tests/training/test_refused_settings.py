@@ -59,6 +59,10 @@ BAD_SETTINGS = [
     ),
     *(({"epochs": n}, ["epochs must be a whole number from 0", repr(n)]) for n in WHOLE_NUMBERS),
     *(
+        ({"total_epochs": n}, ["total_epochs must be a whole number from 1", repr(n)])
+        for n in (0, *WHOLE_NUMBERS)
+    ),
+    *(
         ({"batch_size": n}, ["batch_size must be a whole number from 1", repr(n)])
         for n in (0, *WHOLE_NUMBERS)
     ),

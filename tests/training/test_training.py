@@ -17,18 +17,20 @@ import arraymlp
 import problems
 from arraymlp import Backend, MultilayerPerceptron, NonFiniteLossError
 from arraymlp.backends.registry import backend_of
-from arraymlp.callbacks import EpochEnd
+from arraymlp.callbacks import Callback, EpochEnd, StepEnd
 from arraymlp.data.minibatches import epoch_order
 from arraymlp.data.orders import Orders
 from arraymlp.data.splits import split
 from arraymlp.initializers import normal
 from arraymlp.optimizers import SGD
+from arraymlp.schedules import Cosine, StepDecay
 from arraymlp.steps.optimizers import OPTIMIZERS
 from arraymlp.steps.probes import Measurement
 from arraymlp.training import loop
 from conftest import assert_same
 from numpy_engine import numpy_engine
 from runs import (
+    BESIDES,
     PLAIN_OR_NOT,
     STEPS_PER_EPOCH,
     X,
@@ -367,6 +369,86 @@ def test_two_epochs_twice_are_four_on_every_backend(backend: Backend) -> None:
     halves = go_on(train_on(backend, epochs=1), epochs=1)
     assert_same_bits(whole.network, halves.network)
     assert halves.backend == backend
+
+
+def break_off(step: int) -> Callback:
+    """A callback that ends the run after that step of it."""
+
+    class BreakOff(Callback):
+        def on_step(self, event: StepEnd) -> bool:
+            return event.step == step
+
+    return BreakOff()
+
+
+SCHEDULED: dict[str, dict[str, Any]] = {
+    "cosine": {"optimizer": "sgd", "schedule": "cosine"},
+    "step": {"optimizer": "adam", "schedule": StepDecay(every=0.4, factor=0.5)},
+    "default": {"optimizer": "auto", "learning_rate": None, "schedule": None},
+    "everything": BESIDES | {"optimizer": "momentum", "schedule": Cosine(warm_up=0.3)},
+    "members": {"optimizer": "adam", "schedule": "cosine", "seed": (0, 1, 2)},
+}
+
+
+@pytest.mark.parametrize("settings", SCHEDULED.values(), ids=list(SCHEDULED))
+@pytest.mark.parametrize("pieces", [(5, 3), (1, 6, 1), (3, 0, 4)], ids=str)
+def test_pieces_of_a_run_are_the_whole(settings: dict[str, Any], pieces: tuple[int, ...]) -> None:
+    total = 8
+    whole = train(epochs=total, **settings)
+    run = train(epochs=pieces[0], total_epochs=total, **settings)
+    for epochs in pieces[1:]:
+        run = go_on(run, epochs=epochs)
+        assert run.settings.total_epochs == total
+    rates = whole.history["learning_rate"]
+    assert len(set(map(str, rates))) > 1
+    assert run.history["learning_rate"] == rates[: sum(pieces)]
+    if sum(pieces) < total:
+        run = go_on(run, epochs=1)
+    assert_same_bits(run.network, whole.network)
+
+
+@pytest.mark.parametrize("settings", SCHEDULED.values(), ids=list(SCHEDULED))
+@pytest.mark.parametrize("step", [1, STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH + 1])
+def test_a_run_that_is_broken_off_and_its_rest_are_the_whole(
+    settings: dict[str, Any], step: int
+) -> None:
+    given = {"total_epochs": 5, **settings}
+    whole = train(epochs=5, **settings)
+    run = train(epochs=3, **given, callbacks=break_off(step))
+    assert run.steps_done == step
+    run = go_on(run, epochs=3 - run.next_epoch, callbacks=break_off(step + 1))
+    run = go_on(run, epochs=5 - run.next_epoch)
+    assert_same_bits(run.network, whole.network)
+
+
+def test_a_run_may_have_fewer_epochs_than_its_total() -> None:
+    longer = train(epochs=6, schedule="cosine")
+    run = train(epochs=2, total_epochs=6, schedule="cosine")
+    assert run.history["learning_rate"] == longer.history["learning_rate"][:2]
+
+
+def test_a_greater_total_lays_the_schedule_anew() -> None:
+    run = train(epochs=2, total_epochs=2, schedule="cosine")
+    with pytest.raises(
+        ValueError, match="after 4 epochs, 2 of them in this call, but total_epochs is 2"
+    ):
+        go_on(run)
+    longer = go_on(run, total_epochs=4)
+    assert longer.settings.total_epochs == 4
+    as_one = go_on(train(epochs=2, schedule="cosine"))
+    assert_same_bits(longer.network, as_one.network)
+
+
+def test_a_call_that_would_end_after_the_total_is_refused() -> None:
+    with pytest.raises(ValueError, match="epochs=9 is more than total_epochs=8"):
+        train(epochs=9, total_epochs=8)
+    run = train(epochs=5, total_epochs=8)
+    with pytest.raises(
+        ValueError, match="after 9 epochs, 4 of them in this call, but total_epochs is 8"
+    ):
+        go_on(run, epochs=4)
+    with pytest.raises(ValueError, match="epochs=9 is more than total_epochs=8"):
+        go_on(run, epochs=9)
 
 
 def test_a_run_goes_on_on_another_backend(backend: Backend) -> None:
@@ -751,11 +833,13 @@ import numpy as np
 import arraymlp
 
 X, y = np.ones((100, 4)), np.arange(100) % 2
+started = time.monotonic()
 
 def train(first_epoch, callbacks=()):
     def began(event):
         if event.number == 1:
             first_epoch()
+        return time.monotonic() - started > 50  # where nothing ends it
     given = {"epochs": 10**9, "hidden": (4,), "backend": "numpy", "callbacks": [began, *callbacks]}
     return arraymlp.train(X, y, **given)
 
@@ -765,7 +849,7 @@ def send(number=signal.SIGTERM):
 
 
 def endless(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What became of a script with a training that does not end by itself."""
+    """What became of a script with a training that a signal is to end."""
     file = folder / "endless.py"
     file.write_text(ENDLESS + code)
     command = [sys.executable, str(file)]

@@ -40,6 +40,7 @@ class SweptSettings(TypedDict, total=False):
     label_smoothing: Swept[float]
     class_weight: Swept[ClassWeight]
     epochs: Swept[int]
+    total_epochs: Swept[int | None]
     batch_size: Swept[int]
     early_stopping: Swept[bool | str | EarlyStopping]
     standardize: Swept[bool | Literal["features", "targets"]]

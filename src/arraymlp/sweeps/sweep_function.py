@@ -72,12 +72,12 @@ def sweep(
 
     Networks that share their shape and the settings named here train as one population, as one
     stacked computation. These settings split populations where they are swept: hidden, activation,
-    batch_size, epochs, shuffle, window, drop_last, reduction, dtype, precision, standardize,
-    metrics, training_error, probes; the kind of optimizer and loss (not their constants; "auto" and
-    "adamw" are two); early stopping or none, and what it watches; moving averages of weights or
-    none. So do folds that have another number of minibatches. A population is partitioned into
-    stacks that fit the memory, and with NumPy its caches; stacks train side by side on its cores.
-    The plan is logged before the training, and kept in ``result.plan``.
+    batch_size, epochs, total_epochs, shuffle, window, drop_last, reduction, dtype, precision,
+    standardize, metrics, training_error, probes; the kind of optimizer and loss (not their
+    constants; "auto" and "adamw" are two); early stopping or none, and what it watches; moving
+    averages of weights or none. So do folds that have another number of minibatches. A population
+    is partitioned into stacks that fit the memory, and with NumPy its caches; stacks train side by
+    side on its cores. The plan is logged before the training, and kept in ``result.plan``.
 
     All networks see the same minibatches (``order_seed``) unless that is swept too, or they are of
     different folds. A network that diverges is marked and keeps the weights of that epoch; it

@@ -48,7 +48,7 @@ class Position:
         steps_per_epoch: of this epoch and those to come.
         first_epoch: the first epoch of this call.
         end_epoch: the one past its last.
-        total_steps: of the run, when this call is done.
+        total_steps: of the run, when this call is done, or its ``total_epochs`` are.
     """
 
     epoch: int
@@ -67,7 +67,8 @@ class Position:
         steps_per_epoch = rows // size if settings.drop_last else -(-rows // size)
         before = run.steps_done - done  # steps of whole epochs
         first, epochs = run.next_epoch, settings.epochs
-        total = before + epochs * steps_per_epoch
+        left = epochs if settings.total_epochs is None else settings.total_epochs - first
+        total = before + left * steps_per_epoch
         return cls(first, done, before, steps_per_epoch, first, first + epochs, total)
 
     @property

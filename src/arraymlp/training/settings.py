@@ -172,6 +172,11 @@ class Settings:
         None, "weight of each class in the loss", members=VALUE
     )
     epochs: int = setting(20, "passes over the training data", rule=whole(0), cli="20")
+    total_epochs: int | None = setting(
+        None,
+        "epochs of the whole run, for the schedule, when it is trained in pieces",
+        rule=whole(1),
+    )
     batch_size: int = setting(None, "rows a step", rule=whole(1), cli="50,100,200")
     early_stopping: EarlyStopping | None = setting(
         False,
@@ -233,6 +238,11 @@ class Settings:
                     keep_numbers(self, **{f.name: rule})
             elif rule is not None:
                 self._require(f.name, rule, value)
+        if self.total_epochs is not None and self.epochs > self.total_epochs:
+            raise ValueError(
+                f"epochs={self.epochs} is more than total_epochs={self.total_epochs}, the epochs "
+                "of the whole run"
+            )
         if self.dtype != "float32" and self.precision != FULL:
             raise ValueError(
                 f"precision={self.precision!r} rounds float32, and the dtype is {self.dtype}"
@@ -288,7 +298,7 @@ class Settings:
         """Hold a setting that is no number a member to its rule, and keep it as Python's type."""
         if name == "shuffle" and callable(value):
             return
-        if value is None and name in ("window", "seed", "batch_size"):
+        if value is None and name in ("total_epochs", "window", "seed", "batch_size"):
             return
         values: tuple[Any, ...] = (value,)
         if name == "hidden":

@@ -221,6 +221,16 @@ def resume_from(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> N
             run.stopper.restart()
 
 
+def require_end(run: Run) -> None:
+    """A ValueError where the run, as it stands, would end after its ``total_epochs``."""
+    total, end = run.settings.total_epochs, run.next_epoch + run.settings.epochs
+    if total is not None and end > total:
+        raise ValueError(
+            f"the run would end after {end} epochs, {run.settings.epochs} of them in this call, "
+            f"but total_epochs is {total}: give fewer epochs, or a greater total_epochs"
+        )
+
+
 def stopper_for(run: Run) -> Stopper | None:
     """The stopper for early stopping: that of the run that goes on, or a new one."""
     wanted = run.settings.early_stopping

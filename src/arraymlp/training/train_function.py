@@ -42,6 +42,7 @@ from arraymlp.training.setup import (
     merge_settings,
     new_run,
     prepare_data,
+    require_end,
     resume_from,
     stopper_for,
 )
@@ -70,6 +71,7 @@ def train(
     sample_weight: Any = None,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
     epochs: int | None = None,
+    total_epochs: int | None = None,
     batch_size: int | None = None,
     validation: float | tuple[Any, ...] | None = None,
     early_stopping: bool | str | EarlyStopping | None = None,
@@ -124,9 +126,10 @@ def train(
             to 0.01 (0.01 without one); otherwise 0.05 for SGD, 0.001 for the others (K).
         schedule: its factor step by step: "cosine" (with warm-up) with optimizer "auto", otherwise
             "constant"; "step", "exponential", "inverse_scaling", "adaptive"; see
-            `arraymlp.schedules.get_schedule`. Its fractions are of the whole run, earlier calls
-            included: a finished run that goes on is a longer one, in which the rate rises again;
-            one that was broken off is to be given the epochs that are left.
+            `arraymlp.schedules.get_schedule`. Its fractions are of the whole run, from its first
+            epoch to the end of this call, or of ``total_epochs``: without that, a finished run that
+            goes on is a longer one, in which the rate rises again, and one that was broken off is
+            to be given the epochs that are left.
         weight_decay: lambda in w <- w - eta lambda w, decoupled, of weights and not of biases: with
             optimizer "auto" 0.0005 / learning_rate, with "adamw" 0.01, otherwise 0 (K).
         l2: lambda of the penalty ``lambda / 2 |W|^2``, whose gradient lambda W is added to the
@@ -152,6 +155,11 @@ def train(
             weighs class by class.
         epochs: passes over the training data in this call, 20. The rest of one that Ctrl-C or
             SIGTERM broke off counts as one; so does that of one that a callback's ``on_step`` did.
+        total_epochs: None; epochs of the whole run, earlier calls and later ones included, over
+            which the schedule is laid where the run is trained in pieces: 5 epochs with
+            ``total_epochs=20`` and, by ``network=run``, 15 more have the weights of 20 (but with
+            early stopping, which goes back to the best weights at the end of each call). The run
+            keeps it. A call that would end after it is an error; a greater one lets it go on.
         batch_size: rows a step: a hundredth of those to train on, from 1 to 100. More than there
             are is an error.
         validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or
@@ -239,6 +247,7 @@ def train(
         "label_smoothing": label_smoothing,
         "class_weight": class_weight,
         "epochs": epochs,
+        "total_epochs": total_epochs,
         "batch_size": batch_size,
         "early_stopping": early_stopping,
         "standardize": standardize,
@@ -274,6 +283,7 @@ def train(
             if before.fingerprint is not None and before.data is None:  # of a file
                 same_rows, same_data = knows_data(before.fingerprint, fingerprint(data, target))
             resume_from(run, before, same_rows=same_rows, same_data=same_data)
+        require_end(run)
         bar = (
             progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
         )
