@@ -1,6 +1,7 @@
 """Networks that train together come out as each does alone: whatever differs between them, in
 whatever stacks, and whatever becomes of the others."""
 
+import json
 import threading
 from typing import Any
 
@@ -14,6 +15,7 @@ from arraymlp.losses import Huber, Quantile
 from arraymlp.optimizers import SGD, Adam, AdamW, RMSProp
 from arraymlp.schedules import Adaptive, Cosine
 from arraymlp.sweeps import partition, population
+from arraymlp.sweeps.stacking import SchedulesOfMembers
 from members import (
     RTOL,
     WEIGHT,
@@ -435,3 +437,20 @@ def test_threads_have_the_bits_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(name.startswith("arraymlp-worker") for name in used)
     for a, b in zip(threads, one_thread, strict=True):
         assert_same_bits(a, b)
+
+
+def test_schedules_of_members_go_on_with_what_each_remembers() -> None:
+    def begun() -> SchedulesOfMembers:
+        adaptive = [Adaptive(patience=1, factor=factor) for factor in (0.5, 0.1)]
+        return SchedulesOfMembers([*adaptive, Cosine()]).begin()
+
+    schedules, others = begun(), begun()
+    schedules.observe({"loss": [2.0, 2.0, 2.0]})
+    schedules.observe({"loss": [3.0, 1.0, 2.0]})
+    others.restore(json.loads(json.dumps(schedules.state())))
+    for loss in (1.0, 1.5):
+        steps = np.arange(3)[:, None]
+        factors = [s.factors(steps, 9).tolist() for s in (schedules, others)]
+        assert factors[0] == factors[1] != begun().factors(steps, 9).tolist()
+        for each in (schedules, others):
+            each.observe({"loss": [loss] * 3})

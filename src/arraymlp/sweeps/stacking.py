@@ -116,6 +116,16 @@ class SchedulesOfMembers(Schedule):
         for k, schedule in enumerate(self._schedules):
             schedule.observe(record_of(record, k))
 
+    def state(self) -> list[Any]:
+        """What each member's schedule remembers."""
+        return [schedule.state() for schedule in self._schedules]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        """Give each member's schedule back what it remembered."""
+        for schedule, its_state in zip(self._schedules, state, strict=True):
+            if its_state is not None:
+                schedule.restore(its_state)
+
     def select_members(self, members: Sequence[int]) -> "SchedulesOfMembers":
         """The schedules of some of the members, as they stand."""
         return SchedulesOfMembers([self._schedules[k] for k in members])
