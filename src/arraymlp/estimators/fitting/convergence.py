@@ -8,7 +8,7 @@ They are those of its MLPClassifier and MLPRegressor, message by message. They d
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from arraymlp.steps.schedules import Schedule
 from arraymlp.sweeps.population import StepLosses
 from arraymlp.training.callbacks import EpochEnd, StepEnd
 from arraymlp.training.history import Record
+from arraymlp.training.state import plain
 
 if TYPE_CHECKING:
     from arraymlp.estimators.base import BaseMLP
@@ -30,6 +31,16 @@ CURVES = (  # kept over all calls of one network, besides n_iter_, t_ and loss_
     "best_validation_score_",
     "best_validation_loss_",
     "_no_improvement_count",
+)
+REMEMBERED = (*CURVES, "n_iter_", "t_", "loss_", "_rate")  # for a checkpoint
+RULES = (  # the parameters that decide here, but for max_iter, which is the run's
+    "solver",
+    "learning_rate",
+    "learning_rate_init",
+    "power_t",
+    "tol",
+    "n_iter_no_change",
+    "early_stopping",
 )
 
 
@@ -103,9 +114,33 @@ class Convergence(Schedule):
         if self._monitor is not None and est.validation_scores_ is None:
             est.validation_scores_, est.validation_loss_curve_ = [], []
 
+    def __repr__(self) -> str:
+        """All that decides: a checkpoint is gone on with where it is the same."""
+        parameters = {name: plain(getattr(self._estimator, name)) for name in RULES}
+        parameters |= {"columns": self._columns, "weighted": self._losses is not None}
+        return f"Convergence({', '.join(f'{k}={v!r}' for k, v in parameters.items())})"
+
     def factors(self, steps: HostArray, n_steps: int) -> HostArray:
         """The current learning rate over the first one."""
         return np.full(steps.shape, self._estimator._rate / self._estimator.learning_rate_init)
+
+    def state(self) -> dict[str, Any]:
+        """What the estimator has been told so far, and what is counted here, in JSON's types."""
+        est = self._estimator
+        return {
+            "estimator": {n: plain(getattr(est, n)) for n in REMEMBERED if hasattr(est, n)},
+            "done": self._done,
+            "stopped": self.stopped,
+            "losses": None if self._losses is None else self._losses.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state`` returned; a run does it twice, for schedule and callback."""
+        for name, value in state["estimator"].items():
+            setattr(self._estimator, name, list(value) if isinstance(value, list) else value)
+        self._done, self.stopped = state["done"], state["stopped"]
+        if self._losses is not None:
+            self._losses.restore(state["losses"])
 
     def __call__(self, event: EpochEnd) -> bool:
         """Record an epoch. Return True to stop the training."""
@@ -185,6 +220,7 @@ class WeightedLosses(StepLosses):
     def __init__(self, columns: int) -> None:
         self._columns = columns
         self._sum: Array | None = None  # of the losses times the rows, on the device, () or (K,)
+        self._restored: HostArray | None = None  # that sum, of a checkpoint, on the host
         self._rows: HostArray | int = 0  # so far in the epoch, () or (K,)
         self._backend: Backend | None = None
 
@@ -194,14 +230,39 @@ class WeightedLosses(StepLosses):
         self._backend = event.network.backend
         if isinstance(rows, np.ndarray):
             rows = self._backend.asarray(rows.astype(event.network.dtype))
+        if self._restored is not None:
+            self._sum, self._restored = self._backend.asarray(self._restored), None
         more = rows * (event.loss / self._columns + event.penalty)
         self._sum = more if self._sum is None else self._sum + more
         self._rows = self._rows + event.rows
 
     def take(self) -> list[float]:
         """The mean loss since the last call, of each network."""
-        assert self._backend is not None
-        assert self._sum is not None
-        means = np.ravel(self._backend.to_numpy(self._sum)) / self._rows
-        self._sum, self._rows = None, 0
+        sums = self._on_host()
+        assert sums is not None
+        means = np.ravel(sums) / self._rows
+        self._sum, self._restored, self._rows = None, None, 0
         return [float(mean) for mean in means]
+
+    def _on_host(self) -> HostArray | None:
+        """The sum so far, on the host; None at an epoch's beginning."""
+        if self._sum is None or self._backend is None:
+            return self._restored
+        with self._backend.active():
+            return self._backend.to_numpy(self._sum)
+
+    def state(self) -> dict[str, Any] | None:
+        """The sums so far in the epoch, to the bit, in JSON's types; None at its beginning."""
+        sums = self._on_host()
+        if sums is None:
+            return None
+        return {"sum": sums.tolist(), "dtype": sums.dtype.name, "rows": plain(self._rows)}
+
+    def restore(self, state: Mapping[str, Any] | None) -> None:
+        """Take over what ``state`` returned."""
+        self._sum = self._restored = None
+        self._rows = 0
+        if state is not None:
+            self._restored = np.asarray(state["sum"], np.dtype(state["dtype"]))
+            rows = state["rows"]
+            self._rows = np.asarray(rows) if isinstance(rows, list) else rows

@@ -1,6 +1,7 @@
 """Which rows are trained on, which are held out, and in what order: as scikit-learn draws them."""
 
 import pickle
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -49,19 +50,36 @@ class SklearnOrders:
     """The orders of the rows that scikit-learn draws, each a shuffle of the one before.
 
     It is a function for ``shuffle`` of `arraymlp.train`.
+
+    Args:
+        random: draws them, each epoch's when it is first asked for.
+        first_epoch: the first epoch of the call.
     """
 
-    def __init__(self, random: np.random.RandomState) -> None:
-        self._random = random
+    def __init__(self, random: np.random.RandomState, first_epoch: int = 0) -> None:
+        self._random, self._next_epoch = random, first_epoch
         self._order: HostArray | None = None
+        self._begins_with = deepcopy(random).bytes(8).hex()
+
+    def __repr__(self) -> str:
+        """Equal for objects that began with the same random state."""
+        return f"SklearnOrders({self._begins_with})"
 
     def state(self) -> bytes:
         """Equal for objects that will give the same orders."""
-        return pickle.dumps((self._random, self._order))
+        return pickle.dumps((self._random, self._order, self._next_epoch))
 
     def __call__(self, n: int, epoch: int) -> HostArray:
-        """Return the next order of n rows; epochs must be asked for one after another."""
-        drawn = np.arange(n)
-        self._random.shuffle(drawn)
-        self._order = drawn if self._order is None else self._order[drawn]
+        """Return an epoch's order of n rows; those before it are drawn on the way.
+
+        Raises:
+            ValueError: a later epoch's was asked for before, and this one is gone.
+        """
+        while self._next_epoch <= epoch:
+            drawn = np.arange(n)
+            self._random.shuffle(drawn)
+            self._order = drawn if self._order is None else self._order[drawn]
+            self._next_epoch += 1
+        if self._order is None or epoch != self._next_epoch - 1:
+            raise ValueError(f"the order of epoch {epoch} is not to be had any more")
         return self._order
