@@ -100,6 +100,10 @@ class BaseMLP(StochasticFit, CallbackSupportMixin):
         ------
         ValueError
             Parameters or data that cannot be trained with, or weights that are no longer finite.
+        CheckpointError
+            The checkpoint is of another fit, or damaged, or another process has it.
+        OSError
+            The checkpoint cannot be read, or not be written at the beginning.
         """
         return self._fit(X, y, sample_weight, X_val=X_val, y_val=y_val)
 
@@ -118,6 +122,9 @@ class BaseMLP(StochasticFit, CallbackSupportMixin):
         activations = self._activations(len(hidden))
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if self.checkpoint is not None and incremental:
+            raise ValueError("partial_fit does not support a checkpoint: it is one pass, and ends")
+        self._require_repeatable()
         first = not hasattr(self, "network_") or not (self.warm_start or incremental)
         backend = backend_for(X, self.backend, self.device)
         dtypes = self._dtypes(backend)

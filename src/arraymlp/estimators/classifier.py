@@ -20,6 +20,7 @@ from arraymlp.estimators.labels import Labels
 from arraymlp.estimators.parameters import (
     Activations,
     Callbacks,
+    Checkpoints,
     Constraints,
     HiddenSizes,
     RandomState,
@@ -107,6 +108,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     callbacks : callable or list of callables, default=None
         Each is called after each epoch with an `EpochEnd`, and stops the training by returning
         True. See `arraymlp.train`. scikit-learn's own go to ``set_callbacks`` (1.9 and newer).
+    checkpoint : str, path-like, `Checkpoint` or None, default=None
+        A file that keeps the state of the training, or a `Checkpoint` that also says how often: the
+        same ``fit`` on the same data goes on from it, to the same bits, whatever ended it, and one
+        that is finished trains no more. ``random_state`` must be a number. It is of one fit, so a
+        warm start needs a file of its own. Not for 'lbfgs', nor for ``partial_fit``.
 
     Attributes
     ----------
@@ -210,6 +216,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         class_weight: Mapping[Hashable, float] | str | None = None,
         loss: str | Loss = "log_loss",
         callbacks: Callbacks = None,
+        checkpoint: Checkpoints = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -242,6 +249,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.class_weight = class_weight
         self.loss = loss
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
 
     def _encode(self, y: Any, method: str, first: bool) -> HostArray:
         if first and method == "fit":  # partial_fit has them from its caller
@@ -316,8 +324,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError
-            As of `fit`; with ``early_stopping``; a first call without ``classes``, or a later one
-            with others.
+            As of `fit`; with ``early_stopping`` or a checkpoint; a first call without ``classes``,
+            or a later one with others.
         AttributeError
             The solver is 'lbfgs', which has no partial_fit.
         """

@@ -235,8 +235,8 @@ class Fitted(Parameters, AtHome):
         """Write the estimator to a model file: parameters, network, classes and feature names.
 
         It is a file that `arraymlp.load` opens too, as a network. In the estimator that is loaded,
-        callbacks, device and a random state that is no number are None, and the optimiser starts
-        afresh.
+        callbacks, checkpoint, device and a random state that is no number are None, and the
+        optimiser starts afresh.
 
         Parameters
         ----------
@@ -257,7 +257,8 @@ class Fitted(Parameters, AtHome):
         fitted = {name: getattr(self, name) for name in names if hasattr(self, name)}
         if hasattr(self, "_labels"):
             fitted |= self._labels.to_file()
-        left_out = dict.fromkeys(("callbacks", "device"))  # of a session, and of a machine
+        # Of a session, and of a machine
+        left_out = dict.fromkeys(("callbacks", "checkpoint", "device"))
         parameters = self.get_params(deep=False) | left_out
         save_estimator(path, type(self).__name__, self.network_, parameters, fitted)
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence, Set
 from math import inf
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -23,6 +24,7 @@ from arraymlp.nn.losses import Loss
 from arraymlp.nn.metrics import Metric
 from arraymlp.steps.optimizers import SGD, Adam, AdamW, Optimizer
 from arraymlp.training.callbacks import AnyCallback
+from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
 from arraymlp.training.early_stopping import EarlyStopping
 
 NEVER = 2**31  # epochs: the core keeps the best weights, `Convergence` says when to stop
@@ -32,6 +34,9 @@ HiddenSizes: TypeAlias = int | Sequence[int] | HostArray
 Activations: TypeAlias = str | Activation | Sequence[str | Activation]
 RandomState: TypeAlias = int | np.random.RandomState | np.random.Generator | None
 Callbacks: TypeAlias = AnyCallback | Sequence[AnyCallback] | None
+Checkpoints: TypeAlias = str | PathLike[str] | Checkpoint | None
+
+CHECKPOINT: list[object] = [str, PathLike, Checkpoint, None]  # the rule for a ``checkpoint``
 
 
 class Parameters:
@@ -67,6 +72,7 @@ class Parameters:
         "dropout": [Interval(Real, 0, 1, closed="left"), Dropout],
         "gradient_clip": [Interval(Real, 0, None, closed="neither"), None],
         "callbacks": "no_validation",
+        "checkpoint": CHECKPOINT,
     }
 
     hidden_layer_sizes: HiddenSizes
@@ -99,6 +105,7 @@ class Parameters:
     gradient_clip: float | None
     loss: str | Loss
     callbacks: Callbacks
+    checkpoint: Checkpoints
 
     def _hidden_sizes(self) -> list[int]:
         """The widths of the hidden layers."""
@@ -210,6 +217,22 @@ class Parameters:
             ("gradient_clip", self.gradient_clip is not None),
             ("X_val", validates),
             ("callbacks", bool(self._callback_list())),
+            ("checkpoint", self.checkpoint is not None),
         ):
             if given and self.solver == "lbfgs":
                 raise ValueError(f"{name} is for the stochastic solvers; solver='lbfgs' has none")
+
+    def _require_repeatable(self) -> None:
+        """A ValueError where there is a checkpoint, but no fit that would go on from it."""
+        if self.checkpoint is not None:
+            as_checkpoint(self.checkpoint)
+            require_number(self.random_state, "random_state")
+
+
+def require_number(random_state: object, name: str) -> None:
+    """A ValueError where a random state draws something else in each call."""
+    if not isinstance(random_state, Integral):
+        raise ValueError(
+            f"with a checkpoint {name} must be a number, not {random_state!r}: the call that goes "
+            "on has to draw what the first one drew"
+        )

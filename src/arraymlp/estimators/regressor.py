@@ -17,6 +17,7 @@ from arraymlp.estimators.inputs import RowsLike, on_host
 from arraymlp.estimators.parameters import (
     Activations,
     Callbacks,
+    Checkpoints,
     Constraints,
     HiddenSizes,
     RandomState,
@@ -122,6 +123,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     callbacks : callable or list of callables, default=None
         Each is called after each epoch with an `EpochEnd`, and stops the training by returning
         True. See `arraymlp.train`. scikit-learn's own go to ``set_callbacks`` (1.9 and newer).
+    checkpoint : str, path-like, `Checkpoint` or None, default=None
+        A file that keeps the state of the training, or a `Checkpoint` that also says how often: the
+        same ``fit`` on the same data goes on from it, to the same bits, whatever ended it, and one
+        that is finished trains no more. ``random_state`` must be a number. It is of one fit, so a
+        warm start needs a file of its own. Not for 'lbfgs', nor for ``partial_fit``.
 
     Attributes
     ----------
@@ -222,6 +228,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         dropout: float | Dropout = 0.0,
         gradient_clip: float | None = None,
         callbacks: Callbacks = None,
+        checkpoint: Checkpoints = None,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -253,6 +260,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.dropout = dropout
         self.gradient_clip = gradient_clip
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
 
     def _encode(self, y: Any, method: str, first: bool) -> HostArray:
         return np.asarray(y.toarray() if is_sparse(y) else y, dtype=np.float64)
@@ -290,7 +298,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Raises
         ------
         ValueError
-            As of `fit`; with ``early_stopping``.
+            As of `fit`; with ``early_stopping`` or a checkpoint.
         AttributeError
             The solver is 'lbfgs', which has no partial_fit.
         """

@@ -113,13 +113,14 @@ class StochasticFit(Fitted, ABC):
             monitor=f"validation_{metric.name}" if validates else None,
             weighted=weighted,
         )
+        first_epoch = 0 if before is None else before.next_epoch
         settings = self._training_settings(metric) | {
             "class_weight": class_weight,
             "schedule": rules,
             "epochs": 1 if incremental else int(self.max_iter),
             "batch_size": batch_size,
             "metrics": [metric] if validates else [],
-            "shuffle": SklearnOrders(random) if self.shuffle else False,
+            "shuffle": SklearnOrders(random, first_epoch) if self.shuffle else False,
             "seed": seed,
         }
         best, self.n_iter_ = self._best_watched, 0
@@ -160,6 +161,7 @@ class StochasticFit(Fitted, ABC):
                 validation=validation,
                 backend=backend,
                 callbacks=[job.rules, epoch_ended, *self._callback_list()],
+                checkpoint=self.checkpoint,
                 **job.settings,
             )
         except NonFiniteLossError as error:

@@ -57,6 +57,7 @@ OURS: dict[str, list[Any]] = {
     "dtype": ["float16", None, np.float32],
     "dropout": [-0.1, 1.0, None, "half"],
     "gradient_clip": [0.0, -1.0, "no"],
+    "checkpoint": [3, b"fit.ckpt", True],
     "early_stopping": [None, "validation_loss", 2, {}],
     "loss": ["hinge", None, 3],
 }
@@ -214,6 +215,7 @@ NOT_FOR_LBFGS: dict[str, tuple[Given, Given, str]] = {
     "clipping": ({"gradient_clip": 1.0}, {}, "gradient_clip"),
     "callbacks": ({"callbacks": [print]}, {}, "callbacks"),
     "one callback": ({"callbacks": print}, {}, "callbacks"),
+    "a checkpoint": ({"checkpoint": "fit.ckpt"}, {}, "checkpoint"),
     "validation data": ({}, {"X_val": X, "y_val": LABELS}, "X_val"),
 }
 
