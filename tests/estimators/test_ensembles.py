@@ -99,9 +99,9 @@ def test_a_larger_ensemble_has_the_members_of_a_smaller_one(name: str) -> None:
 def test_members_train_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, real = [], ensembles.fit_together
 
-    def counted(estimators: Any, *args: Any) -> Any:
+    def counted(estimators: Any, *args: Any, **given: Any) -> Any:
         calls.append(len(estimators))
-        return real(estimators, *args)
+        return real(estimators, *args, **given)
 
     monkeypatch.setattr(ensembles, "fit_together", counted)
     model = ensemble(name).fit(X, target(name))

@@ -22,10 +22,11 @@ from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.classifier import MLPClassifier
 from arraymlp.estimators.fitted import AtHome
 from arraymlp.estimators.inputs import Rows, RowsLike, checked_input
-from arraymlp.estimators.parameters import Constraints
+from arraymlp.estimators.parameters import CHECKPOINT, Checkpoints, Constraints, require_number
 from arraymlp.estimators.population import fit_together
 from arraymlp.estimators.regressor import MLPRegressor
 from arraymlp.sweeps.ensemble import Ensemble
+from arraymlp.training.checkpoint import as_checkpoint
 
 
 class DeepEnsemble(AtHome, ABC):
@@ -35,6 +36,7 @@ class DeepEnsemble(AtHome, ABC):
         "estimator": [BaseMLP, None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
+        "checkpoint": CHECKPOINT,
     }
 
     estimators_: Sequence[BaseMLP]
@@ -48,10 +50,12 @@ class DeepEnsemble(AtHome, ABC):
         n_estimators: int = 5,
         *,
         random_state: int | np.random.RandomState | None = None,
+        checkpoint: Checkpoints = None,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
         self.random_state = random_state
+        self.checkpoint = checkpoint
 
     @abstractmethod
     def _prototype(self) -> BaseMLP:
@@ -77,13 +81,25 @@ class DeepEnsemble(AtHome, ABC):
         Raises
         ------
         ValueError
-            As of a member's ``fit``.
+            As of a member's ``fit``; with a checkpoint a random state that is no number.
+        CheckpointError
+            The checkpoint is of another fit, or damaged, or another process has it.
+        OSError
+            The checkpoint cannot be read or written.
         """
+        prototype, folder = self._prototype(), None
+        if prototype.checkpoint is not None:
+            raise ValueError(
+                "a member's checkpoint is of one fit, and an ensemble has several: give the "
+                "ensemble one"
+            )
+        if self.checkpoint is not None:
+            require_number(self.random_state, "random_state")
+            folder = as_checkpoint(self.checkpoint)
         random = check_random_state(self.random_state)
         seeds = random.randint(np.iinfo(np.int32).max, size=self.n_estimators)
-        prototype = self._prototype()
         members = [clone(prototype).set_params(random_state=int(seed)) for seed in seeds]
-        for failure in fit_together(members, X, y, sample_weight):
+        for failure in fit_together(members, X, y, sample_weight, checkpoint=folder):
             if failure is not None:
                 raise failure
         self.estimators_ = members
@@ -141,6 +157,10 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
     random_state : int, RandomState or None, default=None
         Draws the members' random states by ``randint(2**31 - 1)``, ``n_estimators`` times: a larger
         ensemble has all members of a smaller one. That of ``estimator`` is not used.
+    checkpoint : str, path-like, `Checkpoint` or None, default=None
+        A folder that keeps the state of the training, or a `Checkpoint` of one that also says how
+        often: the same ``fit`` on the same data goes on from it, to the same bits. ``random_state``
+        must be a number. Members with solver 'lbfgs', callbacks or warm starts are fitted again.
 
     Attributes
     ----------
@@ -265,6 +285,10 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
     random_state : int, RandomState or None, default=None
         Draws the members' random states by ``randint(2**31 - 1)``, ``n_estimators`` times: a larger
         ensemble has all members of a smaller one. That of ``estimator`` is not used.
+    checkpoint : str, path-like, `Checkpoint` or None, default=None
+        A folder that keeps the state of the training, or a `Checkpoint` of one that also says how
+        often: the same ``fit`` on the same data goes on from it, to the same bits. ``random_state``
+        must be a number. Members with solver 'lbfgs', callbacks or warm starts are fitted again.
 
     Attributes
     ----------

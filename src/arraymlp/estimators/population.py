@@ -1,7 +1,10 @@
 """fit_together: many estimators fitted as populations, each as its own fit would."""
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +26,10 @@ from arraymlp.estimators.inputs import (
     home_of,
 )
 from arraymlp.estimators.stochastic import FitJob
+from arraymlp.sweeps.checkpoint import SweepFolder
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
 from arraymlp.sweeps.population import DIVERGED, INTERRUPTED, MemberResult, MemberSpec
+from arraymlp.training.checkpoint import Checkpoint
 from arraymlp.training.history import Record
 from arraymlp.training.settings import TABLE, Settings
 from arraymlp.training.setup import merge_settings
@@ -38,6 +43,7 @@ def fit_together(
     rows: Sequence[HostArray | None] | None = None,
     *,
     memory: int | str | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Exception | None]:
     """Fit each estimator on its rows, as ``fit(X[rows], y[rows], sample_weight[rows])`` would.
 
@@ -46,12 +52,13 @@ def fit_together(
     with solver "lbfgs", callbacks or warm starts are fitted one by one.
 
     Args:
-        estimators: none fitted yet.
+        estimators: none fitted yet, and none with a checkpoint of its own.
         X: as ``fit`` takes it, with all rows.
         y: likewise.
         sample_weight: likewise, or None.
         rows: for each estimator the numbers of its rows; None for all.
         memory: as for `arraymlp.sweep`.
+        checkpoint: a folder, from which the populations go on; those fitted one by one begin anew.
 
     Returns:
         For each estimator the exception that its ``fit`` would have raised, or None.
@@ -59,6 +66,8 @@ def fit_together(
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM came before all of them had begun. Else those that it
             ended are as their own fits leave them then: half trained, with a warning.
+        CheckpointError: the folder is of other fits, or damaged, or another process has it.
+        OSError: the folder cannot be read or written.
     """
     rows_of = [None] * len(estimators) if rows is None else list(rows)
     failures: list[Exception | None] = [None] * len(estimators)
@@ -78,12 +87,25 @@ def fit_together(
         except Exception as error:
             failures[i] = error
     for position, numbers in enumerate(groups.values(), 1):
-        ends = _train([members[i] for i in numbers], memory)
+        folder = part_of(checkpoint, f"group-{position}", len(groups))
+        ends = _train([members[i] for i in numbers], memory, folder)
         for i, failure in zip(numbers, ends, strict=True):
             failures[i] = failure
         if position < len(groups) and any(estimators[i]._interrupted for i in numbers):
             raise KeyboardInterrupt
     return failures
+
+
+def part_of(checkpoint: Checkpoint | None, name: str, parts: int) -> Checkpoint | None:
+    """The folder of one of several parts of a training; of a single one it is the whole folder."""
+    if checkpoint is None or parts == 1:
+        return checkpoint
+    return within(checkpoint, name)
+
+
+def within(checkpoint: Checkpoint, name: str) -> Checkpoint:
+    """A checkpoint in a folder that is another one's."""
+    return replace(checkpoint, path=Path(checkpoint.path) / name)
 
 
 def _fits_alone(estimator: BaseMLP) -> bool:
@@ -103,7 +125,28 @@ class _Member:
     backend: Backend
 
 
-def _train(members: Sequence[_Member], memory: int | str | None) -> list[Exception | None]:
+class _Watch:
+    """Tells an estimator's rules of its network's epochs; for `MemberSpec`."""
+
+    def __init__(self, job: FitJob) -> None:
+        self._job = job
+
+    def __call__(self, record: Record, step_loss: float | None) -> bool:
+        """Record an epoch. Return True to stop the training."""
+        return self._job.rules.epoch(record, step_loss if self._job.weighted else None)
+
+    def state(self) -> dict[str, Any]:
+        """What the rules remember."""
+        return self._job.rules.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state`` returned."""
+        self._job.rules.restore(state)
+
+
+def _train(
+    members: Sequence[_Member], memory: int | str | None, checkpoint: Checkpoint | None
+) -> list[Exception | None]:
     """Train the members, and give each estimator its result; return what each one's fit raises.
 
     All of them are on one device, and report losses over equally many columns.
@@ -112,8 +155,9 @@ def _train(members: Sequence[_Member], memory: int | str | None) -> list[Excepti
     backend = members[0].backend
     weighted = any(m.job.weighted for m in members)
     columns = members[0].estimator._columns()
-    with backend.active():
-        stacks, _ = plan_stacks(specs, datas, memory, backend)
+    folder = None if checkpoint is None else SweepFolder(checkpoint, specs, datas, backend)
+    with backend.active(), folder.open() if folder else nullcontext():
+        stacks, _ = plan_stacks(specs, datas, memory, backend, folder.held if folder else ())
         with interruptible() as interrupt:
             results = train_stacks(
                 specs,
@@ -122,6 +166,7 @@ def _train(members: Sequence[_Member], memory: int | str | None) -> list[Excepti
                 backend,
                 interrupt,
                 step_losses=(lambda: WeightedLosses(columns)) if weighted else None,
+                file=folder.file if folder else None,
             )
     if any(result is None for result in results):
         raise KeyboardInterrupt
@@ -195,12 +240,10 @@ class _SharedData:
         settings = merge_settings(given, "default", network, None)
         data = self._data(estimator, X, y, weight, settings, backend)
 
-        def watch(record: Record, step_loss: float | None) -> bool:
-            return job.rules.epoch(record, step_loss if job.weighted else None)
-
         trained = numbers if job.rows is None else numbers[job.rows]
         held_out = None if job.held_out is None else numbers[job.held_out]
-        spec = MemberSpec(settings, self._row_plan(trained, held_out, order), network, watch)
+        plan = self._row_plan(trained, held_out, order)
+        spec = MemberSpec(settings, plan, network, _Watch(job))
         return _Member(estimator, job, spec, data, backend)
 
     def _checked_pair(self, estimator: BaseMLP, backend: Backend) -> tuple[Rows, HostArray]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from numbers import Integral
+from pathlib import Path
 from traceback import format_exception
 from typing import Any, ClassVar, NoReturn, Self, TypeAlias
 
@@ -28,8 +29,10 @@ from arraymlp.backends.array import HostArray
 from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.fitting.rows import take_rows
 from arraymlp.estimators.inputs import RowsLike, on_host
-from arraymlp.estimators.parameters import Constraints
+from arraymlp.estimators.parameters import CHECKPOINT, Checkpoints, Constraints, require_number
+from arraymlp.estimators.population import within
 from arraymlp.estimators.trials import Params, Trial, fit_trials, params_of_rows
+from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
 
 Grid: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]  # values by parameter
 Fold: TypeAlias = tuple[HostArray, HostArray]  # numbers of the rows to train on, and to score on
@@ -81,6 +84,10 @@ class MLPSearchCV(BaseSearchCV):
     memory : int, str or None, default=None
         Bytes that one population may take, or an amount such as '2 GiB', as for
         `arraymlp.sweep`.
+    checkpoint : str, path-like, `Checkpoint` or None, default=None
+        A folder that keeps the networks of the search, those in training and that of the refit, or
+        a `Checkpoint` of one that also says how often: the same search on the same data goes on
+        from it, to the same scores and the same network. Random states must be numbers.
 
     Attributes
     ----------
@@ -120,8 +127,9 @@ class MLPSearchCV(BaseSearchCV):
     ``best_estimator_``.
 
     Solver 'lbfgs', warm starts, callbacks, and parameters of ``fit`` other than ``sample_weight``
-    are served by one fit after the other. scikit-learn's callbacks are set on the network, not on
-    the search.
+    are served by one fit after the other, which a checkpoint does not keep: a search that goes on
+    does them again, and scores all networks again. scikit-learn's callbacks are set on the network,
+    not on the search.
 
     Examples
     --------
@@ -141,6 +149,7 @@ class MLPSearchCV(BaseSearchCV):
         "n_iter": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "memory": [Interval(Integral, 1, None, closed="left"), str, None],
+        "checkpoint": CHECKPOINT,
     }
 
     def __init__(
@@ -159,6 +168,7 @@ class MLPSearchCV(BaseSearchCV):
         return_train_score: bool = False,
         random_state: int | np.random.RandomState | None = None,
         memory: int | str | None = None,
+        checkpoint: Checkpoints = None,
     ) -> None:
         self.estimator = estimator
         self.param_grid = param_grid
@@ -173,6 +183,7 @@ class MLPSearchCV(BaseSearchCV):
         self.return_train_score = return_train_score
         self.random_state = random_state
         self.memory = memory
+        self.checkpoint = checkpoint
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: RowsLike, y: RowsLike | None = None, **params: Any) -> Self:
@@ -195,8 +206,12 @@ class MLPSearchCV(BaseSearchCV):
         Raises
         ------
         ValueError
-            No y, folds that cannot be made, both or none of the two kinds of parameters; or all
-            fits failed.
+            No y, folds that cannot be made, both or none of the two kinds of parameters; all fits
+            failed; or with a checkpoint a random state that is no number.
+        CheckpointError
+            The checkpoint is of another search, or damaged, or another process has it.
+        OSError
+            The checkpoint cannot be read or written.
         TypeError
             The estimator is, or ends in, no network of this package.
         KeyboardInterrupt
@@ -217,7 +232,8 @@ class MLPSearchCV(BaseSearchCV):
             )
         out: list[dict[str, Any]] = [{} for _ in range(len(candidates) * len(splits))]
         trials = self._trials(candidates, splits)
-        for group in fit_trials(trials, X, y, routed.estimator.fit, self.memory):
+        folder = self._folder(trials)
+        for group in fit_trials(trials, X, y, routed.estimator.fit, self.memory, folder):
             for trial in group:
                 out[trial.number] = self._scored(trial, X, y, scorer, routed.scorer.score)
         _warn_or_raise_about_fit_failures(out, self.error_score)
@@ -239,7 +255,7 @@ class MLPSearchCV(BaseSearchCV):
         if self.refit:
             start = time.perf_counter()
             self.best_estimator_ = self._candidate(self.best_params_)
-            self.best_estimator_.fit(X, y, **routed.estimator.fit)
+            self._refit(folder, X, y, routed.estimator.fit)
             self.refit_time_ = time.perf_counter() - start
             if hasattr(self.best_estimator_, "feature_names_in_"):
                 self.feature_names_in_ = self.best_estimator_.feature_names_in_
@@ -298,6 +314,41 @@ class MLPSearchCV(BaseSearchCV):
                 )
             trials.append(trial)
         return trials
+
+    def _folder(self, trials: Sequence[Trial]) -> Checkpoint | None:
+        """The checkpoint's folder.
+
+        Raises:
+            ValueError: the same search would draw something else, or a network has a checkpoint of
+                its own, which would be one for many fits.
+        """
+        if any(trial.network.checkpoint is not None for trial in trials):
+            raise ValueError(
+                "a network's checkpoint is of one fit, and a search has many: give the search one"
+            )
+        if self.checkpoint is None:
+            return None
+        if self.param_distributions is not None:
+            require_number(self.random_state, f"random_state of {type(self).__name__}")
+        for trial in trials:
+            network = trial.network
+            require_number(network.random_state, f"random_state of {type(network).__name__}")
+        return as_checkpoint(self.checkpoint)
+
+    def _refit(self, folder: Checkpoint | None, X: RowsLike, y: RowsLike, params: Params) -> None:
+        """Fit the best candidate to all of the data, or go on with that."""
+        best = self.best_estimator_
+        network = best.steps[-1][1] if isinstance(best, Pipeline) else best
+        if folder is None or network.solver == "lbfgs":
+            best.fit(X, y, **params)
+            return
+        Path(folder.path).mkdir(parents=True, exist_ok=True)
+        # Other scores may choose another candidate, whose fit is another one.
+        network.checkpoint = within(folder, f"refit-{self.best_index_}.safetensors")
+        try:
+            best.fit(X, y, **params)
+        finally:
+            network.checkpoint = None
 
     def _scored(
         self,

@@ -16,7 +16,8 @@ from arraymlp.data.stream import is_sparse
 from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.fitting.rows import take_rows
 from arraymlp.estimators.inputs import RowsLike
-from arraymlp.estimators.population import fit_together
+from arraymlp.estimators.population import fit_together, part_of
+from arraymlp.training.checkpoint import Checkpoint
 
 Params: TypeAlias = Mapping[str, Any]  # of a candidate, or of a method such as fit
 
@@ -65,7 +66,12 @@ class Trial:
 
 
 def fit_trials(
-    trials: Sequence[Trial], X: RowsLike, y: RowsLike, params: Params, memory: int | str | None
+    trials: Sequence[Trial],
+    X: RowsLike,
+    y: RowsLike,
+    params: Params,
+    memory: int | str | None,
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[list[Trial]]:
     """Fit all trials; yields them group by group of those that train together.
 
@@ -75,6 +81,7 @@ def fit_trials(
         y: their targets.
         params: of ``fit``; those with a value for each sample are split with X.
         memory: as for `arraymlp.sweep`.
+        checkpoint: a folder, as for `fit_together`.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM: what is half trained is not to be compared.
@@ -82,12 +89,13 @@ def fit_trials(
     groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(trial.steps_before(), []).append(trial)
-    for group in groups.values():
+    for position, group in enumerate(groups.values(), 1):
         start = time.perf_counter()
+        folder = part_of(checkpoint, f"inputs-{position}", len(groups))
         if isinstance(group[0].estimator, Pipeline):
-            _fit_pipelines(group, X, y, params, memory)
+            _fit_pipelines(group, X, y, params, memory, folder)
         else:
-            _fit_networks(group, X, y, params, [trial.train for trial in group], memory)
+            _fit_networks(group, X, y, params, [trial.train for trial in group], memory, folder)
         seconds = (time.perf_counter() - start) / len(group)
         for trial in group:
             trial.seconds = seconds
@@ -95,7 +103,12 @@ def fit_trials(
 
 
 def _fit_pipelines(
-    trials: Sequence[Trial], X: RowsLike, y: RowsLike, params: Params, memory: int | str | None
+    trials: Sequence[Trial],
+    X: RowsLike,
+    y: RowsLike,
+    params: Params,
+    memory: int | str | None,
+    checkpoint: Checkpoint | None,
 ) -> None:
     """Fit pipelines that differ in their last steps alone, on one fold."""
     networks = [trial.network for trial in trials]
@@ -111,7 +124,7 @@ def _fit_pipelines(
         trial.estimator.steps = [*first.steps[:-1], (name, network)]
     if failure is None:
         X, y, params = recorder.fitted_to_
-        _fit_networks(trials, X, y, params, None, memory)
+        _fit_networks(trials, X, y, params, None, memory, checkpoint)
 
 
 def _fit_networks(
@@ -121,12 +134,13 @@ def _fit_networks(
     params: Params,
     rows: Sequence[HostArray] | None,
     memory: int | str | None,
+    checkpoint: Checkpoint | None,
 ) -> None:
     """Fit the networks, each on its rows; on all rows where ``rows`` is None."""
     networks = [trial.network for trial in trials]
     weight = params.get("sample_weight")
     if params.keys() <= {"sample_weight"} and not isinstance(weight, Real):
-        failures = fit_together(networks, X, y, weight, rows, memory=memory)
+        failures = fit_together(networks, X, y, weight, rows, memory=memory, checkpoint=checkpoint)
     else:
         all_rows = np.arange(_num_samples(X))
         failures = []
