@@ -218,7 +218,8 @@ def train_stacks(
         backend: where the data is.
         interrupt: Ctrl-C or SIGTERM.
         compact: as for `train_population`.
-        on_epoch: called with the numbers and records of members that trained an epoch.
+        on_epoch: called with the numbers and records of members that trained an epoch, and as
+            `train_population` does for the epochs of a file.
         on_end: called after each stack with how many epochs fewer than planned its members took.
         step_losses: makes what a stack adds up its losses with.
         file: gives what keeps the state of a stack, for checkpoints.

@@ -157,7 +157,8 @@ def train_population(
         interrupt: Ctrl-C or SIGTERM; the results are then those of the members as they are.
         compact: take members that are finished out of the stack. What is left of it may then round
             differently on some backends; it does not on NumPy with one thread.
-        on_epoch: called with the positions and the records of the members that trained an epoch.
+        on_epoch: called with the positions and the records of the members that trained an epoch;
+            and at first with those of all epochs that the file has, member by member.
         step_losses: see `MemberSpec.watch`.
         file: of checkpoints, from which it goes on; None without them.
     """
@@ -254,11 +255,11 @@ class Population:
                 saver.close()
 
     def report(self) -> None:
-        """Tell of the epochs that a file has as of those that are trained."""
+        """Tell of the epochs that a file has, of all at once."""
         if self.on_epoch is not None:
-            for k, history in enumerate(self.histories):
-                for record in history:
-                    self.on_epoch([k], [record])
+            told = [(k, record) for k, history in enumerate(self.histories) for record in history]
+            if told:
+                self.on_epoch([k for k, _ in told], [record for _, record in told])
 
     def _end(self, saver: Saver | None) -> None:
         """Finish the members that are left, or those that are interrupted as they are."""

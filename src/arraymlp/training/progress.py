@@ -198,7 +198,10 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
         self._lock = Lock()
 
     def update(self, members: Sequence[int], records: Sequence[Mapping[str, Any]]) -> None:
-        """Take note of an epoch of some members, by their numbers and records."""
+        """Take note of an epoch of some members, by their numbers and records.
+
+        A checkpoint's epochs are told at once: a member's number then stands there repeatedly.
+        """
         with self._lock:
             self.done += len(members)
             for k, record in zip(members, records, strict=True):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from arraymlp.app.checkpoints import checkpoint_of, every_option, folder_option
 from arraymlp.app.lab.experiments import LAB, experiments
 from arraymlp.app.lab.progress import lab_progress
 from arraymlp.app.lab.result import LabResult, verdict_text
@@ -27,6 +28,8 @@ def lab_command(
     engine: Annotated[
         str, typer.Option(help="auto: the backend's engine; array: the definition.")
     ] = "auto",
+    checkpoint: Annotated[Path | None, folder_option()] = None,
+    checkpoint_every: Annotated[str | None, every_option()] = None,
     report: Annotated[
         Path | None, typer.Option(help="Folder for report.html, PNGs and findings.json.")
     ] = None,
@@ -36,7 +39,7 @@ def lab_command(
     On NumPy the runs train side by side, one on each core.
 
     Exit status: 0 if every judged run is in its band, 1 if one is not, 2 for an error, 130 after
-    Ctrl-C, 143 after SIGTERM.
+    Ctrl-C, 143 after SIGTERM; with --checkpoint the same command then goes on.
     """
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, not {seeds}")
@@ -44,6 +47,7 @@ def lab_command(
         raise ValueError(f"--epochs must be at least 1, not {epochs}")
     names = None if runs is None else [name.strip() for name in runs.split(",")]
     experiments(names)  # a wrong name is an error before anything is set up
+    kept = checkpoint_of(checkpoint, checkpoint_every)
     if report is not None:
         from arraymlp.app.figures import empty_figure
         from arraymlp.app.page import require_writable
@@ -53,6 +57,8 @@ def lab_command(
     chosen = resolve(backend, device)
     no_cupy = why_not("cupy") if backend == "auto" and chosen.name == "numpy" else ""
     print(f"backend: {chosen}" + (f" (no CuPy: {no_cupy})" if no_cupy else ""), flush=True)
+    if kept is not None:
+        print(f"checkpoint: {checkpoint}", flush=True)
     with interruptible() as interrupt:
         result = run_lab(
             names,
@@ -62,6 +68,7 @@ def lab_command(
             seeds=range(seed, seed + seeds),
             dtype=dtype,
             engine=engine,
+            checkpoint=kept,
             progress=lab_progress(),
         )
     _print_result(result)

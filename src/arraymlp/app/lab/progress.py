@@ -28,14 +28,28 @@ class LabProgress(AbstractContextManager["LabProgress"]):
         self._titles, self._seeds = titles, seeds
 
     def update(self, title: str, records: Sequence[Record]) -> None:
-        """Take note of an epoch of some of a run's seeds."""
+        """Take note of an epoch of some of a run's seeds.
+
+        Of several epochs told at once, as a checkpoint has them, the last is shown.
+        """
+        whole: Record | None = None
         with self._lock:
             for record in records:
                 done = self._waiting.setdefault((title, record["epoch"]), [])
                 done.append(record)
                 if len(done) == self._seeds:
                     del self._waiting[title, record["epoch"]]
-                    self.show(title, _of_seeds(done))
+                    whole = _of_seeds(done)
+            if whole is not None:
+                self.show(title, whole)
+
+    def goes_on(self, title: str, seeds: int) -> None:
+        """Take note of how many of a run's seeds go on from a checkpoint."""
+        with self._lock:
+            self.say(f"{title}: {seeds} of {self._seeds} go on from the checkpoint")
+
+    def say(self, line: str) -> None:
+        """Called with what is to be told beside the epochs."""
 
     def show(self, title: str, record: Record) -> None:
         """Called with each epoch of a run; of several seeds the figures are lists."""
@@ -52,6 +66,10 @@ class LabLines(LabProgress):
         width = max(map(len, self._titles))
         name = f"{title:{width}} " if len(self._titles) > 1 else ""
         show_line(name + epoch_line(record, "Test"))
+
+    def say(self, line: str) -> None:
+        """Print the line."""
+        show_line(line)
 
 
 class LabBars(LabProgress):
@@ -71,10 +89,14 @@ class LabBars(LabProgress):
         return self
 
     def show(self, title: str, record: Record) -> None:
-        """Move the run's bar on by one epoch."""
+        """Move the run's bar on to the epoch."""
         task = self._tasks[title]
         self._bars.start_task(task)
-        self._bars.update(task, advance=1, figures=bar_figures(record, "test"))
+        self._bars.update(task, completed=record["epoch"] + 1, figures=bar_figures(record, "test"))
+
+    def say(self, line: str) -> None:
+        """Print the line above the bars."""
+        self._bars.console.print(line, highlight=False, markup=False)
 
     def __exit__(self, *error: object) -> None:
         self._bars.stop()

@@ -1,6 +1,9 @@
 """Training the lab: its runs side by side, each with all its seeds as a population."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -22,8 +25,10 @@ from arraymlp.backends.threads import cores, side_by_side
 from arraymlp.data.data import Data
 from arraymlp.data.datasets import MNIST, load_mnist
 from arraymlp.data.loading import add_validation, load_data
+from arraymlp.sweeps.checkpoint import SweepFolder
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
 from arraymlp.sweeps.population import MemberSpec, run_of
+from arraymlp.training.checkpoint import Checkpoint
 from arraymlp.training.history import Record
 from arraymlp.training.run import Run
 from arraymlp.training.settings import Settings, get_preset
@@ -39,6 +44,7 @@ def run_lab(
     seeds: Sequence[int] = (0,),
     dtype: str = "float32",
     engine: str = "auto",
+    checkpoint: Checkpoint | None = None,
     progress: LabProgress | None = None,
 ) -> LabResult:
     """Train the lab's runs, each with all its seeds as a population.
@@ -54,10 +60,14 @@ def run_lab(
         seeds: of the initial weights; every run is trained with each of them.
         dtype: "float32" or "float64".
         engine: "auto", or "array" for the array code.
+        checkpoint: of a folder, in which each run has one by its name, from which the same call
+            goes on; a run has its folder to itself while it trains.
         progress: what shows it.
 
     Raises:
         ValueError: an unknown run, seed, dtype, engine or number of epochs.
+        CheckpointError: a run's folder is of another call, or damaged, or another process has it.
+        OSError: a folder cannot be read, or not be written at the beginning.
     """
     asked = experiments(names)
     given = {"epochs": epochs, "dtype": dtype, "engine": engine}
@@ -80,16 +90,27 @@ def run_lab(
                 before = trained.get(experiment.continues or "")
                 specs = _specs(experiment, given, seeds, before)
                 datas = [data] * len(specs)
-                stacks, _ = plan_stacks(specs, datas, None, resolved)
 
                 def epoch_ended(
                     _: Sequence[int], records: Sequence[Record], name: str = experiment.name
                 ) -> None:
                     shown.update(name, records)
 
-                results = train_stacks(
-                    specs, datas, stacks, resolved, interrupt, on_epoch=epoch_ended
-                )
+                folder = _folder(checkpoint, experiment, specs, datas, resolved)
+                with folder.open() if folder else nullcontext():
+                    held = folder.held if folder else ()
+                    if held:
+                        shown.goes_on(experiment.name, sum(map(len, held)))
+                    stacks, _ = plan_stacks(specs, datas, None, resolved, held)
+                    results = train_stacks(
+                        specs,
+                        datas,
+                        stacks,
+                        resolved,
+                        interrupt,
+                        on_epoch=epoch_ended,
+                        file=folder.file if folder else None,
+                    )
                 # A member that diverged is a finding, not the end of the lab. One that Ctrl-C or
                 # SIGTERM came before has no result.
                 trained[experiment.name] = [
@@ -117,6 +138,20 @@ def _load(mnist: MNIST, settings: Settings, backend: Backend) -> Data:
     """The training images, and the test images as validation data, on the backend."""
     data = load_data(mnist.X_train, mnist.y_train, None, settings, None, backend)
     return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, backend)
+
+
+def _folder(
+    checkpoint: Checkpoint | None,
+    experiment: Experiment,
+    specs: Sequence[MemberSpec],
+    datas: Sequence[Data],
+    backend: Backend,
+) -> SweepFolder | None:
+    """The folder of an experiment; None without a checkpoint."""
+    if checkpoint is None:
+        return None
+    own = replace(checkpoint, path=Path(checkpoint.path) / experiment.name)
+    return SweepFolder(own, specs, datas, backend)
 
 
 def _specs(

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from arraymlp.app.checkpoints import checkpoint_of, every_option, folder_option
 from arraymlp.app.figures import empty_figure
 from arraymlp.app.page import require_writable
 from arraymlp.app.sweeps.report import sweep_json, write_sweep_report
@@ -32,7 +33,7 @@ HELD_OUT = 1 / 6  # of the rows, where nothing else says what to validate on; 10
 ENSEMBLE = 5  # the best networks whose mean prediction is tried on MNIST's test set
 
 DATA, SETTINGS = "Data", "Settings, each one value or several (a,b,c), which are swept"
-SEARCH, OUTPUT = "Search", "Output"
+SEARCH, LONG, OUTPUT = "Search", "Long sweeps", "Output"
 
 
 def _option(help: str, panel: str, *names: str) -> Any:
@@ -103,6 +104,12 @@ def sweep_command(
     memory: Annotated[
         str | None, _option("Bound on training's memory: 2GB. Default: half of the free.", SEARCH)
     ] = None,
+    checkpoint: Annotated[
+        Path | None, folder_option(rich_help_panel=LONG, show_default=False)
+    ] = None,
+    checkpoint_every: Annotated[
+        str | None, every_option(rich_help_panel=LONG, show_default=False)
+    ] = None,
     top: Annotated[int, _option("Rows of the table. Default: 10.", OUTPUT)] = 10,
     report: Annotated[
         Path | None, _option("Folder for report.html, sweep.png and sweep.json.", OUTPUT)
@@ -122,13 +129,14 @@ def sweep_command(
     set.
 
     Exit status: 0; 1 if no network has a score; 2 for an error; 130 after Ctrl-C, 143 after
-    SIGTERM, with the table of the networks so far.
+    SIGTERM, with the table of the networks so far. With --checkpoint the same command then goes on.
     """
     settings = _settings(ctx.params)
     if top < 1:
         raise ValueError(f"--top must be at least 1, not {top}")
     if 0 in np.ravel(settings.get("epochs", 1)):
         raise ValueError("--epochs must be at least 1: networks that were not trained have no rank")
+    kept = checkpoint_of(checkpoint, checkpoint_every)
     _require_outputs(report, json_file, save)
     held_out = HELD_OUT if cv is None else 1 / max(cv, 2)
     if validation is not None:
@@ -139,6 +147,8 @@ def sweep_command(
     about = {"data": text, "classes": source.classes}
     chosen = resolve(backend, device)
     print(f"backend: {chosen}\ndata: {text}", flush=True)
+    if kept is not None:
+        print(f"checkpoint: {checkpoint}", flush=True)
     with interruptible() as interrupt:
         result = sweep(
             source.X,
@@ -152,6 +162,7 @@ def sweep_command(
             preset=preset,
             backend=chosen.name,
             device=chosen.device,
+            checkpoint=kept,
             progress=True,
             **settings,
         )
