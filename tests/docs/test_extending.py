@@ -35,10 +35,15 @@ def settings(page: dict[str, Any], what: str) -> dict[str, Any]:
         return {"y": page["label"], "optimizer": rule, "learning_rate": 0.001}
     if what == "schedule":
         return {"y": page["label"], "schedule": page["Triangle"]()}
+    if what == "schedule that observes":
+        return {"y": page["label"], "schedule": page["Careful"]()}
     return {"y": page["price"], "metrics": [page["within_a_tenth"]], "validation": 0.2}
 
 
-@pytest.mark.parametrize("what", ["activation", "loss", "optimizer", "schedule", "metric"])
+@pytest.mark.parametrize(
+    "what",
+    ["activation", "loss", "optimizer", "schedule", "schedule that observes", "metric"],
+)
 @pytest.mark.parametrize("seed", [0, (0, 1)], ids=["one", "two"])
 def test_the_pages_objects_work_on_every_backend(
     backend: Backend, page: dict[str, Any], what: str, seed: Any
@@ -59,6 +64,30 @@ def test_the_pages_objects_work_on_every_backend(
             run.network.layers[0].weights, run.network.layers[0].weights
         )
         assert value.dtype == delta.dtype == run.network.layers[0].weights.dtype
+
+
+@pytest.mark.parametrize("seed", [0, (0, 1)], ids=["one", "two"])
+def test_the_pages_schedule_goes_on_from_a_checkpoint(
+    page: dict[str, Any], tmp_path: Path, seed: Any
+) -> None:
+    def trained(stop: int, **checkpoint: Any) -> Any:
+        def broken_off(event: Any) -> None:
+            if event.number == stop:
+                raise InterruptedError
+
+        arguments = {"learning_rate": 0.5, "epochs": 12, "seed": seed, "callbacks": broken_off}
+        return arraymlp.train(page["X"], page["label"], schedule=page["Careful"](), **arguments,
+                              **checkpoint)  # fmt: skip
+
+    whole = trained(stop=0)
+    assert np.min(whole.schedule.factor) < 1
+    file = {"checkpoint": arraymlp.Checkpoint(tmp_path / "run.ckpt", every="1 epoch")}
+    with pytest.raises(InterruptedError):
+        trained(stop=10, **file)
+    again = trained(stop=0, **file)
+    for ours, theirs in zip(again.network.layers, whole.network.layers, strict=True):
+        np.testing.assert_array_equal(on_host(ours.weights), on_host(theirs.weights))
+    assert again.schedule.state() == whole.schedule.state()
 
 
 def test_the_pages_layer_keeps_its_mask_whatever_trains_it(page: dict[str, Any]) -> None:
