@@ -108,7 +108,7 @@ def power_off(trace: Traced) -> None:
 def forked(action: Callable[[], object]) -> int:
     """The process number of a child that does that and ends, with 1 where it raised."""
     with warnings.catch_warnings():  # the children do nothing that another thread's lock could stop
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")  # a DeprecationWarning of Python, a RuntimeWarning of JAX
         process = os.fork()
     if process:
         return process

@@ -56,6 +56,8 @@ CASES: dict[str, dict[str, Any]] = {
     "population of one": {"seed": (5,), "dropout": 0.5},
     "regression": {"y": NUMBERS, "metrics": ("r2",), "optimizer": "rmsprop"},
     "weights": {"sample_weight": WEIGHT, "class_weight": "balanced", "gradient_clip": 0.5},
+    "alpha in float64": {"alpha": 0.01, "dtype": "float64"},
+    "members' own alpha": {"seed": (0, 1), "alpha": (0.01, 0.1), "gradient_clip": (0.5, 1.0)},
     "window, drop_last": {"window": 40, "drop_last": True, "batch_size": 13},
 }
 

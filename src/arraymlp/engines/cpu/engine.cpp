@@ -562,7 +562,9 @@ template <typename T> struct Member {
         if (team.id == 0 && s.constants[ALPHA] != 0.0) {
             double sum = 0;
             for (Index item = 0; item < work.items; ++item) sum += work.squares[item];
-            job.penalty_sum[m] += (double)(T)(s.constants[ALPHA] / 2 * sum);
+            // Rounded before it is added, and not fused with that: a sum is the same in any parts.
+            const volatile T penalty = T(s.constants[ALPHA] / 2 * sum);
+            job.penalty_sum[m] += (double)penalty;
         }
     }
 };

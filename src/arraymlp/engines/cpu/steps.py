@@ -237,9 +237,10 @@ class NativeSteps(EpochStep):
             0.0 if hyper.average_rate is None else hyper.average_rate,
             limits.max if hyper.gradient_clip is None else hyper.gradient_clip,
         ]
+        # Rounded as a single step's are, so that steps have the same bits alone and together.
         constants = np.empty((table.steps, of, len(columns)))
         for i, value in enumerate(columns):
-            constants[:, :, i] = value
+            constants[:, :, i] = np.asarray(value, self._dtype)
         job.set(constants=constants, constants_of=of)
         if hyper.dropout is None:
             return
