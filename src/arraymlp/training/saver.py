@@ -1,14 +1,19 @@
 """When a checkpoint is due, and its writing in a thread beside the training."""
 
+import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 
 from arraymlp.backends.backend import Backend
 from arraymlp.training.generations import Generations
 from arraymlp.training.state import State
 
+THREAD = "arraymlp-checkpoint"
+NICE = 19  # as much of a core as others leave
 SHARE = 0.02  # of the time, which writing may take where checkpoints are due by the clock
 
 
@@ -49,6 +54,7 @@ class Saver:
         self._files, self._header, self._state, self._backend = files, header, state, backend
         self._seconds, self._steps, self._epochs = seconds, steps, epochs
         self._last, self._cost = perf_counter(), 0.0
+        self._last_step, self._steps_per_second = 0, 0.0
         self._next_step: int | None = None
         self._last_epoch: int | None = None
         self._kept: State | None = None
@@ -61,7 +67,7 @@ class Saver:
         Raises:
             OSError: it cannot be written.
         """
-        self._last_epoch = epoch
+        self._last_epoch, self._last_step = epoch, run_step
         self._after_step(run_step)
         start = perf_counter()
         self._files.write(self._header, self._state().tensors(self._backend))
@@ -69,7 +75,7 @@ class Saver:
 
     def resume(self, run_step: int, epoch: int) -> None:
         """Count from here, where the file has this state already."""
-        self._last_epoch, self._last = epoch, perf_counter()
+        self._last_epoch, self._last, self._last_step = epoch, perf_counter(), run_step
         self._after_step(run_step)
 
     def _after_step(self, run_step: int) -> None:
@@ -97,7 +103,11 @@ class Saver:
         """How many of the next steps can be done before a checkpoint may be due, at least one."""
         if self._next_step is None:
             return steps
-        return max(1, min(steps, self._next_step - run_step))
+        to_next = self._next_step - run_step
+        if not self._is_idle:  # as many as are done until it is, as far as that can be told
+            seconds = self._last + self._cost - perf_counter()
+            to_next = max(to_next, round(seconds * self._steps_per_second))
+        return max(1, min(steps, to_next))
 
     def epoch_ended(self, run_step: int, epochs: int) -> None:
         """Take the state where a checkpoint is due at an epoch's end, of so many done."""
@@ -114,10 +124,13 @@ class Saver:
         start = perf_counter()
         self._report()
         taken = (state or self._within_epoch)()
+        self._steps_per_second = (run_step - self._last_step) / (start - self._last)
         self._after_step(run_step)
-        self._last = start
+        self._last, self._last_step = start, run_step
         self._thread = threading.Thread(
-            target=self._write, args=(taken, perf_counter() - start), name="arraymlp-checkpoint"
+            target=self._write_beside,
+            args=(taken, perf_counter() - start),
+            name=THREAD,
         )
         self._thread.start()
 
@@ -128,6 +141,13 @@ class Saver:
     def _within_epoch(self) -> State:
         self.before()
         return self._state()
+
+    def _write_beside(self, state: State, taking: float) -> None:
+        """Write a state, in a thread to which those that train need not give way."""
+        if sys.platform == "linux":  # where each thread has a priority of its own
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        self._write(state, taking)
 
     def _write(self, state: State, taking: float) -> None:
         start = perf_counter()
