@@ -120,9 +120,11 @@ class Patience:
         return {"best": self.best.tolist(), "waited": self.waited.tolist()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what ``state`` returned."""
-        self.best = np.asarray(state["best"], dtype=float)
-        self.waited = np.asarray(state["waited"], dtype=int)
+        """Take over what ``state`` returned; a ValueError for anything else."""
+        best, waited = np.asarray(state["best"]), np.asarray(state["waited"])
+        if best.dtype.kind != "f" or waited.dtype.kind != "i" or np.any(waited < 0):
+            raise ValueError("it has no figures of epochs that were waited for")
+        self.best, self.waited = best, waited
 
     def restart(self, mask: HostArray) -> None:
         """Restart the wait where the mask is true; the best figure stays."""

@@ -250,8 +250,13 @@ class _Adapting(Schedule):
         return {"factor": self._factor.tolist(), "patience": self._patience.state()}
 
     def restore(self, state: Any) -> None:
-        self._factor = np.asarray(state["factor"], dtype=float)
-        self._patience.restore(state["patience"])
+        factor, patience = np.asarray(state["factor"]), deepcopy(self._patience)
+        patience.restore(state["patience"])
+        good = factor.dtype.kind == "f" and factor.ndim <= 1 and bool(np.all(factor >= 0))
+        shapes = ((), factor.shape)
+        if not good or not all(a.shape in shapes for a in (patience.best, patience.waited)):
+            raise ValueError("it is no state of an adaptive schedule")
+        self._factor, self._patience = factor, patience
 
     def observe(self, record: Mapping[str, object]) -> None:
         self._patience.observe(record)

@@ -17,13 +17,25 @@ from typing import Any
 
 import numpy as np
 
+from arraymlp._checks import Rule
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data
 from arraymlp.data.fingerprint import differing, fingerprint, row_plan_digests
+from arraymlp.data.loading import columns
 from arraymlp.nn.network import Network
 from arraymlp.steps.probes import Measurement
-from arraymlp.sweeps.population import MemberResult, MemberSpec, Population
+from arraymlp.sweeps.data import seen_by
+from arraymlp.sweeps.partition import populations
+from arraymlp.sweeps.population import (
+    DIVERGED,
+    FINISHED,
+    INTERRUPTED,
+    STOPPED,
+    MemberResult,
+    MemberSpec,
+    Population,
+)
 from arraymlp.training.checkpoint import (
     NOT_COMPARED,
     Checkpoint,
@@ -31,13 +43,16 @@ from arraymlp.training.checkpoint import (
     require_state,
 )
 from arraymlp.training.description import described_settings, differing_settings
+from arraymlp.training.early_stopping import Stopper
 from arraymlp.training.generations import CheckpointError, Generations
 from arraymlp.training.history import History
+from arraymlp.training.run_files import DATA
 from arraymlp.training.saver import Saver
 from arraymlp.training.schema import (
     ANY,
     COUNT,
     FLAG,
+    REAL,
     TEXT,
     Form,
     ModelFileError,
@@ -46,8 +61,8 @@ from arraymlp.training.schema import (
 )
 from arraymlp.training.setup import stopper_for
 from arraymlp.training.state import (
+    FIGURES,
     JSON,
-    LIST,
     MEASUREMENT,
     RECORD,
     State,
@@ -71,16 +86,17 @@ MEMBER: Form = {
     "rows": ANY,
     "network": optional(TEXT),
 }
-SWEEP: Form = {"members": [MEMBER], "data": [{"*": ANY}]}
+SWEEP: Form = {"members": [MEMBER], "data": [DATA]}
+STATUSES = (FINISHED, STOPPED, DIVERGED, INTERRUPTED)
 RESULT: Form = {
     "member": COUNT,
-    "status": TEXT,
+    "status": Rule(" or ".join(STATUSES), lambda v: isinstance(v, str) and v in STATUSES),
     "cause": TEXT,
     "best_epoch": optional(COUNT),
     "engine": TEXT,
     "engine_reason": TEXT,
     "measurements": [MEASUREMENT],
-    "dead_units": LIST,
+    "dead_units": FIGURES,
 }
 STACK: Form = {
     "numbers": [COUNT],
@@ -124,6 +140,7 @@ class SweepFolder:
         self.folder = Path(checkpoint.path)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._content = _described(specs, datas, backend)
+        self._specs, self._datas = specs, datas
         self._sweep = Generations(self.folder / "sweep.safetensors", keep=1)
         self._stacks: dict[int, tuple[dict[str, Any], dict[str, HostArray]]] = {}
         self.held: list[list[int]] = []
@@ -165,7 +182,7 @@ class SweepFolder:
             )
 
     def _read_stacks(self) -> None:
-        n, taken = len(self._content["members"]), set[int]()
+        taken, (alike, _) = set[int](), populations(self._specs, self._datas)
         names = {match[1] for file in self.folder.iterdir() if (match := FILE.fullmatch(file.name))}
         for name in sorted(names):
             found = Generations(self.folder / name, self._checkpoint.keep).read()
@@ -178,7 +195,10 @@ class SweepFolder:
                 content = content_of(tensors)
                 require(content, STACK, "its stack")
                 numbers = set(content["numbers"])
-                if not numbers or max(numbers) >= n or numbers & taken:
+                _require_members(content)
+                if name != _name(content["numbers"]) or numbers & taken:
+                    raise ModelFileError("its networks are those of another file")
+                if not any(numbers <= set(population) for population in alike):
                     raise ModelFileError("its networks are not those of the sweep")
             except ModelFileError as error:
                 raise CheckpointError(f"{self.folder / name}: {error}") from error
@@ -190,7 +210,7 @@ class SweepFolder:
 
     def file(self, numbers: Sequence[int]) -> "StackFile":
         """The file of a stack of networks."""
-        path = self.folder / f"stack-{numbers[0]}.safetensors"
+        path = self.folder / _name(numbers)
         files = Generations(path, self._checkpoint.keep)
         found = self._stacks.pop(numbers[0], None)
         return StackFile(files, self._checkpoint.cadence, list(numbers), found)
@@ -234,6 +254,24 @@ class StackFile:
         )
         saver.resume(population.run.steps_done, population.run.next_epoch)
         return saver
+
+
+def _name(numbers: Sequence[int]) -> str:
+    """The name of a stack's file, by the numbers of its networks."""
+    return f"stack-{numbers[0]}.safetensors"
+
+
+def _require_members(content: Mapping[str, Any]) -> None:
+    """A ModelFileError unless a stack's networks are in training or have a result, each once."""
+    count, members = len(content["numbers"]), content["members"]
+    done = [result["member"] for result in content["results"]]
+    good = count > 0 and len(set(content["numbers"])) == count
+    good = good and all(sorted(set(of)) == sorted(of) for of in (members, done))
+    missing = set(range(count)) - set(done)
+    good = good and max([*members, *done], default=0) < count and bool(members)
+    good = good and (not missing if content["finished"] else missing <= set(members))
+    if not good or len(content["histories"]) != count:
+        raise ModelFileError("its networks are not in training or finished, each once")
 
 
 def _require_version(version: int) -> None:
@@ -311,6 +349,7 @@ def _restore(
     population: Population, content: Mapping[str, Any], tensors: Mapping[str, HostArray]
 ) -> None:
     """Give a population, before its first step, a file's state."""
+    _require_histories(population, content)
     rest = dict(tensors)
     network = population.run.network
     for entry in content["results"]:
@@ -342,9 +381,32 @@ def _restore(
         run = population.run
         run.stopper = stopper_for(run)
         restore_state(run, content["run"], rest)
+        if run.stopper is not None:
+            _require_best(run.stopper, population)
         run.settings = replace(run.settings, epochs=population.epochs - run.next_epoch)
     restore_callbacks(population.watchers, content["callbacks"])
     population.is_finished = content["finished"]
+
+
+def _require_histories(population: Population, content: Mapping[str, Any]) -> None:
+    """A ModelFileError unless each record has a number in every column of its network."""
+    histories = content["histories"]
+    for spec, records in zip(population.specs, histories, strict=True):
+        known = columns(spec.settings, seen_by(spec.row_plan, population.all_data))
+        for record in records:
+            if not all(REAL.allows(record.get(name)) for name in known):
+                raise ModelFileError(f"its histories lack a number of {', '.join(known)}")
+    for result in content["results"]:
+        best, epochs = result["best_epoch"], [r["epoch"] for r in histories[result["member"]]]
+        if best is not None and best not in epochs:
+            raise ModelFileError("a network's best epoch is not in its history")
+
+
+def _require_best(stopper: Stopper, population: Population) -> None:
+    """A ModelFileError where early stopping keeps the weights of an epoch without a record."""
+    for k, best in zip(population.members, stopper.epoch.tolist(), strict=True):
+        if best >= 0 and best not in population.histories[k]["epoch"]:
+            raise ModelFileError("early stopping keeps an epoch that is not in its history")
 
 
 def _parameters(network: Network) -> dict[str, Any]:

@@ -130,13 +130,13 @@ def plan_stacks(
         ValueError: no amount of memory, or too little for one member.
     """
     budget = memory_budget(memory, backend)
-    populations, keys = _populations(specs, datas)
+    alike, keys = populations(specs, datas)
     stacks = [Stack(list(numbers), worth_a_thread=True) for numbers in held]
     lines = [_headline(len(specs), keys)]
     begun = {k for numbers in held for k in numbers}
     if begun:
         lines.append(f"{len(begun)} go on from the checkpoint in {len(held)} stacks")
-    for population in populations:
+    for population in alike:
         numbers = [k for k in population if k not in begun]
         if not numbers:
             continue
@@ -156,7 +156,7 @@ def plan_stacks(
     return stacks, lines
 
 
-def _populations(
+def populations(
     specs: Sequence[MemberSpec], datas: Sequence[Data]
 ) -> tuple[list[list[int]], list[dict[str, Hashable]]]:
     """The numbers of the members of each population, and what those share, by name."""

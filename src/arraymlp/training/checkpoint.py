@@ -171,7 +171,10 @@ class RunFile:
                     f"{path} is of another call: {'; '.join(differ)}. Give the call as it was, or "
                     "another path; without the file the training begins anew"
                 )
+            first = self._run.next_epoch
             restore_run(self._run, content, tensors)
+            if not first <= self._run.next_epoch <= first + self._run.settings.epochs:
+                raise ModelFileError("its epochs are not those of the call")
             restore_callbacks(self._callbacks, content["callbacks"])
         except ModelFileError as error:
             raise CheckpointError(f"{path}: {error}") from error

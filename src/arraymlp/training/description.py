@@ -146,6 +146,11 @@ def _in_words(value: Any) -> str:
     if "of" in value:
         constants = ", ".join(f"{k}={_in_words(v)}" for k, v in value.items() if k != "of")
         return f"{value['of']}({constants})"
-    if "mapping" in value:
+    if "mapping" in value and _are_pairs(value["mapping"]):
         return f"{{{', '.join(f'{_in_words(k)}: {_in_words(v)}' for k, v in value['mapping'])}}}"
     return str(next(iter(value.values()), value))
+
+
+def _are_pairs(value: Any) -> bool:
+    """Whether it is what `described` makes of a mapping: a file may say anything."""
+    return isinstance(value, list) and all(isinstance(v, list) and len(v) == 2 for v in value)

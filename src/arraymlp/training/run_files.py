@@ -8,6 +8,9 @@ header of the network's own file, and the fingerprint of the data.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from arraymlp._checks import Rule
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.fingerprint import Fingerprint, fingerprint
@@ -16,19 +19,43 @@ from arraymlp.training.description import described_settings, settings_of
 from arraymlp.training.history import History
 from arraymlp.training.network_parts import SCALINGS, network_header, network_of, scaling_tensors
 from arraymlp.training.run import Run
-from arraymlp.training.schema import ANY, COUNT, FLAG, Form, ModelFileError, require
+from arraymlp.training.schema import (
+    ANY,
+    COUNT,
+    FLAG,
+    TEXT,
+    Form,
+    ModelFileError,
+    optional,
+    require,
+)
 from arraymlp.training.setup import stopper_for
-from arraymlp.training.state import STATE, State, content_of, restore_state, state_of
+from arraymlp.training.state import (
+    COLUMNS,
+    STATE,
+    State,
+    content_of,
+    restore_state,
+    state_of,
+)
 
 VERSION = 1  # of the content
 HEADER: Mapping[str, Form] = {"run": {"version": COUNT}}
 OBJECT: Form = {"*": ANY}
+SIZES = Rule(
+    "a list of sizes", lambda v: isinstance(v, list) and len(v) > 0 and all(map(COUNT.allows, v))
+)
+# Of `arraymlp.data.fingerprint`.
+DATA: Form = {
+    "rows?": [[optional(TEXT)]],
+    "*": {"shape": SIZES, "kind": TEXT, "digest": TEXT, "labels?": TEXT},
+}
 CONTENT: dict[str, Form] = {
     **STATE,
     "settings": OBJECT,
     "network": ANY,
-    "data": OBJECT,
-    "began": ANY,
+    "data": DATA,
+    "began": optional(TEXT),
     "callbacks": [ANY],
     "finished": FLAG,
 }
@@ -92,7 +119,21 @@ def read_content(header: Mapping[str, Any], tensors: dict[str, HostArray]) -> di
 def restore_run(run: Run, content: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> None:
     """Give a run of the same network and settings a file's state; errors as of `restore_state`."""
     scalings = {f"{name}.{part}" for name in SCALINGS for part in ("mean", "scale")}
+    for record in content["history"]:
+        for column in ("learning_rate", "loss", *COLUMNS):
+            if np.shape(record.get(column, np.empty(run.shape))) != run.shape:
+                raise ModelFileError(f"the {column} of its history is of other members")
     restore_state(run, content, {k: v for k, v in tensors.items() if k not in scalings})
+    _require_within_epoch(run, content["data"])
+
+
+def _require_within_epoch(run: Run, data: Fingerprint) -> None:
+    """A ModelFileError where more is done of an epoch than it has steps."""
+    done, size = run.partial_epoch.steps, run.settings.batch_size
+    if done and "X" in data and isinstance(size, int):
+        rows = int(data["X"]["shape"][0])
+        if done >= (rows // size if run.settings.drop_last else -(-rows // size)):
+            raise ModelFileError(f"it has done {done} steps of an epoch that has fewer")
 
 
 def run_parts(run: Run) -> tuple[dict[str, Any], dict[str, HostArray]]:
@@ -132,6 +173,8 @@ def run_of_file(header: Mapping[str, Any], tensors: dict[str, HostArray], there:
     network = network_of(content["network"], of_network).to(there)
     raw = network.copy() if any(name.startswith("raw.") for name in tensors) else network
     settings = settings_of(content["settings"])
+    if (tuple(settings.hidden), settings.dtype) != (network.sizes[1:-1], network.dtype):
+        raise ModelFileError("its network is not that of its settings")
     run = Run(
         network=network,
         history=History(),

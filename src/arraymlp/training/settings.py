@@ -234,7 +234,7 @@ class Settings:
         for f in fields(self):
             rule, value = f.metadata["rule"], getattr(self, f.name)
             if f.metadata["members"] == NUMBER:
-                if value is not None:
+                if value is not None or f.default is not None:
                     keep_numbers(self, **{f.name: rule})
             elif rule is not None:
                 self._require(f.name, rule, value)

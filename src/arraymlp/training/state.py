@@ -17,6 +17,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import LossSums
 from arraymlp.steps.probes import Measurement
+from arraymlp.steps.schedules import Schedule
 from arraymlp.steps.update import tree_map
 from arraymlp.training.description import where_defined
 from arraymlp.training.early_stopping import updated_arrays
@@ -25,46 +26,90 @@ from arraymlp.training.run import ENDS, PartialEpoch, Run, Unrecorded
 from arraymlp.training.schema import (
     ANY,
     COUNT,
+    FLAG,
+    NUMBER,
     REAL,
     TEXT,
     Form,
     ModelFileError,
+    optional,
     require,
 )
 from arraymlp.training.tensor_file import parse_object
 
+# Columns of the history that a record may have, beside those that every one has.
+COLUMNS = (
+    "penalty",
+    *(f"{part}_{what}" for part in ("training", "validation") for what in ("loss", "error")),
+)
 JSON = "run.json"  # a tensor: the history may be longer than a header can be
 
-COUNTS = Rule(
-    "a whole number, or a list of those",
-    lambda v: all(map(COUNT.allows, v)) if isinstance(v, list) else COUNT.allows(v),
+# Of epochs and steps: sums and products of them are to be exact, and to fit 64 bits.
+PLACE = Rule("a whole number below 2 ** 53", lambda v: COUNT.allows(v) and v < 2**53)
+
+
+def _or_list(rule: Rule) -> Rule:
+    """The rule for a value, or for each of a list."""
+    return Rule(
+        f"{rule.what}, or a list of those",
+        lambda v: all(map(rule.allows, v)) if isinstance(v, list) else rule.allows(v),
+    )
+
+
+FIGURE, COUNTS, FLAGS = _or_list(REAL), _or_list(PLACE), _or_list(FLAG)
+EPOCHS = _or_list(Rule("a whole number from -1", lambda v: v == -1 or PLACE.allows(v)))
+FIGURES = Rule(
+    "a list of numbers, or of lists of those",
+    lambda v: isinstance(v, list) and all(map(FIGURE.allows, v)),
 )
 SUM = Rule(  # the shape is of an array, which stands among the tensors
     "a number, or the shape of an array of numbers",
     lambda v: all(map(COUNT.allows, v)) if isinstance(v, list) else REAL.allows(v),
 )
-LIST = Rule("a list", lambda v: isinstance(v, list))
-RECORD: Form = {"epoch": COUNT, "step": COUNT, "learning_rate": ANY, "loss": ANY, "*": ANY}
+DURATION = Rule("a finite number from 0", lambda v: NUMBER.allows(v) and v >= 0)
+RECORD: Form = {
+    "epoch": PLACE,
+    "step": PLACE,
+    "learning_rate": FIGURE,
+    "loss": FIGURE,
+    **{f"{column}?": FIGURE for column in COLUMNS},
+    "predicted?": FIGURES,
+    "seconds?": REAL,
+    "samples_per_s?": REAL,
+    "*": ANY,
+}
 MEASUREMENT: Form = {
-    f.name: {"step": COUNT, "epoch": COUNT, "loss": ANY, "predicted": ANY}.get(f.name, LIST)
+    f.name: {
+        "step": PLACE,
+        "epoch": PLACE,
+        "loss": FIGURE,
+        "predicted": optional(FIGURES),
+    }.get(f.name, FIGURES)
     for f in fields(Measurement)
+}
+STOPPER: Form = {
+    "stopped": FLAGS,
+    "epoch": EPOCHS,
+    "updates": COUNTS,
+    "keeps": FLAG,
+    "patience": {"best": FIGURE, "waited": COUNTS},
 }
 STATE: dict[str, Form] = {
     "partial_epoch": {
-        "steps": COUNT,
+        "steps": PLACE,
         "sums": [SUM],
-        "unrecorded": {"steps": COUNT, "rows": COUNT, "seconds": REAL},
+        "unrecorded": {"steps": PLACE, "rows": PLACE, "seconds": DURATION},
     },
     "updates": COUNTS,
     "history": [RECORD],
     "measurements": [MEASUREMENT],
-    "dead_units": LIST,
+    "dead_units": FIGURES,
     "cause": TEXT,
     "ended": Rule(" or ".join(ENDS), lambda v: isinstance(v, str) and v in ENDS),
-    "comparable_from": COUNT,
-    "best_epoch": ANY,
+    "comparable_from": PLACE,
+    "best_epoch": optional(COUNTS),
     "schedule": ANY,
-    "stopper": ANY,
+    "stopper": ANY,  # of STOPPER, or null
     "engine": TEXT,
     "engine_reason": TEXT,
 }
@@ -155,6 +200,8 @@ def restore_state(run: Run, content: Mapping[str, Any], tensors: Mapping[str, Ho
     """
     state = {name: content[name] for name in STATE if name in content}
     require(state, STATE, "its run")
+    _require_order(state)
+    _require_shapes(state, run)
     rest = dict(tensors)
     expected = _updated(run)
     run_arrays = {name: taken(rest, name, array, run.backend) for name, array in expected.items()}
@@ -162,7 +209,7 @@ def restore_state(run: Run, content: Mapping[str, Any], tensors: Mapping[str, Ho
         _set_updated(run, run_arrays)
         _restore_sums(run, state["partial_epoch"], rest)
         _restore_stopper(run, state["stopper"], rest)
-        run.schedule.restore(state["schedule"]) if state["schedule"] is not None else None
+        _restore_schedule(run, state["schedule"])
         run.measurements = [Measurement(**m) for m in state["measurements"]]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         if isinstance(error, ModelFileError):
@@ -220,9 +267,70 @@ def _restore_sums(run: Run, partial: Mapping[str, Any], rest: dict[str, HostArra
         if isinstance(value, list):
             if tuple(value) not in ((), run.shape):
                 raise ModelFileError(f"its sums.{i} has the shape {value}")
-            sums[i] = run.backend.asarray(rest.pop(f"sums.{i}").reshape(value))
+            tensor = rest.pop(f"sums.{i}").reshape(value)
+            if tensor.dtype.kind != "f":
+                raise ModelFileError(f"its sums.{i} is of {tensor.dtype}")
+            sums[i] = run.backend.asarray(tensor)
     unrecorded = Unrecorded(**partial["unrecorded"])
     run.partial_epoch = PartialEpoch(partial["steps"], LossSums(*sums), unrecorded)
+
+
+def _require_order(state: Mapping[str, Any]) -> None:
+    """A ModelFileError unless epochs and steps follow one another."""
+    partial, history = state["partial_epoch"], state["history"]
+    for name in ("epoch", "step"):
+        numbers = [record[name] for record in history]
+        if sorted(numbers) != numbers:
+            raise ModelFileError(f"the {name}s of its history do not follow one another")
+    if state["comparable_from"] > len(history):
+        raise ModelFileError("its comparable_from is beyond its history")
+    unrecorded = partial["unrecorded"]["steps"]
+    if unrecorded > partial["steps"]:
+        raise ModelFileError("it has more steps without a record than steps of their epoch")
+    if partial["steps"] > unrecorded and not history:
+        raise ModelFileError("a part of its epoch has a record, but it has no history")
+
+
+def _require_shapes(state: Mapping[str, Any], run: Run) -> None:
+    """A ModelFileError unless figures are of the run's members, layers and outputs."""
+    shape, layers = run.shape, len(run.network.layers)
+    hidden = ("active_units", "active_pairs", "mean")  # the others are of all layers
+    for name in ("updates", "best_epoch"):
+        if state[name] is not None and np.shape(state[name]) not in ((), shape):
+            raise ModelFileError(f"its {name} is of other members")
+    if state["dead_units"]:
+        _require_shape("dead_units", state["dead_units"], (layers - 1, *shape))
+    for measurement in state["measurements"]:
+        for name, value in measurement.items():
+            if name == "loss":
+                _require_shape(name, value, shape)
+            elif name == "predicted":
+                outputs = run.network.layers[-1].n_out
+                _require_shape(name, value, (*shape, outputs)) if value is not None else None
+            elif name not in ("step", "epoch"):
+                _require_shape(name, value, (layers - (name in hidden), *shape))
+
+
+def _require_shape(name: str, value: Any, shape: tuple[int, ...]) -> None:
+    """A ModelFileError unless numbers in lists have a shape; an empty list has any with a 0."""
+    try:
+        fits = np.shape(value) == shape or (0 in shape and value == [])
+    except ValueError:  # lists of several lengths
+        fits = False
+    if not fits:
+        raise ModelFileError(f"its {name} is not of its layers and members")
+
+
+def _restore_schedule(run: Run, state: Any) -> None:
+    """Give the schedule what it remembers, and have it give the factors of a step."""
+    if type(run.schedule).state is Schedule.state:
+        if state is not None:
+            raise ModelFileError("its schedule remembers something, but that of its settings not")
+        return
+    run.schedule.restore(state)
+    factors = run.schedule.factors(np.asarray([[run.steps_done]]), run.steps_done + 1)
+    if np.shape(factors) not in ((1, 1), (1, *run.shape)) or not np.isfinite(factors).all():
+        raise ModelFileError("its schedule gives no factors for its members")
 
 
 def _restore_stopper(run: Run, state: Mapping[str, Any] | None, rest: dict[str, HostArray]) -> None:
@@ -230,6 +338,7 @@ def _restore_stopper(run: Run, state: Mapping[str, Any] | None, rest: dict[str, 
         raise ModelFileError("early stopping is in its settings or in its run, not in both")
     if state is None or run.stopper is None:
         return
+    require(state, STOPPER, "its early stopping")
     kept = None
     if state["keeps"]:
         template = updated_arrays(run.networks, run.states)
@@ -241,6 +350,11 @@ def _restore_stopper(run: Run, state: Mapping[str, Any] | None, rest: dict[str, 
     for name in ("stopped", "epoch", "updates"):
         if getattr(run.stopper, name).shape != run.shape:
             raise ModelFileError(f"its early stopping has {name} of other members")
+    patience = run.stopper.patience
+    if not all(a.shape in ((), run.shape) for a in (patience.best, patience.waited)):
+        raise ModelFileError("its early stopping has waited for other members")
+    if kept is None and (run.stopper.epoch >= 0).any():
+        raise ModelFileError("its early stopping has an epoch whose weights it has not")
 
 
 def taken(rest: dict[str, HostArray], name: str, like: Array, backend: Backend) -> Array:
@@ -318,4 +432,8 @@ def restore_callbacks(callbacks: Sequence[Any], states: Sequence[Any]) -> None:
             raise ModelFileError(
                 f"it has what a {entry['of']} remembers, but no such callback is given"
             )
-        rest.pop(fits[0]).restore(entry["state"])
+        callback = rest.pop(fits[0])
+        try:
+            callback.restore(entry["state"])
+        except Exception as error:  # of any kind: it may be the user's
+            raise ModelFileError(f"{callback!r} cannot go on from it ({error!r})") from error

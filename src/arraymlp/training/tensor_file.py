@@ -157,6 +157,8 @@ def parse_object(text: str | bytes, what: str, *, constants: bool = False) -> di
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=refuse)
     except ValueError as error:
         raise ModelFileError(f"{what} is no JSON ({error})") from error
+    except RecursionError as error:
+        raise ModelFileError(f"{what} is nested too deeply") from error
     if not isinstance(value, dict):
         raise ModelFileError(f"{what} is no JSON object")
     return value
