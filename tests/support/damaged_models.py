@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,8 +14,7 @@ import arraymlp
 from arraymlp import MLPClassifier, MLPRegressor, ModelFileError, SweepResult
 from arraymlp.losses import Quantile
 from fuzzing import SAME, VALID, Format
-from model_files import apart, sealed
-from mutations import change_model, damage
+from mutations import damage, resealed
 
 X = np.random.default_rng(0).normal(size=(24, 3)).round(2).astype("float32")
 LABELS = np.arange(24) % 3 * 5 + 2
@@ -144,13 +142,6 @@ def _valid(content_of: Any, thing: Any, file: Path) -> str:
     return VALID
 
 
-def _resealed(content: bytes, others: list[bytes], random: Random) -> bytes:
-    """Another content under the right SHA-256."""
-    header, tensors = apart(content)
-    change_model(header, tensors, random)
-    return sealed(header, tensors)
-
-
 def model(name: str, originals: Any, read: Any, content_of: Any) -> dict[str, Callable[[], Format]]:
     """Two formats: with the SHA-256 that it had, and with it made right again."""
     again = f"{name} (sealed again)"
@@ -166,7 +157,7 @@ def model(name: str, originals: Any, read: Any, content_of: Any) -> dict[str, Ca
         again: lambda: Format(
             ".safetensors",
             originals(),
-            _resealed,
+            resealed,
             read,
             ModelFileError,
             partial(_valid, content_of),

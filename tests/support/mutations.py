@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from model_files import Header, Tensors
+from model_files import Header, Tensors, apart, sealed
 
 SIZES = [0, 1, 2**7, 2**8 - 1, 2**15, 2**16 - 1, 2**31 - 1, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1]
 TOKENS = [
@@ -212,20 +212,28 @@ def change_tensors(tensors: Tensors, random: Random) -> None:
 
 
 def change_model(header: Header, tensors: Tensors, random: Random) -> None:
-    """One to three changes of a model file's content: header, JSON of a sweep, or tensors."""
+    """One to three changes of a model file's content: header, JSON among the tensors, or others."""
     if random.random() < 0.1:
         header["format"] = 1  # whose header is under no SHA-256
     for _ in range(random.choice([1, 1, 2, 3])):
         part = random.random()
+        name = next((name for name in ("sweep.json", "run.json") if name in tensors), None)
         if part < 0.15:
             change_tensors(tensors, random)
-        elif part < 0.6 and "sweep.json" in tensors:
+        elif name is not None and part < (0.6 if name == "sweep.json" else 0.95):
             try:
-                about = json.loads(tensors["sweep.json"].tobytes())
+                about = json.loads(tensors[name].tobytes())
                 change_document(about, random)
             except (ValueError, AttributeError, RecursionError):  # of changes before
                 continue
             text = json.dumps(about).encode()
-            tensors["sweep.json"] = np.frombuffer(text, np.uint8)
+            tensors[name] = np.frombuffer(text, np.uint8)
         else:
             change_document(header, random)
+
+
+def resealed(content: bytes, others: list[bytes], random: Random) -> bytes:
+    """Another content under the right SHA-256."""
+    header, tensors = apart(content)
+    change_model(header, tensors, random)
+    return sealed(header, tensors)
