@@ -6,7 +6,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import estimators, inference, lab, machine, population, process, training
+from benchmarks import (
+    checkpoints,
+    estimators,
+    inference,
+    lab,
+    machine,
+    population,
+    process,
+    training,
+)
 from benchmarks.rounds import Plan, Result
 from benchmarks.tables import as_json, text
 
@@ -21,6 +30,7 @@ CASES: dict[str, Callable[[Plan], list[Result]]] = {
     "h": inference.case_h,
     "lab": lab.case_lab,
     "fits": estimators.case_fits,
+    "checkpoint": checkpoints.case_checkpoint,
 }
 METHOD = """\
 float32 unless said, relu, softmax cross-entropy, mean reduction, data in memory. Candidates take

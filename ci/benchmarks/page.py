@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "ci" / "results"
 PAGE = ROOT / "docs" / "speed.md"
 OURS, BARE = "arraymlp", "bare products"
-OURSELVES = (BARE, OURS, 'arraymlp, engine="array"', "arraymlp, one by one")
+OURSELVES = (
+    *(BARE, OURS, 'arraymlp, engine="array"', "arraymlp, one by one"),
+    *("a checkpoint every epoch", "a checkpoint every step"),
+)
 
 HEAD = """\
 # Speed
