@@ -25,6 +25,7 @@ from arraymlp.estimators.fitting.rows import SklearnOrders
 from arraymlp.sweeps import population
 from arraymlp.training import loop, train_function
 from arraymlp.training.callbacks import StepEnd
+from arraymlp.training.saver import Saver
 from runs import interrupt_after
 from sklearn_problem import (
     BOTH,
@@ -203,6 +204,7 @@ def test_ctrl_c(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    monkeypatch.setattr(Saver, "steps_ahead", lambda *_: 1)  # however long the disk takes
     given = STEPS | {"early_stopping": "loss", "batch_size": 10, "validation_fraction": 0.2}
     unbroken = classify(**given).fit(X, NAMES, weight)
     model = classify(**given, checkpoint=Checkpoint(tmp_path / "fit.ckpt", every="6 steps"))
@@ -217,8 +219,11 @@ def test_ctrl_c(
     assert_same_fit(model.fit(X, NAMES, weight), unbroken)
 
 
-def test_ctrl_c_again_in_what_goes_on(break_off: After, tmp_path: Path) -> None:
+def test_ctrl_c_again_in_what_goes_on(
+    break_off: After, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The rest of an epoch that is broken off again is no iteration."""
+    monkeypatch.setattr(Saver, "steps_ahead", lambda *_: 1)  # however long the disk takes
     model = classify(**STEPS, checkpoint=Checkpoint(tmp_path / "fit.ckpt", every="1 step"))
     for steps in (12, 1):
         break_off(steps, press_ctrl_c)
@@ -491,7 +496,7 @@ def test_an_ensemble_goes_on(
 def slow_fit(what: str, path: Path | None) -> list[Any]:
     """What a fit or a search gives that takes its time to say how far it is."""
     kept = None if path is None else Checkpoint(path, every="4 steps")
-    rules = {"max_iter": 80, "tol": 0.0, "n_iter_no_change": 80, "verbose": True}
+    rules = {"max_iter": 200, "tol": 0.0, "n_iter_no_change": 200, "verbose": True}
     model = classify(**STEPS | rules)
     if what == "fit":
         return [model.set_params(checkpoint=kept).fit(X, NAMES).predict_proba(X).tolist()]
@@ -517,15 +522,17 @@ slow_fit(sys.argv[1], Path(sys.argv[2]))
 def test_a_killed_process_is_gone_on_with(
     what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, second = tmp_path / "kept", {"fit": "kept.1", "search": "kept/stack*.1"}[what]
+    path, files = tmp_path / "kept", {"fit": "kept", "search": "kept/stack-0.safetensors"}[what]
     folders = [str(Path(__file__).parent), *sys.path]
     command = [sys.executable, "-c", KILLED, what, str(path), *folders]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        lines = 0
-        while lines < 30 or not list(tmp_path.glob(second)):
+        lines, written = 0, set[int]()
+        while len(written) < 4:  # the third state and the fourth were taken after 30 epochs
             assert process.stdout.readline().startswith("Iteration")
             lines += 1
+            if lines > 30 and (tmp_path / files).exists():
+                written.add((tmp_path / files).stat().st_mtime_ns)
         process.kill()
     assert process.returncode == -signal.SIGKILL
     resumed, printed = slow_fit(what, path), capsys.readouterr().out

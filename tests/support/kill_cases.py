@@ -111,7 +111,7 @@ def outcome_of_sweep(result: Any) -> Outcome:
     """What a sweep came to."""
     if result.interrupted:
         return Outcome(INTERRUPTED, {})
-    rows = np.random.default_rng(1).normal(size=(50, FEATURES)).astype("f")
+    rows = np.random.default_rng(1).normal(size=(50, result.networks[0].sizes[0])).astype("f")
     about = [(m.status, m.cause, m.best_epoch, m.score) for m in result]
     predictions = [np.asarray(network.predict(rows)).tobytes() for network in result.networks]
     return Outcome(
@@ -264,7 +264,7 @@ CASES: dict[str, Work] = {
     "sweep of shapes": of_sweep(
         hidden=[(8,), (16, 8)],
         optimizer=["sgd", "adam"],
-        schedule=["cosine", "adaptive"],
+        schedule=["cosine", Adaptive(patience=1)],
         weight_average=[0, 0.9],
         validation=0.2,
     ),

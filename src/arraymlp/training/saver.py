@@ -13,7 +13,7 @@ from arraymlp.training.generations import Generations
 from arraymlp.training.state import State
 
 THREAD = "arraymlp-checkpoint"
-NICE = 19  # as much of a core as others leave
+NICE = 15  # a thirtieth of a core that others want, and all of one that is idle
 SHARE = 0.02  # of the time, which writing may take where checkpoints are due by the clock
 
 
