@@ -51,7 +51,8 @@ class Checkpoint:
         path: of the file; the states before it stand beside it, in path.1, path.2, ...
         every: "5 min", "30 s", "2 h", "100 steps" or "1 epoch". By the clock a checkpoint also
             waits until writing one takes no more than 2 % of the time. One that is due while
-            another is being written is taken when that is done.
+            another is being written is taken when that is done. Each has the whole history: an
+            epoch of a millisecond is no time to write that of thousands of epochs.
         keep: how many states are kept, from 1.
 
     Raises:
