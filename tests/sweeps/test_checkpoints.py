@@ -184,3 +184,28 @@ def test_the_plan_says_what_goes_on(
     killed_after[0] = float("inf")
     result = swept(numpy_backend, tmp_path, **CASES["grid"])
     assert "9 go on from the checkpoint in 1 stacks" in result.plan
+
+
+@pytest.mark.parametrize("how", ["copied", "without its file"])
+def test_stacks_of_another_sweep_are_refused(
+    how: str, tmp_path: Path, numpy_backend: Backend
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    swept(numpy_backend, theirs, seed=[0], learning_rate=[0.1])
+    if how == "copied":
+        swept(numpy_backend, ours, seed=[0], learning_rate=[0.01])
+        (ours / "stack-0.safetensors").write_bytes((theirs / "stack-0.safetensors").read_bytes())
+    else:
+        ours = theirs
+        (ours / "sweep.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"stack-0\.safetensors: it is of another sweep"):
+        swept(numpy_backend, ours, seed=[0], learning_rate=[0.01])
+
+
+def test_without_its_file_the_same_sweep_goes_on(
+    tmp_path: Path, numpy_backend: Backend, killed_after: list[float]
+) -> None:
+    expected = swept(numpy_backend, tmp_path, **CASES["grid"])
+    (tmp_path / "sweep.safetensors").unlink()
+    killed_after[0] = 0  # nothing is trained
+    assert_same_sweep(swept(numpy_backend, tmp_path, **CASES["grid"]), expected)

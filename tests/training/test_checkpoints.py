@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -90,7 +91,9 @@ def test_it_goes_on_to_the_bits_of_the_unbroken_run(
     assert_same_run(actual, expected)
 
 
-@pytest.mark.parametrize("case", ["adam, dropout, cosine", "average, early stopping", "population"])
+@pytest.mark.parametrize(
+    "case", ["adam, dropout, cosine", "average, early stopping", "population", "regression"]
+)
 def test_it_does_on_every_backend(case: str, path: Path, backend: Backend) -> None:
     expected = call(backend, **CASES[case])
     checkpoint = Checkpoint(path, "4 steps")
@@ -438,3 +441,94 @@ def test_no_thread_is_left_and_nothing_is_said(path: Path, numpy_backend: Backen
         call(numpy_backend, Checkpoint(path, "1 step"))
     assert threading.active_count() <= before + 1  # those of the engine stay
     assert not [t for t in threading.enumerate() if "checkpoint" in t.name]
+
+
+def test_other_units_of_what_is_standardised_are_other_data(
+    path: Path, numpy_backend: Backend
+) -> None:
+    settings = {"y": NUMBERS, "standardize": True}
+    call(numpy_backend, path, **settings)
+    assert_same_run(call(numpy_backend, path, **settings), call(numpy_backend, **settings))
+    for other in ({"X": X * 1024}, {"y": NUMBERS / 8}, {"y": NUMBERS + 1e6}):
+        with pytest.raises(CheckpointError, match="at scale"):
+            call(numpy_backend, path, **{**settings, **other})
+
+
+def test_a_run_that_was_saved_is_no_checkpoint(
+    path: Path, numpy_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 8)
+        run = call(numpy_backend, path)
+    assert load(path).ended == "interrupted"
+    arraymlp.save(run, path)
+    with pytest.raises(CheckpointError, match="written by save and is no checkpoint"):
+        call(numpy_backend, path)
+
+
+def test_a_file_of_a_run_that_is_not_done_says_so(path: Path, numpy_backend: Backend) -> None:
+    with pytest.raises(Killed):
+        call(numpy_backend, Checkpoint(path, "1 epoch"), KilledAt(epochs=2))
+    assert load(path).ended == "interrupted"
+
+
+def test_a_callback_that_stops_is_heard_beside_ctrl_c(path: Path, numpy_backend: Backend) -> None:
+    def stop(event: EpochEnd) -> bool:
+        if event.number == 3:
+            signal.raise_signal(signal.SIGINT)
+        return event.number == 3
+
+    for _ in range(2):
+        run = call(numpy_backend, path, stop)
+        assert (run.ended, len(run.history)) == ("stopped early", 3)
+
+
+class Factor(Schedule):
+    """A schedule with a number of its own, and no text."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def factors(self, steps: Any, n_steps: int) -> Any:
+        return np.full(steps.shape, self.factor)
+
+
+def test_own_objects_are_compared_by_their_numbers(path: Path, numpy_backend: Backend) -> None:
+    call(numpy_backend, path, schedule=Factor(1.0))
+    with pytest.raises(CheckpointError, match=r"factor=1\.0, is .*factor=0\.5"):
+        call(numpy_backend, path, schedule=Factor(0.5))
+
+
+class Seen(Callback):
+    """Remembers what JSON has not."""
+
+    def state(self) -> Any:
+        return {"seen": {1, 2}}
+
+    def restore(self, state: Any) -> None:
+        raise AssertionError
+
+
+def test_what_json_has_not_is_refused_at_once(path: Path, numpy_backend: Backend) -> None:
+    with pytest.raises(TypeError, match=r"the state\(\) of .*Seen.* has a set"):
+        call(numpy_backend, path, Seen())
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), TypeError("no JSON")], ids=repr)
+def test_no_error_of_a_write_ends_the_training(
+    error: Exception, path: Path, numpy_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from arraymlp.training.state import State
+
+    tensors, calls = State.tensors, []
+
+    def failing(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise error
+        return tensors(*args)
+
+    monkeypatch.setattr(State, "tensors", failing)
+    with pytest.warns(CheckpointWarning, match=str(error)):
+        run = call(numpy_backend, Checkpoint(path, "1 epoch"))
+    assert len(run.history) == 6

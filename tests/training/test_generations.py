@@ -549,10 +549,11 @@ def test_the_lock_is_none_of_the_files(path: Path) -> None:
     files = Generations(path)
     with files.lock():
         write(files, 1)
-        (lock,) = others(files)
-        assert len(lock) < 50
+        locks = others(files)  # of each path: another run's file may have an older one's name
+        assert len(locks) == 2
+        assert all(len(lock) < 50 for lock in locks)
         files.remove()
-        assert os.listdir(path.parent) == [lock]
+        assert set(os.listdir(path.parent)) == set(locks)
 
 
 def test_a_child_of_a_killed_holder_does_not_hold_it(path: Path) -> None:
@@ -634,7 +635,7 @@ def test_without_locks_the_log_says_so(
 def test_any_name(tmp_path: Path, name: str) -> None:
     files = full(tmp_path / name, 3)
     with files.lock():
-        assert len(others(files)) == 1
+        assert len(others(files)) == 3
         write(files, 4)
     assert contents(files) == [4, 3, 2]
     assert not others(files)
@@ -726,3 +727,14 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_and_can_be_read() -> Non
         os.chmod(folder, 0o755)
         assert contents(files) == [2, 1]
         assert not others(files)
+
+
+def test_the_path_of_an_older_one_is_no_other_runs(path: Path) -> None:
+    ours, theirs = Generations(path), Generations(path.with_name(f"{path.name}.1"))
+    for first, second in ((ours, theirs), (theirs, ours)):
+        with (
+            first.lock(),
+            pytest.raises(CheckpointError, match="is written by another training"),
+            second.lock(),
+        ):
+            pass

@@ -61,7 +61,7 @@ def test_the_bar_shows_epoch_loss_errors_speed_and_time_left(
     terminal = console.Console(file=out, force_terminal=True, width=150)
     monkeypatch.setattr("rich.progress.get_console", lambda: terminal)
     with Bar(5) as bar:
-        bar.update(SimpleNamespace(record=RECORD | {"validation_r2": 0.125}))
+        bar.update(SimpleNamespace(number=1, record=RECORD | {"validation_r2": 0.125}))
     shown = out.getvalue()
     for words in ("training", "1/5", "loss 0.2500", "train err 0.7355", "val err 0.7200",
                   "val r2 0.1250", "150k samples/s", "--:--"):  # fmt: skip

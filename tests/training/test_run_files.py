@@ -149,6 +149,7 @@ def test_what_is_the_users_own_is_refused(case: str, path: Path) -> None:
 
 
 def test_other_files_are_told_apart(path: Path) -> None:
+    pytest.importorskip("sklearn")
     from arraymlp import MLPClassifier
 
     run = train(X, Y, epochs=1, **FEW, backend="numpy")

@@ -4,6 +4,7 @@ It holds shapes, dtypes and SHA-256 digests, and nothing of the data itself.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from arraymlp.data.row_plans import RowPlan
 from arraymlp.data.splits import sample_rows
 from arraymlp.data.stream import Streamed
 from arraymlp.data.targets import Targets
+from arraymlp.nn.scaling import Scaling
 
 # By part of the data, such as "X": its shape, dtype and digest, in JSON's types.
 Fingerprint: TypeAlias = dict[str, Any]
@@ -26,12 +28,22 @@ TRAINING = ("X", "y", "sample_weight", "rows")  # the parts that are trained on
 STEP = 2.0**-12
 
 
+def _scale(scaling: Scaling | None) -> dict[str, Any]:
+    """The units of standardised values: means over the columns of log2(scale), and mean/scale."""
+    if scaling is None:
+        return {}
+    with np.errstate(all="ignore"):
+        of = np.mean(np.log2(scaling.scale)), np.mean(scaling.mean / scaling.scale)
+    return {"scale": [float(np.nan_to_num(value)) for value in of]}
+
+
 def fingerprint(data: Data, backend: Backend) -> Fingerprint:
     """The fingerprint of a run's data: of some rows of X, and of all targets and weights.
 
     It is the same on every backend. Of rows that come in their order alone the first are taken.
     """
-    parts: Fingerprint = {"X": _of_rows(data.X, data.inputs is not None, backend)}
+    rows = _of_rows(data.X, data.inputs is not None, backend)
+    parts: Fingerprint = {"X": rows | _scale(data.inputs)}
     parts |= _of_targets("", data.y, backend)
     if data.X_val is not None and data.y_val is not None:
         parts["X of validation"] = _of_rows(data.X_val, data.inputs is not None, backend)
@@ -46,8 +58,32 @@ def differing(now: Fingerprint, then: Fingerprint, *names: str) -> list[str]:
     return [
         f"{name} was {_in_words(then.get(name))}, is {_in_words(now.get(name))}"
         for name in dict.fromkeys([*then, *now])
-        if (not names or name in names) and now.get(name) != then.get(name)
+        if (not names or name in names) and not _same(now.get(name), then.get(name))
     ]
+
+
+def without_scales(parts: Sequence[Fingerprint]) -> list[Fingerprint]:
+    """Fingerprints without what has to be compared with a tolerance, for a digest of them."""
+    return [
+        {name: _apart(part)[0] if isinstance(part, dict) else part for name, part in each.items()}
+        for each in parts
+    ]
+
+
+def _apart(part: Mapping[str, Any]) -> tuple[dict[str, Any], list[float]]:
+    """A part of the data without its scale, and the scale."""
+    rest = dict(part)
+    scale: list[float] = rest.pop("scale", [])
+    return rest, scale
+
+
+def _same(now: Any, then: Any) -> bool:
+    """Whether a part of the data is the same; of what is standardised, in the same units, too."""
+    if not isinstance(now, dict) or not isinstance(then, dict):
+        return bool(now == then)
+    (a, scale), (b, other) = _apart(now), _apart(then)
+    alike = len(scale) == len(other) and np.allclose(scale, other, rtol=1e-6, atol=1e-6)
+    return bool(a == b and alike)
 
 
 def knows_data(then: Fingerprint, now: Fingerprint) -> tuple[bool, bool]:
@@ -58,11 +94,12 @@ def knows_data(then: Fingerprint, now: Fingerprint) -> tuple[bool, bool]:
 def _in_words(part: Any) -> str:
     if not isinstance(part, dict):
         return "none" if part is None else "of other rows"
-    return f"{tuple(part['shape'])} {part['kind']} with digest {part['digest'][:8]}"
+    scale = f" at scale {part['scale'][0]:.7g}, {part['scale'][1]:.7g}" if "scale" in part else ""
+    return f"{tuple(part['shape'])} {part['kind']} with digest {part['digest'][:8]}{scale}"
 
 
 def _of_targets(suffix: str, y: Targets, backend: Backend) -> Fingerprint:
-    values = _of_array(y.values, y.scaling is not None, backend)
+    values = _of_array(y.values, y.scaling is not None, backend) | _scale(y.scaling)
     if y.classes is not None:
         values["labels"] = _digest(np.asarray(y.classes), False)
     parts = {f"y{suffix}": values}
@@ -97,7 +134,7 @@ def _digest(values: HostArray, scaled: bool) -> str:
     elif scaled:
         canonical = np.rint(values.astype(np.float64) / STEP).astype("<i8")
     else:
-        canonical = values.astype("<f4") + np.float32(0)  # -0 is 0
+        canonical = values.astype(f"<f{values.itemsize}") + 0  # -0 is 0
     return hashlib.sha256(np.ascontiguousarray(canonical).data).hexdigest()
 
 

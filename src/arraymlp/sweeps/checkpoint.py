@@ -6,6 +6,7 @@ the networks that are finished, and the state of those in training. What goes on
 that it finds, and partitions the other networks as the machine is now.
 """
 
+import hashlib
 import json
 import logging
 import re
@@ -21,7 +22,7 @@ from arraymlp._checks import Rule
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data
-from arraymlp.data.fingerprint import differing, fingerprint, row_plan_digests
+from arraymlp.data.fingerprint import differing, fingerprint, row_plan_digests, without_scales
 from arraymlp.data.loading import columns
 from arraymlp.nn.network import Network
 from arraymlp.steps.probes import Measurement
@@ -100,6 +101,7 @@ RESULT: Form = {
 }
 STACK: Form = {
     "numbers": [COUNT],
+    "sweep": TEXT,
     "members": [COUNT],
     "finished": FLAG,
     "results": [RESULT],
@@ -137,9 +139,10 @@ class SweepFolder:
         for spec in specs:
             require_state(spec.settings.schedule.begin())
         self._checkpoint, self._backend = checkpoint, backend
-        self.folder = Path(checkpoint.path)
+        self.folder = Path(checkpoint.path).absolute()  # wherever the process goes meanwhile
         self.folder.mkdir(parents=True, exist_ok=True)
         self._content = _described(specs, datas, backend)
+        self._digest = _digest(self._content)
         self._specs, self._datas = specs, datas
         self._sweep = Generations(self.folder / "sweep.safetensors", keep=1)
         self._stacks: dict[int, tuple[dict[str, Any], dict[str, HostArray]]] = {}
@@ -155,13 +158,13 @@ class SweepFolder:
         """
         with self._sweep.lock():
             found = self._sweep.read()
+            if found is not None:
+                self._compare(*found)
+            self._read_stacks()
             if found is None:
                 text = json.dumps(self._content)
                 tensors = {JSON: np.frombuffer(text.encode(), np.uint8)}
                 self._sweep.write({"sweep": {"version": VERSION}}, tensors)
-            else:
-                self._compare(*found)
-                self._read_stacks()
             yield
 
     def _compare(self, header: Mapping[str, Any], tensors: dict[str, HostArray]) -> None:
@@ -196,6 +199,8 @@ class SweepFolder:
                 require(content, STACK, "its stack")
                 numbers = set(content["numbers"])
                 _require_members(content)
+                if content["sweep"] != self._digest:
+                    raise ModelFileError("it is of another sweep")
                 if name != _name(content["numbers"]) or numbers & taken:
                     raise ModelFileError("its networks are those of another file")
                 if not any(numbers <= set(population) for population in alike):
@@ -213,7 +218,7 @@ class SweepFolder:
         path = self.folder / _name(numbers)
         files = Generations(path, self._checkpoint.keep)
         found = self._stacks.pop(numbers[0], None)
-        return StackFile(files, self._checkpoint.cadence, list(numbers), found)
+        return StackFile(files, self._checkpoint.cadence, list(numbers), self._digest, found)
 
 
 class StackFile:
@@ -224,9 +229,11 @@ class StackFile:
         files: Generations,
         cadence: Mapping[str, Any],
         numbers: list[int],
+        digest: str,
         found: tuple[dict[str, Any], dict[str, HostArray]] | None,
     ) -> None:
-        self._files, self._cadence, self._numbers, self._found = files, cadence, numbers, found
+        self._files, self._cadence, self._found = files, cadence, found
+        self._of = {"numbers": numbers, "sweep": digest}
 
     def restore(self, population: Population) -> None:
         """Bring a population to where the file has it, where there is one.
@@ -248,7 +255,7 @@ class StackFile:
         saver = Saver(
             self._files,
             {"stack": {"version": VERSION}},
-            lambda: _state(population, self._numbers),
+            lambda: _state(population, self._of),
             population.backend,
             **self._cadence,
         )
@@ -299,6 +306,16 @@ def _described(
         return {"members": members, "data": [fingerprint(data, backend) for data in distinct]}
 
 
+def _digest(content: Mapping[str, Any]) -> str:
+    """A digest of what is compared of a sweep, which each of its stacks has."""
+    members = [
+        {**m, "settings": {k: v for k, v in m["settings"].items() if k not in NOT_COMPARED}}
+        for m in content["members"]
+    ]
+    text = json.dumps([members, without_scales(content["data"])], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     """In what two sweeps differ, in words."""
     counts = [len(content["members"]) for content in (then, now)]
@@ -314,7 +331,7 @@ def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     return differ
 
 
-def _state(population: Population, numbers: Sequence[int]) -> State:
+def _state(population: Population, of: Mapping[str, Any]) -> State:
     """All that goes on with a population, with copies of the arrays in training."""
     run = population.run
     state = State({}, {}) if population.is_finished else state_of(run)
@@ -334,7 +351,7 @@ def _state(population: Population, numbers: Sequence[int]) -> State:
             }
         )
     content = {
-        "numbers": list(numbers),
+        **of,
         "members": population.members,
         "finished": population.is_finished,
         "results": results,

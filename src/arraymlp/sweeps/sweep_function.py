@@ -151,7 +151,7 @@ def sweep(
         folder = None
         if checkpoint is not None:
             folder = SweepFolder(as_checkpoint(checkpoint), specs, datas, target)
-        with folder.open() if folder else nullcontext():
+        with interruptible(), folder.open() if folder else nullcontext():
             held = folder.held if folder else ()
             stacks, plan = plan_stacks(specs, datas, memory, target, held)
             for line in plan:

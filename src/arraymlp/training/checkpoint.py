@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from arraymlp.backends.array import Array
+from arraymlp.backends.backend import Backend
 from arraymlp.data.fingerprint import differing, fingerprint
 from arraymlp.nn.network import Network
 from arraymlp.steps.schedules import Schedule
@@ -30,12 +32,13 @@ from arraymlp.training.run import INTERRUPTED, Run
 from arraymlp.training.run_files import VERSION, file_state, read_content, restore_run
 from arraymlp.training.saver import Saver
 from arraymlp.training.schema import ModelFileError
-from arraymlp.training.state import State, callback_states, restore_callbacks
+from arraymlp.training.state import State, callback_states, restore_callbacks, updated
 
 log = logging.getLogger("arraymlp")
 
+MOST = 100  # states that are kept
 NOT_COMPARED = ("engine",)  # an engine changes speed and rounding alone
-EVERY = re.compile(r"(\d+(?:\.\d+)?) ?(s|seconds?|min|minutes?|h|hours?|steps?|epochs?)")
+EVERY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|seconds?|min|minutes?|h|hours?|steps?|epochs?)")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # by a unit's first letter
 
 
@@ -66,8 +69,12 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
             raise ValueError(f"checkpoint must be the path of a file, not {self.path!r}")
-        if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 1:
-            raise ValueError(f"keep must be a whole number from 1, not {self.keep!r}")
+        if (
+            isinstance(self.keep, bool)
+            or not isinstance(self.keep, int)
+            or not 1 <= self.keep <= MOST
+        ):
+            raise ValueError(f"keep must be a whole number from 1 to {MOST}, not {self.keep!r}")
         self.cadence  # noqa: B018  # refuses what is wrong
 
     @property
@@ -145,7 +152,7 @@ class RunFile:
         self.saver.finish()
 
     def _state(self) -> State:
-        return file_state(
+        state = file_state(
             self._run,
             self._settings,
             self._data,
@@ -154,6 +161,9 @@ class RunFile:
             finished=self._finished,
             copied=True,
         )
+        if not self._finished:
+            state.content["ended"] = INTERRUPTED  # for whoever looks: the file outlived its process
+        return state
 
     def _restore(self) -> bool:
         found = self._files.read()
@@ -163,6 +173,11 @@ class RunFile:
         path = self._files.path
         try:
             content = read_content(header, tensors)
+            if content["finished"] is None:
+                raise ModelFileError(
+                    "it was written by save and is no checkpoint: train(network=load(path)) goes "
+                    "on with it"
+                )
             differ = differing_settings(self._settings, content["settings"], *NOT_COMPARED)
             differ += differing(self._data, content["data"])
             if content["began"] != self._began:
@@ -170,7 +185,8 @@ class RunFile:
             if differ:
                 raise CheckpointError(
                     f"{path} is of another call: {'; '.join(differ)}. Give the call as it was, or "
-                    "another path; without the file the training begins anew"
+                    "another path; to begin anew, remove the file and those of earlier states "
+                    f"({path.name}.1, ...)"
                 )
             first = self._run.next_epoch
             restore_run(self._run, content, tensors)
@@ -200,14 +216,18 @@ def beginning(run: Run) -> str | None:
     """What the network of a call begins with, if it was given: a digest; None for a new one."""
     if run.settings.initializer is not None and not len(run.history):
         return None
-    return network_digest(*run.networks, steps=run.steps_done)
+    arrays = [a for _, a in sorted(updated(run).items())]
+    return _digest(arrays, run.backend, steps=run.steps_done)
 
 
-def network_digest(*networks: Network, steps: int = 0) -> str:
-    """A digest of the parameters of networks, and of how many steps they have been trained."""
+def network_digest(network: Network) -> str:
+    """A digest of the parameters of a network."""
+    arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
+    return _digest(arrays, network.backend)
+
+
+def _digest(arrays: Sequence[Array], backend: Backend, steps: int = 0) -> str:
     digest = hashlib.sha256(str(steps).encode())
-    for network in networks:
-        for layer in network.layers:
-            for array in (layer.weights, layer.bias):
-                digest.update(np.ascontiguousarray(network.backend.to_numpy(array)).data)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(backend.to_numpy(array)).data)
     return digest.hexdigest()

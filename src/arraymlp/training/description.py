@@ -62,7 +62,8 @@ def described(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [described(v) for v in value]
     if isinstance(value, Mapping):
-        return {"mapping": [[described(k), described(v)] for k, v in value.items()]}
+        pairs = [[described(k), described(v)] for k, v in value.items()]
+        return {"mapping": sorted(pairs, key=repr)}
     kind = type(value).__name__
     if CLASSES.get(kind) is type(value):
         constants = {f.name: described(getattr(value, f.name)) for f in fields(CLASSES[kind])}
@@ -84,8 +85,14 @@ def where_defined(value: Any) -> str:
         return f"partial of {where_defined(value.func)}"
     named = value if hasattr(value, "__qualname__") else type(value)
     text = f"{named.__module__}.{named.__qualname__}"
-    own_text = "" if named is value else repr(value)
-    return text if not own_text or " at 0x" in own_text else f"{text}: {own_text}"
+    if named is value:
+        return text
+    own_text = repr(value)
+    if " at 0x" in own_text:  # without a text of its own: by what it has that can be compared
+        simple = str, int, float, bool, type(None)
+        has = {k: v for k, v in getattr(value, "__dict__", {}).items() if isinstance(v, simple)}
+        own_text = ", ".join(f"{k}={v!r}" for k, v in sorted(has.items()))
+    return f"{text}: {own_text}" if own_text else text
 
 
 def settings_of(description: Mapping[str, Any]) -> Settings:

@@ -19,7 +19,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ LOCKED_BYTE = 1 << 30  # on Windows, where a byte that is locked cannot be read:
 
 # The locks of this process. A forked child has the same open files, and would hold them on after
 # its parent was killed.
+_without_locks: set[Path] = set()  # folders of which the log has said so
 _held: set[int] = set()
 
 
@@ -84,7 +85,9 @@ class Generations:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep others from the files for the block, by a lock that ends with the process, too.
+        """Keep others from the files for the block, by locks that end with the process, too.
+
+        Each of the paths has one: another run's file may have the name of an older one here.
 
         Where the file system has no locks the log says so, and the block is entered all the same.
 
@@ -92,17 +95,10 @@ class Generations:
             CheckpointError: another process, or another block of this one, holds the lock.
             OSError: the folder cannot be written to.
         """
-        file = self.path.with_name(f".arraymlp-{short_mark(self.path)}.lock")
-        with naming_file(self.path):
-            handle = _locked(file, self.path)
-        _held.add(handle)
-        process = os.getpid()
-        try:
+        with ExitStack() as locks:
+            for path in self.files:
+                locks.enter_context(_lock(path))
             yield
-        finally:
-            if process == os.getpid():  # else it is a forked child, which has no lock
-                _held.discard(handle)
-                _release(handle, file)
 
     def write(self, header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> None:
         """Write the newest; the others move up by one name, and what exceeds `keep` goes.
@@ -223,13 +219,29 @@ def _name_twice(file: Path, other: Path) -> None:
         raise
 
 
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold the lock of one path."""
+    file = path.with_name(f".arraymlp-{short_mark(path)}.lock")
+    with naming_file(path):
+        handle = _locked(file, path)
+    _held.add(handle)
+    process = os.getpid()
+    try:
+        yield
+    finally:
+        if process == os.getpid():  # else it is a forked child, which has no lock
+            _held.discard(handle)
+            _release(handle, file)
+
+
 def _locked(file: Path, path: Path) -> int:
     """The lock file, open and locked, with process and host in it; errors as of `lock`."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     while True:
         handle = os.open(file, flags, 0o666)
         try:
-            if not _try_lock(handle):
+            if not _try_lock(handle, file.parent):
                 raise CheckpointError(f"{path} is written by {_holder(handle)}")
             if _is_at(handle, file):
                 os.ftruncate(handle, 0)
@@ -241,8 +253,8 @@ def _locked(file: Path, path: Path) -> int:
         os.close(handle)  # its holder has removed it since it was opened
 
 
-def _try_lock(handle: int) -> bool:
-    """Whether nobody else has the file locked; True without locks, which the log says."""
+def _try_lock(handle: int, folder: Path) -> bool:
+    """Whether nobody else has the file locked; True without locks, as the log says once."""
     try:
         if sys.platform == "win32":
             os.lseek(handle, LOCKED_BYTE, os.SEEK_SET)
@@ -253,6 +265,9 @@ def _try_lock(handle: int) -> bool:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return False
+        if folder in _without_locks:
+            return True
+        _without_locks.add(folder)
         log.warning(
             "the file system has no locks (%s): nothing keeps two trainings from one checkpoint",
             error.strerror,

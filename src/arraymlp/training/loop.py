@@ -31,7 +31,7 @@ from arraymlp.training.engine import EngineChoice, choose_engine
 from arraymlp.training.evaluation import evaluate, units
 from arraymlp.training.history import Record
 from arraymlp.training.progress import Progress
-from arraymlp.training.run import INTERRUPTED, STOPPED_EARLY, PartialEpoch, Run, Unrecorded
+from arraymlp.training.run import STOPPED_EARLY, PartialEpoch, Run, Unrecorded
 from arraymlp.training.saver import Saver
 from arraymlp.training.setup import stopper_for
 from arraymlp.training.stepping import Steps, choose_steps
@@ -246,16 +246,15 @@ class _Epochs:
             settings, run.schedule, position.run_step, position.steps_left, position.total_steps
         )
         table = hyper_table(settings, run.raw_network, rate, run.updates, epoch, position.step)
-        stopped = self._do_steps(table) or self.interrupt.requested
-        if self.interrupt.requested:
-            run.ended = INTERRUPTED
+        stopped = self._do_steps(table)
+        ends = stopped or self.interrupt.requested
         done = position.step - begun
         if done == 0:
             return True
         whole = position.steps_left == 0
-        if not stopped and not position.is_last_epoch:
+        if not ends and not position.is_last_epoch:
             self.orders.prepare(epoch + 1)  # while the device is still at work on this one
-        if self.interrupt.requested and not whole and self.ledger.saver is not None:
+        if ends and not stopped and not whole and self.ledger.saver is not None:
             self.ledger.saver.keep()  # what goes on then has one record of this epoch, not two
         record = self._record(epoch, position.run_step, rate[done - 1])
         since = self.ledger.close()
@@ -264,16 +263,16 @@ class _Epochs:
             profile.ended(record["seconds"], profiled)
         record["samples_per_s"] = since.rows / record["seconds"]
         run.history.records.append(record)
-        says_stop = self._epoch_is_whole(record) if whole else False
-        says_stop = self._call_back(record, epoch) or says_stop or stopped
+        converged = self._epoch_is_whole(record) if whole else False
+        stopped = self._call_back(record, epoch) or stopped
         if whole:
             position.next_epoch()
         if whole and not np.isfinite(record["loss"]).any():
             self.failed = True
             return True
-        if says_stop or self.interrupt.requested:
-            if not self.interrupt.requested:
-                run.ended = STOPPED_EARLY
+        if stopped:  # which Ctrl-C in the same epoch does not change
+            run.ended = STOPPED_EARLY
+        if stopped or converged or self.interrupt.requested:
             return True
         if self.ledger.saver is not None and not position.is_over:
             self.ledger.saver.epoch_ended(position.run_step, position.epoch)

@@ -143,8 +143,8 @@ class Bar(Progress):
         return self
 
     def update(self, event: Any) -> None:
-        """Move the bar on by one epoch."""
-        self.bar.update(self.task, advance=1, figures=bar_figures(event.record))
+        """Move the bar on to the epoch."""
+        self.bar.update(self.task, completed=event.number, figures=bar_figures(event.record))
 
     def __exit__(self, *error: object) -> None:
         self.bar.stop()

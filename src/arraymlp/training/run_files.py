@@ -23,6 +23,7 @@ from arraymlp.training.schema import (
     ANY,
     COUNT,
     FLAG,
+    NUMBER,
     TEXT,
     Form,
     ModelFileError,
@@ -48,7 +49,7 @@ SIZES = Rule(
 # Of `arraymlp.data.fingerprint`.
 DATA: Form = {
     "rows?": [[optional(TEXT)]],
-    "*": {"shape": SIZES, "kind": TEXT, "digest": TEXT, "labels?": TEXT},
+    "*": {"shape": SIZES, "kind": TEXT, "digest": TEXT, "labels?": TEXT, "scale?": [NUMBER]},
 }
 CONTENT: dict[str, Form] = {
     **STATE,
@@ -57,7 +58,7 @@ CONTENT: dict[str, Form] = {
     "data": DATA,
     "began": optional(TEXT),
     "callbacks": [ANY],
-    "finished": FLAG,
+    "finished": optional(FLAG),
 }
 
 
@@ -68,7 +69,7 @@ def file_state(
     *,
     began: str | None = None,
     callbacks: Sequence[Any] = (),
-    finished: bool = True,
+    finished: bool | None = None,
     copied: bool = False,
 ) -> State:
     """All that a run's file has, but its header.
@@ -79,7 +80,7 @@ def file_state(
         data: the fingerprint.
         began: what the network of the call begins with; see `arraymlp.training.checkpoint`.
         callbacks: what those of the call remember.
-        finished: whether the call has nothing left to train.
+        finished: whether the call has nothing left to train; None where it is of no call.
         copied: whether the arrays are copies.
     """
     state = state_of(run, copied=copied)

@@ -59,7 +59,7 @@ class Saver:
         self._last_epoch: int | None = None
         self._kept: State | None = None
         self._thread: threading.Thread | None = None
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
 
     def begin(self, run_step: int, epoch: int) -> None:
         """Count from here; write the state once, so that a path that cannot be written is told now.
@@ -123,16 +123,17 @@ class Saver:
         """Take the state now, within an epoch unless one is given; write it in a thread."""
         start = perf_counter()
         self._report()
-        taken = (state or self._within_epoch)()
-        self._steps_per_second = (run_step - self._last_step) / (start - self._last)
+        self._steps_per_second = (run_step - self._last_step) / max(start - self._last, 1e-9)
         self._after_step(run_step)
         self._last, self._last_step = start, run_step
-        self._thread = threading.Thread(
-            target=self._write_beside,
-            args=(taken, perf_counter() - start),
-            name=THREAD,
-        )
-        self._thread.start()
+        try:
+            taken = (state or self._within_epoch)()
+            args = taken, perf_counter() - start
+            thread = threading.Thread(target=self._write_beside, args=args, name=THREAD)
+            thread.start()
+            self._thread = thread
+        except Exception as error:  # no memory, no thread, or a state that JSON has not
+            self._failure = error
 
     def keep(self) -> None:
         """Take the state now, to be the last one that is written."""
@@ -153,14 +154,17 @@ class Saver:
         start = perf_counter()
         try:
             self._files.write(self._header, state.tensors(self._backend))
-        except OSError as error:
+        except Exception as error:  # of any kind: the training is worth more than its checkpoint
             self._failure = error
         self._cost = taking + perf_counter() - start
 
     def finish(self) -> None:
         """Write the last state: the one that was kept, or as it is now."""
         self.close()
-        self._write(self._kept or self._state(), 0.0)
+        try:
+            self._write(self._kept or self._state(), 0.0)
+        except Exception as error:
+            self._failure = error
         self._report()
 
     def close(self) -> None:
@@ -173,7 +177,7 @@ class Saver:
         failure, self._failure = self._failure, None
         if failure is not None:
             warnings.warn(
-                f"a checkpoint could not be written ({failure}); the training goes on without it",
+                f"a checkpoint could not be written ({failure}): what there is of it is older",
                 CheckpointWarning,
                 stacklevel=2,
             )

@@ -128,8 +128,12 @@ class State(NamedTuple):
 
     def tensors(self, backend: Backend) -> dict[str, HostArray]:
         """What a file has of it, on the host."""
+
+        def on_host(array: Array) -> HostArray:
+            return array if isinstance(array, np.ndarray) else backend.to_numpy(array)
+
         with backend.active():
-            tensors = {name: _filled(backend.to_numpy(a)) for name, a in self.arrays.items()}
+            tensors = {name: _filled(on_host(a)) for name, a in self.arrays.items()}
         text = json.dumps(self.content)
         return {**tensors, JSON: np.frombuffer(text.encode(), np.uint8)}
 
@@ -157,7 +161,7 @@ def state_of(run: Run, *, copied: bool = True) -> State:
     def copy(array: Array) -> Array:
         return run.backend.asarray(array, copy=True) if copied else array
 
-    arrays = {name: copy(array) for name, array in _updated(run).items()}
+    arrays = {name: copy(array) for name, array in updated(run).items()}
     partial, stopper = run.partial_epoch, run.stopper
     sums: list[Any] = list(partial.sums)
     arrays |= {
@@ -179,7 +183,7 @@ def state_of(run: Run, *, copied: bool = True) -> State:
         "cause": run.cause,
         "comparable_from": run.comparable_from,
         "best_epoch": plain(run.best_epoch),
-        "schedule": run.schedule.state(),
+        "schedule": strict(run.schedule.state(), run.schedule),
         "stopper": None if stopper is None else stopper.state(),
         "engine": run.engine,
         "engine_reason": run.engine_reason,
@@ -203,7 +207,7 @@ def restore_state(run: Run, content: Mapping[str, Any], tensors: Mapping[str, Ho
     _require_order(state)
     _require_shapes(state, run)
     rest = dict(tensors)
-    expected = _updated(run)
+    expected = updated(run)
     run_arrays = {name: taken(rest, name, array, run.backend) for name, array in expected.items()}
     try:
         _set_updated(run, run_arrays)
@@ -232,7 +236,7 @@ def restore_state(run: Run, content: Mapping[str, Any], tensors: Mapping[str, Ho
         setattr(run, name, state[name])
 
 
-def _updated(run: Run) -> dict[str, Array]:
+def updated(run: Run) -> dict[str, Array]:
     """The arrays that steps update, by the names that a file has for them."""
     arrays = _parameters("", run.network)
     if run.averages:
@@ -398,11 +402,28 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
+def strict(value: Any, of: Any) -> Any:
+    """What an object remembers, in JSON's types.
+
+    Raises:
+        TypeError: something in it is of another type, and would come back as another thing.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
+        return {k: strict(v, of) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v, of) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"the state() of {of!r} has a {type(value).__name__}, which JSON has not")
+
+
 def callback_states(callbacks: Sequence[Any]) -> list[Any]:
     """What each callback remembers, with its class; None of those that remember nothing."""
     states = []
     for callback in callbacks:
-        state = plain(callback.state()) if _remembers(callback) else None
+        state = strict(callback.state(), callback) if _remembers(callback) else None
         of = where_defined(type(callback))
         states.append(None if state is None else {"of": of, "state": state})
     return states

@@ -295,7 +295,8 @@ def train(
             run.stopper = stopper_for(run)
             file = RunFile(as_checkpoint(checkpoint), run, listed)
             call = Call.of(run)
-            with file.open() as resumes:
+            # Around it all: a first signal ends nothing before the last state is written.
+            with interruptible(), file.open() as resumes:
                 if not file.is_finished:
                     _train(run, listed, bar, call, file.saver, resumes)
                     file.finish()
@@ -348,18 +349,19 @@ def _train(
             count = saver.resume if resumes else saver.begin
             count(run.steps_done, run.next_epoch)
         failed = train_epochs(run, callbacks, interrupt, progress, call.start, saver)
+        interrupted = interrupt.requested
     stopper = run.stopper
     all_stopped = stopper is not None and bool(stopper.stopped.all())
-    if len(run.history) > call.records or all_stopped or interrupt.requested:
+    if len(run.history) > call.records or all_stopped or interrupted:
         if failed:
             run.ended = DIVERGED
-        elif interrupt.requested:
+        elif interrupted and run.ended != STOPPED_EARLY:
             run.ended = INTERRUPTED
         elif all_stopped:
             run.ended = STOPPED_EARLY
         run.best_epoch = None
         run.cause = _not_finite(run) if failed else ""
-        if failed or (not interrupt.requested and run.partial_epoch.steps == 0):
+        if failed or (run.ended != INTERRUPTED and run.partial_epoch.steps == 0):
             run.restore_best()
     else:
         run.ended = call.ended
