@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraymlp import Backend, Checkpoint, CheckpointError, SweepResult, sweep
+from arraymlp import (
+    Backend,
+    Checkpoint,
+    CheckpointError,
+    ModelFileError,
+    SweepResult,
+    load,
+    sweep,
+)
 from arraymlp.sweeps import partition, population
 from arraymlp.training.early_stopping import EarlyStopping
 from broken_off import Killed, without_times
@@ -139,6 +147,13 @@ def test_ctrl_c_leaves_what_the_unbroken_sweep_has(
     assert_same_sweep(swept(numpy_backend, tmp_path, **CASES["grid"]), expected)
 
 
+def test_files_of_a_folder_are_no_models(tmp_path: Path, numpy_backend: Backend) -> None:
+    swept(numpy_backend, tmp_path, seed=[0])
+    for name in ("sweep", "stack-0"):
+        with pytest.raises(ModelFileError, match="checkpoints of a sweep"):
+            load(tmp_path / f"{name}.safetensors")
+
+
 DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
     "fewer": ({"seed": [0]}, "it was of 9 networks, is of 3"),
     "rates": ({"learning_rate": [0.001, 0.02, 0.1]}, "network 3: learning_rate was 0.01, is 0.02"),
@@ -183,7 +198,7 @@ def test_the_plan_says_what_goes_on(
         swept(numpy_backend, Checkpoint(tmp_path, "1 epoch"), **CASES["grid"])
     killed_after[0] = float("inf")
     result = swept(numpy_backend, tmp_path, **CASES["grid"])
-    assert "9 go on from the checkpoint in 1 stacks" in result.plan
+    assert "9 go on from the checkpoint in 1 stack" in result.plan
 
 
 @pytest.mark.parametrize("how", ["copied", "without its file"])

@@ -95,7 +95,9 @@ def _in_words(part: Any) -> str:
     if not isinstance(part, dict):
         return "none" if part is None else "of other rows"
     scale = f" at scale {part['scale'][0]:.7g}, {part['scale'][1]:.7g}" if "scale" in part else ""
-    return f"{tuple(part['shape'])} {part['kind']} with digest {part['digest'][:8]}{scale}"
+    labels = f" of labels with digest {part['labels'][:8]}" if "labels" in part else ""
+    digest = f"{part['kind']} with digest {part['digest'][:8]}"
+    return f"{tuple(part['shape'])} {digest}{labels}{scale}"
 
 
 def _of_targets(suffix: str, y: Targets, backend: Backend) -> Fingerprint:

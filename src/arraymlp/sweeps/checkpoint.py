@@ -179,9 +179,10 @@ class SweepFolder:
             raise CheckpointError(f"{path}: {error}") from error
         differ = _differences(self._content, content)
         if differ:
+            more = f"; and {len(differ) - 5} more" if len(differ) > 5 else ""
             raise CheckpointError(
-                f"{self.folder} is of another sweep: {'; '.join(differ[:5])}. Give the sweep as it "
-                "was, or another folder"
+                f"{self.folder} is of another sweep: {'; '.join(differ[:5])}{more}. Give the sweep "
+                "as it was, or another folder"
             )
 
     def _read_stacks(self) -> None:

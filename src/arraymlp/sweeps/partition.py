@@ -135,7 +135,8 @@ def plan_stacks(
     lines = [_headline(len(specs), keys)]
     begun = {k for numbers in held for k in numbers}
     if begun:
-        lines.append(f"{len(begun)} go on from the checkpoint in {len(held)} stacks")
+        stacks_text = f"{len(held)} stack{'s' if len(held) > 1 else ''}"
+        lines.append(f"{len(begun)} go on from the checkpoint in {stacks_text}")
     for population in alike:
         numbers = [k for k in population if k not in begun]
         if not numbers:

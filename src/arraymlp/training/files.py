@@ -101,6 +101,11 @@ def _network(
     header: dict[str, Any], tensors: Mapping[str, HostArray]
 ) -> tuple[MultilayerPerceptron, dict[str, Any] | None]:
     """A file's network, on the host, and an estimator's entries, or None."""
+    if "sweep" in header or "stack" in header:
+        raise ModelFileError(
+            "it is of the checkpoints of a sweep or a search: the same call, with the folder as "
+            "checkpoint=, goes on with it"
+        )
     if "networks" in header:
         raise ModelFileError("it holds a sweep, not one network: SweepResult.load opens it")
     estimator = header.pop("estimator", None)
