@@ -94,12 +94,20 @@ def test_it_goes_on_to_the_bits_of_the_unbroken_run(
 @pytest.mark.parametrize(
     "case", ["adam, dropout, cosine", "average, early stopping", "population", "regression"]
 )
-def test_it_does_on_every_backend(case: str, path: Path, backend: Backend) -> None:
-    expected = call(backend, **CASES[case])
+def test_it_does_on_other_backends(case: str, path: Path, quick_backend: Backend) -> None:
+    expected = call(quick_backend, **CASES[case])
     checkpoint = Checkpoint(path, "4 steps")
     actual, _ = until_done(
-        lambda kill: call(backend, checkpoint, kill, **CASES[case]), 7, 4 * STEPS
+        lambda kill: call(quick_backend, checkpoint, kill, **CASES[case]), 7, 4 * STEPS
     )
+    assert_same_run(actual, expected)
+
+
+def test_it_does_on_every_backend(path: Path, backend: Backend) -> None:
+    settings = {"dropout": 0.1, "epochs": 3, "early_stopping": True}
+    expected = call(backend, **settings)
+    checkpoint = Checkpoint(path, "4 steps")
+    actual, _ = until_done(lambda kill: call(backend, checkpoint, kill, **settings), 7, 9)
     assert_same_run(actual, expected)
 
 

@@ -63,7 +63,8 @@ def loaded(path: Path, backend: Backend) -> Run:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_goes_on_as_from_memory(case: str, path: Path, backend: Backend) -> None:
+def test_it_goes_on_as_from_memory(case: str, path: Path, quick_backend: Backend) -> None:
+    backend = quick_backend  # test_it_moves_between_backends is of all
     where = {"backend": backend.name, "device": backend.device}
     run = train(X, Y, epochs=3, **FEW, **CASES[case], **where)
     save(run, path)
