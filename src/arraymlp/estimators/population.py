@@ -2,8 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -100,12 +99,7 @@ def part_of(checkpoint: Checkpoint | None, name: str, parts: int) -> Checkpoint 
     """The folder of one of several parts of a training; of a single one it is the whole folder."""
     if checkpoint is None or parts == 1:
         return checkpoint
-    return within(checkpoint, name)
-
-
-def within(checkpoint: Checkpoint, name: str) -> Checkpoint:
-    """A checkpoint in a folder that is another one's."""
-    return replace(checkpoint, path=Path(checkpoint.path) / name)
+    return checkpoint.within(name)
 
 
 def _fits_alone(estimator: BaseMLP) -> bool:

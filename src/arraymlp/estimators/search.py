@@ -30,7 +30,6 @@ from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.fitting.rows import take_rows
 from arraymlp.estimators.inputs import RowsLike, on_host
 from arraymlp.estimators.parameters import CHECKPOINT, Checkpoints, Constraints, require_number
-from arraymlp.estimators.population import within
 from arraymlp.estimators.trials import Params, Trial, fit_trials, params_of_rows
 from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
 
@@ -344,7 +343,7 @@ class MLPSearchCV(BaseSearchCV):
             return
         Path(folder.path).mkdir(parents=True, exist_ok=True)
         # Other scores may choose another candidate, whose fit is another one.
-        network.checkpoint = within(folder, f"refit-{self.best_index_}.safetensors")
+        network.checkpoint = folder.within(f"refit-{self.best_index_}.safetensors")
         try:
             best.fit(X, y, **params)
         finally:

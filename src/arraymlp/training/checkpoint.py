@@ -11,7 +11,8 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,10 @@ class Checkpoint:
             return {"steps" if unit.startswith("st") else "epochs": int(number)}
         return {"seconds": number * SECONDS[unit[0]]}
 
+    def within(self, name: str) -> "Checkpoint":
+        """The same of a folder, or file, in this one's folder."""
+        return replace(self, path=Path(self.path) / name)
+
 
 def as_checkpoint(value: str | os.PathLike[str] | Checkpoint) -> Checkpoint:
     """A checkpoint, of a path with the defaults; a ValueError where it is neither."""
@@ -118,7 +123,6 @@ class RunFile:
         self._data = fingerprint(run.required_data(), run.backend)
         self._began = beginning(run)
         self._files = Generations(checkpoint.path, checkpoint.keep)
-        self.path = self._files.path
         header: dict[str, Any] = {"run": {"version": VERSION}}
         self.saver = Saver(self._files, header, self._state, run.backend, **checkpoint.cadence)
         self._finished = False

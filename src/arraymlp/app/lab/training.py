@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -150,8 +148,7 @@ def _folder(
     """The folder of an experiment; None without a checkpoint."""
     if checkpoint is None:
         return None
-    own = replace(checkpoint, path=Path(checkpoint.path) / experiment.name)
-    return SweepFolder(own, specs, datas, backend)
+    return SweepFolder(checkpoint.within(experiment.name), specs, datas, backend)
 
 
 def _specs(
