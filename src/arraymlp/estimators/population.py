@@ -1,7 +1,6 @@
 """fit_together: many estimators fitted as populations, each as its own fit would."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,7 @@ from arraymlp.estimators.inputs import (
     home_of,
 )
 from arraymlp.estimators.stochastic import FitJob
-from arraymlp.sweeps.checkpoint import SweepFolder
+from arraymlp.sweeps.checkpoint import sweep_folder
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
 from arraymlp.sweeps.population import DIVERGED, INTERRUPTED, MemberResult, MemberSpec
 from arraymlp.training.checkpoint import Checkpoint
@@ -149,9 +148,8 @@ def _train(
     backend = members[0].backend
     weighted = any(m.job.weighted for m in members)
     columns = members[0].estimator._columns()
-    folder = None if checkpoint is None else SweepFolder(checkpoint, specs, datas, backend)
-    with backend.active(), folder.open() if folder else nullcontext():
-        stacks, _ = plan_stacks(specs, datas, memory, backend, folder.held if folder else ())
+    with backend.active(), sweep_folder(checkpoint, specs, datas, backend) as folder:
+        stacks, _ = plan_stacks(specs, datas, memory, backend, folder.held)
         with interruptible() as interrupt:
             results = train_stacks(
                 specs,
@@ -160,7 +158,7 @@ def _train(
                 backend,
                 interrupt,
                 step_losses=(lambda: WeightedLosses(columns)) if weighted else None,
-                file=folder.file if folder else None,
+                file=folder.file,
             )
     if any(result is None for result in results):
         raise KeyboardInterrupt

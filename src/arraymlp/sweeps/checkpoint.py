@@ -222,6 +222,32 @@ class SweepFolder:
         return StackFile(files, self._checkpoint.cadence, list(numbers), self._digest, found)
 
 
+class NoFolder:
+    """Stands for a folder where nothing is kept."""
+
+    held: Sequence[Sequence[int]] = ()
+    file = None
+
+
+@contextmanager
+def sweep_folder(
+    checkpoint: Checkpoint | None,
+    specs: Sequence[MemberSpec],
+    datas: Sequence[Data],
+    backend: Backend,
+) -> Iterator[SweepFolder | NoFolder]:
+    """Hold the folder of a training of many networks, if there is one; as of `SweepFolder`.
+
+    What it yields has ``held`` for `plan_stacks` and ``file`` for `train_stacks`.
+    """
+    if checkpoint is None:
+        yield NoFolder()
+        return
+    folder = SweepFolder(checkpoint, specs, datas, backend)
+    with folder.open():
+        yield folder
+
+
 class StackFile:
     """The file of a stack; see `arraymlp.sweeps.population.PopulationFile`."""
 

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple, Unpack
@@ -15,7 +14,7 @@ from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
 from arraymlp.data.loading import columns
 from arraymlp.nn.metrics import greater_is_better as better_when_greater
-from arraymlp.sweeps.checkpoint import SweepFolder
+from arraymlp.sweeps.checkpoint import sweep_folder
 from arraymlp.sweeps.constant import ConstantOutputs
 from arraymlp.sweeps.data import Folds, SweepData, seen_by
 from arraymlp.sweeps.member import Member, score_of
@@ -148,12 +147,9 @@ def sweep(
         jobs = _jobs(drawn, every, data)
         specs, datas = [job.spec for job in jobs], [job.data for job in jobs]
         column, greater = _score(score, greater_is_better, jobs)
-        folder = None
-        if checkpoint is not None:
-            folder = SweepFolder(as_checkpoint(checkpoint), specs, datas, target)
-        with interruptible(), folder.open() if folder else nullcontext():
-            held = folder.held if folder else ()
-            stacks, plan = plan_stacks(specs, datas, memory, target, held)
+        kept = None if checkpoint is None else as_checkpoint(checkpoint)
+        with interruptible(), sweep_folder(kept, specs, datas, target) as folder:
+            stacks, plan = plan_stacks(specs, datas, memory, target, folder.held)
             for line in plan:
                 log.info("%s", line)
             bar = progress
@@ -171,7 +167,7 @@ def sweep(
                     compact=compact,
                     on_epoch=bar.update,
                     on_end=bar.spare,
-                    file=folder.file if folder else None,
+                    file=folder.file,
                 )
         _mark_constant(jobs, results, target)
     return SweepResult(

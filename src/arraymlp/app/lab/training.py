@@ -1,7 +1,6 @@
 """Training the lab: its runs side by side, each with all its seeds as a population."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from time import perf_counter
 from typing import Any
 
@@ -23,7 +22,7 @@ from arraymlp.backends.threads import cores, side_by_side
 from arraymlp.data.data import Data
 from arraymlp.data.datasets import MNIST, load_mnist
 from arraymlp.data.loading import add_validation, load_data
-from arraymlp.sweeps.checkpoint import SweepFolder
+from arraymlp.sweeps.checkpoint import sweep_folder
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
 from arraymlp.sweeps.population import MemberSpec, run_of
 from arraymlp.training.checkpoint import Checkpoint
@@ -94,12 +93,11 @@ def run_lab(
                 ) -> None:
                     shown.update(name, records)
 
-                folder = _folder(checkpoint, experiment, specs, datas, resolved)
-                with folder.open() if folder else nullcontext():
-                    held = folder.held if folder else ()
-                    if held:
-                        shown.goes_on(experiment.name, sum(map(len, held)))
-                    stacks, _ = plan_stacks(specs, datas, None, resolved, held)
+                own = None if checkpoint is None else checkpoint.within(experiment.name)
+                with sweep_folder(own, specs, datas, resolved) as folder:
+                    if folder.held:
+                        shown.goes_on(experiment.name, sum(map(len, folder.held)))
+                    stacks, _ = plan_stacks(specs, datas, None, resolved, folder.held)
                     results = train_stacks(
                         specs,
                         datas,
@@ -107,7 +105,7 @@ def run_lab(
                         resolved,
                         interrupt,
                         on_epoch=epoch_ended,
-                        file=folder.file if folder else None,
+                        file=folder.file,
                     )
                 # A member that diverged is a finding, not the end of the lab. One that Ctrl-C or
                 # SIGTERM came before has no result.
@@ -136,19 +134,6 @@ def _load(mnist: MNIST, settings: Settings, backend: Backend) -> Data:
     """The training images, and the test images as validation data, on the backend."""
     data = load_data(mnist.X_train, mnist.y_train, None, settings, None, backend)
     return add_validation(data, (mnist.X_test, mnist.y_test), settings, None, backend)
-
-
-def _folder(
-    checkpoint: Checkpoint | None,
-    experiment: Experiment,
-    specs: Sequence[MemberSpec],
-    datas: Sequence[Data],
-    backend: Backend,
-) -> SweepFolder | None:
-    """The folder of an experiment; None without a checkpoint."""
-    if checkpoint is None:
-        return None
-    return SweepFolder(checkpoint.within(experiment.name), specs, datas, backend)
 
 
 def _specs(
