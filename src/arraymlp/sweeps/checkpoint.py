@@ -24,7 +24,6 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data
 from arraymlp.data.fingerprint import differing, fingerprint, row_plan_digests, without_scales
 from arraymlp.data.loading import columns
-from arraymlp.nn.network import Network
 from arraymlp.steps.probes import Measurement
 from arraymlp.sweeps.data import seen_by
 from arraymlp.sweeps.partition import populations
@@ -47,6 +46,7 @@ from arraymlp.training.description import described_settings, differing_settings
 from arraymlp.training.early_stopping import Stopper
 from arraymlp.training.generations import CheckpointError, Generations
 from arraymlp.training.history import History
+from arraymlp.training.network_parts import parameters
 from arraymlp.training.run_files import DATA
 from arraymlp.training.saver import Saver
 from arraymlp.training.schema import (
@@ -364,7 +364,7 @@ def _state(population: Population, of: Mapping[str, Any]) -> State:
     state = State({}, {}) if population.is_finished else state_of(run)
     arrays, results = dict(state.arrays), []
     for k, result in sorted(population.results.items()):
-        arrays |= {f"results.{k}.{name}": a for name, a in _parameters(result.network).items()}
+        arrays |= parameters(result.network, f"results.{k}.")
         results.append(
             {
                 "member": k,
@@ -401,10 +401,10 @@ def _restore(
         own = network.member(k)
         arrays = {
             name: taken(rest, f"results.{k}.{name}", array, population.backend)
-            for name, array in _parameters(own).items()
+            for name, array in parameters(own).items()
         }
         own.layers = [
-            layer.with_parameters(arrays[f"{i}.weights"], arrays[f"{i}.bias"])
+            layer.with_parameters(arrays[f"layers.{i}.weights"], arrays[f"layers.{i}.bias"])
             for i, layer in enumerate(own.layers)
         ]
         population.results[k] = MemberResult(
@@ -451,11 +451,3 @@ def _require_best(stopper: Stopper, population: Population) -> None:
     for k, best in zip(population.members, stopper.epoch.tolist(), strict=True):
         if best >= 0 and best not in population.histories[k]["epoch"]:
             raise ModelFileError("early stopping keeps an epoch that is not in its history")
-
-
-def _parameters(network: Network) -> dict[str, Any]:
-    return {
-        f"{i}.{part}": getattr(layer, part)
-        for i, layer in enumerate(network.layers)
-        for part in ("weights", "bias")
-    }

@@ -29,6 +29,7 @@ from arraymlp.training.description import (
     where_defined,
 )
 from arraymlp.training.generations import CheckpointError, Generations
+from arraymlp.training.network_parts import parameters
 from arraymlp.training.run import INTERRUPTED, Run
 from arraymlp.training.run_files import VERSION, file_state, read_content, restore_run
 from arraymlp.training.saver import Saver
@@ -226,8 +227,7 @@ def beginning(run: Run) -> str | None:
 
 def network_digest(network: Network) -> str:
     """A digest of the parameters of a network."""
-    arrays = [a for layer in network.layers for a in (layer.weights, layer.bias)]
-    return _digest(arrays, network.backend)
+    return _digest(list(parameters(network).values()), network.backend)
 
 
 def _digest(arrays: Sequence[Array], backend: Backend, steps: int = 0) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from arraymlp._checks import Rule
-from arraymlp.backends.array import HostArray
+from arraymlp.backends.array import Array, HostArray
 from arraymlp.nn.activations import ACTIVATIONS, get_activation
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.losses import LOSSES, Loss, get_loss
+from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import Scaling
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.schema import INT64, NUMBERS, TEXT, Form, ModelFileError, require
@@ -38,11 +39,17 @@ def parts(network: MultilayerPerceptron) -> tuple[dict[str, Any], dict[str, Host
         ValueError: an activation or loss of the user's own, which could not be found again.
     """
     to_numpy = network.backend.to_numpy
-    tensors = {}
-    for i, layer in enumerate(network.layers):
-        tensors[f"layers.{i}.weights"] = np.ascontiguousarray(to_numpy(layer.weights))
-        tensors[f"layers.{i}.bias"] = np.ascontiguousarray(to_numpy(layer.bias))
+    tensors = {n: np.ascontiguousarray(to_numpy(a)) for n, a in parameters(network).items()}
     return network_header(network), tensors | scaling_tensors(network)
+
+
+def parameters(network: Network, prefix: str = "") -> dict[str, Array]:
+    """A network's parameters, on its device, by the names that files have for them."""
+    return {
+        f"{prefix}layers.{i}.{part}": getattr(layer, part)
+        for i, layer in enumerate(network.layers)
+        for part in ("weights", "bias")
+    }
 
 
 def network_header(network: MultilayerPerceptron) -> dict[str, Any]:

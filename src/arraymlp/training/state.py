@@ -5,7 +5,7 @@ makes again: row orders and dropout are functions of seed, epoch and step.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -14,7 +14,6 @@ import numpy as np
 from arraymlp._checks import Rule
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
-from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import LossSums
 from arraymlp.steps.probes import Measurement
 from arraymlp.steps.schedules import Schedule
@@ -22,6 +21,7 @@ from arraymlp.steps.update import tree_map
 from arraymlp.training.description import where_defined
 from arraymlp.training.early_stopping import updated_arrays
 from arraymlp.training.history import History
+from arraymlp.training.network_parts import parameters
 from arraymlp.training.run import ENDS, PartialEpoch, Run, Unrecorded
 from arraymlp.training.schema import (
     ANY,
@@ -238,18 +238,10 @@ def restore_state(run: Run, content: Mapping[str, Any], tensors: Mapping[str, Ho
 
 def updated(run: Run) -> dict[str, Array]:
     """The arrays that steps update, by the names that a file has for them."""
-    arrays = _parameters("", run.network)
+    arrays = parameters(run.network)
     if run.averages:
-        arrays |= _parameters("raw.", run.raw_network)
+        arrays |= parameters(run.raw_network, "raw.")
     return arrays | {f"states.{i}": a for i, a in enumerate(_leaves(run.states))}
-
-
-def _parameters(prefix: str, network: Network) -> dict[str, Array]:
-    return {
-        f"{prefix}layers.{i}.{part}": getattr(layer, part)
-        for i, layer in enumerate(network.layers)
-        for part in ("weights", "bias")
-    }
 
 
 def _set_updated(run: Run, arrays: Mapping[str, Array]) -> None:
@@ -393,13 +385,15 @@ def _is_plain(value: Any) -> bool:
 
 def plain(value: Any) -> Any:
     """A figure in JSON's types: a callback may have put NumPy's numbers into a record."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+
+    def other(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        if isinstance(value, Mapping):
+            return {str(k): plain(v) for k, v in value.items()}
+        return repr(value)
+
+    return _in_json(value, other)
 
 
 def strict(value: Any, of: Any) -> Any:
@@ -408,15 +402,24 @@ def strict(value: Any, of: Any) -> Any:
     Raises:
         TypeError: something in it is of another type, and would come back as another thing.
     """
+
+    def other(value: Any) -> Any:
+        raise TypeError(f"the state() of {of!r} has a {type(value).__name__}, which JSON has not")
+
+    return _in_json(value, other)
+
+
+def _in_json(value: Any, other: Callable[[Any], Any]) -> Any:
+    """A value in JSON's types, with ``other`` of what has none."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Mapping) and all(isinstance(k, str) for k in value):
-        return {k: strict(v, of) for k, v in value.items()}
+        return {k: _in_json(v, other) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [strict(v, of) for v in value]
+        return [_in_json(v, other) for v in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"the state() of {of!r} has a {type(value).__name__}, which JSON has not")
+    return other(value)
 
 
 def callback_states(callbacks: Sequence[Any]) -> list[Any]:
