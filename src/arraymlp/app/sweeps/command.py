@@ -10,6 +10,7 @@ import typer
 
 from arraymlp.app.checkpoints import checkpoint_of, every_option, folder_option
 from arraymlp.app.figures import empty_figure
+from arraymlp.app.options import option, with_settings
 from arraymlp.app.page import require_writable
 from arraymlp.app.sweeps.report import sweep_json, write_sweep_report
 from arraymlp.app.sweeps.summary import call, lines, networks_text, ranking
@@ -27,7 +28,6 @@ from arraymlp.sweeps.sweep_function import sweep
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.model import MultilayerPerceptron
-from arraymlp.training.settings import TABLE
 
 HELD_OUT = 1 / 6  # of the rows, where nothing else says what to validate on; 10,000 of MNIST's
 ENSEMBLE = 5  # the best networks whose mean prediction is tried on MNIST's test set
@@ -36,19 +36,9 @@ DATA, SETTINGS = "Data", "Settings, each one value or several (a,b,c), which are
 SEARCH, LONG, OUTPUT = "Search", "Long sweeps", "Output"
 
 
-def _option(help: str, panel: str, *names: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False)
-
-
-def _setting(name: str, panel: str = SETTINGS) -> Any:
-    """The option of a setting, with help and examples from the table of settings."""
-    about = TABLE[name].metadata
-    help = f"{about['help'][0].upper()}{about['help'][1:]}: {about['cli']}"
-    return _option(help, panel)
-
-
+@with_settings(("metrics", "early_stopping"), SEARCH)
+@with_settings(SWEPT, SETTINGS)
 def sweep_command(
-    ctx: typer.Context,
     data: Annotated[
         Path | None,
         typer.Argument(
@@ -60,49 +50,25 @@ def sweep_command(
     ] = None,
     target: Annotated[
         str | None,
-        _option("The column to predict. Default: the last (of .npz, the array y).", DATA),
+        option("The column to predict. Default: the last (of .npz, the array y).", DATA),
     ] = None,
     validation: Annotated[
-        float | None, _option("Fraction of the rows held out to rank by. Default: a sixth.", DATA)
+        float | None, option("Fraction of the rows held out to rank by. Default: a sixth.", DATA)
     ] = None,
-    cv: Annotated[int | None, _option("Folds of cross-validation, instead.", DATA)] = None,
-    learning_rate: Annotated[str | None, _setting("learning_rate")] = None,
-    hidden: Annotated[str | None, _setting("hidden")] = None,
-    activation: Annotated[str | None, _setting("activation")] = None,
-    optimizer: Annotated[str | None, _setting("optimizer")] = None,
-    seed: Annotated[str | None, _setting("seed")] = None,
-    order_seed: Annotated[str | None, _setting("order_seed")] = None,
-    batch_size: Annotated[str | None, _setting("batch_size")] = None,
-    epochs: Annotated[str | None, _setting("epochs")] = None,
-    schedule: Annotated[str | None, _setting("schedule")] = None,
-    weight_decay: Annotated[str | None, _setting("weight_decay")] = None,
-    l2: Annotated[str | None, _setting("l2")] = None,
-    alpha: Annotated[str | None, _setting("alpha")] = None,
-    dropout: Annotated[str | None, _setting("dropout")] = None,
-    gradient_clip: Annotated[str | None, _setting("gradient_clip")] = None,
-    weight_average: Annotated[str | None, _setting("weight_average")] = None,
-    label_smoothing: Annotated[str | None, _setting("label_smoothing")] = None,
-    initializer: Annotated[str | None, _setting("initializer")] = None,
-    reduction: Annotated[str | None, _setting("reduction")] = None,
-    loss: Annotated[str | None, _setting("loss")] = None,
-    standardize: Annotated[str | None, _setting("standardize")] = None,
-    dtype: Annotated[str | None, _setting("dtype")] = None,
-    precision: Annotated[str | None, _setting("precision")] = None,
-    metrics: Annotated[str | None, _setting("metrics", SEARCH)] = None,
-    early_stopping: Annotated[str | None, _setting("early_stopping", SEARCH)] = None,
-    preset: Annotated[str, _option("default or lab.", SEARCH)] = "default",
+    cv: Annotated[int | None, option("Folds of cross-validation, instead.", DATA)] = None,
+    preset: Annotated[str, option("default or lab.", SEARCH)] = "default",
     mode: Annotated[
         str,
-        _option("grid: every combination; zip: first values, second values, ...; random", SEARCH),
+        option("grid: every combination; zip: first values, second values, ...; random", SEARCH),
     ] = "grid",
-    n: Annotated[int | None, _option("Number of combinations in mode random.", SEARCH)] = None,
+    n: Annotated[int | None, option("Number of combinations in mode random.", SEARCH)] = None,
     score: Annotated[
-        str | None, _option("The figure that ranks: validation_loss, validation_f1, ...", SEARCH)
+        str | None, option("The figure that ranks: validation_loss, validation_f1, ...", SEARCH)
     ] = None,
-    backend: Annotated[str, _option("auto, numpy, cupy, torch or jax.", SEARCH)] = "auto",
-    device: Annotated[str | None, _option("The backend's device: cuda:1.", SEARCH)] = None,
+    backend: Annotated[str, option("auto, numpy, cupy, torch or jax.", SEARCH)] = "auto",
+    device: Annotated[str | None, option("The backend's device: cuda:1.", SEARCH)] = None,
     memory: Annotated[
-        str | None, _option("Bound on training's memory: 2GB. Default: half of the free.", SEARCH)
+        str | None, option("Bound on training's memory: 2GB. Default: half of the free.", SEARCH)
     ] = None,
     checkpoint: Annotated[
         Path | None, folder_option(rich_help_panel=LONG, show_default=False)
@@ -110,16 +76,17 @@ def sweep_command(
     checkpoint_every: Annotated[
         str | None, every_option(rich_help_panel=LONG, show_default=False)
     ] = None,
-    top: Annotated[int, _option("Rows of the table. Default: 10.", OUTPUT)] = 10,
+    top: Annotated[int, option("Rows of the table. Default: 10.", OUTPUT)] = 10,
     report: Annotated[
-        Path | None, _option("Folder for report.html, sweep.png and sweep.json.", OUTPUT)
+        Path | None, option("Folder for report.html, sweep.png and sweep.json.", OUTPUT)
     ] = None,
     json_file: Annotated[
-        Path | None, _option("File for settings, histories and ranking.", OUTPUT, "--json")
+        Path | None, option("File for settings, histories and ranking.", OUTPUT, "--json")
     ] = None,
     save: Annotated[
-        Path | None, _option("File for all networks: SweepResult.load reads it.", OUTPUT)
+        Path | None, option("File for all networks: SweepResult.load reads it.", OUTPUT)
     ] = None,
+    **given: str | None,
 ) -> None:
     """Train a network for each of many settings, together, and rank the settings.
 
@@ -131,7 +98,7 @@ def sweep_command(
     Exit status: 0; 1 if no network has a score; 2 for an error; 130 after Ctrl-C, 143 after
     SIGTERM, with the table of the networks so far. With --checkpoint the same command then goes on.
     """
-    settings = _settings(ctx.params)
+    settings = _settings(given)
     if top < 1:
         raise ValueError(f"--top must be at least 1, not {top}")
     if 0 in np.ravel(settings.get("epochs", 1)):

@@ -1,0 +1,54 @@
+"""Options that commands share: how they are made, and their help, from the table of settings."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import typer
+
+from arraymlp.training.settings import TABLE
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def option(help: str, panel: str, *names: str, **given: Any) -> Any:
+    """An option with its help, in a panel of a command's ``--help``."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **given)
+
+
+def with_settings(names: Sequence[str], panel: str) -> Callable[[Command], Command]:
+    """Have a command take an option for each of these settings, by its ``**settings``.
+
+    Help and examples are those of the table of settings. An option that is not given is None.
+    """
+
+    def add(command: Command) -> Command:
+        signature = inspect.signature(command)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        options = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[str | None, _setting(name, panel)],
+            )
+            for name in names
+        ]
+        command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        command.__annotations__ |= {p.name: p.annotation for p in options}
+        return command
+
+    return add
+
+
+def _setting(name: str, panel: str) -> Any:
+    about = TABLE[name].metadata
+    help = f"{about['help'][0].upper()}{about['help'][1:]}: {about['cli']}"
+    return option(help, panel)
+
+
+MODEL_HELP = (
+    "A model file, as train --save or Python's save writes it; of a sweep's file its best network."
+)
+ModelFile: TypeAlias = Annotated[Path, typer.Argument(help=MODEL_HELP, show_default=False)]
