@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         register_backend,
         resolve,
     )
+    from arraymlp.data.encoder import TableEncoder
     from arraymlp.diagnosis.detectors import diagnose
     from arraymlp.diagnosis.findings import Finding
     from arraymlp.estimators.classifier import MLPClassifier as MLPClassifier
@@ -95,6 +96,7 @@ _LAZY = {
     "Run": "training.run",
     "Settings": "training.settings",
     "SweepResult": "sweeps.result",
+    "TableEncoder": "data.encoder",
     "available_backends": "backends.registry",
     "backend_speeds": "app.speed",
     "diagnose": "diagnosis.detectors",
@@ -141,6 +143,7 @@ __all__ = [
     "Run",
     "Settings",
     "SweepResult",
+    "TableEncoder",
     "activations",
     "available_backends",
     "backend_speeds",

@@ -1,0 +1,172 @@
+"""What an encoding learns of a column of training rows, or why the column is left out."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from math import ceil, isfinite
+from typing import Any
+
+import numpy as np
+
+from arraymlp._checks import is_number, lookup, unknown
+from arraymlp.backends.array import HostArray
+from arraymlp.data.encoded_columns import (
+    Categories,
+    Dates,
+    EncodedColumn,
+    Numbers,
+    as_texts,
+    days,
+    infinite,
+)
+from arraymlp.data.frames import Column, Texts
+from arraymlp.data.number_maps import LEARNT_MAPS, Nothing
+
+ENOUGH = 20  # rows, from which on one can say that a column identifies its rows
+MOST = 0.9  # this part of a column's texts being different, they identify its rows
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A column that is not encoded, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What a `TableEncoder` is told, checked; see there."""
+
+    numbers: str
+    bins: int
+    min_frequency: float
+    max_categories: int
+    categories: int | Collection[str]
+    dates: bool
+    keep: Collection[str]
+
+    def __post_init__(self) -> None:
+        lookup(LEARNT_MAPS, self.numbers, "numbers=")
+        _require("bins", self.bins, 1, 1000)
+        _require("max_categories", self.max_categories, 2, 10_000)
+        share = self.min_frequency
+        if isinstance(share, int | np.integer):
+            _require("min_frequency", share, 1, 2**53)
+        elif not is_number(share) or not 0 < share < 1:
+            raise ValueError(
+                f"min_frequency must be a number of rows from 1, or a part of them between 0 and "
+                f"1, not {share!r}"
+            )
+        if is_number(self.categories):
+            _require("categories", self.categories, 0, 10_000)
+
+    def require_columns(self, names: Collection[str]) -> None:
+        """A ValueError where settings name columns that there are not."""
+        for what in ("categories", "keep"):
+            told = getattr(self, what)
+            if isinstance(told, str):
+                raise ValueError(f"{what} must be a list of names, not one text: [{told!r}]")
+            for name in told if isinstance(told, Collection) else ():
+                if name not in names:
+                    raise unknown(names, name, f"column in {what}=")
+
+    def learn(self, name: str, values: Column) -> EncodedColumn | LeftOut:
+        """How a column of training rows is encoded, or why it is not."""
+        if isinstance(values, Texts):
+            return self._categories(name, values)
+        if values.dtype.kind == "M":
+            if np.isnat(values).all():
+                return LeftOut("no values")
+            if not self.dates:
+                return LeftOut("dates; dates=True encodes them")
+            return self._numbers(name, days(values), Dates)
+        if self._are_categories(name, values):
+            return self._categories(name, as_texts(values, name))
+        return self._numbers(name, values, Numbers)
+
+    def _are_categories(self, name: str, values: HostArray) -> bool:
+        """Whether numbers are categories: booleans, those named, and integers with few values."""
+        if values.dtype.kind == "b":
+            return True
+        if not isinstance(self.categories, int | np.integer):
+            return name in self.categories
+        if not self.categories:
+            return False
+        known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+        whole = known.dtype.kind in "iu" or bool((np.floor(known) == known).all())
+        return whole and 0 < len(np.unique(known)) <= self.categories
+
+    def _numbers(
+        self, name: str, values: HostArray, kind: type[Numbers]
+    ) -> EncodedColumn | LeftOut:
+        raw = values.astype(np.float64)
+        x = np.sort(raw)
+        x = x[: len(x) - int(np.isnan(raw).sum())]  # NaN is sorted to the end
+        if not len(x):
+            return LeftOut("no values")
+        if not (isfinite(x[0]) and isfinite(x[-1])):
+            raise ValueError(infinite(name, int(np.argmax(np.isinf(raw)))))
+        with np.errstate(over="ignore"):
+            span = x[-1] - x[0]
+        if not isfinite(span):
+            raise ValueError(f"column {name!r} has numbers too far apart: {x[0]} and {x[-1]}")
+        missing = len(x) < len(raw)
+        n = len(x)
+        median = float(0.5 * x[(n - 1) // 2] + 0.5 * x[n // 2])
+        if span <= 10 * np.finfo(np.float64).eps * max(abs(x[0]), abs(x[-1])):  # it is rounding
+            return kind(name, Nothing(), median, True) if missing else LeftOut("constant")
+        if kind is Numbers and name not in self.keep and not missing and _number_rows(x):
+            return LeftOut(f"it numbers the rows; keep=[{name!r}] encodes it")
+        return kind(name, LEARNT_MAPS[self.numbers].learn(x, self.bins), median, missing)
+
+    def _categories(self, name: str, texts: Texts) -> EncodedColumn | LeftOut:
+        n = len(texts)
+        present = texts.codes >= 0
+        counts = np.bincount(texts.codes[present], minlength=len(texts.values))
+        known = int(counts.sum())
+        occurring = np.flatnonzero(counts)
+        if not known:
+            return LeftOut("no values")
+        if len(occurring) == 1 and known == n:
+            return LeftOut("constant")
+        share = self.min_frequency
+        least = share if isinstance(share, int | np.integer) else ceil(share * n)
+        # A missing value counts as one more category, with None for its text.
+        candidates: list[tuple[int, str | None]] = [
+            (int(counts[i]), texts.values[i]) for i in occurring if counts[i] >= least
+        ]
+        if n - known >= least:
+            candidates.append((n - known, None))
+        different = len(occurring) + (known < n)
+        if different > self.max_categories or len(candidates) < different:
+            candidates.sort(key=lambda c: (-c[0], c[1] is not None, c[1] or ""))
+            candidates = candidates[: self.max_categories - 1]
+        chosen = [text for _, text in candidates]
+        if not chosen:
+            alike = (
+                "texts that nearly all differ" if len(occurring) > MOST * known else "rare texts"
+            )
+            return LeftOut(f"{alike}, none in {least} rows")
+        return Categories(
+            name,
+            tuple(sorted(text for text in chosen if text is not None)),
+            None in chosen,
+            len(chosen) < different,
+        )
+
+
+def _number_rows(x: HostArray) -> bool:
+    """Whether sorted numbers are such as one numbers rows with: whole, different, hardly a gap.
+
+    Some rows may be missing, as of a part of a table. Numbers from elsewhere than 0 or 1, of which
+    there are few, may as well be years.
+    """
+    n = len(x)
+    if n < ENOUGH or x[-1] - x[0] >= 2 * n or (x[0] < 0 or x[-1] > 2 * n) and n < 1000:
+        return False
+    return bool((np.floor(x) == x).all() and (np.diff(x) > 0).all())
+
+
+def _require(name: str, value: Any, least: int, most: int) -> None:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
