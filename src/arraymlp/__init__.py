@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from arraymlp.estimators.search import MLPSearchCV as MLPSearchCV
     from arraymlp.nn.dropout import Dropout
     from arraymlp.nn.layer import Layer
-    from arraymlp.sweeps.ensemble import Ensemble
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
     from arraymlp.training.checkpoint import Checkpoint
     from arraymlp.training.early_stopping import EarlyStopping
     from arraymlp.training.engine_check import EngineMismatchWarning
+    from arraymlp.training.ensemble import Ensemble
     from arraymlp.training.files import load, save
     from arraymlp.training.generations import CheckpointDamagedWarning, CheckpointError
     from arraymlp.training.history import History
@@ -80,7 +80,7 @@ _LAZY = {
     "Dropout": "nn.dropout",
     "EarlyStopping": "training.early_stopping",
     "EngineMismatchWarning": "training.engine_check",
-    "Ensemble": "sweeps.ensemble",
+    "Ensemble": "training.ensemble",
     "Finding": "diagnosis.findings",
     "History": "training.history",
     "Layer": "nn.layer",

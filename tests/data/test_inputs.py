@@ -124,21 +124,26 @@ BAD_Y = {
     "empty": (Y[:0], {}, ["y has 0 samples", "12 rows"]),
     "no columns": (NUMBERS[:, :0], {}, ["y", "empty", "(12, 0)"]),
     "no integer columns": (COLUMNS[:, :0], {}, ["y", "empty", "(12, 0)"]),
-    "strings": (["a", "b", "c"] * 4, {}, ["y must be numeric", "<U1", "names, y = numpy.unique("]),
-    "strings as objects": (
-        np.asarray(["a", "b", "c"] * 4, object),
+    "strings for regression": (
+        ["a", "b", "c"] * 4,
+        {"loss": "squared_error"},
+        ["squared_error needs numbers", "y is 1-D of text"],
+    ),
+    "columns of strings": ([["a", "b"]] * N, {}, ["y is 2-D of text"]),
+    "strings, one missing": (
+        np.asarray([*"abc" * 3, "a", "b", None], object),
         {},
-        ["y must be numeric", "object", "names, y = numpy.unique("],
+        ["y has labels that are texts", f"row {N - 1} has none"],
+    ),
+    "strings and numbers": (
+        np.asarray(["a", *range(N - 1)], object),
+        {},
+        ["y has labels that are texts", "row 1 has 0"],
     ),
     "objects": ([None] * N, {}, ["y must be numeric", "object", "astype('float32')"]),
     "complex": (Y + 1j, {}, ["y must be numeric", "complex128"]),
     "dates": (Y.astype("datetime64[s]"), {}, ["y must be numeric", "datetime64"]),
     "ragged": ([[1, 0]] * (N - 1) + [[1]], {}, ["y is not an array", "inhomogeneous"]),
-    "negative labels": (
-        Y - 1,
-        {},
-        ["labels must not be negative", "y contains -1", "names, y = numpy.unique("],
-    ),
     "labels beyond int64": (
         Y.astype(np.uint64) + np.uint64(2**63),
         {},
@@ -230,7 +235,9 @@ def test_validation_is_a_fraction_or_a_tuple(other: Any) -> None:
         (Y, (X, Y[:5]), ["the validation y has 5 samples", "12 rows"]),
         (Y, (X, Y + 1), ["the validation y", "labels the network does not know", "[3]"]),
         (Y, (X, Y.astype(float)), ["the validation y", "integer labels", "float64"]),
-        (Y, (X, Y - 1), ["the validation y", "negative", "-1"]),
+        (Y, (X, Y - 1), ["the validation y", "labels the network does not know", "[-1]"]),
+        (Y, (X, Y.astype(str)), ["the validation y has labels that are text", "are integers"]),
+        (Y.astype(str), (X, Y), ["the validation y has labels that are integers", "are text"]),
         (Y, (X, None), ["the validation y must be numeric"]),
         (NUMBERS, (X, X[:, :3]), ["the validation y has 3 columns", "2 outputs"]),
         (NUMBERS, (X, NUMBERS * nan), ["the validation y must be finite"]),
@@ -459,6 +466,7 @@ def test_data_frames_of_numbers_booleans_and_nullable_columns_are_tables() -> No
     assert_says(refusal(quick, frame, Y), ["X must be finite", "X[2, 2] is nan"])
     for odd in (pandas.date_range("2020", periods=N), ["1", "2", "3"] * 4, [1j, 2, 3] * 4):
         frame["c"] = odd
-        assert "X must be numeric" in refusal(quick, frame, Y)
+        assert "X must be numeric" in refusal(quick, frame, Y, encode=False)
     frame["c"] = ["red", "blue", "red"] * 4
-    assert_says(refusal(quick, frame, Y), ["X must be numeric", "text has to be encoded"])
+    words = ["X must be numeric", "text has to be encoded", "encode=True does it of a data frame"]
+    assert_says(refusal(quick, frame, Y, encode=False), words)

@@ -37,7 +37,7 @@ BAD_SETTINGS = [
     ({"initializer": "he_norml"}, ["unknown init", "did you mean 'he_normal'?", *INITIALIZERS]),
     ({"initializer": 3}, ["unknown initializer 3", *INITIALIZERS]),
     ({"preset": "labb"}, ["unknown preset 'labb'", "did you mean 'lab'?", *PRESETS]),
-    ({"preset": None}, ["unknown preset None", *PRESETS]),
+    ({"preset": 3}, ["unknown preset 3", *PRESETS]),
     ({"backend": "nunpy"}, ["unknown backend 'nunpy'", "did you mean 'numpy'?", "torch"]),
     ({"dtype": "float16"}, ["unknown dtype 'float16'", "float32, float64"]),
     ({"dtype": "double"}, ["unknown dtype 'double'", "float32, float64"]),

@@ -18,6 +18,7 @@ ARGUMENTS = {
     "y",
     "sample_weight",
     "validation",
+    "encode",
     "preset",
     "network",
     "backend",

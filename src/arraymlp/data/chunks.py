@@ -108,6 +108,8 @@ def _alike(y: HostArray, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
     if y.dtype == dtype:
         return True
     kinds = {y.dtype.kind, dtype.kind}
+    if kinds == {"U"}:
+        return True
     if not (kinds <= {"i", "u"} or kinds == {"f"}):
         return False
     return np.result_type(y.dtype, dtype).kind in kinds  # uint64 with int64 would be float64

@@ -15,6 +15,7 @@ from arraymlp._checks import merge
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
+from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.row_plans import RowPlan, groups
 from arraymlp.data.stream import Streamed, window_rows
 from arraymlp.data.targets import Targets, scaled_loss
@@ -95,6 +96,10 @@ class Data:
             train on all rows in one order.
         inputs: what standardised the rows; None where they are as they were given.
         features: the names of the columns of X; None where they had none.
+        targets: the names of the targets, likewise.
+        encoding: what made the rows of a table; with row plans, None where each has its own.
+        copies: how often the rows stand in X one below the other, each time encoded for another
+            row plan.
     """
 
     X: Array | Streamed
@@ -104,6 +109,9 @@ class Data:
     row_plans: tuple[RowPlan, ...] | None = None
     inputs: Scaling | None = None
     features: tuple[str, ...] | None = None
+    targets: tuple[str, ...] | None = None
+    encoding: TableEncoding | None = None
+    copies: int = 1
 
     @property
     def rows(self) -> int:
@@ -146,7 +154,7 @@ class Data:
             return backend.xp.take(a, numbers, axis=0)
 
         X = self.X.kept(rows) if isinstance(self.X, Streamed) else take(self.X)
-        return Data(X, self.y.map(take), inputs=self.inputs, features=self.features)
+        return replace(self, X=X, y=self.y.map(take), X_val=None, y_val=None, row_plans=None)
 
     @property
     def scalings(self) -> tuple[Scaling | None, Scaling | None]:
@@ -155,6 +163,15 @@ class Data:
         inputs = [_then(self.inputs, plan.inputs) for plan in plans] or [self.inputs]
         outputs = [_then(self.y.scaling, plan.outputs) for plan in plans] or [self.y.scaling]
         return stacked(inputs), stacked(outputs)
+
+    @property
+    def encodings(self) -> TableEncoding | tuple[TableEncoding, ...] | None:
+        """What made the rows of a table, of members with row plans each one's own."""
+        own = [plan.encoding for plan in self.row_plans or ()]
+        given = tuple(encoding for encoding in own if encoding is not None)
+        if not given:
+            return self.encoding
+        return given[0] if all(encoding == given[0] for encoding in given) else given
 
     @property
     def loss(self) -> Loss:

@@ -131,6 +131,8 @@ def _of_array(array: Array, scaled: bool, backend: Backend) -> Fingerprint:
 
 
 def _digest(values: HostArray, scaled: bool) -> str:
+    if values.dtype.kind == "U":
+        return hashlib.sha256("\0".join(values.tolist()).encode()).hexdigest()
     if values.dtype.kind in "iub":
         canonical = values.astype("<i8")
     elif scaled:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -59,6 +59,15 @@ class Frame:
 
     def __getitem__(self, rows: slice | HostArray) -> "Frame":
         return Frame(self.names, tuple(column[rows] for column in self.columns))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> HostArray:
+        """The table as an array (N, n): of numbers, or of objects where it has others."""
+        if copy is False:
+            raise ValueError("a table's columns have to be copied to be an array")
+        columns = [c.to_numpy() if isinstance(c, Texts) else c for c in self.columns]
+        numbers = all(column.dtype.kind in "biuf" for column in columns)
+        stacked = np.column_stack(columns if numbers else [c.astype(object) for c in columns])
+        return stacked if dtype is None else stacked.astype(dtype)
 
     def column(self, name: str) -> Column:
         """The column of that name."""

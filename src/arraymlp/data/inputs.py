@@ -12,8 +12,6 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
 from arraymlp.nn.scaling import Scaling
 
-NUMBERED = "number the labels: names, y = numpy.unique(y, return_inverse=True)"
-
 
 def features(
     X: Any,
@@ -63,7 +61,7 @@ def numeric(values: Any, backend: Backend, what: str, *, labels: bool = False) -
         values: anything `numpy.asarray` takes, or an array on the device.
         backend: whose device that is.
         what: the argument's name, for messages.
-        labels: whether they may be labels; the message for text says how to number those.
+        labels: whether they may be labels, which stay integers or are refused.
 
     Raises:
         ValueError: they are masked, ragged, not numeric, or on another device.
@@ -84,7 +82,7 @@ def numeric(values: Any, backend: Backend, what: str, *, labels: bool = False) -
             array = _frame(values, array)
         is_numeric = array.dtype.kind in "biuf"
     if not is_numeric:
-        remedy = _remedy(array, labels) if isinstance(array, np.ndarray) else ""
+        remedy = _remedy(array) if isinstance(array, np.ndarray) else ""
         raise ValueError(f"{what} must be numeric, not of dtype {array.dtype}{remedy}")
     return array
 
@@ -103,11 +101,11 @@ def _frame(values: Any, array: HostArray) -> HostArray:
         return array
 
 
-def _remedy(array: HostArray, labels: bool) -> str:
+def _remedy(array: HostArray) -> str:
     """How to make numbers of an array that holds none, for the end of a message."""
     first = array.ravel()[:100]
     if array.dtype.kind in "US" or any(isinstance(value, str | bytes) for value in first):
-        return f"; {NUMBERED}" if labels else "; text has to be encoded as numbers"
+        return "; text has to be encoded as numbers: encode=True does it of a data frame"
     return "; convert it, as with astype('float32')" if array.dtype == object else ""
 
 

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.chunks import is_chunks, stream_chunks
 from arraymlp.data.data import Data, DataSettings, class_positions
 from arraymlp.data.datasets import load_mnist
+from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.inputs import features, numeric, table
 from arraymlp.data.names import feature_names, require_names, require_same_names
 from arraymlp.data.splits import split
@@ -29,12 +30,26 @@ from arraymlp.data.stream import (
     is_streamed,
     stream,
 )
+from arraymlp.data.table_input import TableInput, encoded
 from arraymlp.data.targets import Targets, targets
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import Scaling, stacked
 
-# What standardises features and targets; None for nothing.
-Scalings: TypeAlias = tuple[Scaling | None, Scaling | None]
+
+class Own(NamedTuple):
+    """What a network that trains on some of the rows has learnt of these alone.
+
+    Attributes:
+        inputs: standardises the features further; None for nothing.
+        outputs: likewise the targets.
+        encoding: made its copy of the rows, where these are of a table.
+    """
+
+    inputs: Scaling | None = None
+    outputs: Scaling | None = None
+    encoding: TableEncoding | None = None
+
+
 # Of n rows and their classes (None where a sample has no one class), the rows that each network
 # trains on: standardisation is learnt of these.
 RowSets: TypeAlias = Callable[[int, HostArray | None], Sequence[HostArray]]
@@ -56,7 +71,8 @@ def load_data(
     """Check the training data and bring it to the device; without X and y, MNIST and its test set.
 
     Args:
-        X: rows (N, n_features), in memory, streamed or sparse; or chunks (X, y), without y.
+        X: rows (N, n_features), in memory, streamed or sparse; or chunks (X, y), without y; or a
+            table, to be encoded.
         y: their targets.
         sample_weight: (N,), or (K, N) for one a member; None for weights of 1.
         settings: of the run.
@@ -84,12 +100,12 @@ def load_row_sets(
     network: Network | None,
     backend: Backend,
     row_sets: RowSets | None,
-) -> tuple[Data, list[Scalings]]:
+) -> tuple[Data, list[Own]]:
     """As `load_data`, for networks that train on some of the rows each.
 
     Returns:
-        The data, standardised by what suits the rows of all (see `Scaling.shared`), and what
-        standardises each network's rows further.
+        The data, standardised by what suits the rows of all (see `Scaling.shared`), and what each
+        network's rows have of their own.
     """
     if X is None and y is None:
         if network is not None:
@@ -102,7 +118,10 @@ def load_row_sets(
         return add_validation(data, test, settings, None, backend), further
     n_features = None if network is None else network.sizes[0]
     names = None if network is None else network.features
-    require_names(X, names, "X")
+    is_table = isinstance(X, TableInput)
+    target_names = X.targets if is_table else None
+    if not is_table:
+        require_names(X, names, "X")
     if y is None and is_chunks(X):
         rows, y = stream_chunks(X, settings.dtype, n_features=n_features)
         require_same_names(rows.features, names, "the chunks")
@@ -110,10 +129,10 @@ def load_row_sets(
         X = rows
     elif X is None or y is None:
         raise ValueError(f"{'X' if X is None else 'y'} is missing: give both, or neither for MNIST")
-    else:
+    elif not is_table:
         names = names or feature_names(X)
         X = _opened(X, settings, backend, n_features, "X")
-    n = int(X.shape[0])
+    n = len(X) if is_table else int(X.shape[0])
     outputs: list[Scaling] = []
 
     def learn(numbers: Array | HostArray) -> Scaling:
@@ -135,8 +154,14 @@ def load_row_sets(
         learn=learn if network is None and scales_targets(settings.standardize) else None,
     )
     inputs: list[Scaling] = []
+    encodings: list[TableEncoding] = []
     scaling = None if network is None else shared_scaling(network.inputs, "features")
-    if network is None and scales_features(settings.standardize):
+    if is_table:
+        encodings = X.learn((row_sets or _all_rows)(n, class_positions(checked, backend)))
+        made = X.features(encodings, settings.dtype)
+        names = tuple(encodings[0].feature_names_out())
+        X = _opened(made, settings, backend, n_features, "X")
+    elif network is None and scales_features(settings.standardize):
         inputs = [
             learn_scaling(X, backend, rows)
             for rows in (row_sets or _all_rows)(n, class_positions(checked, backend))
@@ -144,12 +169,23 @@ def load_row_sets(
         scaling = _shared(inputs)
     members, dtype = member_count(settings, network), settings.dtype
     y = _weighted(checked, sample_weight, members, dtype, backend, "sample_weight")
-    data = Data(_brought(X, settings, backend, "X", scaling), y, inputs=scaling, features=names)
-    further = [
-        (_after(own_inputs, scaling), _after(own_outputs, checked.scaling))
-        for own_inputs, own_outputs in zip_longest(inputs, outputs)
+    copies = max(len(encodings), 1)
+    data = Data(
+        _brought(X, settings, backend, "X", scaling),
+        y.map(lambda a: backend.xp.concat([a] * copies)) if copies > 1 else y,
+        inputs=scaling,
+        features=names,
+        targets=target_names or (None if network is None else network.targets),
+        encoding=encodings[0] if copies == len(encodings) == 1 else None,
+        copies=copies,
+    )
+    own = [
+        Own(_after(own_inputs, scaling), _after(own_outputs, checked.scaling), encoding)
+        for own_inputs, own_outputs, encoding in zip_longest(
+            inputs, outputs, encodings if copies > 1 else []
+        )
     ]
-    return data, further
+    return data, own
 
 
 def _all_rows(n: int, classes: HostArray | None) -> Sequence[None]:
@@ -283,7 +319,10 @@ def _with_validation(
         )
     X, y, sample_weight = validation if len(validation) == 3 else (*validation, None)
     what = "the validation X"
-    require_names(X, data.features, what)
+    if data.encoding is not None:
+        X, y = encoded(X, y, data.encoding, settings.dtype)
+    else:
+        require_names(X, data.features, what)
     X = _opened(X, settings, backend, data.X.shape[1], what)
     rows = _brought(X, settings, backend, what, data.inputs)
     checked = targets(

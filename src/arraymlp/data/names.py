@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from arraymlp.data.frames import Frame
+
 
 def feature_names(X: Any) -> tuple[str, ...] | None:
     """The column names of a data frame; None of what has none, or others than texts."""
+    if isinstance(X, Frame):
+        return X.names
     columns = getattr(X, "columns", None)
     if columns is None or not hasattr(columns, "__iter__"):
         return None

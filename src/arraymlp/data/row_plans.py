@@ -19,6 +19,7 @@ import numpy as np
 
 from arraymlp.backends.array import Array, HostArray, dtype_name
 from arraymlp.backends.backend import Backend
+from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.minibatches import Minibatch, epoch_order, user_order
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.linalg import repeat_groups
@@ -36,6 +37,7 @@ class RowPlan:
             `arraymlp.train`'s ``shuffle``; None for the rows as they stand.
         inputs: what standardises the features further, so that it is learnt of these rows.
         outputs: likewise of the targets.
+        encoding: what made these rows of a table, where it was learnt of the rows to train on.
     """
 
     rows: HostArray
@@ -43,6 +45,7 @@ class RowPlan:
     order: int | Callable[[int, int], HostArray] | None = None
     inputs: Scaling | None = None
     outputs: Scaling | None = None
+    encoding: TableEncoding | None = None
 
     def begun(self) -> "RowPlan":
         """The plan for one population: an order function with a memory is copied for it."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from arraymlp.backends.array import Array, HostArray, dtype_name
 from arraymlp.backends.backend import Backend
-from arraymlp.data.inputs import NUMBERED, finite, numeric
+from arraymlp.data.inputs import finite, numeric
+from arraymlp.data.labels import text_labels
 from arraymlp.nn.losses import Loss, get_loss
 from arraymlp.nn.scaling import Scaling
 
@@ -30,7 +31,8 @@ class Targets:
             (N, n_outputs / outputs_per_target).
         loss: the loss they are for.
         n_outputs: the number of outputs that the network needs.
-        classes: the labels in ascending order, on the host; None for regression and multi-label.
+        classes: the labels in ascending order, integers or texts, on the host; None for regression
+            and multi-label.
         weight: of each sample, (N,), or (N, K) for one a member; None where all are 1.
         loss_weight: the same, times the weight of the sample's class.
         scaling: what standardised the values; None where they are as they were given. The loss is
@@ -93,7 +95,7 @@ def targets(
 ) -> Targets:
     """Check y, choose the loss where it is "auto", and bring y to the device.
 
-    The rule of "auto": integers (or booleans) in one dimension are labels for
+    The rule of "auto": integers, booleans or texts in one dimension are labels for
     softmax_cross_entropy, in two dimensions columns of 0 and 1 for binary_cross_entropy
     (multi-label); floating-point numbers are for squared_error (regression). The choice is logged.
 
@@ -113,14 +115,17 @@ def targets(
         ValueError: another length, not numeric, not finite, or nothing the loss can learn from,
             such as a negative count.
     """
-    values = numeric(y, backend, what, labels=True)
-    floating = dtype_name(values).startswith(("float", "bfloat"))
+    texts = text_labels(y, what)
+    values = numeric(y, backend, what, labels=True) if texts is None else texts
+    floating = texts is None and dtype_name(values).startswith(("float", "bfloat"))
     column = get_loss(loss).classifies == "each" if loss != "auto" and floating else False
     if values.ndim == 2 and values.shape[1] == 1 and not column:  # of labels, or of one number
         values = values[:, 0]
     _require_targets(values.shape, n_samples, what)
     chosen = loss == "auto"
     loss = _loss_for(values, floating, what) if loss == "auto" else get_loss(loss)
+    if texts is not None and (loss.classifies == "no" or values.ndim == 2):
+        raise ValueError(f"{loss.name} needs numbers, but {what} is {values.ndim}-D of text")
     if loss.classifies != "no" and values.ndim == 1:
         if floating:
             raise ValueError(
@@ -198,13 +203,23 @@ def _looks_like_classes(y: HostArray) -> bool:
 
 def _warn_of_many_classes(made: Targets, n_samples: int, what: str) -> None:
     """Log a warning where integers that were taken for classes look like numbers."""
-    n = 0 if made.classes is None else len(made.classes)
+    if made.classes is None or made.classes.dtype.kind == "U":
+        return
+    n = len(made.classes)
     if n > MANY_CLASSES and n_samples < FEW_SAMPLES * n:
         log.warning(
             "%s holds %d different integers in %d rows and is taken for as many classes; %s",
             what,
             n,
             n_samples,
+            REGRESSION,
+        )
+    elif made.classes[0] < 0 and n > 2:
+        log.warning(
+            "%s holds %d different integers, from %d on, and is taken for as many classes; %s",
+            what,
+            n,
+            made.classes[0],
             REGRESSION,
         )
 
@@ -217,17 +232,20 @@ def _labels(
     dtype: str,
     what: str,
 ) -> Targets:
-    """Integer labels (N,) as targets: positions in the classes, or a column of 0 and 1."""
+    """Labels (N,), integers or texts, as targets: positions in the classes, or columns of 0, 1."""
     host = y if isinstance(y, np.ndarray) else backend.to_numpy(y)
     labels, positions = np.unique(host, return_inverse=True)
-    if labels[0] < 0:
-        raise ValueError(
-            f"labels must not be negative, but {what} contains {labels[0]}: {NUMBERED}"
-        )
-    if labels[-1] > np.iinfo(np.int64).max:
-        raise ValueError(f"labels must fit into int64, but {what} contains {labels[-1]}")
-    labels = labels.astype(np.int64)
+    if labels.dtype.kind != "U":
+        if labels[-1] > np.iinfo(np.int64).max:
+            raise ValueError(f"labels must fit into int64, but {what} contains {labels[-1]}")
+        labels = labels.astype(np.int64)
     if classes is not None:
+        if (labels.dtype.kind == "U") != (classes.dtype.kind == "U"):
+            given, known = ("text", "integers")[:: 1 if labels.dtype.kind == "U" else -1]
+            raise ValueError(
+                f"{what} has labels that are {given}, but those of the network are {known}: "
+                f"{classes.tolist()[:20]}"
+            )
         unseen = np.setdiff1d(labels, classes)
         if unseen.size:
             raise ValueError(

@@ -73,7 +73,7 @@ class ModelChecks:
     @cached_property
     def features(self) -> Magnitudes:
         """How large the training rows' features are, as the network is given them."""
-        return feature_magnitudes(self.data.X, self.run.backend, self.run.network.features)
+        return feature_magnitudes(self.data.X, self.run.backend, self.data.features)
 
     @cached_property
     def targets(self) -> Magnitudes | None:

@@ -1,7 +1,7 @@
 """MLPEnsembleClassifier and MLPEnsembleRegressor: deep ensembles with scikit-learn's interface.
 
 Their members are `MLPClassifier` or `MLPRegressor`; they train as one population, and predict as
-one stack (`arraymlp.sweeps.ensemble`).
+one stack (`arraymlp.training.ensemble`).
 """
 
 from abc import ABC, abstractmethod
@@ -25,8 +25,8 @@ from arraymlp.estimators.inputs import Rows, RowsLike, checked_input
 from arraymlp.estimators.parameters import CHECKPOINT, Checkpoints, Constraints, require_number
 from arraymlp.estimators.population import fit_together
 from arraymlp.estimators.regressor import MLPRegressor
-from arraymlp.sweeps.ensemble import Ensemble
 from arraymlp.training.checkpoint import as_checkpoint
+from arraymlp.training.ensemble import Ensemble
 
 
 class DeepEnsemble(AtHome, ABC):

@@ -8,7 +8,7 @@ data, too.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -47,6 +47,21 @@ class LayerCache(NamedTuple):
     mask: Array | None = None
 
 
+class Encoding(Protocol):
+    """What makes features of a user's table: `arraymlp.data.encoding.TableEncoding`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of the table that it takes."""
+
+    @property
+    def width(self) -> int:
+        """The number of features that it makes."""
+
+    def transform(self, X: Any, dtype: str = "float32") -> HostArray:
+        """The features (N, width) of a table of N rows."""
+
+
 @dataclass
 class Network:
     """Layers in order and a loss; with leading axes in the parameters, many networks at once.
@@ -60,7 +75,11 @@ class Network:
             as they are.
         outputs: what standardised the targets, of which the last layer gives the logits; the loss
             is then that of standardised targets.
-        features: the names of the features, where they had names.
+        features: the names of the features, or of the columns that they are made of, where they
+            had names.
+        targets: the names of the targets, likewise.
+        encoding: what makes features of the user's tables, or K of them, one a member; None where
+            X has the features themselves.
     """
 
     layers: list[Layer]
@@ -69,6 +88,8 @@ class Network:
     inputs: Scaling | None = None
     outputs: Scaling | None = None
     features: tuple[str, ...] | None = None
+    targets: tuple[str, ...] | None = None
+    encoding: Encoding | tuple[Encoding, ...] | None = None
 
     def __post_init__(self) -> None:
         self.loss = get_loss(self.loss)  # its name will do
@@ -86,6 +107,8 @@ class Network:
         inputs: Scaling | None = None,
         outputs: Scaling | None = None,
         features: tuple[str, ...] | None = None,
+        targets: tuple[str, ...] | None = None,
+        encoding: Encoding | tuple[Encoding, ...] | None = None,
         backend: str | Backend = "numpy",
         dtype: str = "float32",
     ) -> Self:
@@ -102,6 +125,8 @@ class Network:
             inputs: what standardises the features; None for nothing.
             outputs: what standardised the targets, likewise.
             features: the features' names.
+            targets: the targets' names.
+            encoding: what makes the features; None for nothing.
             backend: where the parameters live, as for `resolve`.
             dtype: "float32" or "float64".
 
@@ -128,7 +153,7 @@ class Network:
             ]
         if classes is None and loss.classifies == "one":
             classes = np.arange(sizes[-1])
-        network = cls(layers, loss, classes, inputs, outputs, features)
+        network = cls(layers, loss, classes, inputs, outputs, features, targets, encoding)
         loss.require_fit(sizes[-1], network.members)
         return network
 
@@ -203,9 +228,13 @@ class Network:
         return sliced._of_members(range(start, stop))
 
     def _of_members(self, members: Sequence[int]) -> Self:
-        """The same parameters with these members' loss and scalings."""
+        """The same parameters with these members' loss, scalings and encodings."""
+        encoding = self.encoding
+        if isinstance(encoding, tuple):
+            encoding = tuple(encoding[k] for k in members)
         return replace(
             self,
+            encoding=encoding,
             loss=self.loss.select_members(members),
             inputs=self.inputs and self.inputs.select_members(members),
             outputs=self.outputs and self.outputs.select_members(members),
@@ -216,7 +245,7 @@ class Network:
         """A population of networks alike in sizes, activations, dtype, device and kind of loss.
 
         Its parameters are copies with a leading axis; layers and classes are the first network's,
-        names of features the first ones that there are.
+        names of features and targets the first ones that there are.
         """
         xp = networks[0].backend.xp
         layers = []
@@ -231,6 +260,8 @@ class Network:
             stacked([n.inputs for n in networks]),
             stacked([n.outputs for n in networks]),
             next((n.features for n in networks if n.features), None),
+            next((n.targets for n in networks if n.targets), None),
+            _shared([n.encoding for n in networks]),
         )
 
     def member(self, k: int) -> Self:
@@ -244,8 +275,11 @@ class Network:
         k %= self.members
         backend = self.backend
         alone = self._map_parameters(lambda a: backend.asarray(a[k, ...], copy=True))
+        encoding = self.encoding[k] if isinstance(self.encoding, tuple) else self.encoding
         return replace(
             alone,
+            encoding=encoding,
+            features=self.features if encoding is None else encoding.names,
             loss=self.loss.member(k),
             inputs=self.inputs and self.inputs.member(k),
             outputs=self.outputs and self.outputs.member(k),
@@ -321,6 +355,12 @@ class Network:
         y = self.loss.output(undone(self.outputs, s), xp)
         shape = [n for n in (s.shape[-1] // per_target, per_target) if n > 1]
         return xp.reshape(y, (*s.shape[:-1], *shape))
+
+
+def _shared(encodings: Sequence[Any]) -> Any:
+    """The encoding that all members have, or each one's."""
+    first = encodings[0]
+    return first if all(one == first for one in encodings) else tuple(encodings)
 
 
 def _hidden_activations(

@@ -12,7 +12,7 @@ from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, class_positions
 from arraymlp.data.loading import (
-    Scalings,
+    Own,
     add_validation,
     load_row_sets,
     require_minibatches,
@@ -22,6 +22,7 @@ from arraymlp.data.row_plans import RowPlan
 from arraymlp.data.splits import folds, split
 from arraymlp.data.standardize import scales_features
 from arraymlp.data.stream import Streamed
+from arraymlp.data.table_input import TableInput
 from arraymlp.data.weights import with_class_weights
 from arraymlp.nn.losses import LOSSES, Loss
 from arraymlp.training.settings import Settings
@@ -41,8 +42,8 @@ Folds: TypeAlias = int | Splitter | Iterable[tuple[Any, Any]] | None
 # What a fold of cross-validation has of its own; number and row plan are None where there is none.
 Fold: TypeAlias = tuple[int | None, Settings, RowPlan | None]
 
-# By order_seed, what standardises each fold's rows further; nothing where none is held out.
-Further: TypeAlias = dict[int, list[Scalings]]
+# By order_seed, what each fold has learnt of its own rows; nothing where none is held out.
+Further: TypeAlias = dict[int, list[Own]]
 
 _Rows: TypeAlias = tuple[HostArray, HostArray | None]  # to train on, and held out
 
@@ -147,6 +148,7 @@ class SweepData:
             whole = self._y is not None and self._validation is None  # none of its rows held out
             as_given = loaded.inputs is None and not scales_features(settings.standardize)
             whole = whole and as_given and not isinstance(loaded.X, Streamed)
+            whole = whole and not isinstance(X, TableInput)
             if whole and dtype == settings.dtype:
                 X = loaded.X  # checked, and brought to the device, once
 
@@ -191,13 +193,22 @@ class SweepData:
             *_scales(data, settings),
         )
         if key not in self._plans:
-            n, classes = int(data.X.shape[0]), class_positions(data.y, self._backend)
-            split = self._split(n, classes, settings.order_seed)
-            scaled = further[settings.order_seed] or [(None, None)] * len(split)
-            self._plans[key] = [
-                RowPlan(rows, held_out, _order(self._of_fold(settings, f, len(split))), *scalings)
-                for f, ((rows, held_out), scalings) in enumerate(zip(split, scaled, strict=True))
-            ]
+            n, classes = int(data.X.shape[0]) // data.copies, class_positions(data.y, self._backend)
+            split = self._split(n, None if classes is None else classes[:n], settings.order_seed)
+            learnt = further[settings.order_seed] or [Own()] * len(split)
+            first = self._order_seeds.index(settings.order_seed) * len(split)
+            plans = []
+            for f, ((rows, held_out), own) in enumerate(zip(split, learnt, strict=True)):
+                start = (first + f) * n if data.copies > 1 else 0  # of the copy encoded for it
+                plans.append(
+                    RowPlan(
+                        (rows + start).astype(np.int32),
+                        None if held_out is None else (held_out + start).astype(np.int32),
+                        _order(self._of_fold(settings, f, len(split))),
+                        *own,
+                    )
+                )
+            self._plans[key] = plans
         plans = self._plans[key]
         fewest = min(len(plan.rows) for plan in plans)  # all folds have minibatches of one size
         result: list[Fold] = []
@@ -248,7 +259,7 @@ def _order(settings: Settings) -> int | Callable[[int, int], HostArray] | None:
 
 def _scales(data: Data, settings: Settings) -> tuple[object, ...]:
     """What the scalings of row plans hang on: setting and dtype, and whether there are any."""
-    how = settings.standardize, settings.dtype
+    how = settings.standardize, settings.dtype, data.copies
     return how, data.inputs is not None, data.y.scaling is not None
 
 

@@ -95,10 +95,14 @@ def save_sweep(
         OSError: the file cannot be written.
     """
     alike: dict[tuple[object, ...], list[int]] = {}
+    encodings: list[object] = []
     for k, network in enumerate(networks):
         if network is not None:
             functions = [layer.activation for layer in network.layers]
-            scales = network.inputs is None, network.outputs is None
+            scales: tuple[object, ...] = (network.inputs is None, network.outputs is None)
+            if network.encoding not in encodings:
+                encodings.append(network.encoding)
+            scales = *scales, encodings.index(network.encoding)
             key = network.sizes, repr(functions), network.dtype, repr(network.loss), *scales
             alike.setdefault(key, []).append(k)
     text = json.dumps({k: v for k, v in content.items() if k != "rank"}, allow_nan=False)

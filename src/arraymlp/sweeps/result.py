@@ -13,11 +13,11 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import resolve
 from arraymlp.diagnosis.detectors import diagnose
 from arraymlp.diagnosis.findings import Finding
-from arraymlp.sweeps.ensemble import Ensemble
 from arraymlp.sweeps.files import load_sweep, save_sweep
 from arraymlp.sweeps.member import Member, Row
 from arraymlp.sweeps.plots import draw_sweep
 from arraymlp.sweeps.space import REPEATS, shown
+from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.history import finite
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.run import Run

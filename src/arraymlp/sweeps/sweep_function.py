@@ -12,7 +12,9 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
+from arraymlp.data.encoder import TableEncoder
 from arraymlp.data.loading import columns
+from arraymlp.data.table_input import take_table
 from arraymlp.nn.metrics import greater_is_better as better_when_greater
 from arraymlp.sweeps.checkpoint import sweep_folder
 from arraymlp.sweeps.constant import ConstantOutputs
@@ -34,7 +36,7 @@ from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
 from arraymlp.training.progress import SweepProgress, sweep_progress_for
 from arraymlp.training.run import Run
 from arraymlp.training.settings import TABLE, Settings
-from arraymlp.training.setup import merge_settings
+from arraymlp.training.setup import merge_settings, preset_for, validation_for
 from arraymlp.training.train_function import LESS_MEMORY
 
 log = logging.getLogger("arraymlp")
@@ -55,7 +57,8 @@ def sweep(
     draw_seed: int = 0,
     sample_weight: Any = None,
     validation: float | tuple[Any, ...] | None = None,
-    preset: str = "default",
+    encode: bool | TableEncoder | None = None,
+    preset: str | None = None,
     backend: str | Backend = "auto",
     device: Any = None,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
@@ -110,6 +113,8 @@ def sweep(
         draw_seed: of the draws of mode "random".
         sample_weight: (n_samples,), as for `train`.
         validation: as for `train`; not with ``cv``.
+        encode: as for `train`; each fold's encoding is learnt of the rows that it trains on, and
+            all folds are held in memory, encoded.
         preset: as for `train`.
         backend: as for `train`.
         device: as for `train`.
@@ -139,8 +144,11 @@ def sweep(
     if progress is not None and not isinstance(progress, SweepProgress):
         require_switch("progress", progress)
     require_switch("compact", compact)
+    X, y = take_table(X, y, encode)
+    preset = preset or preset_for(X)
     drawn, swept = points(settings, mode, n, draw_seed)
     every = [_settings(point, preset) for point in drawn]
+    validation = validation_for(X, validation, every) if cv is None else validation
     target = resolve(backend, device, like=X)
     with target.within_memory(LESS_MEMORY):
         data = SweepData(X, y, sample_weight, validation, cv, every, target)

@@ -8,11 +8,13 @@ a few hundred rows by heart. Small tables have small minibatches, so that every 
 steps in 20 epochs. ``ci/choose_defaults.py`` measures all of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from arraymlp.steps.optimizers import AdamW
+from arraymlp.training.early_stopping import EarlyStopping
 
 AUTO = AdamW(weight_decay=None)
 AUTO_SCHEDULE = "cosine"
@@ -29,3 +31,18 @@ def auto_rate(hidden: Sequence[int]) -> float:
 def auto_batch_size(n: int) -> int:
     """The rows of a minibatch where n are trained on: n / 100, from 1 to 100."""
     return min(max(n // BATCHES, 1), LARGEST_BATCH)
+
+
+# Of tables that are encoded.
+TABLE_SETTINGS: Mapping[str, Any] = {
+    "hidden": (128, 128),
+    "activation": "silu",
+    "optimizer": "adamw",
+    "learning_rate": 0.001,
+    "schedule": "cosine",
+    "weight_decay": 0.05,
+    "dropout": 0.15,
+    "epochs": 50,
+    "early_stopping": EarlyStopping(patience=15),
+}
+HELD_OUT = 0.15  # of a table's rows, for early stopping to watch

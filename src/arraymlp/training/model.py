@@ -8,21 +8,27 @@ import numpy as np
 
 from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.data.blocks import blocks, rows_at_once
+from arraymlp.data.frame_sources import frame_of
 from arraymlp.data.inputs import features
 from arraymlp.data.names import require_names
 from arraymlp.data.stream import is_sparse, stream
+from arraymlp.data.table_input import true_targets
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import undone
 from arraymlp.training.engine import forward_of
+from arraymlp.training.scores.scores import Scores, evaluation_of
+
+ENCODED = 65_536  # rows of a table whose features are in memory at once
 
 
 @dataclass(repr=False)
 class MultilayerPerceptron(Network):
     """Layers in order and a loss: one network, or a population of K with a leading axis.
 
-    It predicts from data on the host or on its device. Predictions are arrays of X's own library:
-    NumPy's where X is on the host. In shapes, (...) is (K,) for a population, and () for one
-    network.
+    It predicts from data on the host or on its device; one that was trained on a table, from tables
+    with the same columns, in any order and beside others. Predictions are arrays of X's own
+    library: NumPy's where X is on the host. In shapes, (...) is (K,) for a population, and () for
+    one network.
 
     Attributes:
         layers: first to last. The last one's activation is the identity: its outputs are logits.
@@ -41,7 +47,8 @@ class MultilayerPerceptron(Network):
 
         Raises:
             ValueError: X is not 2-D, numeric, finite, of the right width, or on another device; or
-                its columns have other names, or another order, than those trained on.
+                its columns have other names, or another order, than those trained on; or the
+                table lacks a column, or has values in it of another kind.
         """
         return self._apply(X, lambda s, xp: undone(self.outputs, s))
 
@@ -85,6 +92,27 @@ class MultilayerPerceptron(Network):
             flat = backend.xp.take(known, backend.xp.reshape(chosen, (-1,)), axis=0)
             return backend.xp.reshape(flat, chosen.shape)
 
+    def evaluate(self, X: Any, y: Any = None) -> Scores:
+        """How good the predictions for X are; of a population, of the mean of its members.
+
+        >>> print(network.evaluate(X_test, y_test))
+
+        Args:
+            X: as for `predict`.
+            y: the true targets; or the name of their column in the table X. None for the column
+                that the network was trained to predict.
+
+        Returns:
+            An object with the figures as attributes, which prints as a table: of classes accuracy,
+            balanced accuracy, log loss, ROC AUC, the confusion matrix, and precision, recall and F1
+            of each; of numbers RMSE, MAE and R2. See `arraymlp.training.scores`.
+
+        Raises:
+            ValueError: as of `predict`; or y does not go with X, or has labels that the network
+                does not know.
+        """
+        return evaluation_of(self, X, true_targets(X, y, self.targets))
+
     def device_classes(self) -> Array:
         """The classes on the device, in its widest integers: JAX without x64 has int32 alone.
 
@@ -93,6 +121,11 @@ class MultilayerPerceptron(Network):
         """
         backend, classes = self.backend, self.classes
         assert classes is not None
+        if classes.dtype.kind == "U":
+            raise ValueError(
+                f"labels such as {str(classes[0])!r} are no numbers of {backend}: pass host (NumPy) "
+                "data for such labels, or take predict_proba"
+            )
         wide = backend.has("int64")
         if not wide and classes[-1] >= 2**31:
             raise ValueError(
@@ -102,8 +135,29 @@ class MultilayerPerceptron(Network):
         return backend.asarray(classes.astype("int64" if wide else "int32"))
 
     def _apply(self, X: Any, output: Callable[[Array, Namespace], Array]) -> Any:
-        """Rows in, rows out, some at a time: the hidden layers' values stay small."""
-        require_names(X, self.features, "X")
+        """Rows in, rows out; a table's rows are made features, some at a time."""
+        encoding = self.encoding
+        if encoding is None:
+            require_names(X, self.features, "X")
+            return self._apply_to_features(X, output)
+        if isinstance(encoding, tuple):
+            raise ValueError(
+                "the members of this population have encodings of their own: take "
+                "network.member(k), or an Ensemble of them"
+            )
+        table = frame_of(X)
+        parts = [
+            self._apply_to_features(encoding.transform(table[rows], self.dtype), output)
+            for rows in blocks(max(len(table), 1), ENCODED)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=self._row_axis)
+
+    @property
+    def _row_axis(self) -> int:
+        return 0 if self.members is None else 1
+
+    def _apply_to_features(self, X: Any, output: Callable[[Array, Namespace], Array]) -> Any:
+        """As `_apply`, some rows at a time: the hidden layers' values stay small."""
         backend, at_once = self.backend, rows_at_once(self)
         xp = backend.xp
         on_host = not is_device_array(X)
@@ -126,8 +180,7 @@ class MultilayerPerceptron(Network):
                     x = features(X, backend, self.dtype, n_features=n, scaling=shared)
                     inputs = [x[rows, :] for rows in blocks(x.shape[0], at_once)]
                     parts = backend.in_threads(outputs, inputs)
-                axis = 0 if self.members is None else 1
-                result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
+                result = parts[0] if len(parts) == 1 else xp.concat(parts, axis=self._row_axis)
         if not on_host:
             return result
         host = backend.to_numpy(result)

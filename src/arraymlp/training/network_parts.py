@@ -8,14 +8,20 @@ import numpy as np
 
 from arraymlp._checks import Rule
 from arraymlp.backends.array import Array, HostArray
+from arraymlp.data.encoding import TableEncoding
 from arraymlp.nn.activations import ACTIVATIONS, get_activation
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.losses import LOSSES, Loss, get_loss
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import Scaling
 from arraymlp.training.model import MultilayerPerceptron
-from arraymlp.training.schema import INT64, NUMBERS, TEXT, Form, ModelFileError, require
+from arraymlp.training.schema import ANY, INT64, NUMBERS, TEXT, Form, ModelFileError, require
 from arraymlp.training.settings import DTYPES
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str) and not value.endswith("\0")  # which NumPy would cut off
+
 
 # The header of a network; that of a stack in a sweep's file, too.
 NETWORK: dict[str, Form] = {
@@ -23,10 +29,15 @@ NETWORK: dict[str, Form] = {
     "loss": TEXT,
     "loss_parameters?": {"*": NUMBERS},
     "classes": Rule(
-        "null or a list of integers of 64 bits",
-        lambda v: v is None or (isinstance(v, list) and all(map(INT64.allows, v))),
+        "null or a list of integers of 64 bits, or of texts",
+        lambda v: (
+            v is None
+            or (isinstance(v, list) and (all(map(INT64.allows, v)) or all(map(_is_label, v))))
+        ),
     ),
     "features?": [TEXT],
+    "targets?": [TEXT],
+    "encoding?": {"*": ANY},
 }
 # Tensors of a network's scalings, each with the attribute of the network.
 SCALINGS = ("inputs", "outputs")
@@ -69,7 +80,18 @@ def network_header(network: MultilayerPerceptron) -> dict[str, Any]:
         **({"loss_parameters": network.loss.parameters} if network.loss.parameters else {}),
         "classes": None if network.classes is None else network.classes.tolist(),
         **({} if network.features is None else {"features": list(network.features)}),
+        **({} if network.targets is None else {"targets": list(network.targets)}),
+        **({} if network.encoding is None else {"encoding": _encoding(network).to_json()}),
     }
+
+
+def _encoding(network: Network) -> TableEncoding:
+    if isinstance(network.encoding, tuple):
+        raise ValueError(
+            "the members of this population have encodings of their own: save them one by one"
+        )
+    assert isinstance(network.encoding, TableEncoding)
+    return network.encoding
 
 
 def scaling_tensors(network: MultilayerPerceptron) -> dict[str, HostArray]:
@@ -104,7 +126,8 @@ def network_of(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> M
     except (ValueError, TypeError) as error:
         raise ModelFileError(str(error)) from error
     given = header["classes"]
-    classes = None if given is None else np.asarray(given, np.int64)
+    of_texts = bool(given) and isinstance(given[0], str)
+    classes = None if given is None else np.asarray(given, str if of_texts else np.int64)
     _require_fit(layers, chosen, classes)
     network = MultilayerPerceptron(layers, chosen, classes)
     network.inputs = _scaling("inputs", tensors, network.sizes[0], network.members)
@@ -112,11 +135,29 @@ def network_of(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> M
         raise ModelFileError(f"it has scaled targets, which {chosen.name} has not")
     n_targets = network.sizes[-1] // chosen.outputs_per_target
     network.outputs = _scaling("outputs", tensors, n_targets, network.members)
+    n_inputs = network.sizes[0]
+    if "encoding" in header:
+        try:
+            network.encoding = TableEncoding.of_json(header["encoding"])
+        except ValueError as error:
+            raise ModelFileError(f"its encoding is not readable: {error}") from error
+        if network.encoding.width != network.sizes[0]:
+            raise ModelFileError(
+                f"its encoding makes {network.encoding.width} features, but there are {n_inputs} "
+                "inputs"
+            )
+        n_inputs = len(network.encoding.names)
+    if "targets" in header:
+        network.targets = tuple(header["targets"])
+        if len(network.targets) != (1 if classes is not None else n_targets):
+            raise ModelFileError(
+                f"it has names of {len(network.targets)} targets, but {n_targets} of them"
+            )
     if "features" in header:
         network.features = tuple(header["features"])
-        if len(network.features) != network.sizes[0]:
+        if len(network.features) != n_inputs:
             raise ModelFileError(
-                f"it has names of {len(network.features)} features, but {network.sizes[0]} inputs"
+                f"it has names of {len(network.features)} features, but {n_inputs} inputs"
             )
     return network
 
@@ -161,7 +202,7 @@ def _require_fit(layers: list[Layer], chosen: Loss, classes: HostArray | None) -
     if classes is None:
         fits = classifies != "one"
     else:
-        ascending = classes.ndim == 1 and bool((np.diff(classes) > 0).all())
+        ascending = classes.ndim == 1 and bool((classes[1:] > classes[:-1]).all())
         fits = ascending and len(classes) == (2 if classifies == "each" else n_in)
         fits = fits and classifies != "no" and (classifies != "each" or n_in == 1)
     if not fits:

@@ -18,8 +18,10 @@ from arraymlp.steps.profile import Profile
 from arraymlp.steps.schedules import Constant, Schedule
 from arraymlp.steps.update import States, tree_map
 from arraymlp.training.early_stopping import Stopper
+from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.scores.scores import Scores
 from arraymlp.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -136,6 +138,26 @@ class Run:
 
             self._findings = diagnose(self)
         return self._findings
+
+    @property
+    def predictor(self) -> MultilayerPerceptron | Ensemble:
+        """What predicts: the network, or of a population the mean of its members."""
+        return self.network if self.network.members is None else Ensemble([self.network])
+
+    def predict(self, X: Any) -> Any:
+        """The predictions for X, (N,) or (N, T): of a population by the mean of its members.
+
+        See `MultilayerPerceptron.predict` and `Ensemble.predict`, which also say what is refused.
+        """
+        return self.predictor.predict(X)
+
+    def predict_proba(self, X: Any) -> Any:
+        """The probabilities of the classes, (N, n_classes), likewise."""
+        return self.predictor.predict_proba(X)
+
+    def evaluate(self, X: Any, y: Any = None) -> Scores:
+        """How good the predictions for X are, likewise; see `MultilayerPerceptron.evaluate`."""
+        return self.predictor.evaluate(X, y)
 
     @property
     def interrupted(self) -> bool:

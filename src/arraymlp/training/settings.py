@@ -46,6 +46,7 @@ from arraymlp.steps.schedules import Schedule, get_schedule
 from arraymlp.training.defaults import (
     AUTO,
     AUTO_SCHEDULE,
+    TABLE_SETTINGS,
     auto_batch_size,
     auto_rate,
 )
@@ -406,8 +407,10 @@ def _json(value: Any) -> Any:
 
 # The published lab's method: tiny initial weights and biases, gradients summed over the minibatch,
 # rows in file order.
+DEFAULT, TABLES = "default", "table"
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
+    DEFAULT: {},
+    TABLES: TABLE_SETTINGS,
     "lab": {
         "initializer": normal(1e-4),
         "optimizer": "sgd",
@@ -424,6 +427,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def get_preset(name: str, given: Mapping[str, Any] | None = None) -> Settings:
-    """The settings of that name, "default" or "lab", with those given that are not None."""
+    """The settings of that name, of `PRESETS`, with those given that are not None."""
     changes = {name: value for name, value in (given or {}).items() if value is not None}
     return Settings(**{**lookup(PRESETS, name, "preset"), **changes})

@@ -1,6 +1,6 @@
 """A run before its first step: its settings, its data, what it takes over from an earlier one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from arraymlp._checks import as_floats, is_number, nearest
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data
+from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.loading import (
     add_validation,
     columns,
@@ -16,16 +17,18 @@ from arraymlp.data.loading import (
     member_count,
     require_minibatches,
 )
+from arraymlp.data.table_input import TableInput
 from arraymlp.data.weights import with_class_weights
 from arraymlp.nn.metrics import METRICS, greater_is_better, require_suits
 from arraymlp.nn.network import Network
 from arraymlp.steps.update import initial_states, tree_map
+from arraymlp.training.defaults import HELD_OUT
 from arraymlp.training.early_stopping import Stopper
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.own_loss import require_own_loss
 from arraymlp.training.run import Run
-from arraymlp.training.settings import Settings, get_preset
+from arraymlp.training.settings import DEFAULT, TABLES, Settings, get_preset
 
 # What a given network was made with is read off it; how it was drawn is not known.
 OF_NETWORK = ("hidden", "activation", "loss", "dtype")
@@ -154,12 +157,31 @@ def new_run(
 ) -> Run:
     """A new run, of a new network or of a copy of the given one."""
     network = _create(data, settings, backend) if old is None else old.to(backend)
-    network.features = network.features or data.features
+    if network.encoding is None:
+        network.features = network.features or data.features
+    network.targets = network.targets or data.targets
     averages = bool(np.any(as_floats(settings.weight_average)))
     raw = network.copy() if averages else network
     states = initial_states(raw, settings.optimizer)
     schedule = settings.schedule.begin()
     return Run(network, History(), backend, settings, data, states, raw, schedule)
+
+
+def preset_for(X: Any) -> str:
+    """The preset of data for which none is named."""
+    return TABLES if isinstance(X, TableInput) else DEFAULT
+
+
+def validation_for(X: Any, given: Any, every: Sequence[Settings]) -> Any:
+    """What to validate on: as given, or a fraction of a table where early stopping needs one."""
+    watched = any(settings.early_stopping is not None for settings in every)
+    return HELD_OUT if given is None and isinstance(X, TableInput) and watched else given
+
+
+def _names(encodings: Any) -> tuple[str, ...]:
+    """The columns that a network's encoding takes, which are those of each member's."""
+    first: TableEncoding = encodings[0] if isinstance(encodings, tuple) else encodings
+    return first.names
 
 
 def _create(data: Data, settings: Settings, backend: Backend) -> MultilayerPerceptron:
@@ -172,7 +194,9 @@ def _create(data: Data, settings: Settings, backend: Backend) -> MultilayerPerce
         loss=data.loss,
         inputs=inputs,
         outputs=outputs,
-        features=data.features,
+        features=data.features if data.encodings is None else _names(data.encodings),
+        targets=data.targets,
+        encoding=data.encodings,
         initializer=settings.initializer,
         seed=settings.seed,
         classes=data.y.classes,

@@ -12,8 +12,10 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import ClassWeight
+from arraymlp.data.encoder import TableEncoder
 from arraymlp.data.fingerprint import fingerprint, knows_data
 from arraymlp.data.magnitudes import far_in_words
+from arraymlp.data.table_input import take_table
 from arraymlp.nn.activations import Activation
 from arraymlp.nn.dropout import Dropout
 from arraymlp.nn.initializers import Initializer
@@ -38,13 +40,16 @@ from arraymlp.training.run import (
     Run,
 )
 from arraymlp.training.saver import Saver
+from arraymlp.training.settings import DEFAULT
 from arraymlp.training.setup import (
     merge_settings,
     new_run,
     prepare_data,
+    preset_for,
     require_end,
     resume_from,
     stopper_for,
+    validation_for,
 )
 
 LESS_MEMORY = "A smaller batch_size, narrower hidden layers, or fewer seeds at a time need less."
@@ -89,7 +94,8 @@ def train(
     training_error: bool | None = None,
     probes: bool | None = None,
     engine: Literal["auto", "array"] | None = None,
-    preset: str = "default",
+    encode: bool | TableEncoder | None = None,
+    preset: str | None = None,
     network: MultilayerPerceptron | Run | None = None,
     backend: str | Backend = "auto",
     device: Any = None,
@@ -111,9 +117,11 @@ def train(
     Args:
         X: (n_samples, n_features) numbers, on the host or on a device. Never written. Larger than
             memory: a `numpy.memmap`, an HDF5- or Zarr-like array, or an iterable of chunks (X, y)
-            that can be iterated anew (then y is None); see `arraymlp.data.stream`.
-        y: (n_samples,) integer labels, (n_samples, n_columns) integers 0 and 1 for multi-label, or
-            floating-point numbers, 1-D or 2-D, for regression.
+            that can be iterated anew (then y is None); see `arraymlp.data.stream`. Or a table (see
+            ``encode``): a data frame of pandas, polars or pyarrow, or a structured array.
+        y: (n_samples,) labels, integers or texts, (n_samples, n_columns) integers 0 and 1 for
+            multi-label, or floating-point numbers, 1-D or 2-D, for regression; or the name of a
+            column of the table X, or several: the rest is then what is learnt from.
         hidden: widths of the hidden layers, (100, 100); () for none.
         activation: of the hidden layers, "relu", or one for each; see
             `arraymlp.activations.get_activation`.
@@ -201,7 +209,15 @@ def train(
             network (NumPy, CuPy), with the results of the array code to rounding; "array": the
             array code does, which is the definition: `arraymlp.nn.layer.Layer`, the losses and
             optimisers. ``run.engine`` and the log say which did, and why.
-        preset: "default", or "lab" for the settings of the published lab.
+        encode: whether features are made of the columns of a table, texts and missing values among
+            them, by a `TableEncoder` with its defaults, or by the one given. It is learnt of the
+            training rows and kept in the network, which then takes such tables, the columns in any
+            order. None: where y is a name, or a column is no numbers. With it ``standardize`` is
+            about targets alone.
+        preset: "default"; "table", for tables that are encoded, and their default, with early
+            stopping on 15 % of the rows unless ``validation`` or ``early_stopping`` say otherwise
+            (`arraymlp.training.defaults` has its values); or "lab" for the settings of the
+            published lab.
         network: a network to go on training (it is copied, the optimiser starts afresh), or a
             `Run` to go on with exactly where it stopped, with its settings, and on its data
             unless X and y are given. (Data that needed no conversion is the caller's own memory:
@@ -270,7 +286,10 @@ def train(
     require_switch("profile", profile)
     before = network if isinstance(network, Run) else None
     old = network.network if isinstance(network, Run) else network
+    X, y = take_table(X, y, encode, old)
+    preset = preset or (preset_for(X) if old is None else DEFAULT)
     settings = merge_settings(given, preset, old, before)
+    validation = validation_for(X, validation, [settings])
     listed = callback_list(callbacks)
     target = _resolve(X, old, backend, device)
     with target.within_memory(LESS_MEMORY):
@@ -390,7 +409,7 @@ def _not_finite(run: Run) -> str:
     last = record["step"]
     less = f" smaller learning_rate than {run.settings.learning_rate}"
     less += ", and less dropout" if run.settings.dropout != Dropout() else ""
-    far = far_in_words(run.required_data(), run.backend, run.network.features)
+    far = far_in_words(run.required_data(), run.backend, run.required_data().features)
     before = f"{far}: train on values around 1 before you try a{less}"
     advice = before if far else f"A{less} usually helps"
     return (

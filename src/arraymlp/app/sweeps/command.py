@@ -22,11 +22,11 @@ from arraymlp.backends.registry import resolve
 from arraymlp.data.datasets import MNIST, load_mnist
 from arraymlp.data.tables import read_table
 from arraymlp.nn.losses import LOSSES
-from arraymlp.sweeps.ensemble import Ensemble
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.sweep_function import sweep
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.early_stopping import EarlyStopping
+from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.model import MultilayerPerceptron
 
 HELD_OUT = 1 / 6  # of the rows, where nothing else says what to validate on; 10,000 of MNIST's

@@ -13,8 +13,11 @@ import numpy as np
 from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
+from arraymlp.data.frame_sources import frame_of
+from arraymlp.data.table_input import true_targets
 from arraymlp.nn.losses import Loss
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.scores.scores import Scores, evaluation_of
 
 
 class Ensemble:
@@ -42,27 +45,35 @@ class Ensemble:
         if not alone:
             raise ValueError("an ensemble needs networks")
         first = alone[0]
-        features = next((network.features for network in alone if network.features), None)
+        plain = [network for network in alone if network.encoding is None]
+        features = next((network.features for network in plain if network.features), None)
+        targets = next((network.targets for network in alone if network.targets), None)
         for network in alone[1:]:
             for what, a, b in (
                 ("classes", first.classes, network.classes),
                 ("kind of loss", first.loss.classifies, network.loss.classifies),
                 ("outputs a target", *_per_target(first.loss, network.loss)),
-                ("number of inputs", first.sizes[0], network.sizes[0]),
+                ("encoding", first.encoding is None, network.encoding is None),
+                ("number of inputs", *_inputs(first, network)),
                 ("number of outputs", first.sizes[-1], network.sizes[-1]),
                 ("device", first.backend, network.backend),
-                ("names of features", features, network.features or features),
+                ("names of features", *_features(network, features)),
             ):
                 if not np.array_equal(a, b) if what == "classes" else a != b:  # type: ignore[arg-type]
                     raise ValueError(f"the networks of an ensemble differ in {what}: {a}, {b}")
         self._classifies, self._classes = first.loss.classifies, first.classes
         alike: dict[tuple[object, ...], list[MultilayerPerceptron]] = {}
+        encodings: list[object] = []
         for network in alone:
             activations = tuple(layer.activation for layer in network.layers)
+            if network.encoding not in encodings:
+                encodings.append(network.encoding)
             key = network.sizes, activations, type(network.loss), network.dtype
-            alike.setdefault(key, []).append(network)
+            alike.setdefault((*key, encodings.index(network.encoding)), []).append(network)
         stacks = [MultilayerPerceptron.stacked(stack) for stack in alike.values()]
-        self.networks = [replace(stack, features=features) for stack in stacks]
+        self.networks = [
+            replace(stack, features=stack.features or features, targets=targets) for stack in stacks
+        ]
 
     def __len__(self) -> int:
         return sum(network.members or 1 for network in self.networks)
@@ -81,11 +92,17 @@ class Ensemble:
         Raises:
             ValueError: as of `predict_proba`.
         """
+        X = self._table(X)
         return _joined([network.predict_proba(X) for network in self.networks])
 
     def member_predictions(self, X: Any) -> Array:
         """Every member's `predict`, stack by stack: (K, N), or (K, N, ...) with several targets."""
+        X = self._table(X)
         return _joined([network.predict(X) for network in self.networks])
+
+    def _table(self, X: Any) -> Any:
+        """A table that each stack encodes, read once."""
+        return X if self.networks[0].encoding is None else frame_of(X)
 
     def predict_proba(self, X: Any, *, return_std: bool = False) -> Any:
         """Mean probability of each class over the members, (N, n_classes).
@@ -131,6 +148,10 @@ class Ensemble:
         with self.backend.active():
             return xp.take(self.networks[0].device_classes(), chosen, axis=0)
 
+    def evaluate(self, X: Any, y: Any = None) -> Scores:
+        """How good the mean predictions for X are; see `MultilayerPerceptron.evaluate`."""
+        return evaluation_of(self, X, true_targets(X, y, self.networks[0].targets))
+
 
 def _joined(stacks: list[Array]) -> Array:
     """The members of all stacks, (K, ...)."""
@@ -146,6 +167,17 @@ def _mean_and_std(members: Array, return_std: bool) -> Any:
     xp = _namespace(members)
     mean = xp.mean(members, axis=0)
     return (mean, xp.std(members, axis=0)) if return_std else mean
+
+
+def _inputs(a: MultilayerPerceptron, b: MultilayerPerceptron) -> tuple[int, int]:
+    """The numbers of inputs, which hang on the encoding where there is one."""
+    return (0, 0) if a.encoding is not None else (a.sizes[0], b.sizes[0])
+
+
+def _features(
+    network: MultilayerPerceptron, names: tuple[str, ...] | None
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    return names, names if network.encoding is not None else network.features or names
 
 
 def _per_target(*losses: Loss) -> list[int]:

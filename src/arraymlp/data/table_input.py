@@ -1,0 +1,192 @@
+"""A table to train on, with what makes features of it: ``train(df, "species")`` before it is rows.
+
+What encodes a table is learnt of the rows that a network trains on. Where networks train on rows of
+their own (folds), each has an encoding of its own: the features of all rows then stand one below
+the other, once for each encoding, and `RowPlan`s say which of them a network sees.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+from arraymlp.data.encoder import TableEncoder
+from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.frame_sources import frame_of, is_frame
+from arraymlp.data.frames import Frame, Texts
+from arraymlp.data.names import feature_names
+from arraymlp.data.table_rows import EncodedRows, TableRows
+from arraymlp.nn.network import Network
+
+LEARNT_OF = 200_000  # rows of a table larger than memory
+
+
+@dataclass(frozen=True, eq=False)
+class TableInput:
+    """A table and its encoder.
+
+    Attributes:
+        table: in memory, or on disk.
+        encoder: learns an encoding of its rows; or an encoding, of a network that exists.
+        targets: the names of the targets, where they have some.
+    """
+
+    table: Frame | TableRows
+    encoder: TableEncoder | TableEncoding
+    targets: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def learn(self, row_sets: Sequence[HostArray | None]) -> list[TableEncoding]:
+        """The encoding learnt of each of these sets of rows (None for all), all of one width."""
+        if isinstance(self.encoder, TableEncoding):
+            return [self.encoder] * len(row_sets)
+        encodings = [
+            self.encoder.learn(self._sample(rows), warn=i == 0) for i, rows in enumerate(row_sets)
+        ]
+        width = max(encoding.width for encoding in encodings)
+        return [encoding.padded(width) for encoding in encodings]
+
+    def _sample(self, rows: HostArray | None) -> Frame:
+        if isinstance(self.table, TableRows):
+            return self.table.sample(LEARNT_OF, rows=rows)
+        return self.table if rows is None else self.table[rows]
+
+    def features(self, encodings: Sequence[TableEncoding], dtype: str) -> HostArray | EncodedRows:
+        """The features of all rows by each encoding in turn, (len(encodings) * N, width)."""
+        if isinstance(self.table, TableRows):
+            if len(encodings) > 1:
+                raise ValueError("folds, each with an encoding of its own, need X in memory")
+            return EncodedRows(self.table, encodings[0], dtype)
+        return np.concatenate([encoding.transform(self.table, dtype) for encoding in encodings])
+
+
+def take_table(
+    X: Any, y: Any, encode: bool | TableEncoder | None, network: Network | None = None
+) -> tuple[Any, Any]:
+    """X and y as `load_data` takes them: a table as a `TableInput`, where it is to be encoded.
+
+    Args:
+        X: a table, or anything else, which stays as it is.
+        y: targets, or the names of their columns in X.
+        encode: whether, or by what, features are made of X; None for yes where ``y`` is a name or
+            X has a column that is no numbers.
+        network: that goes on to be trained: its encoding, if it has one, is kept.
+
+    Raises:
+        ValueError: an encoder of what is no table, or a target that is no column of X.
+    """
+    encoding = encoding_of(network) if isinstance(network, Network) else None
+    if encode not in (None, True, False) and not isinstance(encode, TableEncoder):
+        raise ValueError(f"encode must be True, False, a TableEncoder or None, not {encode!r}")
+    if network is not None and encode is not None:
+        raise ValueError("encode cannot be given together with network=, which has its own")
+    if not (is_frame(X) or isinstance(X, TableRows)):
+        if isinstance(y, str):
+            raise ValueError(f"y is {y!r}, the name of a column, but X is no data frame")
+        if X is None or (encoding is None and not encode):
+            if encode:
+                raise ValueError("encode needs X and y")
+            return X, y
+    table = X if isinstance(X, TableRows) else frame_of(X)
+    names = _columns_named(y, table)
+    rest, values = (table, y) if names is None else _parted(table, names)
+    targets = names or _names_of(y)
+    if encoding is not None:
+        return TableInput(rest, encoding, targets), values
+    if network is not None:
+        encode = False  # it was trained on rows that needed no encoding
+    if encode is None:
+        encode = names is not None or isinstance(rest, TableRows) or not _all_numbers(rest)
+    if encode is False:
+        return (X if names is None else rest), values
+    encoder = encode if isinstance(encode, TableEncoder) else TableEncoder()
+    return TableInput(rest, encoder, targets), values
+
+
+def encoded(
+    X: Any, y: Any, encoding: TableEncoding, dtype: str
+) -> tuple[HostArray | EncodedRows, Any]:
+    """The features that an encoding makes of X, and y, which may name columns of X."""
+    table = X if isinstance(X, TableRows) else frame_of(X)
+    names = _columns_named(y, table)
+    rest, values = (table, y) if names is None else _parted(table, names)
+    return TableInput(rest, encoding).features([encoding], dtype), values
+
+
+def true_targets(X: Any, y: Any, targets: Sequence[str] | None) -> Any:
+    """The targets of X to compare predictions with: y, or the columns of X that it names.
+
+    Args:
+        X: a table, where y is None or names its columns.
+        y: targets; None for the columns of the names that the network was trained on.
+        targets: these names.
+
+    Raises:
+        ValueError: y is None, and there are no names, or X is no table with such columns.
+    """
+    if y is None:
+        if targets is None:
+            raise ValueError("y is missing: the network does not know its targets by name")
+        y = targets
+    if not is_frame(X):
+        if y is targets or isinstance(y, str):
+            raise ValueError(f"y is missing: X is no data frame with columns such as {y!r}")
+        return y
+    table = frame_of(X)
+    names = targets if y is targets else _columns_named(y, table)
+    return y if names is None else _parted(table, names)[1]
+
+
+def encoding_of(network: Network) -> Any:
+    """A network's encoding, to go on training with; a ValueError where members have their own."""
+    if isinstance(network.encoding, tuple):
+        raise ValueError(
+            "the members of this population have encodings of their own: train them one by one, "
+            "network.member(k)"
+        )
+    return network.encoding
+
+
+def _all_numbers(frame: Frame) -> bool:
+    return all(isinstance(c, np.ndarray) and c.dtype.kind in "biuf" for c in frame.columns)
+
+
+def _columns_named(y: Any, table: Frame | TableRows) -> tuple[str, ...] | None:
+    """The columns that y names: as a text, or as a list of texts that all are columns."""
+    if isinstance(y, str):
+        return (y,)
+    if isinstance(y, list | tuple) and y and all(isinstance(v, str) for v in y):
+        return tuple(y) if set(y) <= set(table.names) else None
+    return None
+
+
+def _names_of(y: Any) -> tuple[str, ...] | None:
+    """The name that a column of a data frame has, or those of a data frame's columns."""
+    name = getattr(y, "name", None)
+    return (name,) if isinstance(name, str) and hasattr(y, "__len__") else feature_names(y)
+
+
+def _parted(table: Frame | TableRows, names: Sequence[str]) -> tuple[Any, Any]:
+    """The table without these columns, and their values."""
+    missing = [name for name in names if name not in table.names]
+    if missing:
+        listed = ", ".join(map(repr, table.names[:20])) + ", ..." * (len(table.names) > 20)
+        raise ValueError(f"y is {missing[0]!r}, but X has no such column: it has {listed}")
+    rest = [name for name in table.names if name not in names]
+    if not rest:
+        raise ValueError("X has no columns beside the targets")
+    return table.select(rest), _values([table.column(name) for name in names], names)
+
+
+def _values(columns: Sequence[Any], names: Sequence[str]) -> HostArray:
+    """The values of target columns: (N,) of one, (N, n) of several, which must be numbers."""
+    if len(columns) == 1:
+        return columns[0].to_numpy() if isinstance(columns[0], Texts) else columns[0]
+    for name, column in zip(names, columns, strict=True):
+        if isinstance(column, Texts) or column.dtype.kind not in "biuf":
+            raise ValueError(f"several targets must be numbers, but {name!r} is none")
+    return np.column_stack(columns)
