@@ -123,8 +123,8 @@ class MultilayerPerceptron(Network):
         assert classes is not None
         if classes.dtype.kind == "U":
             raise ValueError(
-                f"labels such as {str(classes[0])!r} are no numbers of {backend}: pass host (NumPy) "
-                "data for such labels, or take predict_proba"
+                f"labels such as {str(classes[0])!r} are no numbers of {backend}: pass NumPy "
+                "arrays to get them, or take predict_proba"
             )
         wide = backend.has("int64")
         if not wide and classes[-1] >= 2**31:
