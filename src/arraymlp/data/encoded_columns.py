@@ -1,55 +1,22 @@
-"""Columns of a table as features: numbers, dates and categories, each with what was learnt of it."""
+"""A table's columns as features: numbers, dates and categories, each with what was learnt of it.
 
-from collections.abc import Callable, Mapping
+Each class says how wide its features are, what they are called, and gives a writer for a column: a
+function that writes the features of some rows into an array (B, width).
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from arraymlp._checks import lookup
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frame_values import DAY, text_of
+from arraymlp.data.frame_values import text_of
 from arraymlp.data.frames import Column, Texts
-from arraymlp.data.number_maps import NUMBER_MAPS, NumberMap
-from arraymlp.data.plain import (
-    read_flag,
-    read_list,
-    read_number,
-    read_object,
-    read_text,
-)
+from arraymlp.data.number_maps import NumberMap
 
-# Writes the features of some rows into (width, B) of float64.
+DAY = np.timedelta64(1, "D")
 Writer: TypeAlias = Callable[[slice, HostArray], None]
-
-
-class EncodedColumn(Protocol):
-    """A column of a table, and how it becomes features."""
-
-    kind: ClassVar[str]
-
-    @property
-    def name(self) -> str:
-        """Of the column."""
-
-    @property
-    def width(self) -> int:
-        """The number of features."""
-
-    def feature_names(self) -> list[str]:
-        """What they are called."""
-
-    def writer(self, values: Column) -> Writer:
-        """What writes the features of the rows of a column; a ValueError where it is of another
-        kind.
-        """
-
-    def to_json(self) -> dict[str, Any]:
-        """What `of_json` of the class takes."""
-
-    @classmethod
-    def of_json(cls, value: Any, where: str) -> Self:
-        """The column of which ``to_json`` said that; a ValueError where it is none."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +27,7 @@ class Numbers:
         name: of the column.
         map: from numbers to features.
         fill: what stands for a missing number, the median of the training rows.
-        indicator: whether the last feature is 1 where a number is missing, else 0: where numbers
-            were missing in the training rows.
+        indicator: whether there is one more feature, 1 where a number is missing, else 0.
     """
 
     name: str
@@ -70,61 +36,35 @@ class Numbers:
     indicator: bool
     kind: ClassVar[str] = "numbers"
 
+    def __post_init__(self) -> None:
+        if not self.width:
+            raise ValueError(f"column {self.name!r} has no features")
+
     @property
     def width(self) -> int:
+        """The number of features."""
         return self.map.width + self.indicator
 
     def feature_names(self) -> list[str]:
+        """What they are called."""
         return [*self.map.names(self.name), *[f"{self.name} (missing)"] * self.indicator]
 
     def writer(self, values: Column) -> Writer:
-        numbers = self._numbers(values)
+        """What writes the features of rows; a ValueError where the column has no numbers."""
+        if isinstance(values, Texts) or values.dtype.kind not in "biuf":
+            values = _all_missing(values, self.name, self.kind)
+        return lambda rows, out: self._write(values[rows].astype(np.float64), rows.start, out)
 
-        def write(rows: slice, out: HostArray) -> None:
-            x = numbers(rows)
-            finite = np.isfinite(x)
-            out[self.map.width :] = 0
-            if not finite.all():
-                missing = np.isnan(x)
-                if not (finite | missing).all():
-                    row = rows.start + int(np.argmin(finite | missing))
-                    raise ValueError(infinite(self.name, row))
-                x[missing] = self.fill
-                out[self.map.width :] = missing
-            self.map.write(x, out[: self.map.width])
-
-        return write
-
-    def _numbers(self, values: Column) -> Callable[[slice], HostArray]:
-        """What gives the numbers of some rows, in float64, NaN where one is missing."""
-        if isinstance(values, Texts):
-            _require_none(values, self.name, "numbers")
-            return lambda rows: np.full(rows.stop - rows.start, np.nan)
-        if values.dtype.kind == "M":
-            raise ValueError(f"column {self.name!r} must be numbers, but it has dates")
-        return lambda rows: values[rows].astype(np.float64)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "map": self.map.kind,
-            "learnt": self.map.to_json(),
-            "fill": self.fill,
-            "indicator": self.indicator,
-        }
-
-    @classmethod
-    def of_json(cls, value: Any, where: str) -> Self:
-        names = ("kind", "name", "map", "learnt", "fill", "indicator")
-        value = read_object(value, names, where)
-        number_map = lookup(NUMBER_MAPS, read_text(value["map"], f"{where}.map"), "map of numbers")
-        return cls(
-            read_text(value["name"], f"{where}.name"),
-            number_map.of_json(value["learnt"], f"{where}.learnt"),
-            read_number(value["fill"], f"{where}.fill"),
-            read_flag(value["indicator"], f"{where}.indicator"),
-        )
+    def _write(self, x: HostArray, start: int, out: HostArray) -> None:
+        """Features of numbers (B,), a copy of those from row ``start`` on, into out (B, width)."""
+        finite = np.isfinite(x)
+        out[:, self.map.width :] = 0
+        if not finite.all():
+            missing = np.isnan(x)
+            require_finite(x, self.name, start)
+            x[missing] = self.fill
+            out[:, self.map.width :] = missing[:, None]
+        self.map.write(x, out[:, : self.map.width])
 
 
 @dataclass(frozen=True)
@@ -133,15 +73,12 @@ class Dates(Numbers):
 
     kind: ClassVar[str] = "dates"
 
-    def _numbers(self, values: Column) -> Callable[[slice], HostArray]:
-        if isinstance(values, Texts):
-            _require_none(values, self.name, "dates")
-            return lambda rows: np.full(rows.stop - rows.start, np.nan)
-        if values.dtype.kind != "M":
-            if values.dtype.kind == "f" and np.isnan(values).all():
-                return lambda rows: values[rows].astype(np.float64)
-            raise ValueError(f"column {self.name!r} must be dates, but it has numbers")
-        return lambda rows: days(values[rows])
+    def writer(self, values: Column) -> Writer:
+        """What writes the features of rows; a ValueError where the column has no dates."""
+        if isinstance(values, Texts) or values.dtype.kind != "M":
+            missing = _all_missing(values, self.name, self.kind)
+            return lambda rows, out: self._write(missing[rows].copy(), rows.start, out)
+        return lambda rows, out: self._write(days(values[rows]), rows.start, out)
 
 
 def days(values: HostArray) -> HostArray:
@@ -150,18 +87,14 @@ def days(values: HostArray) -> HostArray:
     return since
 
 
-def infinite(name: str, row: int) -> str:
-    """The message for a number that is infinite."""
-    return f"column {name!r} has an infinite number in row {row}: only NaN is a missing one"
-
-
-def _require_none(values: Texts, name: str, what: str) -> None:
-    """A ValueError where a column has a text, but should have something else."""
-    present = values.codes >= 0
-    if present.any():
-        row = int(np.argmax(present))
-        text = values.values[values.codes[row]]
-        raise ValueError(f"column {name!r} must be {what}, but row {row} has {text!r}")
+def require_finite(x: HostArray, name: str, start: int = 0) -> None:
+    """A ValueError where one of a column's numbers, from row ``start`` on, is infinite."""
+    infinite = np.isinf(x)
+    if infinite.any():
+        row = start + int(np.argmax(infinite))
+        raise ValueError(
+            f"column {name!r} has an infinite number in row {row}: they must be finite, or missing"
+        )
 
 
 @dataclass(frozen=True)
@@ -174,9 +107,9 @@ class Categories:
         name: of the column.
         values: the categories that have a feature of their own.
         missing: whether rows without one have a feature, which follows: where there were enough of
-            these in training rows.
-        other: whether all else has a feature, the last: rare and unseen categories and, where it
-            has no feature of its own, a missing one. Where not, their features are all 0.
+            these among the training rows.
+        other: whether all else has a feature, the last: rare and unseen categories and, without a
+            feature of their own, missing ones. Where not, all their features are 0.
     """
 
     name: str
@@ -189,13 +122,15 @@ class Categories:
         if len(set(self.values)) < len(self.values):
             raise ValueError(f"categories of column {self.name!r} repeat")
         if not self.width:
-            raise ValueError(f"column {self.name!r} has no categories")
+            raise ValueError(f"column {self.name!r} has no features")
 
     @property
     def width(self) -> int:
+        """The number of features."""
         return len(self.values) + self.missing + self.other
 
     def feature_names(self) -> list[str]:
+        """What they are called."""
         return [
             *[f"{self.name}={value}" for value in self.values],
             *[f"{self.name} (missing)"] * self.missing,
@@ -203,61 +138,54 @@ class Categories:
         ]
 
     def writer(self, values: Column) -> Writer:
+        """What writes the features of rows; a ValueError where the column has dates."""
         texts = as_texts(values, self.name)
-        # Where there is no feature, the row after the last, which is cut off.
-        unseen = self.width - self.other
+        other = self.width - self.other  # without such a feature, one beyond the last
         positions = {value: i for i, value in enumerate(self.values)}
-        found = [positions.get(value, unseen) for value in texts.values]
-        found.append(len(self.values) if self.missing else unseen)
-        features = np.asarray(found, dtype=np.intp)
+        features = [positions.get(value, other) for value in texts.values]
+        features.append(len(self.values) if self.missing else other)  # of code -1
+        feature_of = np.asarray(features, dtype=np.intp)
 
         def write(rows: slice, out: HostArray) -> None:
-            at = features[texts.codes[rows]]
-            row = np.arange(len(at))
+            columns = feature_of[texts.codes[rows]]
+            present = np.flatnonzero(columns < self.width)
             out[:] = 0
-            if not self.other:
-                row = np.flatnonzero(at < self.width)
-                at = at[row]
-            out[at, row] = 1
+            out[present, columns[present]] = 1
 
         return write
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "values": list(self.values),
-            "missing": self.missing,
-            "other": self.other,
-        }
 
-    @classmethod
-    def of_json(cls, value: Any, where: str) -> Self:
-        value = read_object(value, ("kind", "name", "values", "missing", "other"), where)
-        texts = read_list(value["values"], f"{where}.values")
-        return cls(
-            read_text(value["name"], f"{where}.name"),
-            tuple(read_text(v, f"{where}.values[{i}]") for i, v in enumerate(texts)),
-            read_flag(value["missing"], f"{where}.missing"),
-            read_flag(value["other"], f"{where}.other"),
-        )
+EncodedColumn: TypeAlias = Numbers | Dates | Categories
 
 
 def as_texts(values: Column, name: str) -> Texts:
-    """A column as categories: numbers and booleans by their texts."""
+    """A column as categories, numbers and booleans by their texts; a ValueError for dates."""
     if isinstance(values, Texts):
         return values
-    if values.dtype.kind == "M":
-        raise ValueError(f"column {name!r} must be categories, but it has dates")
     if values.dtype.kind == "b":
         return Texts(values.astype(np.int32), ("False", "True"))
-    distinct, codes = np.unique(values, return_inverse=True)  # NaN is the last, once
+    if values.dtype.kind not in "iuf":
+        values = _all_missing(values, name, Categories.kind)
+    distinct, codes = np.unique(values, return_inverse=True)  # NaN is the last, and once
     if distinct.dtype.kind == "f" and len(distinct) and np.isnan(distinct[-1]):
         distinct = distinct[:-1]
         codes = np.where(codes < len(distinct), codes, -1)
-    return Texts(codes.astype(np.int32), tuple(text_of(v) for v in distinct.tolist()))
+    return Texts(codes.astype(np.int32), tuple(map(text_of, distinct.tolist())))
 
 
-COLUMNS: Mapping[str, type[EncodedColumn]] = {
-    kind.kind: kind for kind in (Numbers, Dates, Categories)
-}
+def _all_missing(values: Column, name: str, kind: str) -> HostArray:
+    """NaN (N,) for a column without any value; a ValueError for one with values of another kind."""
+    if isinstance(values, Texts):
+        known = values.codes >= 0
+    else:
+        known = ~(np.isnat(values) if values.dtype.kind == "M" else np.isnan(values))
+    if known.any():
+        row = int(np.argmax(known))
+        raise ValueError(f"column {name!r} must be {kind}, but row {row} has {_shown(values, row)}")
+    return np.full(len(values), np.nan)
+
+
+def _shown(values: Column, row: int) -> Any:
+    if isinstance(values, Texts):
+        return repr(values.values[values.codes[row]])
+    return values[row]

@@ -17,7 +17,7 @@ from arraymlp._checks import caller_level, lookup, unknown
 from arraymlp.backends.array import HostArray
 from arraymlp.data.encoded_columns import EncodedColumn
 from arraymlp.data.encoder_learning import Learning, LeftOut
-from arraymlp.data.encoding import DTYPES, LISTED, TableEncoding, listed
+from arraymlp.data.encoding import DTYPES, TableEncoding, listed
 from arraymlp.data.frame_sources import frame_of, is_frame
 from arraymlp.data.frames import Frame
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from math import ceil, isfinite
+from math import ceil, isinf
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,15 @@ from arraymlp.data.encoded_columns import (
     Numbers,
     as_texts,
     days,
-    infinite,
+    require_finite,
 )
 from arraymlp.data.frames import Column, Texts
-from arraymlp.data.number_maps import LEARNT_MAPS, Nothing
+from arraymlp.data.number_maps import NUMBER_MAPS, Nothing
 
-ENOUGH = 20  # rows, from which on one can say that a column identifies its rows
-MOST = 0.9  # this part of a column's texts being different, they identify its rows
+ENOUGH = 20  # rows, from which on one can say that a column numbers them
+MANY = 1000  # rows: more than there are years
+EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
+MOST = 0.9  # of texts being different, they nearly all differ
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Learning:
     keep: Collection[str]
 
     def __post_init__(self) -> None:
-        lookup(LEARNT_MAPS, self.numbers, "numbers=")
+        lookup(NUMBER_MAPS, self.numbers, "numbers=")
         _require("bins", self.bins, 1, 1000)
         _require("max_categories", self.max_categories, 2, 10_000)
         share = self.min_frequency
@@ -98,25 +100,25 @@ class Learning:
     def _numbers(
         self, name: str, values: HostArray, kind: type[Numbers]
     ) -> EncodedColumn | LeftOut:
-        raw = values.astype(np.float64)
-        x = np.sort(raw)
-        x = x[: len(x) - int(np.isnan(raw).sum())]  # NaN is sorted to the end
+        x = values.astype(np.float64)
+        missing = np.isnan(x)
+        x = x[~missing] if missing.any() else x
         if not len(x):
             return LeftOut("no values")
-        if not (isfinite(x[0]) and isfinite(x[-1])):
-            raise ValueError(infinite(name, int(np.argmax(np.isinf(raw)))))
-        with np.errstate(over="ignore"):
-            span = x[-1] - x[0]
-        if not isfinite(span):
-            raise ValueError(f"column {name!r} has numbers too far apart: {x[0]} and {x[-1]}")
-        missing = len(x) < len(raw)
+        least, greatest = float(x.min()), float(x.max())
+        if isinf(least) or isinf(greatest):
+            require_finite(values, name)
+        span = greatest - least
+        if isinf(span):
+            raise ValueError(f"column {name!r} has numbers too far apart: {least} and {greatest}")
         n = len(x)
-        median = float(0.5 * x[(n - 1) // 2] + 0.5 * x[n // 2])
-        if span <= 10 * np.finfo(np.float64).eps * max(abs(x[0]), abs(x[-1])):  # it is rounding
-            return kind(name, Nothing(), median, True) if missing else LeftOut("constant")
-        if kind is Numbers and name not in self.keep and not missing and _number_rows(x):
+        low, high = np.partition(x, [(n - 1) // 2, n // 2])[[(n - 1) // 2, n // 2]]
+        median = float(0.5 * low + 0.5 * high)
+        if span <= max(10 * EPS * max(-least, greatest), TINY):  # what is left is rounding
+            return kind(name, Nothing(), median, True) if n < len(values) else LeftOut("constant")
+        if kind is Numbers and name not in self.keep and n == len(values) and _number_rows(x, span):
             return LeftOut(f"it numbers the rows; keep=[{name!r}] encodes it")
-        return kind(name, LEARNT_MAPS[self.numbers].learn(x, self.bins), median, missing)
+        return kind(name, NUMBER_MAPS[self.numbers].learn(x, self.bins), median, n < len(values))
 
     def _categories(self, name: str, texts: Texts) -> EncodedColumn | LeftOut:
         n = len(texts)
@@ -154,16 +156,17 @@ class Learning:
         )
 
 
-def _number_rows(x: HostArray) -> bool:
-    """Whether sorted numbers are such as one numbers rows with: whole, different, hardly a gap.
+def _number_rows(x: HostArray, span: float) -> bool:
+    """Whether numbers are such as one numbers rows with: whole, different, with few gaps.
 
     Some rows may be missing, as of a part of a table. Numbers from elsewhere than 0 or 1, of which
     there are few, may as well be years.
     """
     n = len(x)
-    if n < ENOUGH or x[-1] - x[0] >= 2 * n or (x[0] < 0 or x[-1] > 2 * n) and n < 1000:
+    from_one = x.min() >= 0 and x.max() <= 2 * n
+    if n < ENOUGH or span >= 2 * n or not (from_one or n >= MANY) or (x != np.floor(x)).any():
         return False
-    return bool((np.floor(x) == x).all() and (np.diff(x) > 0).all())
+    return len(np.unique(x)) == n
 
 
 def _require(name: str, value: Any, least: int, most: int) -> None:

@@ -13,14 +13,15 @@ import numpy as np
 from arraymlp._checks import lookup
 from arraymlp.backends.array import HostArray
 from arraymlp.data.blocks import blocks
-from arraymlp.data.encoded_columns import COLUMNS, EncodedColumn
+from arraymlp.data.encoded_columns import EncodedColumn
 from arraymlp.data.frame_sources import frame_of
 from arraymlp.data.frames import Frame
-from arraymlp.data.plain import read_count, read_list, read_object, read_text
+from arraymlp.data.plain import of_plain, to_plain
 
 DTYPES = ("float32", "float64")
 MAX_WIDTH = 2**24  # features; more are a damaged file's
-CACHE = 2**20  # bytes of a block's features, which several passes go over
+CACHE = 2**20  # bytes of a block of rows' features, which are written by columns
+LEAST_ROWS = 512  # of a block, however wide
 LISTED = 20  # names in a message
 
 
@@ -68,11 +69,11 @@ class TableEncoding:
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """The same of columns with other names; those not mentioned keep theirs."""
-        columns = [replace(c, name=names.get(c.name, c.name)) for c in self.columns]  # type: ignore[type-var]
+        columns = [replace(c, name=names.get(c.name, c.name)) for c in self.columns]
         return replace(self, columns=tuple(columns))
 
     def transform(self, X: Any, dtype: str = "float32") -> HostArray:
-        """The features (N, width) of a table, computed in float64 and rounded once.
+        """The features (N, width) of a table, computed in float64 and rounded once; all finite.
 
         Args:
             X: anything `frame_of` takes. Its columns are taken by their names, in any order; others
@@ -83,25 +84,20 @@ class TableEncoding:
             ValueError: columns are missing, or of another kind, or have infinite numbers; or as of
                 `frame_of`.
         """
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
+        lookup(dict.fromkeys(DTYPES), dtype, "dtype")
         frame = frame_of(X)
         writers = [
             column.writer(values)
             for column, values in zip(self.columns, self._select(frame), strict=True)
         ]
-        n, width = len(frame), self.width
-        ends = np.cumsum([column.width for column in self.columns])
-        starts = ends - [column.width for column in self.columns]
-        out = np.empty((n, width), dtype=dtype)
-        size = min(n, max(256, CACHE // (8 * width)))
-        features = np.zeros((width, size))  # by columns, whose numbers lie side by side
-        with np.errstate(over="ignore"):  # beyond float32, or far from the training rows
-            for rows in blocks(n, size):
-                part = features[:, : rows.stop - rows.start]
-                for write, start, end in zip(writers, starts, ends, strict=True):
-                    write(rows, part[start:end])
-                out[rows] = part.T
+        ends = np.cumsum([column.width for column in self.columns]).tolist()
+        out = np.empty((len(frame), self.width), dtype=dtype)
+        out[:, ends[-1] :] = 0
+        with np.errstate(over="ignore"):  # numbers very far from those learnt of
+            for rows in blocks(len(frame), max(LEAST_ROWS, CACHE // out.itemsize // self.width)):
+                part = out[rows]
+                for write, start, end in zip(writers, [0, *ends], ends, strict=False):
+                    write(rows, part[:, start:end])
         return out
 
     def _select(self, frame: Frame) -> list[Any]:
@@ -117,24 +113,22 @@ class TableEncoding:
 
     def to_json(self) -> dict[str, Any]:
         """The encoding in JSON's types, for `of_json`; its numbers are kept to the last bit."""
-        return {"columns": [column.to_json() for column in self.columns], "padding": self.padding}
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
     @classmethod
-    def of_json(cls, value: Any, where: str = "the encoding") -> Self:
+    def of_json(cls, value: Any, where: str = "encoding") -> Self:
         """The encoding of which `to_json` said that.
+
+        Args:
+            value: of JSON's types.
+            where: it stands, for messages.
 
         Raises:
             ValueError: it is none, or one of a newer version; the message says where.
         """
-        value = read_object(value, ("columns", "padding"), where)
-        columns = []
-        for i, column in enumerate(read_list(value["columns"], f"{where}.columns")):
-            at = f"{where}.columns[{i}]"
-            if not isinstance(column, dict) or "kind" not in column:
-                raise ValueError(f"{at} must be an object with a kind")
-            kind = lookup(COLUMNS, read_text(column["kind"], f"{at}.kind"), "kind of column")
-            columns.append(kind.of_json(column, at))
-        return cls(tuple(columns), read_count(value["padding"], f"{where}.padding"))
+        encoding: Self = of_plain(cls, value, where)
+        return encoding
 
 
 def listed(names: Sequence[str]) -> str:

@@ -74,6 +74,11 @@ def _is_of(X: object, module: str, kinds: tuple[str, ...]) -> bool:
     return library is not None and isinstance(X, tuple(getattr(library, kind) for kind in kinds))
 
 
+def _library(name: str) -> Any:
+    """The library whose object is at hand, and which is so imported already."""
+    return sys.modules[name]
+
+
 Reading = tuple[Sequence[Any], Sequence[Any], Callable[[Any], Column]]
 
 
@@ -95,7 +100,8 @@ def _named(read: Callable[[Any], Column]) -> Callable[[str, Any], Column]:
         try:
             return read(column)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"column {name!r}: {error}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"column {name!r}: {error}") from error
 
     return read_column
 
@@ -118,7 +124,10 @@ def _of_array(X: Any, what: str) -> Frame:
     if not isinstance(values, np.ndarray):
         values = _rectangle(values, what)
     if values.ndim != 2:
-        raise ValueError(f"Expected 2D array, got {values.ndim}D array instead as {what}")
+        raise ValueError(
+            f"Expected 2D array, got {values.ndim}D array instead as {what}. Reshape your data: "
+            f"{what}.reshape(-1, 1) is one column, {what}.reshape(1, -1) one row"
+        )
     names = [f"x{i}" for i in range(values.shape[1])]
     return _of_columns(names, [values[:, i] for i in range(values.shape[1])], _array, what)
 
@@ -139,11 +148,7 @@ def _array(values: HostArray) -> Column:
     if values.ndim != 1:
         raise ValueError("it has several values in a row")
     if isinstance(values, np.ma.MaskedArray):
-        if values.dtype.kind not in "biuf":
-            values = values.astype(object).filled(None)
-        elif np.ma.is_masked(values):
-            values = values.astype(np.float64).filled(np.nan)
-        values = np.asarray(values)
+        values = _without_mask(values)
     kind = values.dtype.kind
     if kind in "biuf":
         return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
@@ -162,6 +167,14 @@ def _array(values: HostArray) -> Column:
     raise ValueError(f"it must be numbers, texts or dates, not {values.dtype}")
 
 
+def _without_mask(values: Any) -> HostArray:
+    """A masked column as one with NaN or None where it has no value."""
+    if np.ma.is_masked(values):
+        number = values.dtype.kind in "biuf"
+        values = values.astype(np.float64 if number else object).filled(np.nan if number else None)
+    return np.asarray(values)
+
+
 # pandas
 
 
@@ -170,8 +183,7 @@ def _read_pandas(X: Any) -> Reading:
 
 
 def _pandas(series: Any) -> Column:
-    import pandas as pd
-
+    pd = _library("pandas")
     dtype = series.dtype
     if isinstance(dtype, np.dtype) and dtype.kind != "O":
         return _array(series.to_numpy())
@@ -192,7 +204,7 @@ def _pandas(series: Any) -> Column:
         if series.hasnans:
             return _array(series.to_numpy(dtype=np.float64, na_value=np.nan))
         return _array(series.to_numpy(dtype=dtype.numpy_dtype))
-    if dtype == object:
+    if dtype.kind == "O":
         return objects(series.tolist())
     raise ValueError(f"it must be numbers, texts or dates, not {dtype}")
 
@@ -217,8 +229,7 @@ def _read_polars(X: Any) -> Reading:
 
 
 def _polars(series: Any) -> Column:
-    import polars as pl
-
+    pl = _library("polars")
     dtype = series.dtype
     if dtype == pl.Boolean:
         return objects(series.to_list()) if series.null_count() else _array(series.to_numpy())
@@ -250,8 +261,7 @@ def _read_arrow(X: Any) -> Reading:
 
 
 def _arrow(column: Any) -> Column:
-    import pyarrow as pa
-
+    pa = _library("pyarrow")
     kind = column.type
     types = pa.types
     if types.is_null(kind):
@@ -275,16 +285,14 @@ def _arrow(column: Any) -> Column:
 
 def _to_numpy(column: Any) -> HostArray:
     """The values; NaN or NaT where one is missing."""
-    import pyarrow as pa
-
+    pa = _library("pyarrow")
     if isinstance(column, pa.ChunkedArray):
         return np.asarray(column.to_numpy())
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
 def _arrow_texts(column: Any) -> Column:
-    import pyarrow as pa
-
+    pa = _library("pyarrow")
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     if isinstance(column, pa.ChunkedArray):

@@ -1,6 +1,6 @@
 """What becomes of a column's numbers: one feature or several, of a scale that a network learns on.
 
-Each map is a few numbers learnt from training rows, and a formula, computed in float64.
+Each map is a few numbers learnt of training rows, and a formula, computed in float64.
 """
 
 from collections.abc import Mapping
@@ -8,115 +8,59 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from statistics import NormalDist
-from typing import Any, ClassVar, Protocol, Self
+from typing import ClassVar, Self, TypeAlias
 
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.plain import read_number, read_numbers, read_object
 
 KNOTS = 256  # at most, of a map to quantiles
+FARTHEST = 1e30  # deviations from the mean: a feature that float32 holds
 
 
-class NumberMap(Protocol):
-    """Numbers (B,) to features (width, B)."""
+class _OneFeature:
+    """What the maps share that make one feature of a column."""
 
-    kind: ClassVar[str]
-
-    @property
-    def width(self) -> int:
-        """The number of features."""
+    width: ClassVar[int] = 1
 
     def names(self, name: str) -> list[str]:
         """What the features of a column are called."""
-
-    def write(self, x: HostArray, out: HostArray) -> None:
-        """The features of x (B,), finite float64, into out (width, B) of float64."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What `of_json` of the class takes."""
-
-    @classmethod
-    def of_json(cls, value: Any, where: str) -> Self:
-        """The map of which ``to_json`` said that; a ValueError where it is none."""
-
-
-class LearntMap(NumberMap, Protocol):
-    """A map that is learnt of training rows."""
-
-    @classmethod
-    def learn(cls, x: HostArray, bins: int) -> Self:
-        """The map for training numbers x (N,): sorted, finite, not all alike."""
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """No feature: of a column whose numbers are all alike, only which are missing says anything."""
-
-    width: ClassVar[int] = 0
-    kind: ClassVar[str] = "nothing"
-
-    def names(self, name: str) -> list[str]:
-        return []
-
-    def write(self, x: HostArray, out: HostArray) -> None:
-        pass
-
-    def to_json(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def of_json(cls, value: Any, where: str) -> Self:
-        read_object(value, (), where)
-        return cls()
-
-
-@dataclass(frozen=True)
-class _Scaled:
-    """What both maps share that have a centre and a scale."""
-
-    centre: float
-    scale: float
-    width: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        if not (self.scale > 0 and isfinite(1 / self.scale)):
-            raise ValueError(f"a scale must be positive, not {self.scale}")
-
-    def names(self, name: str) -> list[str]:
         return [name]
 
-    def to_json(self) -> dict[str, Any]:
-        return {"centre": self.centre, "scale": self.scale}
+    def __call__(self, x: HostArray) -> HostArray:
+        """The feature (B,) of finite numbers x (B,), in float64."""
+        raise NotImplementedError
 
-    @classmethod
-    def of_json(cls, value: Any, where: str) -> Self:
-        value = read_object(value, ("centre", "scale"), where)
-        return cls(
-            read_number(value["centre"], f"{where}.centre"),
-            read_number(value["scale"], f"{where}.scale"),
-        )
+    def write(self, x: HostArray, out: HostArray) -> None:
+        """The features of finite numbers x (B,), float64, into out (B, width) of any dtype."""
+        out[:, 0] = self(x)
 
 
 @dataclass(frozen=True)
-class Standardized(_Scaled):
-    """(x - centre) / scale: of training rows, mean 0 and variance 1."""
+class Standardized(_OneFeature):
+    """(x - mean) / deviation: of training rows, mean 0 and variance 1. At most `FARTHEST`."""
 
+    mean: float
+    deviation: float
     kind: ClassVar[str] = "standardize"
 
-    def write(self, x: HostArray, out: HostArray) -> None:
-        np.subtract(x, self.centre, out=out[0])
-        out[0] *= 1 / self.scale
+    def __post_init__(self) -> None:
+        _require_scale(self.deviation)
+
+    def __call__(self, x: HostArray) -> HostArray:
+        """The feature (B,) of finite numbers x (B,), in float64."""
+        return _within(FARTHEST, (x - self.mean) * (1 / self.deviation))
 
     @classmethod
     def learn(cls, x: HostArray, bins: int) -> Self:
-        span = float(x[-1] - x[0])
+        """The map for numbers of training rows (N,), finite and not all alike."""
+        span = float(x.max() - x.min())
         distance = (x - x[0]) / span  # squares of huge or tiny numbers would leave float64
         return cls(float(x[0] + span * distance.mean()), float(span * distance.std()))
 
 
 @dataclass(frozen=True)
-class SmoothlyClipped(_Scaled):
+class SmoothlyClipped(_OneFeature):
     """z / sqrt(1 + (z/3)^2) for z = (x - centre) / scale: within 3, whatever x is.
 
     The centre is the median of training rows, the scale the distance between their quartiles, or
@@ -124,39 +68,24 @@ class SmoothlyClipped(_Scaled):
     Steinwart, Better by Default, 2024, https://arxiv.org/abs/2407.04491, section 3.
     """
 
+    centre: float
+    scale: float
     kind: ClassVar[str] = "smooth_clip"
 
-    def write(self, x: HostArray, out: HostArray) -> None:
-        z = out[0]
-        np.subtract(x, self.centre, out=z)
-        z *= 1 / self.scale
-        np.divide(z, np.hypot(1.0, z / 3), out=z)
+    def __post_init__(self) -> None:
+        _require_scale(self.scale)
+
+    def __call__(self, x: HostArray) -> HostArray:
+        """The feature (B,) of finite numbers x (B,), in float64."""
+        z = _within(FARTHEST, (x - self.centre) * (1 / self.scale))
+        return z / np.sqrt(1 + (z / 3) ** 2)
 
     @classmethod
     def learn(cls, x: HostArray, bins: int) -> Self:
+        """The map for numbers of training rows (N,), finite and not all alike."""
         low, middle, high = np.quantile(x, [0.25, 0.5, 0.75])
-        scale = high - low if high > low else (x[-1] - x[0]) / 2
+        scale = high - low if _apart(np.asarray([low, high])).all() else (x.max() - x.min()) / 2
         return cls(float(middle), float(scale))
-
-
-def _bin_sizes(edges: tuple[float, ...]) -> HostArray:
-    """The distances between edges, or a ValueError where these do not increase."""
-    if len(edges) < 2:
-        raise ValueError("there must be at least 2 edges of bins")
-    with np.errstate(all="ignore"):
-        sizes = np.diff(np.asarray(edges))
-        usable = (sizes > 0) & np.isfinite(sizes) & np.isfinite(1 / sizes)
-    if not usable.all():
-        raise ValueError("the edges of bins must increase")
-    return sizes
-
-
-def _quantiles(x: HostArray, bins: int) -> tuple[float, ...]:
-    """The edges of bins with equally many of the sorted numbers: numbers of x, each once."""
-    at = x[np.arange(bins + 1) * (len(x) - 1) // bins]
-    with np.errstate(all="ignore"):
-        apart = np.isfinite(1 / np.diff(at))
-    return tuple(map(float, at[np.append(True, apart)]))
 
 
 @dataclass(frozen=True)
@@ -179,69 +108,65 @@ class Piecewise:
     kind: ClassVar[str] = "piecewise"
 
     def __post_init__(self) -> None:
-        _bin_sizes(self.edges)
+        _require_increasing(self.edges, "edges")
         if len(self.means) != len(self.edges) - 1:
             raise ValueError(f"{len(self.edges)} edges have {len(self.means)} means")
+        if not all(0 <= mean <= 1 for mean in self.means):
+            raise ValueError("means of parts must be from 0 to 1")
 
     @property
     def width(self) -> int:
+        """The number of features."""
         return len(self.means)
 
     def names(self, name: str) -> list[str]:
+        """What the features of a column are called."""
         if self.width == 1:
             return [name]
         return [
             f"{name} {a:.6g}..{b:.6g}" for a, b in zip(self.edges, self.edges[1:], strict=False)
         ]
 
-    @cached_property
-    def _columns(self) -> tuple[HostArray, HostArray, HostArray]:
-        """The lower edges, the bins' sizes' inverses and the means, (width, 1) each."""
-        edges = np.asarray(self.edges)
-        return (
-            edges[:-1, None],
-            1 / _bin_sizes(self.edges)[:, None],
-            np.asarray(self.means)[:, None],
-        )
-
     def write(self, x: HostArray, out: HostArray) -> None:
-        lower, inverse, means = self._columns
-        np.subtract(x, lower, out=out)
-        out *= inverse
-        np.minimum(out, 1.0, out=out)
-        np.maximum(out, 0.0, out=out)
-        out -= means
+        """The features of finite numbers x (B,), float64, into out (B, width) of any dtype."""
+        bins, parts = self.parts(x)
+        np.take(self._whole.astype(out.dtype), bins, axis=0, out=out)
+        out[np.arange(len(x)), bins] = parts - np.asarray(self.means)[bins]
 
-    def to_json(self) -> dict[str, Any]:
-        return {"edges": list(self.edges), "means": list(self.means)}
+    def parts(self, x: HostArray) -> tuple[HostArray, HostArray]:
+        """The bins that numbers are in, and what part of each is below, from 0 to 1."""
+        lower, inverse = self._bins
+        bins = np.searchsorted(lower[1:], x, side="right")
+        parts = (x - lower[bins]) * inverse[bins]
+        return bins, np.maximum(np.minimum(parts, 1.0), 0.0)
 
-    @classmethod
-    def of_json(cls, value: Any, where: str) -> Self:
-        value = read_object(value, ("edges", "means"), where)
-        return cls(
-            read_numbers(value["edges"], f"{where}.edges"),
-            read_numbers(value["means"], f"{where}.means"),
-        )
+    @cached_property
+    def _bins(self) -> tuple[HostArray, HostArray]:
+        """The lower edges of the bins and the inverses of their sizes, (width,)."""
+        return np.asarray(self.edges[:-1]), 1 / np.diff(self.edges)
+
+    @cached_property
+    def _whole(self) -> HostArray:
+        """In row t the features of a number in bin t, but for that of this bin: (width, width)."""
+        return np.tri(self.width, k=-1) - np.asarray(self.means)
 
     @classmethod
     def learn(cls, x: HostArray, bins: int) -> Self:
+        """The map for numbers of training rows (N,), finite and not all alike."""
         edges = _quantiles(x, bins)
-        raw = cls(edges, (0.0,) * (len(edges) - 1))
-        totals = np.zeros(raw.width)
-        for start in range(0, len(x), 4096):
-            part = x[start : start + 4096]
-            out = np.empty((raw.width, len(part)))
-            raw.write(part, out)
-            totals += out.sum(axis=1)
-        return cls(edges, tuple(map(float, totals / len(x))))
+        width = len(edges) - 1
+        at, parts = cls(edges, (0.0,) * width).parts(x)
+        within = np.bincount(at, weights=parts, minlength=width)
+        beyond = len(x) - np.cumsum(np.bincount(at, minlength=width))
+        return cls(edges, tuple(((within + beyond) / len(x)).tolist()))
 
 
 @dataclass(frozen=True)
-class Quantiles:
+class Quantiles(_OneFeature):
     """To a normal distribution: linear between knots, which are quantiles of the training rows.
 
     A knot's score is the normal distribution's quantile at the middle of the ranks that its value
-    has among the training rows; beyond the first and the last knot it stays what it is there.
+    has among the training rows. Beyond the first and the last knot nothing changes any more.
 
     Attributes:
         knots: increasing numbers.
@@ -250,47 +175,95 @@ class Quantiles:
 
     knots: tuple[float, ...]
     scores: tuple[float, ...]
-    width: ClassVar[int] = 1
     kind: ClassVar[str] = "quantile"
 
     def __post_init__(self) -> None:
-        _bin_sizes(self.knots)
-        _bin_sizes(self.scores)
+        _require_increasing(self.knots, "knots")
+        _require_increasing(self.scores, "scores")
         if len(self.scores) != len(self.knots):
             raise ValueError(f"{len(self.knots)} knots have {len(self.scores)} scores")
 
-    def names(self, name: str) -> list[str]:
-        return [name]
+    def __call__(self, x: HostArray) -> HostArray:
+        """The feature (B,) of finite numbers x (B,), in float64."""
+        feature: HostArray = np.interp(x, *self._arrays)
+        return feature
 
     @cached_property
     def _arrays(self) -> tuple[HostArray, HostArray]:
         return np.asarray(self.knots), np.asarray(self.scores)
 
-    def write(self, x: HostArray, out: HostArray) -> None:
-        out[0] = np.interp(x, *self._arrays)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"knots": list(self.knots), "scores": list(self.scores)}
-
-    @classmethod
-    def of_json(cls, value: Any, where: str) -> Self:
-        value = read_object(value, ("knots", "scores"), where)
-        return cls(
-            read_numbers(value["knots"], f"{where}.knots"),
-            read_numbers(value["scores"], f"{where}.scores"),
-        )
-
     @classmethod
     def learn(cls, x: HostArray, bins: int) -> Self:
+        """The map for numbers of training rows (N,), finite and not all alike."""
+        x = np.sort(x)
         knots = _quantiles(x, min(KNOTS, len(x)) - 1)
         ranks = np.searchsorted(x, knots, "left") + np.searchsorted(x, knots, "right")
         normal = NormalDist()
-        scores = [normal.inv_cdf(float(rank) / (2 * len(x))) for rank in ranks]
-        return cls(knots, tuple(scores))
+        return cls(knots, tuple(normal.inv_cdf(rank / (2 * len(x))) for rank in ranks.tolist()))
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """No feature: of a column whose numbers are all alike, only which are missing says anything."""
+
+    width: ClassVar[int] = 0
+    kind: ClassVar[str] = "nothing"
+
+    def names(self, name: str) -> list[str]:
+        """What the features of a column are called: there is none."""
+        return []
+
+    def write(self, x: HostArray, out: HostArray) -> None:
+        """Nothing into out (B, 0)."""
+
+
+NumberMap: TypeAlias = Piecewise | Standardized | SmoothlyClipped | Quantiles | Nothing
+LearntMap: TypeAlias = (
+    type[Piecewise] | type[Standardized] | type[SmoothlyClipped] | type[Quantiles]
+)
 # What ``TableEncoder(numbers=)`` names.
-LEARNT_MAPS: Mapping[str, type[LearntMap]] = {
-    kind.kind: kind for kind in (Piecewise, Standardized, SmoothlyClipped, Quantiles)
+NUMBER_MAPS: Mapping[str, LearntMap] = {
+    Piecewise.kind: Piecewise,
+    Standardized.kind: Standardized,
+    SmoothlyClipped.kind: SmoothlyClipped,
+    Quantiles.kind: Quantiles,
 }
-NUMBER_MAPS: Mapping[str, type[NumberMap]] = {Nothing.kind: Nothing, **LEARNT_MAPS}
+
+
+def _within(limit: float, x: HostArray) -> HostArray:
+    """X (B,), a new array, from -limit to limit."""
+    np.minimum(x, limit, out=x)
+    np.maximum(x, -limit, out=x)
+    return x
+
+
+def _require_scale(scale: float) -> None:
+    if not (scale > 0 and isfinite(1 / scale)):
+        raise ValueError(f"a scale must be positive, not {scale}")
+
+
+def _require_increasing(numbers: tuple[float, ...], what: str) -> None:
+    if len(numbers) < 2 or not _apart(np.asarray(numbers)).all():
+        raise ValueError(f"{what} must be two increasing numbers or more")
+
+
+def _apart(numbers: HostArray) -> HostArray:
+    """Whether each number is above the one before it, and float64 holds how steep that is."""
+    with np.errstate(all="ignore"):
+        steps = np.diff(numbers)
+        apart: HostArray = (steps > 0) & np.isfinite(steps) & np.isfinite(1 / steps)
+    return apart
+
+
+def _quantiles(x: HostArray, bins: int) -> tuple[float, ...]:
+    """The edges of bins with equally many of the numbers, each once: the lower quantiles.
+
+    The least and the greatest are among them.
+    """
+    ranks = np.arange(bins + 1) * (len(x) - 1) // bins
+    at = np.partition(x, ranks)[ranks]
+    edges = at[np.append(True, _apart(at))]
+    if len(edges) < 2:
+        return float(at[0]), float(at[-1])
+    edges[-1] = at[-1]
+    return tuple(edges.tolist())
