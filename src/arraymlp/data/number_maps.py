@@ -148,7 +148,8 @@ class Piecewise:
     @cached_property
     def _whole(self) -> HostArray:
         """In row t the features of a number in bin t, but for that of this bin: (width, width)."""
-        return np.tri(self.width, k=-1) - np.asarray(self.means)
+        whole: HostArray = np.tri(self.width, k=-1) - np.asarray(self.means)
+        return whole
 
     @classmethod
     def learn(cls, x: HostArray, bins: int) -> Self:
