@@ -13,8 +13,7 @@ from fuzzing import AS_READ, REFUSED, SAME, VALID, damaged, tried
 FILES = 250  # of each format
 NEEDS = {
     "CSV": ["pandas"],
-    "Parquet (pyarrow)": ["pyarrow", "pandas"],
-    "Parquet (pandas)": ["pandas"],
+    "Parquet": ["pyarrow", "pandas"],
 }
 
 pytestmark = [

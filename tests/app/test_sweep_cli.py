@@ -266,7 +266,7 @@ def test_a_mistake_is_one_error_and_status_2(capsys, monkeypatch, data, argument
     ("arguments", "words"),
     [
         (("absent.csv",), "absent.csv"),
-        (("table.xlsx",), "table.xlsx: a data file is .npz, .csv or .parquet"),
+        (("table.xlsx",), "table.xlsx: a data file is .csv, .tsv, .parquet or .npz"),
         (("--target", "y"), "--target is the column of a data file"),
     ],
 )

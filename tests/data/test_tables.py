@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arraymlp.data.tables import PARQUET, Table, read_table
+from arraymlp.data.tables import Table, read_table
 
 ROWS = [[0.5, 1, 2], [1.5, 3, 4], [2.5, 5, 6]]
 
@@ -74,12 +74,12 @@ def test_how_a_target_is_written_says_what_it_is(tmp_path, cells, kind, values) 
         ("a,b,y\n1,red,3\n", None, "features must be numbers.*'red'"),
         ("a,b,y\n1,,3\n", None, "features must be numbers"),
         ("a,b,y\n1,2,3\n1,2\n", None, "features must be numbers|usecols|columns"),
-        ("a,y\n1,\n", None, "a target must be a number or a string, but row 0 has ''"),
+        ("a,y\n1,\n", None, "the target 'y' has no value in row 0"),
         (",a,y\n0,1,2\n", None, "a column has no name: if it numbers the rows, leave it out"),
         ("a,y\n", None, "no rows"),
         ("a,y\n0,1,2\n", None, "first line has 2 columns, its second 3"),
         ("a\n1\n", None, "needs columns"),
-        ("", None, "needs columns"),
+        ("", None, "it is empty"),
     ],
 )
 def test_a_csv_file_that_cannot_be_used_is_named(tmp_path, text, target, message) -> None:
@@ -114,7 +114,7 @@ def test_a_csv_file_that_cannot_be_used_is_named(tmp_path, text, target, message
         ("a,y\n1,007\n2,7\n", "y", [[1], [2]], [0, 1], ["007", "7"]),
         ("a,y\n1,+1\n2,1\n", "y", [[1], [2]], [0, 1], ["+1", "1"]),
         ("a,y\n1,1_0\n2,10\n", "y", [[1], [2]], [1, 0], ["10", "1_0"]),
-        ("a,y\n1,NA\n2,DE\n", "y", [[1], [2]], [1, 0], ["DE", "NA"]),
+        ("a,y\n1,na\n2,none\n3,b\n", "y", [[1], [2], [3]], [1, 2, 0], ["b", "na", "none"]),
         # blank lines are none
         ("a,y\n\n1,2\n\n3,4\n", "y", [[1], [3]], [2, 4], None),
         ("  \na,y\n1,2\n   \n3,4\n ", "y", [[1], [3]], [2, 4], None),
@@ -142,10 +142,10 @@ def test_only_tabs_part_a_tsv(tmp_path: Path, header: str) -> None:
         ("a,b,y\n1,2,3\n4,5\n", "line 3 has 2 cells, but there are 3 columns"),
         ('a,y\n1,"b\n2,c\n3,d\n', "not readable as CSV"),
         ('a,y\n1,"b"c\n2,d\n', "not readable as CSV"),
-        ("y,a,y\n1,2,3\n4,5,6\n", "2 columns have the target's name, 'y'"),
-        ("a,y\n1,5\n2,NA\n3,7\n", "the target 'y' has no value in row 1: 'NA'"),
-        ("a,y\n1,5\n2,\n3,7\n", "the target 'y' has no value in row 1: ''"),
-        ("a,y\n1,0.5\n2,nan\n", "the target 'y' has no value in row 1: 'nan'"),
+        ("y,a,y\n1,2,3\n4,5,6\n", "2 columns have the name 'y'"),
+        ("a,y\n1,5\n2,NA\n3,7\n", "the target 'y' has no value in row 1"),
+        ("a,y\n1,5\n2,\n3,7\n", "the target 'y' has no value in row 1"),
+        ("a,y\n1,0.5\n2,nan\n", "the target 'y' has no value in row 1"),
         (f"a,y\n1,{2**63}\n2,1\n", "the target 'y' has an integer beyond int64, 92233"),
         (f"a,y\n1,{'9' * 5000}\n2,1\n", "the target 'y' has an integer beyond int64, 99999"),
         ("0,1,red\n1,0,red\n1,1,blue\n", "its first line may be names or a row"),
@@ -156,8 +156,8 @@ def test_only_tabs_part_a_tsv(tmp_path: Path, header: str) -> None:
         ("1;-1.49e+03;1a\n8;-1.40;02\n", "its first line may be names or a row"),
         ("0,1\n1,0\n2,1\n", "its first line may be names or a row"),
         ("1,5;3\n2,5;4\n1,5;3\n", "its cells may be parted by ',' or by ';'"),
-        ("a;y\n1;3,5\n2;4,25\n3;5,125\n", "the target 'y' has numbers with commas"),
-        ('a,y\n1,"1,250"\n2,"2,000"\n', "the target 'y' has numbers with commas"),
+        ("a;y\n1;3,5\n2;4,25\n3;5,125\n", "column 'y' has numbers with commas"),
+        ('a,y\n1,"1,250"\n2,"2,000"\n', "column 'y' has numbers with commas"),
         ("a,y\n1_0,2\n3,4\n", "features must be numbers.*1_0"),
         ("a,y\n1,\x00\n", "line 2 has a null character"),
     ],
@@ -193,7 +193,7 @@ def test_npz_has_arrays(tmp_path: Path) -> None:
     assert (table.y.tolist(), table.names) == ([1, 0, 1], ["a", "b"])
     table = read_table(path, "price")
     assert (table.y.tolist(), table.target, table.names) == ([1.5, 2, 3], "price", None)
-    with pytest.raises(ValueError, match=r"data\.npz: it has no array 'z', but X, y, price"):
+    with pytest.raises(ValueError, match=r"data\.npz: there is no column 'z'. There is x0, x1, x2, price, y"):
         read_table(path, "z")
 
 
@@ -216,7 +216,7 @@ def test_npz_runs_nothing_and_has_rows_of_features(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.npz: .*allow_pickle"):
         read_table(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", X=np.ones((3, 2, 2)), y=np.ones(3))
-    with pytest.raises(ValueError, match=r"b\.npz: X must be 2-D"):
+    with pytest.raises(ValueError, match=r"b\.npz: an array must be a column .* but X is of shape"):
         read_table(tmp_path / "b.npz")
     (tmp_path / "c.npz").write_bytes(b"what")
     with pytest.raises(ValueError, match=r"c\.npz: no \.npz file"):
@@ -256,27 +256,22 @@ def test_an_array_that_claims_more_than_there_is_is_not_allocated(tmp_path: Path
 
 def test_a_target_is_an_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", X=np.array(ROWS), y=np.array(3))
-    with pytest.raises(ValueError, match="y must be an array of targets, not one value"):
+    with pytest.raises(ValueError, match="but y is of shape"):
         read_table(tmp_path / "data.npz")
 
 
 def test_a_target_whose_bytes_are_no_text_is_refused(tmp_path: Path) -> None:
     y = np.array([0x61, 0x110000, 0x62], "<u4").view("<U1")
     np.savez(tmp_path / "data.npz", X=np.array(ROWS), y=y)
-    with pytest.raises(ValueError, match=r"data\.npz: targets that are no text"):
+    with pytest.raises(ValueError, match=r"data\.npz: column 'y' has what is no text"):
         read_table(tmp_path / "data.npz")
 
 
 # Parquet
 
 
-@pytest.mark.parametrize("library", PARQUET)
-def test_class_names_are_not_cut_at_a_null_character(
-    tmp_path: Path, library: str, monkeypatch
-) -> None:
+def test_class_names_are_not_cut_at_a_null_character(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    pytest.importorskip(library)
-    monkeypatch.setattr("arraymlp.data.tables.PARQUET", {library: PARQUET[library]})
     pq.write_table(pa.table({"a": [1, 2, 3], "y": ["u", "u\0", "v"]}), tmp_path / "data.parquet")
     with pytest.raises(ValueError, match="row 1 has a null character in its target"):
         read_table(tmp_path / "data.parquet")
@@ -292,14 +287,13 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("library", PARQUET)
-def test_each_library_reads_parquet(parquet: Path, library: str, monkeypatch) -> None:
-    pytest.importorskip(library)
-    monkeypatch.setattr("arraymlp.data.tables.PARQUET", {library: PARQUET[library]})
+def test_parquet_is_read(parquet: Path) -> None:
     table = read_table(parquet, "kind")
     np.testing.assert_array_equal(table.X, [[0.5, 1, 3], [1.5, 0, 4]])
     assert (table.y.tolist(), table.names) == ([1, 0], ["cat", "dog"])
-    with pytest.raises(ValueError, match=r"data\.parquet: feature 'kind' must be numbers"):
+    with pytest.raises(
+        ValueError, match=r"data\.parquet: features must be numbers, but 'kind' has 'dog' in row 0"
+    ):
         read_table(parquet)
     with pytest.raises(ValueError, match=r"no column 'kin'; did you mean 'kind'"):
         read_table(parquet, "kin")
@@ -328,26 +322,21 @@ def test_a_boolean_target_that_is_missing_is_named(tmp_path: Path) -> None:
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame({"a": [1.5, 2.5, 3.5], "y": [True, False, None]})
     frame.write_parquet(tmp_path / "gaps.parquet")
-    with pytest.raises(ValueError, match="a target is missing: row 2 has none"):
+    with pytest.raises(ValueError, match="the target 'y' has no value in row 2"):
         read_table(tmp_path / "gaps.parquet")
 
 
 @pytest.mark.parametrize("X", [np.array([["a"], ["b"]]), np.zeros((2, 1), "f8,i4")], ids=str)
 def test_features_of_an_npz_file_must_be_numbers(tmp_path: Path, X: np.ndarray) -> None:
     np.savez(tmp_path / "data.npz", X=X, y=np.array([0, 1]))
-    with pytest.raises(ValueError, match=r"data\.npz: X must be numbers, not "):
+    with pytest.raises(ValueError, match=r"data\.npz: .* must be numbers"):
         read_table(tmp_path / "data.npz")
 
 
-@pytest.mark.parametrize("library", PARQUET)
 @pytest.mark.parametrize("index", ["", "id"], ids=["unnamed", "named"])
-def test_the_index_of_a_data_frame_is_left_out(
-    tmp_path: Path, library: str, index: str, monkeypatch
-) -> None:
+def test_the_index_of_a_data_frame_is_left_out(tmp_path: Path, index: str) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    pytest.importorskip(library)
-    monkeypatch.setattr("arraymlp.data.tables.PARQUET", {library: PARQUET[library]})
     frame = pandas.DataFrame({"a": [1.5, 2.5, 3.5], "y": [0, 1, 0]}, index=[10, 7, 8])
     frame.index.name = index or None
     frame.to_parquet(tmp_path / "data.parquet")
@@ -367,7 +356,9 @@ def test_without_any_the_install_line_is_named(parquet: Path, monkeypatch) -> No
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data\.xlsx: a data file is \.npz, \.csv or \.parquet"):
+    with pytest.raises(
+        ValueError, match=r"data\.xlsx: a data file is \.csv, \.tsv, \.parquet or \.npz"
+    ):
         read_table(tmp_path / "data.xlsx")
 
 

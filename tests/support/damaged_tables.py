@@ -4,7 +4,7 @@ import gzip
 import io
 import zipfile
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -162,19 +162,11 @@ def _parquet_files() -> list[bytes]:
     return files
 
 
-def _read_parquet(library: str, file: Path) -> Any:
-    known = tables.PARQUET.copy()
-    try:
-        tables.PARQUET.clear()
-        tables.PARQUET[library] = known[library]
-        return tables.read_table(file)
-    finally:
-        tables.PARQUET.update(known)
+def _judge_parquet(table: Any, file: Path) -> str:
+    import pyarrow.parquet
 
-
-def _judge_parquet(library: str, table: Any, file: Path) -> str:
-    read = tables.PARQUET[library](file)
-    names = getattr(read, "column_names", None) or list(read.columns)
+    read = pyarrow.parquet.read_table(file)
+    names = read.column_names
     columns = [np.asarray(read[name].to_numpy()) for name in names]
     ours = table.X.T
     used = [c for c in columns if c.dtype.kind in "biuf"]
@@ -195,14 +187,5 @@ TABLES: dict[str, Callable[[], Format]] = {
     "IDX": lambda: Format(".idx", _idx_files(), _change_idx, read_idx, IDXError, _judge_idx),
     "CSV": lambda: _table(".csv", [text.encode() for text in CSV], damage, _judge_csv),
     "NPZ": lambda: _table(".npz", _npz_files(), _change_npz, _judge_npz),
-    **{
-        f"Parquet ({library})": lambda library=library: _table(  # type: ignore[misc]
-            ".parquet",
-            _parquet_files(),
-            damage,
-            partial(_judge_parquet, library),
-            partial(_read_parquet, library),
-        )
-        for library in tables.PARQUET
-    },
+    "Parquet": lambda: _table(".parquet", _parquet_files(), damage, _judge_parquet),
 }

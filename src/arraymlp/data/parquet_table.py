@@ -1,0 +1,145 @@
+"""Parquet files, by pyarrow, some rows at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arraymlp.data.arrow_columns import column_of
+from arraymlp.data.cells import Kind
+from arraymlp.data.frames import Column, Frame, Texts
+from arraymlp.data.iso_times import times_of
+from arraymlp.data.table_file import TableFile, Unsettled, errors_of, require_columns
+
+ROWS = 2**16  # of a block
+
+
+class ParquetFile(TableFile):
+    """A Parquet file as a table; see `arraymlp.data.table_files.open_table`."""
+
+    def __init__(self, path: Path, title: str, kinds: Mapping[str, Kind] | None = None) -> None:
+        self._path, self._given = path, dict(kinds or {})
+        with errors_of(title), _reading():
+            schema = _parquet().read_schema(path)
+            names = _names(schema)
+            require_columns(names, tuple(self._given))
+        super().__init__(title, names, kinds)
+        self._kinds: dict[str, Kind | None] = dict.fromkeys(self.used)
+
+    @property
+    def settled(self) -> dict[str, Kind]:
+        """See `TableFile`."""
+        return {
+            name: self._given.get(name) or kind or "number" for name, kind in self._kinds.items()
+        }
+
+    def attempt(self) -> Iterator[Frame]:
+        """See `TableFile`."""
+        with errors_of(self.title):
+            rows, is_wrong = 0, False
+            for batch in self._batches():
+                columns = [self._column(batch, name, rows) for name in self.used]
+                is_wrong |= self._note(columns) and rows > 0
+                rows += batch.num_rows
+                if not is_wrong:
+                    yield Frame(self.used, tuple(columns))
+            if not rows:
+                raise ValueError("it has no rows")
+            if is_wrong:
+                raise Unsettled
+
+    def _batches(self) -> Iterator[Any]:
+        with _reading():
+            file = _parquet().ParquetFile(self._path, pre_buffer=False)
+        with file:
+            batches = file.iter_batches(ROWS, columns=list(self.used))
+            while True:
+                with _reading():
+                    batch = next(batches, None)
+                    if batch is not None:
+                        batch.validate(full=True)
+                if batch is None:
+                    return
+                if batch.num_rows:
+                    yield batch
+
+    def _column(self, batch: Any, name: str, row: int) -> Column:
+        at = batch.schema.get_all_field_indices(name)
+        if len(at) != 1:
+            raise ValueError(f"{len(at)} columns have the name {name!r}")
+        try:
+            with _reading():
+                column = column_of(batch.column(at[0]))
+        except ValueError as error:
+            raise ValueError(f"column {name!r}: {error}") from error
+        given = self._given.get(name)
+        if given == "time" and isinstance(column, Texts):
+            return times_of(column, name, row)
+        if isinstance(column, np.ndarray) and column.dtype.kind == "b":
+            if given == "number":
+                return column.astype(np.float64)
+            if given == "text" or self._kinds[name] == "text":
+                return Texts(column.astype(np.int32), ("False", "True"))
+        return column
+
+    def _note(self, columns: Sequence[Column]) -> bool:
+        """Keep what the columns are; whether booleans have proved to be texts: some is missing."""
+        changed = False
+        for name, column in zip(self.used, columns, strict=True):
+            known, kind = self._kinds[name], _kind(column)
+            if known is None or (known, kind) == ("integer", "number"):
+                self._kinds[name] = kind
+            elif (known, kind) == ("boolean", "text"):
+                self._kinds[name], changed = kind, True
+        return changed
+
+
+def _kind(column: Column) -> Kind:
+    if isinstance(column, Texts):
+        return "text"
+    kinds: dict[str, Kind] = {"b": "boolean", "i": "integer", "u": "integer", "M": "time"}
+    return kinds.get(column.dtype.kind, "number")
+
+
+def _parquet() -> Any:
+    try:
+        return import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise ModuleNotFoundError("a .parquet file needs pyarrow: pip install pyarrow") from error
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn what pyarrow raises of a damaged file into a ValueError."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:  # its OSErrors have no number
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if isinstance(error, ValueError) and not type(error).__module__.startswith("pyarrow"):
+            raise
+        reason = " ".join(str(error).split())
+        raise ValueError(f"not readable as Parquet ({reason})") from error
+
+
+def _names(schema: Any) -> tuple[str, ...]:
+    """The columns' names, without the index of a pandas data frame, which is no feature.
+
+    pandas says in the file's metadata which columns are its index.
+    """
+    metadata = schema.pandas_metadata or {}
+    index = {name for name in metadata.get("index_columns", []) if isinstance(name, str)}
+    names = tuple(name for name in schema.names if name not in index)
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{names.count(name)} columns have the name {name!r}")
+        if not name:
+            raise ValueError("a column has no name")
+    if not names:
+        raise ValueError("it has no columns")
+    return names
