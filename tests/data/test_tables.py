@@ -193,7 +193,7 @@ def test_npz_has_arrays(tmp_path: Path) -> None:
     assert (table.y.tolist(), table.names) == ([1, 0, 1], ["a", "b"])
     table = read_table(path, "price")
     assert (table.y.tolist(), table.target, table.names) == ([1.5, 2, 3], "price", None)
-    with pytest.raises(ValueError, match=r"data\.npz: there is no column 'z'. There is x0, x1, x2, price, y"):
+    with pytest.raises(ValueError, match=r"no column 'z'. There is x0, x1, x2, price, y"):
         read_table(path, "z")
 
 
