@@ -91,6 +91,8 @@ def take_table(
             if encode:
                 raise ValueError("encode needs X and y")
             return X, y
+    if encode is False and not isinstance(y, str | list | tuple):
+        return X, y  # nothing of it is asked by name
     table = X if isinstance(X, TableRows) else frame_of(X)
     names = _columns_named(y, table)
     rest, values = (table, y) if names is None else _parted(table, names)
