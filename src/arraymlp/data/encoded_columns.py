@@ -11,11 +11,10 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frame_values import text_of
+from arraymlp.data.frame_values import BOOLEANS, DAY, text_of
 from arraymlp.data.frames import Column, Texts
 from arraymlp.data.number_maps import NumberMap
 
-DAY = np.timedelta64(1, "D")
 Writer: TypeAlias = Callable[[slice, HostArray], None]
 
 
@@ -163,7 +162,7 @@ def as_texts(values: Column, name: str) -> Texts:
     if isinstance(values, Texts):
         return values
     if values.dtype.kind == "b":
-        return Texts(values.astype(np.int32), ("False", "True"))
+        return Texts(values.astype(np.int32), BOOLEANS)
     if values.dtype.kind not in "iuf":
         values = _all_missing(values, name, Categories.kind)
     distinct, codes = np.unique(values, return_inverse=True)  # NaN is the last, and once

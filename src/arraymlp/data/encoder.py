@@ -119,6 +119,8 @@ class TableEncoder:
 
     def _learn(self, frame: Frame) -> tuple[TableEncoding, dict[str, str]]:
         lookup(dict.fromkeys(DTYPES), self.dtype, "dtype")
+        if not len(frame):
+            raise ValueError(f"X has no rows to learn of: 0 sample(s) (shape={frame.shape})")
         learning = Learning(
             self.numbers,
             self.bins,

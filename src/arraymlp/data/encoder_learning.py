@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp._checks import is_number, lookup, unknown
+from arraymlp._checks import is_number, lookup, require_switch, unknown
 from arraymlp.backends.array import HostArray
 from arraymlp.data.encoded_columns import (
     Categories,
@@ -47,29 +47,31 @@ class Learning:
     keep: Collection[str]
 
     def __post_init__(self) -> None:
-        lookup(NUMBER_MAPS, self.numbers, "numbers=")
-        _require("bins", self.bins, 1, 1000)
-        _require("max_categories", self.max_categories, 2, 10_000)
+        lookup(NUMBER_MAPS, self.numbers, "numbers")
+        _require_whole("bins", self.bins, 1, 1000)
+        _require_whole("max_categories", self.max_categories, 2, 10_000)
         share = self.min_frequency
-        if isinstance(share, int | np.integer):
-            _require("min_frequency", share, 1, 2**53)
+        if _is_whole(share):
+            _require_whole("min_frequency", share, 1, 2**53)
         elif not is_number(share) or not 0 < share < 1:
             raise ValueError(
-                f"min_frequency must be a number of rows from 1, or a part of them between 0 and "
-                f"1, not {share!r}"
+                "min_frequency must be a number of rows from 1, or a part of them between 0 and 1, "
+                f"not {share!r}"
             )
-        if is_number(self.categories):
-            _require("categories", self.categories, 0, 10_000)
+        if _is_whole(self.categories):
+            _require_whole("categories", self.categories, 0, 10_000)
+        else:
+            _require_names("categories", self.categories, " or a whole number")
+        _require_names("keep", self.keep)
+        require_switch("dates", self.dates)
 
     def require_columns(self, names: Collection[str]) -> None:
         """A ValueError where settings name columns that there are not."""
-        for what in ("categories", "keep"):
-            told = getattr(self, what)
-            if isinstance(told, str):
-                raise ValueError(f"{what} must be a list of names, not one text: [{told!r}]")
-            for name in told if isinstance(told, Collection) else ():
+        named = () if isinstance(self.categories, int | np.integer) else self.categories
+        for what, told in (("categories", named), ("keep", self.keep)):
+            for name in told:
                 if name not in names:
-                    raise unknown(names, name, f"column in {what}=")
+                    raise unknown(names, name, f"column in {what}")
 
     def learn(self, name: str, values: Column) -> EncodedColumn | LeftOut:
         """How a column of training rows is encoded, or why it is not."""
@@ -131,7 +133,7 @@ class Learning:
         if len(occurring) == 1 and known == n:
             return LeftOut("constant")
         share = self.min_frequency
-        least = share if isinstance(share, int | np.integer) else ceil(share * n)
+        least = int(share) if _is_whole(share) else ceil(round(share * n, 9))
         # A missing value counts as one more category, with None for its text.
         candidates: list[tuple[int, str | None]] = [
             (int(counts[i]), texts.values[i]) for i in occurring if counts[i] >= least
@@ -169,7 +171,16 @@ def _number_rows(x: HostArray, span: float) -> bool:
     return len(np.unique(x)) == n
 
 
-def _require(name: str, value: Any, least: int, most: int) -> None:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or not least <= value <= most:
-        raise ValueError(f"{name} must be a whole number from {least} to {most}, not {value!r}")
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _require_whole(what: str, value: Any, least: int, most: int) -> None:
+    if not _is_whole(value) or not least <= value <= most:
+        raise ValueError(f"{what} must be a whole number from {least} to {most}, not {value!r}")
+
+
+def _require_names(what: str, value: Any, other: str = "") -> None:
+    listed = isinstance(value, Collection) and not isinstance(value, str | bytes)
+    if not listed or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{what} must be a list of names of columns{other}, not {value!r}")

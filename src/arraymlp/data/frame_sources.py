@@ -14,7 +14,7 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.registry import backend_of
-from arraymlp.data.frame_values import durations, objects, strings
+from arraymlp.data.frame_values import booleans, durations, objects, strings
 from arraymlp.data.frames import Column, Frame, Texts
 
 
@@ -36,7 +36,7 @@ def frame_of(X: Any, what: str = "X") -> Frame:
         what: the argument's name, for messages.
 
     Raises:
-        ValueError: X is not such a table, has no rows or columns, names that are no texts or
+        ValueError: X is not such a table, has no columns, names that are no texts or
             that repeat, or a column that is neither numbers nor texts nor dates.
         TypeError: a value is neither a number nor a text.
     """
@@ -55,8 +55,6 @@ def frame_of(X: Any, what: str = "X") -> Frame:
         raise ValueError(
             f"{what} has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required."
         )
-    if not len(frame):
-        raise ValueError(f"{what} has no rows: Found array with 0 sample(s)")
     return frame
 
 
@@ -120,6 +118,11 @@ def _of_array(X: Any, what: str) -> Frame:
         raise ValueError(f"{what} is sparse, which is not supported: give {what}.toarray()")
     if hasattr(X, "collect") and hasattr(X, "collect_schema"):
         raise ValueError(f"{what} is a lazy frame: give {what}.collect()")
+    if hasattr(X, "__dataframe__") or hasattr(X, "__arrow_c_stream__"):
+        raise ValueError(
+            f"{what} is a {type(X).__module__.partition('.')[0]} {type(X).__name__}, which is not "
+            "read: make a data frame of pandas or polars of it, or a table of pyarrow"
+        )
     values = backend_of(X).to_numpy(X) if is_device_array(X) else X
     if not isinstance(values, np.ndarray):
         values = _rectangle(values, what)
@@ -169,10 +172,12 @@ def _array(values: HostArray) -> Column:
 
 def _without_mask(values: Any) -> HostArray:
     """A masked column as one with NaN or None where it has no value."""
-    if np.ma.is_masked(values):
-        number = values.dtype.kind in "biuf"
-        values = values.astype(np.float64 if number else object).filled(np.nan if number else None)
-    return np.asarray(values)
+    if not np.ma.is_masked(values):
+        return np.asarray(values)
+    number = values.dtype.kind in "biuf"
+    column = np.array(values, dtype=np.float64 if number else object)
+    column[np.ma.getmaskarray(values)] = np.nan if number else None
+    return column
 
 
 # pandas
@@ -198,8 +203,8 @@ def _pandas(series: Any) -> Column:
         return _array(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
     if isinstance(dtype, pd.SparseDtype):
         return _array(np.asarray(series.array))
-    if pd.api.types.is_bool_dtype(dtype) and series.hasnans:
-        return objects(series.astype(object).tolist())
+    if isinstance(dtype, pd.BooleanDtype):
+        return booleans(series.to_numpy(dtype=bool, na_value=False), series.isna().to_numpy())
     if pd.api.types.is_numeric_dtype(dtype):
         if series.hasnans:
             return _array(series.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -209,16 +214,17 @@ def _pandas(series: Any) -> Column:
     raise ValueError(f"it must be numbers, texts or dates, not {dtype}")
 
 
-def _recode(codes: HostArray, values: list[Any]) -> Column:
-    """The codes of values that may be anything: a category's, say."""
-    if all(type(value) is str for value in values):
+def _recode(codes: HostArray, values: list[Any]) -> Texts:
+    """The texts of which these are the codes; the values may be any a category can have."""
+    if set(map(type, values)) <= {str} and len(set(values)) == len(values):
         return Texts(np.asarray(codes, dtype=np.int32), tuple(values))
-    if set(map(type, values)) <= {bool, str, int, float}:
-        texts = objects([*values, ""])  # "" makes texts of them all
-        assert isinstance(texts, Texts)
-        positions = np.append(texts.codes[: len(values)], np.int32(-1))
-        return Texts(positions[codes], texts.values)
-    raise ValueError(f"its categories must be texts or numbers, not {values[:3]}")
+    try:
+        texts = objects([*values, ""])  # one text among them makes texts of them all
+    except TypeError as error:
+        raise ValueError(f"its categories must be texts or numbers ({error})") from error
+    assert isinstance(texts, Texts)
+    positions = np.append(texts.codes[:-1], np.int32(-1))  # which code -1 takes
+    return Texts(positions[codes], texts.values)
 
 
 # polars
@@ -232,7 +238,7 @@ def _polars(series: Any) -> Column:
     pl = _library("polars")
     dtype = series.dtype
     if dtype == pl.Boolean:
-        return objects(series.to_list()) if series.null_count() else _array(series.to_numpy())
+        return booleans(series.fill_null(False).to_numpy(), series.is_null().to_numpy())
     if dtype.is_numeric() or dtype == pl.Null:
         if series.null_count() or dtype.is_decimal() or dtype == pl.Null:
             series = series.cast(pl.Float64)
@@ -266,13 +272,12 @@ def _arrow(column: Any) -> Column:
     types = pa.types
     if types.is_null(kind):
         return np.full(len(column), np.nan)
-    if types.is_boolean(kind) and column.null_count:
-        return objects(column.to_pylist())
+    if types.is_boolean(kind):
+        return booleans(_to_numpy(column.fill_null(False)), _to_numpy(column.is_null()))
     if types.is_decimal(kind):
         column = column.cast(pa.float64())
-    if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
-        return _array(_to_numpy(column))
-    if types.is_decimal(kind):
+        kind = column.type
+    if types.is_integer(kind) or types.is_floating(kind):
         return _array(_to_numpy(column))
     if types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind):
         return _arrow_texts(column)

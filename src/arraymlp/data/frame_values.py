@@ -12,6 +12,7 @@ from arraymlp.backends.array import HostArray
 from arraymlp.data.frames import Column, Texts
 
 DAY = np.timedelta64(1, "D")
+BOOLEANS = ("False", "True")  # in this order, so that their numbers are codes
 
 
 def strings(values: Sequence[Any]) -> Texts:
@@ -23,6 +24,13 @@ def strings(values: Sequence[Any]) -> Texts:
         count=len(values),
     )
     return Texts(codes, tuple(positions))
+
+
+def booleans(values: HostArray, missing: HostArray) -> Column:
+    """A column of booleans (N,); their texts where some are missing."""
+    if not missing.any():
+        return values
+    return Texts(np.where(missing, -1, values).astype(np.int32), BOOLEANS)
 
 
 def durations(values: HostArray) -> HostArray:
@@ -60,22 +68,20 @@ def objects(values: Sequence[Any]) -> Column:
     missing = np.fromiter(map(is_missing, values), dtype=bool, count=len(values))
     known = [v for v, m in zip(values, missing, strict=True) if not m] if missing.any() else values
     kinds = set(map(type, known))
-    if all(issubclass(k, bool | np.bool) for k in kinds):
-        if not missing.any():
-            return np.asarray(values, dtype=bool)
-    elif all(issubclass(k, numbers.Real | decimal.Decimal | np.bool) for k in kinds):
-        return _numbers(known, missing)
-    elif all(issubclass(k, datetime.date | np.datetime64) for k in kinds):
-        return _times(known, missing)
-    elif all(issubclass(k, datetime.timedelta | np.timedelta64) for k in kinds):
-        return _placed(durations(np.asarray(known, dtype="timedelta64[us]")), missing, np.nan)
     if not known:
         return np.full(len(values), np.nan)
-    return strings([None if m else _as_text(v, i) for i, (v, m) in _enumerated(values, missing)])
-
-
-def _enumerated(values: Sequence[Any], missing: HostArray) -> Any:
-    return enumerate(zip(values, missing.tolist(), strict=True))
+    if all(issubclass(k, bool | np.bool) for k in kinds):
+        whole = [False if m else v for v, m in zip(values, missing, strict=True)]
+        return booleans(np.asarray(whole, dtype=bool), missing)
+    # These before numbers, among which NumPy counts its own.
+    if all(issubclass(k, datetime.timedelta | np.timedelta64) for k in kinds):
+        return _placed(durations(np.asarray(known, dtype="timedelta64[us]")), missing, np.nan)
+    if all(issubclass(k, numbers.Real | decimal.Decimal | np.bool) for k in kinds):
+        return _numbers(known, missing)
+    if all(issubclass(k, datetime.date | np.datetime64) for k in kinds):
+        return _times(known, missing)
+    pairs = enumerate(zip(values, missing.tolist(), strict=True))
+    return strings([None if m else _as_text(v, row) for row, (v, m) in pairs])
 
 
 def is_missing(value: Any) -> bool:
