@@ -181,6 +181,8 @@ class Quantiles(_OneFeature):
     def __post_init__(self) -> None:
         _require_increasing(self.knots, "knots")
         _require_increasing(self.scores, "scores")
+        if not -FARTHEST <= self.scores[0] < self.scores[-1] <= FARTHEST:
+            raise ValueError(f"scores must be from {-FARTHEST} to {FARTHEST}")
         if len(self.scores) != len(self.knots):
             raise ValueError(f"{len(self.knots)} knots have {len(self.scores)} scores")
 
