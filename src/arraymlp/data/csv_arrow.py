@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.arrow_columns import texts_of
 from arraymlp.data.cells import (
     EXACT,
     MISSING,
@@ -20,7 +19,6 @@ from arraymlp.data.cells import (
 from arraymlp.data.csv_chunks import Chunk
 from arraymlp.data.csv_layout import Layout
 from arraymlp.data.frames import Column, Texts
-from arraymlp.data.table_file import join_columns
 
 Parsed = list[tuple[Evidence, Column]]
 
@@ -159,21 +157,23 @@ def _stripped(column: Any) -> Texts:
     """A column of pyarrow's dictionaries as texts, without white space around them."""
     if column.num_chunks == 0:
         return Texts(np.empty(0, np.int32), ())
-    texts = join_columns([texts_of(part) for part in column.unify_dictionaries().chunks])
-    assert isinstance(texts, Texts)
-    stripped = [value.strip() for value in texts.values]
-    if stripped == list(texts.values) and MISSING_TEXTS.isdisjoint(stripped):
-        return texts
+    parts = column.unify_dictionaries().chunks
+    codes = np.concatenate([part.indices.to_numpy() for part in parts])
+    values = parts[0].dictionary.to_pylist()  # all different, and none is None
+    stripped = [value.strip() for value in values]
+    if stripped == values and MISSING_TEXTS.isdisjoint(values):
+        return Texts(codes, tuple(values))
     positions: dict[str, int] = {}
     new = [
         -1 if value in MISSING_TEXTS else positions.setdefault(value, len(positions))
         for value in stripped
     ]
-    return Texts(np.asarray(new, dtype=np.int32)[texts.codes], tuple(positions))
+    return Texts(np.asarray(new, dtype=np.int32)[codes], tuple(positions))
 
 
 # Numbers that may be names
 
+DIGITS = 64  # of a code that are looked at; the next is taken for one that goes on
 BLOCK = 2**17  # bytes looked at together, which stay in the processor's cache
 CODES = r"^[ \t]*[+-]?0([0-9]+|[xX].*)[ \t]*$"
 
@@ -191,7 +191,7 @@ def _with_codes(reader: _Reader, chunk: Chunk, layout: Layout, numbers: Sequence
 
 
 def _may_have_codes(chunk: Chunk, layout: Layout) -> set[int]:
-    """The columns where a cell begins with 0 and another digit, or x, and maybe one more."""
+    """The columns where a cell may be such a code, and maybe one more."""
     codes = np.frombuffer(b"\n\n" + chunk.data + b"\n", dtype=np.uint8)
     delimiter, width = ord(layout.delimiter), len(layout.names)
     found = [
@@ -199,13 +199,27 @@ def _may_have_codes(chunk: Chunk, layout: Layout) -> set[int]:
         for a in range(0, len(codes) - 3, BLOCK)
     ]
     starts = np.concatenate(found) if found else np.empty(0, np.int64)
-    if len(starts) == 0 or width == 1:
-        return {0} if len(starts) else set()
+    starts = starts[_end_codes(codes, starts + 1, delimiter)]
+    if len(starts) == 0:
+        return set()
     outside = codes == delimiter
     if b'"' in chunk.data:
         outside &= np.cumsum(codes == ord('"'), dtype=np.uint8) % 2 == 0
     column = np.unique(np.searchsorted(np.flatnonzero(outside), starts) % (width - 1)).tolist()
     return {*column, width - 1} if 0 in column else set(column)  # both have a multiple before them
+
+
+def _end_codes(codes: HostArray, at: HostArray, delimiter: int) -> HostArray:
+    """Where digits, from these positions on, go on to the end of a cell; or there is an x."""
+    hexadecimal = codes[at] | 32 == ord("x")
+    for _ in range(DIGITS):
+        digits = codes[at] - np.uint8(ord("0")) < 10
+        if not digits.any():
+            break
+        at = at + digits
+    ends = (codes[at] <= ord('"')) | (codes[at] == delimiter)
+    found: HostArray = hexadecimal | digits | ends
+    return found
 
 
 def _begin_codes(codes: HostArray, delimiter: int) -> HostArray:

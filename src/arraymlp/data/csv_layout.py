@@ -5,11 +5,12 @@ import csv
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from arraymlp.data.cells import MISSING, is_number
 
 DOUBTFUL = "its first line may be names or a row: begin with a line of names that are no numbers"
+BYTES = "surrogateescape"
 
 
 class Layout(NamedTuple):
@@ -45,8 +46,6 @@ def layout_of(path: Path, known: Sequence[str] = ()) -> Layout:
     for delimiter in "\t" if path.suffix.lower() == ".tsv" else ",;\t":
         try:
             found[delimiter] = _first_two(path, delimiter)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"it is no text in UTF-8 ({error.reason})") from error
         except csv.Error as error:  # a quote does not end where this delimiter would have it
             damage = error
     if not found:
@@ -60,6 +59,9 @@ def layout_of(path: Path, known: Sequence[str] = ()) -> Layout:
         raise ValueError(f"not readable as CSV ({damage})")
     if not first:
         raise ValueError("it is empty")
+    for name in first:
+        if "\0" in name or not _is_unicode(name):
+            raise ValueError(f"its first line is no text in UTF-8: {name[:80]!r}")
     if known and all(name in map(str.strip, first) for name in known):
         header = True
     elif known and all(name in map(str, range(len(first))) for name in known):
@@ -87,7 +89,7 @@ def is_blank(row: list[str]) -> bool:
 
 def _first_two(path: Path, delimiter: str) -> tuple[list[str], list[str], int]:
     """The first two rows that are not blank, and the number of the line that ends the first."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with _opened(path) as file:
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         rows = ((reader.line_num, row) for row in reader if not is_blank(row))
         lines, first = next(rows, (0, []))
@@ -99,8 +101,17 @@ def _start(path: Path, lines: int) -> int:
     """The byte after so many lines, and after a byte-order mark."""
     with path.open("rb") as binary:
         mark = len(codecs.BOM_UTF8) if binary.read(3) == codecs.BOM_UTF8 else 0
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return mark + sum(len(line.encode()) for line in islice(file, lines))
+    with _opened(path) as file:
+        return mark + sum(len(line.encode(errors=BYTES)) for line in islice(file, lines))
+
+
+def _opened(path: Path) -> TextIO:
+    """The file as text, where what is no UTF-8 stands for itself; it is found when it is read."""
+    return path.open(newline="", encoding="utf-8-sig", errors=BYTES)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _is_header(first: list[str], second: list[str]) -> bool:
