@@ -1,9 +1,9 @@
 """Multilayer perceptrons on any array backend: one readable backpropagation for NumPy and CUDA.
 
-``train`` trains a network, ``sweep`` many at once, ``save`` and ``load`` keep one in a file, and
-``resolve`` and ``available_backends`` say where it can run. The rest is in namespaces:
-`activations`, `callbacks`, `datasets`, `initializers`, `losses`, `metrics`, `optimizers`,
-`schedules`.
+``train`` trains a network, ``sweep`` many at once, ``save`` and ``load`` keep one in a file,
+``to_onnx`` makes it an ONNX graph, and ``resolve`` and ``available_backends`` say where it can run.
+The rest is in namespaces: `activations`, `callbacks`, `datasets`, `initializers`, `losses`,
+`metrics`, `optimizers`, `schedules`.
 
 What is read and what runs: `Layer`, the losses and the optimisers, composed by
 `arraymlp.steps.step`, are the definition, and ``train(engine="array")`` runs exactly these lines.
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from arraymlp.estimators.ensembles import MLPEnsembleRegressor as MLPEnsembleRegressor
     from arraymlp.estimators.regressor import MLPRegressor as MLPRegressor
     from arraymlp.estimators.search import MLPSearchCV as MLPSearchCV
+    from arraymlp.exports.to_onnx_function import to_onnx
     from arraymlp.nn.dropout import Dropout
     from arraymlp.nn.layer import Layer
     from arraymlp.sweeps.result import SweepResult
@@ -105,6 +106,7 @@ _LAZY = {
     "resolve": "backends.registry",
     "save": "training.files",
     "sweep": "sweeps.sweep_function",
+    "to_onnx": "exports.to_onnx_function",
     "train": "training.train_function",
 }
 _NAMESPACES = (
@@ -160,6 +162,7 @@ __all__ = [
     "save",
     "schedules",
     "sweep",
+    "to_onnx",
     "train",
 ]
 

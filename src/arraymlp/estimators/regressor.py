@@ -34,7 +34,7 @@ def _has_quantiles(estimator: "MLPRegressor") -> bool:
     return True
 
 
-def _middle(loss: Loss) -> int:
+def middle_level(loss: Loss) -> int:
     """The position of the level of a quantile loss that is the nearest to the median."""
     assert isinstance(loss, Quantile)
     return int(np.argmin(abs(np.asarray(loss.levels) - 0.5)))
@@ -43,7 +43,7 @@ def _middle(loss: Loss) -> int:
 def _r2_of_the_middle(p: Predictions, xp: Namespace) -> Array:
     """R2 of the level nearest to the median."""
     q, n = p.loss.output(p.s, xp), p.loss.outputs_per_target
-    middle = xp.reshape(q, (*q.shape[:-1], -1, n))[..., _middle(p.loss)]
+    middle = xp.reshape(q, (*q.shape[:-1], -1, n))[..., middle_level(p.loss)]
     squared = get_loss("squared_error")
     return METRICS["r2"].function(Predictions(p.y, middle, p.weight, squared), xp)
 
@@ -323,7 +323,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _central(self, predicted: Array) -> Array:
         """The return value of `predict`, of the network's, (..., n_levels) with quantiles."""
         loss = self.network_.loss
-        return predicted if loss.outputs_per_target == 1 else predicted[..., _middle(loss)]
+        return predicted if loss.outputs_per_target == 1 else predicted[..., middle_level(loss)]
 
     @available_if(_has_quantiles)
     def predict_quantiles(self, X: RowsLike) -> Array:

@@ -5,7 +5,8 @@ The tensors are ``layers.0.weights``, ``layers.0.bias``, ..., and ``inputs.mean`
 activations, the loss and its parameters where it has some, the classes, the names of the features
 where they have some, and of an estimator what `arraymlp.estimators.files` adds. The file of a run
 is that of `arraymlp.training.run_files`, of a sweep that of `arraymlp.sweeps.files`; the bytes of
-all of them are those of `arraymlp.training.tensor_file`.
+all of them are those of `arraymlp.training.tensor_file`. A network has the same header and tensors
+in the ONNX file that `arraymlp.to_onnx` writes (`arraymlp.training.onnx_file`).
 """
 
 import os
@@ -17,6 +18,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import resolve
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.network_parts import network_of, parts
+from arraymlp.training.onnx_file import is_onnx, read_onnx
 from arraymlp.training.run import Run
 from arraymlp.training.run_files import run_of_file, run_parts
 from arraymlp.training.schema import ANY, ModelFileError, require
@@ -62,7 +64,8 @@ def load(
     """Read a network or a run from a file that `save` wrote; no code in the file is run.
 
     Args:
-        path: of the file; of an estimator's, its network is read. A checkpoint's is a run.
+        path: of the file; of an estimator's, its network is read. A checkpoint's is a run. An ONNX
+            file that `to_onnx` wrote has the network or population, too.
         backend: where its parameters go, as for `resolve`.
         device: the backend's device; None for its default.
 
@@ -76,7 +79,7 @@ def load(
     """
     there = resolve(backend, device)
     with naming(path):
-        header, tensors = read_parts(path)
+        header, tensors = _read(path)
         if "run" in header:
             return run_of_file(header, tensors, there)
         return _network(header, tensors)[0].to(there)
@@ -90,11 +93,16 @@ def read(
     Errors as of `load`.
     """
     with naming(path):
-        header, tensors = read_parts(path)
+        header, tensors = _read(path)
         if "run" in header:
             raise ModelFileError("it holds a run: arraymlp.load opens it")
         network, estimator = _network(header, tensors)
     return network.to(backend), estimator
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, HostArray]]:
+    """A file's header and tensors, of either kind of file."""
+    return read_onnx(path) if is_onnx(path) else read_parts(path)
 
 
 def _network(
@@ -108,6 +116,11 @@ def _network(
         )
     if "networks" in header:
         raise ModelFileError("it holds a sweep, not one network: SweepResult.load opens it")
+    if "ensemble" in header:
+        raise ModelFileError(
+            "it holds an ensemble of networks that are not alike, and load opens one network, or a "
+            "population of networks that are alike"
+        )
     estimator = header.pop("estimator", None)
     if estimator is not None:
         require(estimator, {"*": ANY}, "its estimator")

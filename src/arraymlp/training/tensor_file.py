@@ -75,12 +75,17 @@ def write_parts(
         ValueError: the header has what JSON lacks, or a tensor is none that `read_parts` takes.
     """
     tensors = {name: _plain(name, tensor) for name, tensor in tensors.items()}
-    whole = {"format": FORMAT, **header}
-    whole["sha256"] = _digest(FORMAT, whole, tensors)
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))  # as the library does
-    start = _start(json.dumps(whole, allow_nan=False), [(name, tensors[name]) for name in names])
+    start = _start(sealed_header(header, tensors), [(name, tensors[name]) for name in names])
     content = (tensors[name].data for name in names)
     write_whole(Path(path), start, *content, before_replace=before_replace)
+
+
+def sealed_header(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> str:
+    """A header as JSON, with the format and the SHA-256 of it and the tensors added."""
+    whole = {"format": FORMAT, **header}
+    whole["sha256"] = _digest(FORMAT, whole, tensors)
+    return json.dumps(whole, allow_nan=False)
 
 
 def _plain(name: str, tensor: HostArray) -> HostArray:
@@ -112,7 +117,7 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         ModelFileError: it is damaged, or no file of this package's.
         OSError: it cannot be read.
     """
-    with _regular_file(path) as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = 8 + int.from_bytes(file.read(8), "little")  # the header's length, then the header
         if not 8 < start <= min(size, HEADER_LIMIT):
@@ -124,14 +129,30 @@ def read_parts(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
             raise ModelFileError(
                 "a safetensors file, but not of arraymlp: its metadata does not say so"
             )
-        header = parse_object(text, "its arraymlp header", constants=True)
-        version = header.get("format")
-        if type(version) is not int or version not in (1, FORMAT):
-            newer = type(version) is int and version > FORMAT
-            raise (FormatVersionError if newer else ModelFileError)(
-                f"format {brief(version)}, but this version reads formats 1 and 2"
-            )
-        tensors = _read_tensors(file, entries, size - start)
+        return unsealed(text, lambda: _read_tensors(file, entries, size - start))
+
+
+def unsealed(
+    text: str, read_tensors: Callable[[], dict[str, HostArray]]
+) -> tuple[dict[str, Any], dict[str, HostArray]]:
+    """The header that `sealed_header` wrote, as it was, and the tensors.
+
+    Args:
+        text: the header's.
+        read_tensors: is called where the format is one that this version reads.
+
+    Raises:
+        FormatVersionError: it is of a newer one.
+        ModelFileError: it is no header, or not that of these tensors.
+    """
+    header = parse_object(text, "its arraymlp header", constants=True)
+    version = header.get("format")
+    if type(version) is not int or version not in (1, FORMAT):
+        newer = type(version) is int and version > FORMAT
+        raise (FormatVersionError if newer else ModelFileError)(
+            f"format {brief(version)}, but this version reads formats 1 and 2"
+        )
+    tensors = read_tensors()
     require(header.get("sha256"), TEXT, "its SHA-256")
     try:
         digest = _digest(version, header, tensors)
@@ -176,7 +197,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 @contextmanager
-def _regular_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """The file, open; a ModelFileError for anything else: a pipe would be waited for."""
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"):  # where the system has them

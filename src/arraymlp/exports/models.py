@@ -1,0 +1,90 @@
+"""What there is to export: the networks of a model of any kind, and what they predict."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+from arraymlp.sweeps.ensemble import Ensemble
+from arraymlp.sweeps.result import SweepResult
+from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.run import Run
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Networks that predict together, or one that predicts alone.
+
+    Attributes:
+        networks: stacks, as of `Ensemble.networks`; or one network.
+        classes: the label of each column of probabilities; None for regression and multi-label.
+        level: which of several quantiles an estimator predicts; None for all of them.
+    """
+
+    networks: list[MultilayerPerceptron]
+    classes: HostArray | None
+    level: int | None = None
+
+    @property
+    def together(self) -> bool:
+        """Whether the mean over members is predicted, and their spread with it."""
+        return len(self.networks) > 1 or self.networks[0].members is not None
+
+
+def predictor(model: Any) -> Predictor:
+    """The networks of a model.
+
+    Args:
+        model: a network or population, a `Run`, an `Ensemble`, a `SweepResult`, an estimator that
+            is fitted. Of a sweep all networks of the best settings that did not fail predict
+            together, whatever their seeds and folds.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(model, Run):
+        model = model.network
+    elif isinstance(model, SweepResult):
+        best = model.rank()[0]["members"]
+        counting = [model[k].network for k in best if model[k].counts]
+        model = Ensemble(counting or [model.best.network])
+    if isinstance(model, Ensemble):
+        return Predictor(model.networks, model.networks[0].classes)
+    if isinstance(model, MultilayerPerceptron):
+        return Predictor([model], model.classes)
+    known = _of_estimator(model) if "sklearn" in sys.modules else None
+    if known is None:
+        raise ValueError(
+            "to_onnx takes a network, a run, an ensemble, the result of a sweep or an estimator of "
+            f"this package, and not {type(model)}"
+        )
+    return known
+
+
+def _of_estimator(model: Any) -> Predictor | None:
+    """The networks of an estimator; None of another object."""
+    from sklearn.utils.validation import check_is_fitted
+
+    from arraymlp.estimators.base import BaseMLP
+    from arraymlp.estimators.ensembles import DeepEnsemble
+    from arraymlp.estimators.regressor import MLPRegressor, middle_level
+    from arraymlp.estimators.search import MLPSearchCV
+
+    if not isinstance(model, BaseMLP | DeepEnsemble | MLPSearchCV):
+        return None
+    check_is_fitted(model)
+    if isinstance(model, MLPSearchCV):
+        return predictor(model.best_estimator_)
+    first = model.estimators_[0] if isinstance(model, DeepEnsemble) else model
+    networks = model.ensemble_.networks if isinstance(model, DeepEnsemble) else [model.network_]
+    if isinstance(first, MLPRegressor):
+        loss = networks[0].loss
+        return Predictor(
+            networks, None, middle_level(loss) if loss.outputs_per_target > 1 else None
+        )
+    labels = first._labels
+    # Of one class alone, the network knows two.
+    classes = None if labels.multilabel else np.resize(labels.classes, max(2, len(labels)))
+    return Predictor(networks, classes)

@@ -1,0 +1,85 @@
+"""`to_onnx`: a model as an ONNX graph, which any runtime of ONNX computes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from arraymlp.exports.models import predictor
+from arraymlp.training.atomic import write_whole
+from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.network_parts import network_header
+from arraymlp.training.tensor_file import sealed_header
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+LIMIT = 2**31 - 1  # bytes of a file of protocol buffers
+
+
+def to_onnx(model: Any, path: str | os.PathLike[str] | None = None) -> "ModelProto":
+    """A model as an ONNX graph, for any runtime of ONNX; written to a file where a path is given.
+
+    The graph takes ``X`` (N, n_features), of the dtype of the network, and computes what the model
+    predicts on it, scaling of features and targets included. Its outputs have the names that
+    skl2onnx gives them:
+
+    ============== ======================================= ========================================
+    output         shape                                   what it is
+    ============== ======================================= ========================================
+    label          (N,), or (N, n_labels) of 0 and 1       the classes, int64 or strings
+    probabilities  (N, n_classes) or (N, n_labels)         as of ``predict_proba``
+    variable       (N, n_targets), or (N, n_quantiles), or the numbers that regression predicts; of
+                   (N, n_targets, n_quantiles)             an estimator always (N, n_targets)
+    quantiles      as of ``variable``                      of `MLPRegressor` with a quantile loss
+    spread         of ``probabilities`` or ``variable``    their standard deviation over the members
+    ============== ======================================= ========================================
+
+    Several networks are one graph: the outputs are then the mean over them, and ``spread``.
+
+    The graph is of IR version 8 and opset 13, which runtimes of 2022 and later have. The graph of a
+    network, a population or what has one of these is also a model file: `load` gives the network
+    back, to the same bits.
+
+    Args:
+        model: a network or population, a `Run`, an `Ensemble`, a `SweepResult`, an estimator that
+            is fitted. Of a sweep the networks of the best settings predict together.
+        path: of the file; one that exists is replaced, and is whole or as it was.
+
+    Returns:
+        The graph as a model of the package onnx.
+
+    Raises:
+        ValueError: the model is none of these; an activation, loss or layer in it is your own; its
+            labels are neither whole numbers nor texts; it is larger than 2 GiB, which ONNX's files
+            cannot be.
+        ModuleNotFoundError: onnx is not installed; the message has the install line.
+        OSError: the file cannot be written; nothing is left behind.
+    """
+    try:
+        from arraymlp.exports.graph import Graph
+        from arraymlp.exports.predictions import predictions
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("to_onnx needs onnx: pip install onnx") from error
+    known = predictor(model)
+    _require_size(known.networks)
+    graph = Graph()
+    dtype = np.result_type(*(network.dtype for network in known.networks))
+    x = graph.input("X", dtype, known.networks[0].sizes[0])
+    for name, value in predictions(graph, known, lambda network: x).items():
+        graph.output(name, value)
+    headers = [network_header(network) for network in known.networks]
+    header = headers[0] if len(headers) == 1 else {"ensemble": headers}
+    proto = graph.to_model({"arraymlp": sealed_header(header, graph.tensors)})
+    if path is not None:
+        write_whole(Path(path), proto.SerializeToString())
+    return proto
+
+
+def _require_size(networks: Sequence[MultilayerPerceptron]) -> None:
+    """A ValueError where networks are too large for an ONNX file."""
+    size = sum((n.members or 1) * n.n_parameters * np.dtype(n.dtype).itemsize for n in networks)
+    if size > LIMIT:
+        raise ValueError(f"an ONNX file has at most 2 GiB, but there are {size} bytes of weights")
