@@ -51,6 +51,19 @@ class ValuesNamespace:
         """The smaller one of each two."""
         return a.combined("Min", b)
 
+    def isnan(self, a: Value) -> Value:
+        """Whether each is NaN."""
+        return a.graph.node("IsNaN", [a], a.shape, np.bool)
+
+    def equal(self, a: Value, b: Any) -> Value:
+        """Whether each two are the same."""
+        return a.combined("Equal", b, np.bool)
+
+    def where(self, condition: Value, a: Any, b: Value) -> Value:
+        """A where a condition holds, else b."""
+        number = b.graph.constant(np.asarray(a, b.dtype))
+        return b.graph.node("Where", [condition, number, b], b.shape, b.dtype)
+
     def sum(self, a: Value, axis: int) -> Value:
         """The sum over an axis."""
         axes = a.graph.constant(np.asarray([axis], np.int64))
@@ -90,6 +103,11 @@ class ValuesNamespace:
         length = sum(int(value.shape[axis]) for value in values)
         shape = (*first.shape[:axis], length, *first.shape[axis + 1 :])
         return first.graph.node("Concat", values, shape, first.dtype, axis=axis)
+
+    def pad(self, a: Value, n: int) -> Value:
+        """A table (N, m) with n columns of zeros after its own."""
+        pads = a.graph.constant(np.asarray([0, 0, 0, n], np.int64))
+        return a.graph.node("Pad", [a, pads], (a.shape[0], int(a.shape[1]) + n), a.dtype)
 
 
 xp = ValuesNamespace()

@@ -1,0 +1,104 @@
+"""A table's raw columns as inputs of a graph, and their features as a network takes them.
+
+The formulas are those of `arraymlp.data.number_maps` and `arraymlp.data.encoded_columns`, and as
+there all is computed in float64.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+from arraymlp.data.encoded_columns import Categories, EncodedColumn, Numbers
+from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.number_maps import Nothing, NumberMap, Piecewise, Quantiles
+from arraymlp.data.number_maps import SmoothlyClipped, Standardized
+from arraymlp.exports.graph import ML, Graph, Value
+from arraymlp.exports.namespace import xp
+
+Columns = dict[str, Value]  # (N, 1) each, by name
+
+
+def table_inputs(graph: Graph, encodings: Sequence[TableEncoding]) -> Columns:
+    """An input for each column that one of the encodings uses.
+
+    Numbers are float64, NaN where one is missing; dates are numbers, days since the beginning of
+    1970; categories are texts, "" where one is missing.
+
+    Raises:
+        ValueError: a column has no name, or is of numbers in one encoding and of categories in
+            another one.
+    """
+    inputs: Columns = {}
+    for column in (column for encoding in encodings for column in encoding.columns):
+        dtype = np.dtype("O" if isinstance(column, Categories) else "float64")
+        if not column.name:
+            raise ValueError("an input of an ONNX graph has a name, but there is a column without")
+        if column.name not in inputs:
+            inputs[column.name] = graph.input(column.name, dtype, 1)
+        elif inputs[column.name].dtype != dtype:
+            raise ValueError(f"column {column.name!r} is of numbers for some networks, not for all")
+    return inputs
+
+
+def encoded(encoding: TableEncoding, columns: Columns) -> Value:
+    """The features (N, width), in float64, of an encoding of columns."""
+    parts = [part for column in encoding.columns for part in _features(column, columns)]
+    features = xp.concat(parts, axis=-1)
+    return xp.pad(features, encoding.padding) if encoding.padding else features
+
+
+def _features(column: EncodedColumn, columns: Columns) -> list[Value]:
+    """The features of a column, side by side."""
+    x = columns[column.name]
+    if isinstance(column, Categories):
+        return [_one_hot(column, x)]
+    if not isinstance(column, Numbers):
+        raise ValueError(f"there is no ONNX for columns of {column.kind}")
+    missing = xp.isnan(x)
+    features = _mapped(column.map, xp.where(missing, column.fill, x))
+    return features + [missing.cast("float64")] * column.indicator
+
+
+def _one_hot(column: Categories, texts: Value) -> Value:
+    """1 in the feature of the row's category, else 0, (N, width)."""
+    unseen = column.width - column.other  # no feature, or the last
+    places = {"": len(column.values) if column.missing else unseen}
+    places |= {value: i for i, value in enumerate(column.values)}
+    place = texts.graph.node(
+        "LabelEncoder",
+        [texts],
+        texts.shape,
+        np.int64,
+        domain=ML,
+        keys_strings=list(places),
+        values_int64s=list(places.values()),
+        default_int64=unseen,
+    )
+    return xp.equal(place, np.arange(column.width)).cast("float64")
+
+
+def _mapped(of: NumberMap, x: Value) -> list[Value]:
+    """The features of numbers (N, 1) by a map: none, or one value (N, width)."""
+    if isinstance(of, Nothing):
+        return []
+    if isinstance(of, Standardized):
+        return [(x - of.centre) * (1 / of.scale)]
+    if isinstance(of, SmoothlyClipped):
+        z = (x - of.centre) * (1 / of.scale)
+        z = xp.minimum(xp.maximum(z, -1e100), 1e100)  # whose squares are in float64
+        z3 = z / 3.0
+        return [z / xp.sqrt(1.0 + z3 * z3)]
+    if isinstance(of, Piecewise):
+        return [_parts_below(x, np.asarray(of.edges)) - np.asarray(of.means)]
+    if isinstance(of, Quantiles):
+        scores = np.asarray(of.scores)
+        steps = x.graph.constant(np.diff(scores)[:, None])
+        return [xp.matmul(_parts_below(x, np.asarray(of.knots)), steps) + scores[0]]
+    raise ValueError(f"there is no ONNX for numbers encoded as {of.kind}")
+
+
+def _parts_below(x: Value, edges: HostArray) -> Value:
+    """What part of each bin is below x (N, 1), from 0 to 1: (N, n_bins)."""
+    parts = (x - edges[:-1]) * (1 / np.diff(edges))
+    return xp.maximum(xp.minimum(parts, 1.0), 0.0)
