@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytest
+import onnx
+from onnx.reference import ReferenceEvaluator
 
-onnx = pytest.importorskip("onnx")
-from onnx.reference import ReferenceEvaluator  # noqa: E402
+from arraymlp import Ensemble, MultilayerPerceptron
 
 Outputs = dict[str, np.ndarray]
 
@@ -15,29 +15,86 @@ Outputs = dict[str, np.ndarray]
 def evaluators(model: Any) -> list[Any]:
     """What computes a model, each with a method ``run``, once the model has been checked."""
     onnx.checker.check_model(model, full_check=True)
-    assert (model.ir_version, {o.domain: o.version for o in model.opset_import}) == (
-        8,
-        {"": 13, "ai.onnx.ml": 2},
-    )
-    sessions = [ReferenceEvaluator(model)]
+    versions = {opset.domain: opset.version for opset in model.opset_import}
+    assert (model.ir_version, versions) == (8, {"": 13, "ai.onnx.ml": 2})
+    return [ReferenceEvaluator(model), *sessions(model)]
+
+
+def sessions(model: Any) -> list[Any]:
+    """onnxruntime's session of a model, where onnxruntime is installed."""
     try:
         import onnxruntime
     except ModuleNotFoundError:
-        return sessions
+        return []
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 2  # what it warns of is a fault, and seen
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return [*sessions, session]
+    providers = ["CPUExecutionProvider"]
+    return [onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)]
 
 
-def outputs(model: Any, feeds: Mapping[str, np.ndarray]) -> list[Outputs]:
-    """What each evaluator gives, by the names of the outputs."""
+def given(evaluator: Any, model: Any, feeds: Mapping[str, np.ndarray]) -> Outputs:
+    """What an evaluator gives, by the names of the outputs."""
     names = [output.name for output in model.graph.output]
-    with np.errstate(all="ignore"):  # as the package has it
-        return [
-            dict(zip(names, evaluator.run(names, dict(feeds)), strict=True))
-            for evaluator in evaluators(model)
-        ]
+    with np.errstate(all="ignore"):  # as the package computes
+        return dict(zip(names, evaluator.run(names, dict(feeds)), strict=True))
+
+
+def expected(model: Any, rows: Any) -> Outputs:
+    """What the graph of a network, a population or an ensemble has to give, of the package."""
+    together = isinstance(model, Ensemble) or model.members is not None
+    if together and not isinstance(model, Ensemble):
+        model = Ensemble([model])
+    several = {"return_std": True} if together else {}
+    network = model.networks[0] if together else model
+    if network.loss.classifies == "no":
+        y = model.predict(rows, **several)
+        named = dict(zip(("variable", "spread"), y if together else [y], strict=False))
+        return {name: v.reshape(len(v), -1) if v.ndim < 2 else v for name, v in named.items()}
+    p = model.predict_proba(rows, **several)
+    named = dict(zip(("probabilities", "spread"), p if together else [p], strict=False))
+    return {"label": model.predict(rows), **named}
+
+
+def require_same(
+    model: Any, feeds: Mapping[str, np.ndarray], wanted: Outputs, dtype: str = "float32"
+) -> None:
+    """A model's outputs are these, of no rows, one, and all; floats of single precision to 1e-6.
+
+    Numbers that may be of any size are so in units of the largest.
+
+    Args:
+        model: the ONNX model.
+        feeds: its inputs.
+        wanted: its outputs.
+        dtype: of the networks' parameters.
+    """
+    for evaluator in evaluators(model):
+        for n in (0, 1, len(next(iter(feeds.values())))):
+            there = given(evaluator, model, {name: rows[:n] for name, rows in feeds.items()})
+            assert there.keys() == wanted.keys()
+            for name, value in wanted.items():
+                require_close(there[name], value[:n], max(1, np.abs(value).max()), name, dtype)
+
+
+def require_close(
+    there: np.ndarray, here: np.ndarray, unit: float, name: str, dtype: str
+) -> None:
+    """An output is that of the package: the same labels, and numbers but for rounding."""
+    assert there.shape == here.shape, name
+    if name == "label":
+        assert there.dtype in (np.int64, object)
+        assert there.tolist() == here.tolist()
+        return
+    assert there.dtype == here.dtype, name
+    allowed = 1e-6 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(there, here, rtol=0, atol=allowed * unit)
+
+
+def network(members: int | None = None, sizes: Any = (3, 7, 6, 3), **how: Any) -> Any:
+    """A network with biases, drawn."""
+    seed = 0 if members is None else range(members)
+    made = MultilayerPerceptron.create(sizes, seed=seed, **how)
+    random = np.random.default_rng(1)
+    for layer in made.layers:
+        layer.bias = random.normal(size=layer.bias.shape).astype(made.dtype)
+    return made

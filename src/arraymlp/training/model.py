@@ -63,7 +63,7 @@ class MultilayerPerceptron(Network):
 
         def probabilities(s: Array, xp: Namespace) -> Array:
             p = self.loss.output(s, xp)
-            if self.classes is not None and p.shape[-1] == 1:
+            if self.classes is not None and self.loss.classifies == "each":
                 p = xp.concat([1 - p, p], axis=-1)
             return p
 
