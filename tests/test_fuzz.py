@@ -12,6 +12,7 @@ from fuzzing import AS_READ, REFUSED, SAME, VALID, damaged, tried
 
 FILES = 250  # of each format
 NEEDS = {
+    "network (ONNX)": ["onnx"],
     "CSV": ["pandas"],
     "Parquet": ["pyarrow", "pandas"],
 }

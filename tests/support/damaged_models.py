@@ -33,6 +33,14 @@ def networks() -> list[bytes]:
 
 
 @cache
+def graphs() -> list[bytes]:
+    """ONNX files, most of whose bytes are tensors."""
+    wide = arraymlp.train(X, LABELS, hidden=(40,), seed=[1, 2], **HOW).network
+    numbers = arraymlp.train(X, X[:, 0], hidden=(30,), standardize=True, **HOW).network
+    return [_saved(arraymlp.to_onnx, network) for network in (wide, numbers)]
+
+
+@cache
 def sweeps() -> list[bytes]:
     result = arraymlp.sweep(X, LABELS, hidden=[(3,), ()], learning_rate=[0.1, 1e30], cv=2, **HOW)
     result.findings(0)
@@ -69,7 +77,7 @@ def regressors() -> list[bytes]:
     return [_saved(MLPRegressor.save, model) for model in models]
 
 
-def _saved(save: Callable[[Any, Path], None], thing: Any) -> bytes:
+def _saved(save: Callable[[Any, Path], Any], thing: Any) -> bytes:
     with TemporaryDirectory() as folder:
         save(thing, Path(folder) / "a")
         return (Path(folder) / "a").read_bytes()
@@ -167,6 +175,14 @@ def model(name: str, originals: Any, read: Any, content_of: Any) -> dict[str, Ca
 
 MODELS: dict[str, Callable[[], Format]] = {
     **model("network", networks, arraymlp.load, content_of_network),
+    "network (ONNX)": lambda: Format(
+        ".onnx",
+        graphs(),
+        damage,
+        arraymlp.load,
+        ModelFileError,
+        partial(_same, arraymlp.load, content_of_network, "network (ONNX)"),
+    ),
     **model("sweep", sweeps, SweepResult.load, content_of_sweep),
     **model("classifier", estimators, MLPClassifier.load, content_of_estimator),
     **model("regressor", regressors, MLPRegressor.load, content_of_estimator),

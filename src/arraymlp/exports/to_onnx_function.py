@@ -11,12 +11,11 @@ from arraymlp.exports.models import predictor
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.network_parts import network_header
+from arraymlp.training.onnx_file import LIMIT
 from arraymlp.training.tensor_file import sealed_header
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-LIMIT = 2**31 - 1  # bytes of a file of protocol buffers
 
 
 def to_onnx(model: Any, path: str | os.PathLike[str] | None = None) -> "ModelProto":

@@ -20,7 +20,7 @@ from arraymlp.backends.array import HostArray
 from arraymlp.training.schema import ModelFileError
 from arraymlp.training.tensor_file import open_regular, unsealed
 
-SUFFIX = ".onnx"
+SUFFIX, LIMIT = ".onnx", 2**31 - 1  # bytes, of any file of protocol buffers
 # How the files begin: with IR version 8, and the producer's name.
 BEGINNING = b"\x08\x08\x12\x08arraymlp"
 CONSTANT = "constants"  # begins the names of initialisers that are no tensors of the model
@@ -60,6 +60,8 @@ def read_onnx(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, H
         OSError: it cannot be read.
     """
     with open_regular(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > LIMIT:
+            raise _unreadable(f"it has {size} bytes, and ONNX's files at most 2 GiB")
         model = _by_number(memoryview(file.read()))
     properties = [_by_number(_bytes(field)) for field in model.get(MODEL_PROPERTIES, [])]
     headers = [
