@@ -76,6 +76,8 @@ def _of_estimator(model: Any) -> Predictor | None:
         return None
     check_is_fitted(model)
     if isinstance(model, MLPSearchCV):
+        if not hasattr(model, "best_estimator_"):
+            raise ValueError("a search with refit=False has no best estimator to export")
         return predictor(model.best_estimator_)
     first = model.estimators_[0] if isinstance(model, DeepEnsemble) else model
     networks = model.ensemble_.networks if isinstance(model, DeepEnsemble) else [model.network_]
