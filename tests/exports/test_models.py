@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("onnx")
 
 import arraymlp
-from arraymlp import Ensemble, Layer, Settings, to_onnx
-from arraymlp.losses import Quantile, SquaredError
+from arraymlp import Ensemble, Layer, to_onnx
+from arraymlp.losses import SquaredError
 from arraymlp.nn.activations import ACTIVATIONS
 from onnx_runs import expected, network, require_same
 
@@ -61,7 +61,7 @@ class MyLayer(Layer):
     pass
 
 
-class MyLoss(SquaredError):
+class MySquaredError(SquaredError):
     name = "mine"
 
 
@@ -71,7 +71,7 @@ def test_what_is_of_the_users_own_is_refused() -> None:
         replace(made, layers=[MyLayer(x.weights, x.bias, x.activation) for x in made.layers]),
         network(activation=replace(ACTIVATIONS["relu"], name="mine")),
         network(activation=replace(ACTIVATIONS["relu"], function=ACTIVATIONS["tanh"].function)),
-        network(loss=MyLoss()),
+        network(loss=MySquaredError()),
     ]
     for one in own:
         for model in (one, Ensemble([one, one])):
@@ -87,7 +87,7 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         to_onnx(network(), tmp_path / "absent" / "model.onnx")
     with pytest.raises(ValueError, match="is not of this package"):
-        to_onnx(network(loss=MyLoss()), file)
+        to_onnx(network(loss=MySquaredError()), file)
     assert file.read_bytes() == model.SerializeToString()
 
 

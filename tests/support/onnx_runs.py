@@ -8,6 +8,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from arraymlp import Ensemble, MultilayerPerceptron
+from arraymlp.data.frame_values import text_of
 
 Outputs = dict[str, np.ndarray]
 
@@ -37,6 +38,25 @@ def given(evaluator: Any, model: Any, feeds: Mapping[str, np.ndarray]) -> Output
     names = [output.name for output in model.graph.output]
     with np.errstate(all="ignore"):  # as the package computes
         return dict(zip(names, evaluator.run(names, dict(feeds)), strict=True))
+
+
+def feeds_of(model: Any, table: Any) -> dict[str, np.ndarray]:
+    """A pandas data frame's columns as the inputs of a model, numbers and texts.
+
+    Dates are days since the beginning of 1970, missing texts are empty.
+    """
+    feeds = {}
+    for of in model.graph.input:
+        column = table[of.name]
+        if of.type.tensor_type.elem_type == onnx.TensorProto.STRING:
+            known = column.notna()
+            texts = [text_of(v) if k else "" for v, k in zip(column, known, strict=True)]
+            feeds[of.name] = np.asarray(texts, dtype=object)[:, None]
+            continue
+        if column.dtype.kind == "M":
+            column = (column - np.datetime64(0, "D")) / np.timedelta64(1, "D")
+        feeds[of.name] = column.to_numpy("float64")[:, None]
+    return feeds
 
 
 def expected(model: Any, rows: Any) -> Outputs:
@@ -81,7 +101,7 @@ def require_close(there: np.ndarray, wanted: np.ndarray, name: str, dtype: str) 
     """An output is the first rows of what is wanted: the same labels, numbers but for rounding."""
     here = wanted[: len(there)]
     assert there.shape == here.shape, name
-    if name == "label":
+    if name.startswith("label"):
         assert there.dtype in (np.int64, object)
         assert there.tolist() == here.tolist()
         return

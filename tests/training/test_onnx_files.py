@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
+
+import onnx
 
 import arraymlp
 from arraymlp import ModelFileError, MultilayerPerceptron, load, save
@@ -97,7 +99,9 @@ def test_a_foreign_graph_is_refused(file: Path) -> None:
     value = onnx.helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, [1])
     identity = onnx.helper.make_node("Identity", ["X"], ["Y"])
     same = onnx.helper.make_tensor_value_info("Y", onnx.TensorProto.FLOAT, [1])
-    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([identity], "g", [value], [same])), file)
+    onnx.save(
+        onnx.helper.make_model(onnx.helper.make_graph([identity], "g", [value], [same])), file
+    )
     with pytest.raises(ModelFileError, match="not of arraymlp: its metadata does not say so"):
         load(file)
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.sweeps.ensemble import Ensemble
 from arraymlp.sweeps.result import SweepResult
+from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.run import Run
 
@@ -50,6 +50,8 @@ def predictor(model: Any) -> Predictor:
         best = model.rank()[0]["members"]
         counting = [model[k].network for k in best if model[k].counts]
         model = Ensemble(counting or [model.best.network])
+    if isinstance(model, MultilayerPerceptron) and isinstance(model.encoding, tuple):
+        model = Ensemble([model])  # a stack for each encoding
     if isinstance(model, Ensemble):
         return Predictor(model.networks, model.networks[0].classes)
     if isinstance(model, MultilayerPerceptron):

@@ -1,18 +1,14 @@
 """What a graph predicts: labels, probabilities or numbers, of one network or of many together."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.exports.forward import GraphNetwork
 from arraymlp.exports.graph import Graph, Value
+from arraymlp.exports.inputs import Features
 from arraymlp.exports.models import Predictor
 from arraymlp.exports.namespace import xp
-from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.network_parts import parts
-
-Features = Callable[[MultilayerPerceptron], Value]  # what a network is to be given, (N, n)
 
 
 def predictions(graph: Graph, predictor: Predictor, features: Features) -> dict[str, Value]:

@@ -59,15 +59,15 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None) -> "ModelPro
     """
     try:
         from arraymlp.exports.graph import Graph
+        from arraymlp.exports.inputs import features_of
         from arraymlp.exports.predictions import predictions
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("to_onnx needs onnx: pip install onnx") from error
     known = predictor(model)
     _require_size(known.networks)
     graph = Graph()
-    dtype = np.result_type(*(network.dtype for network in known.networks))
-    x = graph.input("X", dtype, known.networks[0].sizes[0])
-    for name, value in predictions(graph, known, lambda network: x).items():
+    features = features_of(graph, known.networks)
+    for name, value in predictions(graph, known, features).items():
         graph.output(name, value)
     headers = [network_header(network) for network in known.networks]
     header = headers[0] if len(headers) == 1 else {"ensemble": headers}

@@ -1,25 +1,58 @@
-"""A table's raw columns as inputs of a graph, and their features as a network takes them.
+"""What a graph takes: the features of a network, or the raw columns of which it makes them.
 
-The formulas are those of `arraymlp.data.number_maps` and `arraymlp.data.encoded_columns`, and as
-there all is computed in float64.
+The formulas of encodings are those of `arraymlp.data.number_maps` and
+`arraymlp.data.encoded_columns`; as there, all is computed in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoded_columns import Categories, EncodedColumn, Numbers
+from arraymlp.data.encoded_columns import Categories, EncodedColumn
 from arraymlp.data.encoding import TableEncoding
-from arraymlp.data.number_maps import Nothing, NumberMap, Piecewise, Quantiles
-from arraymlp.data.number_maps import SmoothlyClipped, Standardized
+from arraymlp.data.number_maps import (
+    FARTHEST,
+    Nothing,
+    NumberMap,
+    Piecewise,
+    SmoothlyClipped,
+    Standardized,
+)
 from arraymlp.exports.graph import ML, Graph, Value
 from arraymlp.exports.namespace import xp
+from arraymlp.training.model import MultilayerPerceptron
 
 Columns = dict[str, Value]  # (N, 1) each, by name
+Features = Callable[[MultilayerPerceptron], Value]  # of a network, (N, n)
 
 
-def table_inputs(graph: Graph, encodings: Sequence[TableEncoding]) -> Columns:
+def features_of(graph: Graph, networks: Sequence[MultilayerPerceptron]) -> Features:
+    """What gives the features of each of these networks, and the inputs that it is made of.
+
+    That is ``X``, of the widest of their dtypes; or, where they encode tables, the raw columns.
+
+    Raises:
+        ValueError: as of `table_inputs`.
+    """
+    encodings = [n.encoding for n in networks if isinstance(n.encoding, TableEncoding)]
+    if not encodings:
+        dtype = np.result_type(*(network.dtype for network in networks))
+        x = graph.input("X", dtype, networks[0].sizes[0])
+        return lambda network: x
+    columns = table_inputs(graph, encodings)
+    made: list[tuple[object, Value]] = []  # several stacks may have one encoding
+
+    def features(network: MultilayerPerceptron) -> Value:
+        assert isinstance(network.encoding, TableEncoding)
+        if not any(encoding == network.encoding for encoding, _ in made):
+            made.append((network.encoding, encoded(network.encoding, columns)))
+        return next(value for encoding, value in made if encoding == network.encoding)
+
+    return features
+
+
+def table_inputs(graph: Graph, encodings: Iterable[TableEncoding]) -> Columns:
     """An input for each column that one of the encodings uses.
 
     Numbers are float64, NaN where one is missing; dates are numbers, days since the beginning of
@@ -53,8 +86,6 @@ def _features(column: EncodedColumn, columns: Columns) -> list[Value]:
     x = columns[column.name]
     if isinstance(column, Categories):
         return [_one_hot(column, x)]
-    if not isinstance(column, Numbers):
-        raise ValueError(f"there is no ONNX for columns of {column.kind}")
     missing = xp.isnan(x)
     features = _mapped(column.map, xp.where(missing, column.fill, x))
     return features + [missing.cast("float64")] * column.indicator
@@ -83,19 +114,20 @@ def _mapped(of: NumberMap, x: Value) -> list[Value]:
     if isinstance(of, Nothing):
         return []
     if isinstance(of, Standardized):
-        return [(x - of.centre) * (1 / of.scale)]
+        return [_scaled(x, of.mean, of.deviation)]
     if isinstance(of, SmoothlyClipped):
-        z = (x - of.centre) * (1 / of.scale)
-        z = xp.minimum(xp.maximum(z, -1e100), 1e100)  # whose squares are in float64
-        z3 = z / 3.0
-        return [z / xp.sqrt(1.0 + z3 * z3)]
+        z = _scaled(x, of.centre, of.scale)
+        return [z / xp.sqrt(1 + (z / 3) ** 2)]
     if isinstance(of, Piecewise):
         return [_parts_below(x, np.asarray(of.edges)) - np.asarray(of.means)]
-    if isinstance(of, Quantiles):
-        scores = np.asarray(of.scores)
-        steps = x.graph.constant(np.diff(scores)[:, None])
-        return [xp.matmul(_parts_below(x, np.asarray(of.knots)), steps) + scores[0]]
-    raise ValueError(f"there is no ONNX for numbers encoded as {of.kind}")
+    scores = np.asarray(of.scores)
+    steps = x.graph.constant(np.diff(scores)[:, None])
+    return [xp.matmul(_parts_below(x, np.asarray(of.knots)), steps) + scores[0]]
+
+
+def _scaled(x: Value, centre: float, scale: float) -> Value:
+    z = (x - centre) * (1 / scale)
+    return xp.maximum(xp.minimum(z, FARTHEST), -FARTHEST)
 
 
 def _parts_below(x: Value, edges: HostArray) -> Value:
