@@ -1,12 +1,13 @@
 """What there is to export: the networks of a model of any kind, and what they predict."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from arraymlp.backends.array import HostArray
+from arraymlp.data.encoder import TableEncoder
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.model import MultilayerPerceptron
@@ -38,8 +39,8 @@ def predictor(model: Any) -> Predictor:
 
     Args:
         model: a network or population, a `Run`, an `Ensemble`, a `SweepResult`, an estimator that
-            is fitted. Of a sweep all networks of the best settings that did not fail predict
-            together, whatever their seeds and folds.
+            is fitted, or a pipeline of a `TableEncoder` and one. Of a sweep all networks of the
+            best settings that did not fail predict together, whatever their seeds and folds.
 
     Raises:
         ValueError: it is none of these.
@@ -65,8 +66,22 @@ def predictor(model: Any) -> Predictor:
     return known
 
 
+def other_pipeline(model: Any) -> Any:
+    """A pipeline of scikit-learn's, also as the best one of a search, that `predictor` refuses."""
+    if "sklearn" not in sys.modules:
+        return None
+    from sklearn.pipeline import Pipeline
+
+    from arraymlp.estimators.search import MLPSearchCV
+
+    if isinstance(model, MLPSearchCV):
+        model = _best(model)
+    return model if isinstance(model, Pipeline) and _encoder(model) is None else None
+
+
 def _of_estimator(model: Any) -> Predictor | None:
     """The networks of an estimator; None of another object."""
+    from sklearn.pipeline import Pipeline
     from sklearn.utils.validation import check_is_fitted
 
     from arraymlp.estimators.base import BaseMLP
@@ -74,21 +89,41 @@ def _of_estimator(model: Any) -> Predictor | None:
     from arraymlp.estimators.regressor import MLPRegressor, middle_level
     from arraymlp.estimators.search import MLPSearchCV
 
-    if not isinstance(model, BaseMLP | DeepEnsemble | MLPSearchCV):
+    if isinstance(model, MLPSearchCV):
+        return predictor(_best(model))
+    if isinstance(model, Pipeline) and (encoder := _encoder(model)) is not None:
+        known, encoding = predictor(model.steps[-1][1]), encoder.encoding_
+        networks = [
+            replace(network, encoding=encoding, features=encoding.names)
+            for network in known.networks
+        ]
+        return replace(known, networks=networks)
+    if not isinstance(model, BaseMLP | DeepEnsemble):
         return None
     check_is_fitted(model)
-    if isinstance(model, MLPSearchCV):
-        if not hasattr(model, "best_estimator_"):
-            raise ValueError("a search with refit=False has no best estimator to export")
-        return predictor(model.best_estimator_)
     first = model.estimators_[0] if isinstance(model, DeepEnsemble) else model
     networks = model.ensemble_.networks if isinstance(model, DeepEnsemble) else [model.network_]
     if isinstance(first, MLPRegressor):
         loss = networks[0].loss
-        return Predictor(
-            networks, None, middle_level(loss) if loss.outputs_per_target > 1 else None
-        )
+        level = middle_level(loss) if loss.outputs_per_target > 1 else None
+        return Predictor(networks, None, level)
     labels = first._labels
     # Of one class alone, the network knows two.
     classes = None if labels.multilabel else np.resize(labels.classes, max(2, len(labels)))
     return Predictor(networks, classes)
+
+
+def _best(search: Any) -> Any:
+    """A search's best estimator."""
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(search)
+    if not hasattr(search, "best_estimator_"):
+        raise ValueError("a search with refit=False has no best estimator to export")
+    return search.best_estimator_
+
+
+def _encoder(pipeline: Any) -> TableEncoder | None:
+    """The encoder of a pipeline that is one and a network; None of another pipeline."""
+    encoder = pipeline.steps[0][1]
+    return encoder if len(pipeline.steps) == 2 and isinstance(encoder, TableEncoder) else None

@@ -88,10 +88,10 @@ def _labels(chosen: Value, predictor: Predictor) -> Value:
     """The labels of decisions, positions of classes (N,) or columns of 0 and 1."""
     if predictor.classes is None:
         return chosen
-    return chosen.graph.constant(_as_labels(predictor.classes)).take(chosen, axis=0)
+    return chosen.graph.constant(as_labels(predictor.classes)).take(chosen, axis=0)
 
 
-def _as_labels(classes: HostArray) -> HostArray:
+def as_labels(classes: HostArray) -> HostArray:
     """The labels as ONNX has them, of 64 bits or texts, as skl2onnx makes them.
 
     Raises:

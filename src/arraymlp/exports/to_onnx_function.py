@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arraymlp.exports.models import predictor
+from arraymlp.exports.models import other_pipeline, predictor
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.network_parts import network_header
@@ -63,18 +63,32 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None) -> "ModelPro
         from arraymlp.exports.predictions import predictions
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("to_onnx needs onnx: pip install onnx") from error
-    known = predictor(model)
-    _require_size(known.networks)
-    graph = Graph()
-    features = features_of(graph, known.networks)
-    for name, value in predictions(graph, known, features).items():
-        graph.output(name, value)
-    headers = [network_header(network) for network in known.networks]
-    header = headers[0] if len(headers) == 1 else {"ensemble": headers}
-    proto = graph.to_model({"arraymlp": sealed_header(header, graph.tensors)})
+    pipeline = other_pipeline(model)
+    if pipeline is not None:
+        proto = _of_pipeline(pipeline)
+    else:
+        known = predictor(model)
+        _require_size(known.networks)
+        graph = Graph()
+        features = features_of(graph, known.networks)
+        for name, value in predictions(graph, known, features).items():
+            graph.output(name, value)
+        headers = [network_header(network) for network in known.networks]
+        header = headers[0] if len(headers) == 1 else {"ensemble": headers}
+        proto = graph.to_model({"arraymlp": sealed_header(header, graph.tensors)})
     if path is not None:
         write_whole(Path(path), proto.SerializeToString())
     return proto
+
+
+def _of_pipeline(pipeline: Any) -> "ModelProto":
+    try:
+        from arraymlp.exports.skl2onnx import pipeline_model
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "to_onnx of a pipeline needs skl2onnx: pip install skl2onnx"
+        ) from error
+    return pipeline_model(pipeline)
 
 
 def _require_size(networks: Sequence[MultilayerPerceptron]) -> None:

@@ -71,8 +71,8 @@ def read_onnx(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, H
     ]
     if not headers:
         raise ModelFileError(
-            "an ONNX file, but not of arraymlp: its metadata does not say so. Only what "
-            "arraymlp.to_onnx wrote can be loaded"
+            "an ONNX file, but without the header of a network: only those that arraymlp.to_onnx "
+            "writes of networks, populations and what has one of these can be loaded"
         )
     if len(headers) > 1:
         raise _unreadable("it has two headers")
