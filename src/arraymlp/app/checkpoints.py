@@ -9,11 +9,17 @@ from arraymlp.training.checkpoint import Checkpoint
 
 
 def folder_option(**given: Any) -> Any:
-    """The option ``--checkpoint``."""
+    """The option ``--checkpoint`` of what has several runs."""
     help = (
         "Folder that keeps the state: the same command goes on from it, whatever ended it. Made "
         "where there is none."
     )
+    return typer.Option(help=help, **given)
+
+
+def file_option(**given: Any) -> Any:
+    """The option ``--checkpoint`` of one run."""
+    help = "File that keeps the state: the same command goes on from it, whatever ended it."
     return typer.Option(help=help, **given)
 
 
@@ -23,17 +29,25 @@ def every_option(**given: Any) -> Any:
     return typer.Option(help=help, **given)
 
 
-def checkpoint_of(folder: Path | None, every: str | None) -> Checkpoint | None:
-    """What the two options say; None without a folder.
+def checkpoint_of(
+    path: Path | None, every: str | None, *, is_folder: bool = True
+) -> Checkpoint | None:
+    """What the two options say; None without a path.
+
+    Args:
+        path: of the folder, or of the file.
+        every: how often.
+        is_folder: which of the two it is.
 
     Raises:
-        ValueError: no time, number of steps or number of epochs; or one without a folder.
-        OSError: the folder is none.
+        ValueError: no time, number of steps or number of epochs; or one without a path.
+        OSError: the folder is none, or the file is none.
     """
-    if folder is None:
+    if path is None:
         if every is not None:
             raise ValueError("--checkpoint-every can be given only with --checkpoint")
         return None
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"--checkpoint {folder} is no folder")
-    return Checkpoint(folder) if every is None else Checkpoint(folder, every)
+    if path.exists() and is_folder != path.is_dir():
+        wanted = "folder" if is_folder else "file"
+        raise OSError(f"--checkpoint {path} is no {wanted}")
+    return Checkpoint(path) if every is None else Checkpoint(path, every)

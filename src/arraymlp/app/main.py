@@ -1,4 +1,4 @@
-"""The command line: ``arraymlp lab``, ``sweep`` and ``backends`` (extra ``cli``)."""
+"""The command line: ``arraymlp train``, ``predict`` and the others (extra ``cli``)."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -51,6 +51,11 @@ def command_line() -> "Typer":
     from arraymlp.app.backends_command import backends_command
     from arraymlp.app.lab.command import lab_command
     from arraymlp.app.sweeps.command import sweep_command
+    from arraymlp.app.tables.evaluate_command import evaluate_command
+    from arraymlp.app.tables.export_command import export_command
+    from arraymlp.app.tables.predict_command import predict_command
+    from arraymlp.app.tables.show_command import show_command
+    from arraymlp.app.tables.train_command import train_command
 
     app = typer.Typer(
         no_args_is_help=True,
@@ -76,8 +81,13 @@ def command_line() -> "Typer":
     ) -> None:
         pass
 
-    app.command("lab")(lab_command)
+    app.command("train")(train_command)
+    app.command("predict")(predict_command)
+    app.command("evaluate")(evaluate_command)
+    app.command("export")(export_command)
+    app.command("show")(show_command)
     app.command("sweep")(sweep_command)
+    app.command("lab")(lab_command)
     app.command("backends")(backends_command)
     return app
 

@@ -48,7 +48,26 @@ def _setting(name: str, panel: str) -> Any:
     return option(help, panel)
 
 
-MODEL_HELP = (
-    "A model file, as train --save or Python's save writes it; of a sweep's file its best network."
-)
-ModelFile: TypeAlias = Annotated[Path, typer.Argument(help=MODEL_HELP, show_default=False)]
+OUTPUT, LONG, WHERE = "Output", "Long runs", "Where"
+
+ModelFile: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        help="A model file, as train --save, sweep or Python's save writes it; of a sweep's file "
+        "its best network.",
+        show_default=False,
+    ),
+]
+DataFile: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="A table: .csv, .tsv, .parquet or .npz; - for standard input. Columns are taken by "
+        "their names, in any order.",
+        show_default=False,
+    ),
+]
+BackendName: TypeAlias = Annotated[str, option("auto, numpy, cupy, torch or jax.", WHERE)]
+Device: TypeAlias = Annotated[str | None, option("The backend's device: cuda:1.", WHERE)]
+AsJson: TypeAlias = Annotated[
+    bool, option("Print one JSON object on stdout, and all else on stderr.", OUTPUT, "--json")
+]

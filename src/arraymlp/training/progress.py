@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress as RichProgress
 
 LEADERS = 5  # networks that a sweep's bar names
@@ -98,10 +99,11 @@ class Lines(Progress):
         show_line(epoch_line(event.record))
 
 
-def bar(titles: Sequence[str], epochs: int) -> "RichProgress":
+def bar(titles: Sequence[str], epochs: int, console: "Console | None" = None) -> "RichProgress":
     """Bars with a title, the epoch, the time left and `bar_figures`; needs rich.
 
-    On a narrow terminal the figures are cut first.
+    On a narrow terminal the figures are cut first. They are on the standard output, or on a console
+    that is given.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
@@ -118,6 +120,7 @@ def bar(titles: Sequence[str], epochs: int) -> "RichProgress":
             "{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis")
         ),
         BarColumn(bar_width=20),
+        console=console,
     )
 
 
@@ -134,8 +137,8 @@ def bar_figures(record: dict[str, Any], held_out: str = "val") -> str:
 class Bar(Progress):
     """A bar with epoch, loss, errors, samples/s and time left; needs rich."""
 
-    def __init__(self, epochs: int) -> None:
-        self.bar = bar(["training"], epochs)
+    def __init__(self, epochs: int, console: "Console | None" = None) -> None:
+        self.bar = bar(["training"], epochs, console)
         self.task = self.bar.add_task("training", total=epochs, figures="")
 
     def __enter__(self) -> "Bar":

@@ -11,6 +11,7 @@ import typer
 from arraymlp.app.checkpoints import checkpoint_of, every_option, folder_option
 from arraymlp.app.figures import empty_figure
 from arraymlp.app.options import option, with_settings
+from arraymlp.app.outputs import require_file
 from arraymlp.app.page import require_writable
 from arraymlp.app.sweeps.report import sweep_json, write_sweep_report
 from arraymlp.app.sweeps.summary import call, lines, networks_text, ranking
@@ -169,11 +170,8 @@ def _require_outputs(report: Path | None, json_file: Path | None, save: Path | N
     if report is not None:
         empty_figure()  # needs Matplotlib
         require_writable(report)
-    for file in (json_file, save):
-        if file is not None:
-            if not file.parent.is_dir() or file.is_dir():
-                raise OSError(f"{file} cannot be written: it is a folder, or its folder is absent")
-            require_writable(file.parent, "folder")
+    require_file(json_file)
+    require_file(save)
 
 
 @dataclass(frozen=True)

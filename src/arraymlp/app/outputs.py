@@ -1,0 +1,16 @@
+"""What a command writes: checked before the work, and written whole or not at all."""
+
+from pathlib import Path
+
+from arraymlp.app.page import require_writable
+
+
+def require_file(file: Path | None) -> None:
+    """Raise an OSError where a file could not be written: before the work, not after it."""
+    if file is None:
+        return
+    if not file.parent.is_dir() or file.is_dir():
+        raise OSError(f"{file} cannot be written: it is a folder, or its folder is absent")
+    if file.exists() and not file.is_file():
+        raise OSError(f"{file} cannot be written: it is no regular file")
+    require_writable(file.parent, "folder")

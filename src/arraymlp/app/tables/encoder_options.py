@@ -1,0 +1,106 @@
+"""How columns become features: the commands' options for it, and what was learnt, in words."""
+
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from arraymlp.app.options import option
+from arraymlp.data.encoder import TableEncoder
+from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.frames import Frame
+
+COLUMNS = "Columns"
+
+Numbers: TypeAlias = Annotated[
+    str | None,
+    option(
+        "How numbers become features: piecewise (the default), standardize, smooth_clip, quantile.",
+        COLUMNS,
+    ),
+]
+Bins: TypeAlias = Annotated[int | None, option("Bins of piecewise, at most. Default: 16.", COLUMNS)]
+Categories: TypeAlias = Annotated[
+    str | None,
+    option(
+        "Columns of numbers that are categories: a,b; 5: integers of 5 values or fewer.", COLUMNS
+    ),
+]
+Dates: TypeAlias = Annotated[
+    bool, option("Take dates, as numbers; else they are left out.", COLUMNS, "--dates")
+]
+Ignore: TypeAlias = Annotated[str | None, option("Columns to leave out: id,name.", COLUMNS)]
+Keep: TypeAlias = Annotated[
+    str | None, option("Columns to take although they seem to number the rows: a,b.", COLUMNS)
+]
+
+
+def names_of(text: str | None) -> list[str]:
+    """Names, separated by commas."""
+    return [] if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def encoder_of(
+    numbers: str | None, bins: int | None, categories: str | None, dates: bool, keep: str | None
+) -> TableEncoder:
+    """The encoder that the options describe."""
+    given: dict[str, Any] = {"dates": dates, "keep": names_of(keep)}
+    if numbers is not None:
+        given["numbers"] = numbers
+    if bins is not None:
+        given["bins"] = bins
+    if categories is not None:
+        whole = categories.isdecimal()
+        given["categories"] = int(categories) if whole else names_of(categories)
+    return TableEncoder(**given)
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What an encoder makes of a table's columns.
+
+    Attributes:
+        encoding: of the columns that become features.
+        left_out: the reasons of the others, by name.
+    """
+
+    encoding: TableEncoding
+    left_out: dict[str, str]
+
+    def describe(self) -> str:
+        """The columns by kind, and the number of features."""
+        kinds = Counter(column.kind for column in self.encoding.columns)
+        shown = ", ".join(f"{n} of {kind}" for kind, n in kinds.items())
+        return f"{shown}; {self.encoding.width} features"
+
+    def reasons(self) -> list[str]:
+        """The columns that are left out, a line for each reason."""
+        by_reason: dict[str, list[str]] = {}
+        for name, why in self.left_out.items():
+            by_reason.setdefault(HINT.sub("", why), []).append(name)
+        return [
+            f"{', '.join(names)} ({why}{_hint(why, names)})" for why, names in by_reason.items()
+        ]
+
+
+HINT = re.compile(r"; (dates|keep)=.*")  # as it is said to who writes Python
+
+
+def _hint(why: str, names: list[str]) -> str:
+    """The option that takes such columns after all."""
+    if why == "dates":
+        return "; --dates takes them"
+    return f"; --keep {','.join(names)} takes it" if why == "it numbers the rows" else ""
+
+
+def learn(encoder: TableEncoder, frame: Frame) -> Learnt:
+    """What an encoder learns of rows; the columns that it leaves out are no warning here.
+
+    Raises:
+        ValueError: as of `TableEncoder.learn`.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "columns that are not encoded")
+        encoder.fit(frame)
+    return Learnt(encoder.encoding_, encoder.left_out_)

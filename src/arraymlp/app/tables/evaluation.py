@@ -1,0 +1,50 @@
+"""How good a model is on rows of a table, which are predicted some at a time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+from arraymlp.sweeps.ensemble import Ensemble
+from arraymlp.training.scores.scores import Scores, scores_of
+
+AT_ONCE = 1 << 16  # rows that the networks predict together
+
+
+def windows(X: Any) -> Iterator[Any]:
+    """Rows X, some at a time."""
+    for start in range(0, len(X), AT_ONCE):
+        yield X[start : start + AT_ONCE]
+
+
+def mean_outputs(ensemble: Ensemble, X: Any) -> HostArray:
+    """The mean over the members: probabilities (N, C), or numbers (N, ...) of regression."""
+    numbers = ensemble.networks[0].loss.classifies == "no"
+    predict = ensemble.predict if numbers else ensemble.predict_proba
+    return np.concatenate([np.asarray(predict(rows)) for rows in windows(X)])
+
+
+def scores_on(
+    ensemble: Ensemble,
+    parts: Iterable[tuple[Any, HostArray]],
+    classes: HostArray | None,
+    targets: Sequence[str],
+) -> tuple[Scores, bool]:
+    """The figures of a model, and whether it gives every row the same output.
+
+    Args:
+        ensemble: the model.
+        parts: rows and their targets, some at a time.
+        classes: what the classes stand for; None for numbers and several labels.
+        targets: names of what is predicted.
+
+    Raises:
+        ValueError: rows or targets that are not the model's.
+    """
+    outputs, true = zip(*((mean_outputs(ensemble, X), y) for X, y in parts), strict=True)
+    output = np.concatenate(outputs)
+    spread = np.ptp(output, axis=0)
+    constant = len(output) > 1 and bool((spread <= 1e-6 * np.abs(output).max(axis=0)).all())
+    loss = ensemble.networks[0].loss
+    return scores_of(np.concatenate(true), output, loss, classes, targets), constant

@@ -1,0 +1,65 @@
+"""The command ``arraymlp predict``: a model's predictions for the rows of a table."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from arraymlp.app.options import OUTPUT, BackendName, DataFile, Device, ModelFile, option
+from arraymlp.app.table_output import write_table
+from arraymlp.app.tables.inputs import listed, open_inputs
+from arraymlp.app.tables.models import open_model
+from arraymlp.app.tables.predictions import column_names, columns
+from arraymlp.app.tables.talk import counted, note
+from arraymlp.backends.registry import resolve
+from arraymlp.data.frames import Frame
+
+
+def predict_command(
+    model: ModelFile,
+    data: DataFile,
+    output: Annotated[
+        str,
+        option(
+            "Where to: a .csv, .tsv or .parquet file, or - for a CSV on stdout, the default.",
+            OUTPUT,
+            "--output",
+            "-o",
+        ),
+    ] = "-",
+    proba: Annotated[
+        bool,
+        option("Probabilities, a column for each class, instead of the class.", OUTPUT, "--proba"),
+    ] = False,
+    spread: Annotated[
+        bool,
+        option(
+            "Beside numbers or probabilities, their standard deviation over the model's networks.",
+            OUTPUT,
+            "--spread",
+        ),
+    ] = False,
+    backend: BackendName = "auto",
+    device: Device = None,
+) -> None:
+    """Predict for each row of a table: a column named after what is predicted.
+
+    arraymlp predict model.safetensors new.csv -o predictions.csv
+
+    Tables of any size fit: some rows at a time are read, predicted and written.
+
+    Exit status: 0; 2 for an error, 130 after Ctrl-C; a file is written whole or not at all.
+    """
+    loaded = open_model(model, resolve(backend, device))
+    names = column_names(loaded, proba=proba, spread=spread)
+    file, inputs = open_inputs(loaded, data)
+    with file:
+        if loaded.note:
+            note(loaded.note)
+        if inputs.ignored:
+            note(f"columns that the model does not take are ignored: {listed(inputs.ignored)}")
+
+        def predicted() -> Iterator[Frame]:
+            for frame in counted(file.blocks(), "predicting"):
+                made = columns(loaded, inputs.of(frame), proba=proba, spread=spread)
+                yield Frame(names, tuple(made))
+
+        write_table(output, names, predicted())
