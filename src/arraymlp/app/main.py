@@ -34,9 +34,16 @@ def main() -> None:
     try:
         command_line()()
     except mistakes as error:
-        sys.exit(_fail(str(error)))
+        sys.exit(_fail(_sentence(error)))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; of the system's without its number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _fail(message: str) -> int:

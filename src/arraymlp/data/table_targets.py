@@ -56,7 +56,8 @@ def require_learnable(y: HostArray, name: str) -> None:
         raise ValueError(f"the target {name!r} is {y[0]} in every row: there is nothing to learn")
     if y.dtype.kind == "U" and len(y) > DIFFERENT and len(np.unique(y)) == len(y):
         raise ValueError(
-            f"the target {name!r} is a different text in every row, as {y[0]!r} and {y[1]!r}: it "
+            f"the target {name!r} is a different text in every row, as {y[0].item()!r} and "
+            f"{y[1].item()!r}: it "
             "names rows, and no classes"
         )
 

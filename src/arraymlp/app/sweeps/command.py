@@ -1,7 +1,8 @@
 """The command ``arraymlp sweep``: a sweep from the command line, its table, report and files."""
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,24 +15,31 @@ from arraymlp.app.options import option, with_settings
 from arraymlp.app.outputs import require_file
 from arraymlp.app.page import require_writable
 from arraymlp.app.sweeps.report import sweep_json, write_sweep_report
+from arraymlp.app.sweeps.rows import best_alike, mnist_errors, mnist_rows, table_rows
 from arraymlp.app.sweeps.summary import call, lines, networks_text, ranking
 from arraymlp.app.sweeps.values import SWEPT, values
+from arraymlp.app.tables.encoder_options import (
+    NOT_ENCODED,
+    Bins,
+    Categories,
+    Dates,
+    Ignore,
+    Keep,
+    Numbers,
+    encoder_of,
+)
+from arraymlp.app.tables.target import Classes, classifies_by
 from arraymlp.app.terminal import console
-from arraymlp.backends.array import HostArray
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
-from arraymlp.data.datasets import MNIST, load_mnist
-from arraymlp.data.tables import read_table
-from arraymlp.nn.losses import LOSSES
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.sweep_function import sweep
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.early_stopping import EarlyStopping
-from arraymlp.training.ensemble import Ensemble
+from arraymlp.training.files import save as save_network
 from arraymlp.training.model import MultilayerPerceptron
 
 HELD_OUT = 1 / 6  # of the rows, where nothing else says what to validate on; 10,000 of MNIST's
-ENSEMBLE = 5  # the best networks whose mean prediction is tried on MNIST's test set
 
 DATA, SETTINGS = "Data", "Settings, each one value or several (a,b,c), which are swept"
 SEARCH, LONG, OUTPUT = "Search", "Long sweeps", "Output"
@@ -41,11 +49,10 @@ SEARCH, LONG, OUTPUT = "Search", "Long sweeps", "Output"
 @with_settings(SWEPT, SETTINGS)
 def sweep_command(
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
-            help="A table to train on: .csv, .parquet, or .npz with arrays X and y. Classes that "
-            "are not integers are numbered in the order of their names. Features are scaled with "
-            "--standardize features or true. Default: MNIST.",
+            help="A table to train on: .csv, .tsv, .parquet or .npz; - for standard input. Its "
+            "columns may be numbers, texts and dates, with cells missing. Default: MNIST.",
             show_default=False,
         ),
     ] = None,
@@ -57,7 +64,20 @@ def sweep_command(
         float | None, option("Fraction of the rows held out to rank by. Default: a sixth.", DATA)
     ] = None,
     cv: Annotated[int | None, option("Folds of cross-validation, instead.", DATA)] = None,
-    preset: Annotated[str, option("default or lab.", SEARCH)] = "default",
+    classes: Classes = None,
+    ignore: Ignore = None,
+    numbers: Numbers = None,
+    bins: Bins = None,
+    categories: Categories = None,
+    dates: Dates = False,
+    keep: Keep = None,
+    preset: Annotated[
+        str | None,
+        option(
+            "Settings to begin with: table, default or lab. Default: table; of MNIST default.",
+            SEARCH,
+        ),
+    ] = None,
     mode: Annotated[
         str,
         option("grid: every combination; zip: first values, second values, ...; random", SEARCH),
@@ -87,6 +107,15 @@ def sweep_command(
     save: Annotated[
         Path | None, option("File for all networks: SweepResult.load reads it.", OUTPUT)
     ] = None,
+    model: Annotated[
+        Path | None, option("File for the best network: predict reads it.", OUTPUT)
+    ] = None,
+    ensemble: Annotated[
+        int | None,
+        option(
+            "How many of the best networks the model is, whose mean predicts. Default: 1.", OUTPUT
+        ),
+    ] = None,
     **given: str | None,
 ) -> None:
     """Train a network for each of many settings, together, and rank the settings.
@@ -105,22 +134,34 @@ def sweep_command(
     if 0 in np.ravel(settings.get("epochs", 1)):
         raise ValueError("--epochs must be at least 1: networks that were not trained have no rank")
     kept = checkpoint_of(checkpoint, checkpoint_every)
-    _require_outputs(report, json_file, save)
+    _require_outputs(report, json_file, save, model)
+    if ensemble is not None and (model is None or ensemble < 1):
+        raise ValueError("--ensemble is a number from 1, and can be given only with --model")
     held_out = HELD_OUT if cv is None else 1 / max(cv, 2)
     if validation is not None:
         held_out = validation
-    source = _source(data, target, settings.get("loss"))
-    text = source.text
+    encoder = partial(
+        encoder_of, numbers=numbers, bins=bins, categories=categories, dates=dates, keep=keep
+    )
+    of_classes = classifies_by(classes, settings.get("loss"))
+    rows = (
+        mnist_rows(target)
+        if data is None
+        else table_rows(data, target, of_classes, ignore, encoder)
+    )
+    text = rows.text
     text += f"; ranked on {held_out:.3g} of the rows, held out" if cv is None else f"; {cv} folds"
-    about = {"data": text, "classes": source.classes}
+    about = {"data": text, "classes": rows.classes}
     chosen = resolve(backend, device)
-    print(f"backend: {chosen}\ndata: {text}", flush=True)
+    print(f"backend: {chosen}\ndata: {text}", *rows.left_out, sep="\n", flush=True)
     if kept is not None:
         print(f"checkpoint: {checkpoint}", flush=True)
-    with interruptible() as interrupt:
+    with interruptible() as interrupt, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", NOT_ENCODED)  # in a fold; of all rows it is said above
         result = sweep(
-            source.X,
-            source.y,
+            rows.X,
+            rows.y,
+            encode=rows.encoder,
             cv=cv,
             validation=held_out if cv is None else validation,
             mode=mode,
@@ -132,24 +173,26 @@ def sweep_command(
             device=chosen.device,
             checkpoint=kept,
             progress=True,
-            **settings,
+            **{**rows.settings, **settings},
         )
     notes = lines(result)
-    if source.mnist is not None:
-        notes += _test_errors(result, source.mnist)
+    if rows.mnist is not None:
+        notes += mnist_errors(result, rows.mnist)
     if not result.swept:
         notes.append("nothing was swept: try --learning-rate 0.001,0.003,0.01 --seed 0:4")
-    fixed: dict[str, Any] = {} if preset == "default" else {"preset": preset}
+    fixed: dict[str, Any] = {} if preset is None else {"preset": preset}
     fixed |= {name: value for name, value in settings.items() if name not in result.swept}
-    if "early_stopping" in fixed and source.mnist is None:  # the call needs something to watch
+    if rows.mnist is None and cv is None:
         fixed["validation"] = round(held_out, 4)
     code = ""
     if any(m.counts for m in result.members):
-        code = call(result, fixed, "X, y" if source.mnist is None else "")
+        code = call(result, fixed, rows.code)
     try:
         _print_result(result, top, notes)
     finally:  # even if the reader of the pipe is gone
         _write(result, report, json_file, save, about, notes, code)
+        if model is not None and any(m.counts for m in result.members):
+            print(_write_model(result, model, ensemble or 1))
     scored = any(m.counts for m in result.members)
     raise typer.Exit(interrupt.exit_status or (0 if scored else 1))
 
@@ -165,70 +208,13 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _require_outputs(report: Path | None, json_file: Path | None, save: Path | None) -> None:
+def _require_outputs(report: Path | None, *files: Path | None) -> None:
     """Raise the errors that would otherwise come after the training."""
     if report is not None:
         empty_figure()  # needs Matplotlib
         require_writable(report)
-    require_file(json_file)
-    require_file(save)
-
-
-@dataclass(frozen=True)
-class Source:
-    """The rows to train on.
-
-    Attributes:
-        X: (n, n_features).
-        y: (n,) targets.
-        text: what they are.
-        classes: names of the classes, where they are not their numbers.
-        mnist: MNIST with its test set; None for a data file.
-    """
-
-    X: HostArray
-    y: HostArray
-    text: str
-    classes: Sequence[str] | None = None
-    mnist: MNIST | None = None
-
-
-def _source(file: Path | None, target: str | None, loss: object) -> Source:
-    """The rows of a data file, or MNIST; whole numbers are classes if the loss is one for classes.
-
-    Raises:
-        ValueError: a file or column that cannot be used.
-        OSError: the file cannot be read.
-    """
-    if file is None:
-        if target is not None:
-            raise ValueError("--target is the column of a data file; MNIST has one target only")
-        mnist = load_mnist()
-        text = f"MNIST, {len(mnist.y_train)} training images"
-        return Source(mnist.X_train, mnist.y_train, text, mnist=mnist)
-    table = read_table(file, target)
-    y = table.y
-    classifies = isinstance(loss, str) and loss in LOSSES and LOSSES[loss].classifies != "no"
-    if classifies and y.dtype.kind == "f" and bool((y % 1 == 0).all()):
-        y = y.astype(np.int64)
-    return Source(table.X, y, f"{file}: {table.describe()}", table.names)
-
-
-def _test_errors(result: SweepResult, mnist: MNIST) -> list[str]:
-    """A line on the errors on MNIST's test set, which has no part in the ranking."""
-    ranked = [m for m in result.members if m.counts]
-    if not ranked or ranked[0].network.classes is None:
-        return []
-
-    def error(predictor: MultilayerPerceptron | Ensemble) -> str:
-        wrong = predictor.predict(mnist.X_test) != mnist.y_test
-        return f"{100 * float(np.mean(wrong)):.2f} %"
-
-    text = f"test error, which the ranking never saw: best network {error(result.best.network)}"
-    n = min(ENSEMBLE, len(ranked))
-    if n > 1:
-        text += f", ensemble of the best {n} {error(result.ensemble(n))}"
-    return [text]
+    for file in files:
+        require_file(file)
 
 
 def _print_result(result: SweepResult, top: int, notes: Sequence[str]) -> None:
@@ -269,3 +255,13 @@ def _write(
     if save is not None:
         result.save(save)
         print(f"networks: {save}")
+
+
+def _write_model(result: SweepResult, path: Path, n: int) -> str:
+    """Write the best network, or the best n that are like it as one population; say which."""
+    networks = best_alike(result, n)
+    stack = networks[0] if n == 1 else MultilayerPerceptron.stacked(networks)
+    save_network(stack, path)
+    what = f"network {result.best.number}" if n == 1 else f"the best {len(networks)}"
+    fewer = f", all {len(networks)} that are of one shape" if len(networks) < n else ""
+    return f"model: {path}, {what}{fewer}; arraymlp predict {path} TABLE.csv"

@@ -9,14 +9,17 @@ from typing import Annotated, Any, TypeAlias
 from arraymlp.app.options import option
 from arraymlp.data.encoder import TableEncoder
 from arraymlp.data.encoding import TableEncoding
-from arraymlp.data.frames import Frame
+from arraymlp.data.frames import Frame, Texts
 
 COLUMNS = "Columns"
+NOT_ENCODED = "columns that are not encoded"  # begins the warning that says so
+MANY = 100  # columns of numbers, from which on each becomes one feature
 
 Numbers: TypeAlias = Annotated[
     str | None,
     option(
-        "How numbers become features: piecewise (the default), standardize, smooth_clip, quantile.",
+        "How numbers become features: piecewise, standardize, smooth_clip or quantile. Default: "
+        "piecewise; of more than 100 columns of numbers standardize.",
         COLUMNS,
     ),
 ]
@@ -42,12 +45,22 @@ def names_of(text: str | None) -> list[str]:
 
 
 def encoder_of(
-    numbers: str | None, bins: int | None, categories: str | None, dates: bool, keep: str | None
+    frame: Frame,
+    numbers: str | None,
+    bins: int | None,
+    categories: str | None,
+    dates: bool,
+    keep: str | None,
 ) -> TableEncoder:
-    """The encoder that the options describe."""
+    """The encoder that the options describe, for a table.
+
+    Where they do not say how numbers become features, those of very many columns are standardised:
+    piecewise would make sixteen features of each.
+    """
     given: dict[str, Any] = {"dates": dates, "keep": names_of(keep)}
-    if numbers is not None:
-        given["numbers"] = numbers
+    of_numbers = [c for c in frame.columns if not isinstance(c, Texts) and c.dtype.kind in "iuf"]
+    if numbers is not None or len(of_numbers) > MANY:
+        given["numbers"] = numbers or "standardize"
     if bins is not None:
         given["bins"] = bins
     if categories is not None:
@@ -101,6 +114,6 @@ def learn(encoder: TableEncoder, frame: Frame) -> Learnt:
         ValueError: as of `TableEncoder.learn`.
     """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "columns that are not encoded")
+        warnings.filterwarnings("ignore", NOT_ENCODED)
         encoder.fit(frame)
     return Learnt(encoder.encoding_, encoder.left_out_)

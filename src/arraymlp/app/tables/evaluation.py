@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.sweeps.ensemble import Ensemble
+from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.scores.scores import Scores, scores_of
 
 AT_ONCE = 1 << 16  # rows that the networks predict together

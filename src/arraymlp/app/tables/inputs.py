@@ -93,6 +93,9 @@ def open_inputs(
                 f"not know the names, but there are {len(others)}: {listed(others)}"
             )
         return file, Inputs(tuple(others))
+    for name in targets or ():
+        if name in model.features:
+            raise ValueError(f"{name!r} is a column that the model takes, and not one it predicts")
     columns = {column.name: column for column in model.columns}
     kinds: dict[str, Kind] = {
         name: KINDS[columns[name].kind] if name in columns else "number" for name in model.features

@@ -10,8 +10,9 @@ import numpy as np
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.encoded_columns import EncodedColumn
-from arraymlp.sweeps.ensemble import Ensemble
+from arraymlp.data.table_files import FORMATS
 from arraymlp.sweeps.result import SweepResult
+from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.files import load, read
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.onnx_file import is_onnx, read_onnx
@@ -94,6 +95,8 @@ def open_model(path: Path, backend: Backend) -> Model:
         ValueError: it holds a sweep in which no network has a score.
         OSError: it cannot be read.
     """
+    if path.suffix.lower() in FORMATS:
+        raise ValueError(f"{path} is a table: give the model first, and then the table")
     with naming(path):
         header, _ = read_onnx(path) if is_onnx(path) else read_parts(path)
     run: Run | None = None

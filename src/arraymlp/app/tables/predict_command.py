@@ -1,9 +1,11 @@
 """The command ``arraymlp predict``: a model's predictions for the rows of a table."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 from arraymlp.app.options import OUTPUT, BackendName, DataFile, Device, ModelFile, option
+from arraymlp.app.outputs import require_file
 from arraymlp.app.table_output import write_table
 from arraymlp.app.tables.inputs import listed, open_inputs
 from arraymlp.app.tables.models import open_model
@@ -49,6 +51,8 @@ def predict_command(
     Exit status: 0; 2 for an error, 130 after Ctrl-C; a file is written whole or not at all.
     """
     loaded = open_model(model, resolve(backend, device))
+    if output != "-":
+        require_file(Path(output))
     names = column_names(loaded, proba=proba, spread=spread)
     file, inputs = open_inputs(loaded, data)
     with file:

@@ -3,15 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated, TypeAlias
 
 import numpy as np
 
+from arraymlp.app.options import option
 from arraymlp.backends.array import HostArray
 from arraymlp.data.table_targets import require_learnable
+from arraymlp.nn.losses import LOSSES
 
 FEW = 20  # different whole numbers up to which they are classes, unless the user says else
 SHOWN = 8  # classes that a line lists
 ENOUGH = 20  # rows, from which on one can say that a column identifies its rows
+
+
+Classes: TypeAlias = Annotated[
+    bool | None,
+    option(
+        "Take whole numbers to predict for classes, or for numbers. Default: classes where there "
+        "are at most 20 different ones.",
+        "Data",
+        "--classes/--regression",
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +47,13 @@ class Target:
     def classifies(self) -> bool:
         """Whether each row has one of several classes."""
         return self.values.ndim == 1 and self.values.dtype.kind != "f"
+
+    @property
+    def loss(self) -> str:
+        """The name of the loss for it, where none is given."""
+        if self.classifies:
+            return "softmax_cross_entropy"
+        return "squared_error" if self.values.dtype.kind == "f" else "binary_cross_entropy"
 
     @cached_property
     def counts(self) -> tuple[HostArray, HostArray]:
@@ -63,6 +84,18 @@ class Target:
         more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
         text += f": {len(values)} classes, {', '.join(shown)}{more}"
         return text + " (--regression takes them for numbers)" * self.guessed
+
+
+def classifies_by(flag: bool | None, loss: object) -> bool | None:
+    """Whether classes are to be predicted: by --classes/--regression, else by the loss's name.
+
+    Args:
+        flag: True, False, or None where neither was given.
+        loss: a name, or several; None where none was given.
+    """
+    names = loss if isinstance(loss, list) else [loss]
+    kinds = {LOSSES[n].classifies != "no" for n in names if isinstance(n, str) and n in LOSSES}
+    return kinds.pop() if flag is None and len(kinds) == 1 else flag
 
 
 def target_of(names: Sequence[str], values: HostArray, classifies: bool | None = None) -> Target:

@@ -24,8 +24,9 @@ from arraymlp.app.tables.encoder_options import (
     names_of,
 )
 from arraymlp.app.tables.report import write_train_report
-from arraymlp.app.tables.source import read_source
+from arraymlp.app.tables.source import read_source, require_target
 from arraymlp.app.tables.talk import Talk, training_bar
+from arraymlp.app.tables.target import Classes, classifies_by
 from arraymlp.app.tables.trained import Plan, Trained
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
@@ -50,15 +51,7 @@ def train_command(
         ),
     ],
     target: Annotated[str | None, option("The column to predict.", DATA)] = None,
-    classes: Annotated[
-        bool | None,
-        option(
-            "Take whole numbers to predict for classes, or for numbers. Default: classes where "
-            "there are at most 20 different ones.",
-            DATA,
-            "--classes/--regression",
-        ),
-    ] = None,
+    classes: Classes = None,
     validation: Annotated[
         float,
         option(
@@ -118,7 +111,6 @@ def train_command(
     talk = Talk(as_json)
     settings = _settings(given, seed, members, early_stopping, validation)
     epochs = get_preset(preset, settings).epochs
-    encoder = encoder_of(numbers, bins, categories, dates, keep)
     kept = checkpoint_of(checkpoint, checkpoint_every, is_folder=False)
     require_file(save)
     if report is not None:
@@ -126,7 +118,11 @@ def train_command(
         require_writable(report)
     chosen = resolve(backend, device)
     with open_table(data) as file, interruptible() as interrupt:
-        source = read_source(file, target, classes, names_of(ignore))
+        require_target(file, target)
+        source = read_source(
+            file, target, classifies_by(classes, settings.get("loss")), names_of(ignore)
+        )
+        encoder = encoder_of(source.table, numbers, bins, categories, dates, keep)
         plan = Plan(source, encoder, validation, settings, preset)
         talk.pairs(plan.lines(chosen))
         if kept is not None:

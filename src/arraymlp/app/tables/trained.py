@@ -15,8 +15,8 @@ from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.encoder import TableEncoder
 from arraymlp.data.splits import split
-from arraymlp.sweeps.ensemble import Ensemble
 from arraymlp.training.checkpoint import Checkpoint
+from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.progress import Progress
 from arraymlp.training.run import FINISHED, INTERRUPTED, Run
 from arraymlp.training.scores.scores import Scores
@@ -82,9 +82,10 @@ class Plan:
             NonFiniteLossError: every network diverged.
         """
         target, began = self.source.target, perf_counter()
+        settings = {"loss": target.loss, **self.settings}
         run = train(
-            self.source.table.select(self.learnt.encoding.names),
-            target.values,
+            self.source.whole(self.learnt.encoding.names),
+            target.names[0] if len(target.names) == 1 else list(target.names),
             encode=self.encoder,
             validation=self.validation or None,
             preset=self.preset,
@@ -92,10 +93,9 @@ class Plan:
             device=backend.device,
             checkpoint=checkpoint,
             progress=progress,
-            **self.settings,
+            **settings,
         )
         seconds = perf_counter() - began
-        run.network.targets = target.names
         held_out = self.source.rows(self.held_out)
         classes = run.network.classes
         scores, constant = scores_on(Ensemble([run.network]), held_out, classes, target.names)
@@ -135,7 +135,9 @@ class Trained:
     def describe(self) -> str:
         """How the training went."""
         networks = f"{self.members} network{'s' * (self.members != 1)}"
-        text = f"{networks}, {len(self.run.history)} epochs in {self.seconds:.1f} s"
+        n = len(self.run.history)
+        epochs = f"{n} epoch{'s' * (n != 1)}"
+        text = f"{networks}, {epochs} in {self.seconds:.1f} s"
         if self.run.ended != FINISHED:
             text += f", {self.run.ended}"
         if self.run.best_epoch is not None:
