@@ -121,10 +121,10 @@ def test_data_frames_and_series_are_taken(
     assert_same_run(quick(frame, pandas.DataFrame({"label": Y})), expected(numpy_backend))
 
 
-def test_a_data_frame_with_text_is_refused() -> None:
+def test_a_data_frame_with_text_is_refused_where_it_is_not_to_be_encoded() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"a": range(N), "b": ["x"] * N})
-    assert_says(refusal(quick, frame, Y), ["X must be numeric", "object"])
+    assert_says(refusal(quick, frame, Y, encode=False), ["X must be numeric", "object"])
 
 
 def test_a_missing_value_in_a_data_frame_is_refused() -> None:

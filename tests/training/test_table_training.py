@@ -146,6 +146,17 @@ def test_each_fold_learns_its_encoding_of_the_rows_it_trains_on() -> None:
     )
 
 
+def test_an_encoding_that_was_learnt_before_is_that_of_all_folds() -> None:
+    encoding = TableEncoder(numbers="standardize").learn(FEATURES)
+    result = sweep(TABLE, "survived", cv=3, encode=encoding, **QUICK)
+    assert all(member.network.encoding == encoding for member in result.members)
+    (stack,) = result.ensemble(3).networks
+    plain = sweep(encoding.transform(FEATURES), LABELS, cv=3, preset="table", **QUICK)
+    pairs = zip(result.members, plain.members, strict=True)
+    assert all(same(a.network, b.network) for a, b in pairs)
+    np.testing.assert_array_equal(stack.predict_proba(TABLE), stack.predict_proba(FEATURES))
+
+
 def test_files_keep_names_classes_and_encoding(tmp_path: Path) -> None:
     run = train(TABLE, "survived", seed=range(2), **QUICK)
     path = tmp_path / "model.safetensors"

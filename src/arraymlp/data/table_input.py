@@ -41,9 +41,12 @@ class TableInput:
         return len(self.table)
 
     def learn(self, row_sets: Sequence[HostArray | None]) -> list[TableEncoding]:
-        """The encoding learnt of each of these sets of rows (None for all), all of one width."""
+        """The encoding learnt of each of these sets of rows (None for all), all of one width.
+
+        There is one for all, where it was learnt before.
+        """
         if isinstance(self.encoder, TableEncoding):
-            return [self.encoder] * len(row_sets)
+            return [self.encoder]
         encodings = [
             self.encoder.learn(self._sample(rows), warn=i == 0) for i, rows in enumerate(row_sets)
         ]
@@ -65,14 +68,18 @@ class TableInput:
 
 
 def take_table(
-    X: Any, y: Any, encode: bool | TableEncoder | None, network: Network | None = None
+    X: Any,
+    y: Any,
+    encode: bool | TableEncoder | TableEncoding | None,
+    network: Network | None = None,
 ) -> tuple[Any, Any]:
     """X and y as `load_data` takes them: a table as a `TableInput`, where it is to be encoded.
 
     Args:
         X: a table, or anything else, which stays as it is.
         y: targets, or the names of their columns in X.
-        encode: whether, or by what, features are made of X; None for yes where ``y`` is a name or
+        encode: whether, or by what, features are made of X: by an encoder, which learns of the rows
+            to train on, or by an encoding that was learnt before; None for yes where ``y`` is a name or
             X has a column that is no numbers.
         network: that goes on to be trained: its encoding, if it has one, is kept.
 
@@ -80,7 +87,8 @@ def take_table(
         ValueError: an encoder of what is no table, or a target that is no column of X.
     """
     encoding = encoding_of(network) if isinstance(network, Network) else None
-    if encode not in (None, True, False) and not isinstance(encode, TableEncoder):
+    is_encoder = isinstance(encode, TableEncoder | TableEncoding)
+    if not (encode is None or isinstance(encode, bool) or is_encoder):
         raise ValueError(f"encode must be True, False, a TableEncoder or None, not {encode!r}")
     if network is not None and encode is not None:
         raise ValueError("encode cannot be given together with network=, which has its own")
@@ -91,7 +99,8 @@ def take_table(
             if encode:
                 raise ValueError("encode needs X and y")
             return X, y
-    if encode is False and not isinstance(y, str | list | tuple):
+    plain = encode is False or (encode is None and _has_numbers_for_names(X))
+    if plain and encoding is None and not isinstance(y, str | list | tuple):
         return X, y  # nothing of it is asked by name
     table = X if isinstance(X, TableRows) else frame_of(X)
     names = _columns_named(y, table)
@@ -105,7 +114,7 @@ def take_table(
         encode = names is not None or isinstance(rest, TableRows) or not _all_numbers(rest)
     if encode is False:
         return (X if names is None else rest), values
-    encoder = encode if isinstance(encode, TableEncoder) else TableEncoder()
+    encoder = encode if isinstance(encode, TableEncoder | TableEncoding) else TableEncoder()
     return TableInput(rest, encoder, targets), values
 
 
@@ -151,6 +160,11 @@ def encoding_of(network: Network) -> Any:
             "network.member(k)"
         )
     return network.encoding
+
+
+def _has_numbers_for_names(X: Any) -> bool:
+    """True of a data frame of pandas that was made of an array, without names."""
+    return hasattr(X, "iloc") and feature_names(X) is None
 
 
 def _all_numbers(frame: Frame) -> bool:

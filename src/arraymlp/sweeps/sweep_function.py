@@ -13,6 +13,7 @@ from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
 from arraymlp.data.encoder import TableEncoder
+from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.loading import columns
 from arraymlp.data.table_input import take_table
 from arraymlp.nn.metrics import greater_is_better as better_when_greater
@@ -57,7 +58,7 @@ def sweep(
     draw_seed: int = 0,
     sample_weight: Any = None,
     validation: float | tuple[Any, ...] | None = None,
-    encode: bool | TableEncoder | None = None,
+    encode: bool | TableEncoder | TableEncoding | None = None,
     preset: str | None = None,
     backend: str | Backend = "auto",
     device: Any = None,

@@ -13,6 +13,7 @@ from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import ClassWeight
 from arraymlp.data.encoder import TableEncoder
+from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.fingerprint import fingerprint, knows_data
 from arraymlp.data.magnitudes import far_in_words
 from arraymlp.data.table_input import take_table
@@ -94,7 +95,7 @@ def train(
     training_error: bool | None = None,
     probes: bool | None = None,
     engine: Literal["auto", "array"] | None = None,
-    encode: bool | TableEncoder | None = None,
+    encode: bool | TableEncoder | TableEncoding | None = None,
     preset: str | None = None,
     network: MultilayerPerceptron | Run | None = None,
     backend: str | Backend = "auto",
@@ -212,8 +213,9 @@ def train(
         encode: whether features are made of the columns of a table, texts and missing values among
             them, by a `TableEncoder` with its defaults, or by the one given. It is learnt of the
             training rows and kept in the network, which then takes such tables, the columns in any
-            order. None: where y is a name, or a column is no numbers. With it ``standardize`` is
-            about targets alone.
+            order. None: where y is a name, or a column is no numbers. An encoding that was learnt
+            before, ``TableEncoder().learn(X)``, is taken as it is. With it ``standardize`` is about
+            targets alone.
         preset: "default"; "table", for tables that are encoded, and their default, with early
             stopping on 15 % of the rows unless ``validation`` or ``early_stopping`` say otherwise
             (`arraymlp.training.defaults` has its values); or "lab" for the settings of the
