@@ -505,7 +505,7 @@ def test_an_array_is_taken_by_position() -> None:
             encoder.transform(wrong)
 
 
-def test_an_array_for_a_table_is_taken_by_position_with_a_warning() -> None:
+def test_an_array_for_a_table_or_the_reverse_is_taken_by_position_with_a_warning() -> None:
     columns = frame(a=NORMAL[:500], b=NORMAL[500:])
     encoder = TableEncoder().fit(columns)
     features = encoder.transform(columns)
@@ -516,6 +516,11 @@ def test_an_array_for_a_table_is_taken_by_position_with_a_warning() -> None:
     assert caught[0].filename == __file__
     encoder.fit(X)
     assert not hasattr(encoder, "feature_names_in_")
+    with pytest.warns(UserWarning, match="X has feature names, but TableEncoder was") as caught:
+        np.testing.assert_array_equal(encoder.transform(columns), features)
+    assert caught[0].filename == __file__
+    with pytest.raises(ValueError, match="X has 1 features, but TableEncoder is expecting 2"):
+        encoder.transform(columns.select(["a"]))
 
 
 def test_names_of_features_are_checked() -> None:

@@ -154,8 +154,8 @@ class TableEncoder:
         """
         self._require_fitted()
         frame = frame_of(X)
-        if not is_frame(X):
-            frame = self._named(frame)
+        if not is_frame(X) or not hasattr(self, "feature_names_in_"):
+            frame = self._by_position(frame, is_frame(X))
         return self._contained(self.encoding_.transform(frame, self.dtype), X)
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
@@ -185,22 +185,26 @@ class TableEncoder:
                 encoding = encoding.renamed({f"x{i}": name for i, name in enumerate(given)})
         return np.asarray(encoding.feature_names_out(), dtype=object)
 
-    def _named(self, frame: Frame) -> Frame:
-        """An array's columns with the names of `fit`, where these are as many."""
+    def _by_position(self, frame: Frame, has_names: bool) -> Frame:
+        """The columns with the names that they had in `fit`, where they are as many.
+
+        As scikit-learn's estimators do, it warns where one of the two tables had no names.
+        """
         if len(frame.names) != self.n_features_in_:
             raise ValueError(
                 f"X has {len(frame.names)} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input"
             )
-        names = getattr(self, "feature_names_in_", None)
-        if names is None:
-            return frame
-        warnings.warn(
-            f"X does not have valid feature names, but {type(self).__name__} was fitted with "
-            "feature names",
-            UserWarning,
-            stacklevel=caller_level(),
-        )
+        expected = getattr(self, "feature_names_in_", None)
+        if has_names or expected is not None:
+            this, other = ("has", "without") if has_names else ("does not have valid", "with")
+            warnings.warn(
+                f"X {this} feature names, but {type(self).__name__} was fitted {other} feature "
+                "names",
+                UserWarning,
+                stacklevel=caller_level(),
+            )
+        names = [f"x{i}" for i in range(self.n_features_in_)] if expected is None else expected
         return Frame(tuple(names), frame.columns)
 
     def _require_fitted(self) -> None:
