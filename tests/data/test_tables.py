@@ -263,7 +263,7 @@ def test_a_target_is_an_array(tmp_path: Path) -> None:
 def test_a_target_whose_bytes_are_no_text_is_refused(tmp_path: Path) -> None:
     y = np.array([0x61, 0x110000, 0x62], "<u4").view("<U1")
     np.savez(tmp_path / "data.npz", X=np.array(ROWS), y=y)
-    with pytest.raises(ValueError, match=r"data\.npz: column 'y' has what is no text"):
+    with pytest.raises(ValueError, match=r"data\.npz: column 'y': "):
         read_table(tmp_path / "data.npz")
 
 
@@ -329,7 +329,7 @@ def test_a_boolean_target_that_is_missing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("X", [np.array([["a"], ["b"]]), np.zeros((2, 1), "f8,i4")], ids=str)
 def test_features_of_an_npz_file_must_be_numbers(tmp_path: Path, X: np.ndarray) -> None:
     np.savez(tmp_path / "data.npz", X=X, y=np.array([0, 1]))
-    with pytest.raises(ValueError, match=r"data\.npz: .* must be numbers"):
+    with pytest.raises(ValueError, match=r"data\.npz: (features|column .x0.: it) must be numbers"):
         read_table(tmp_path / "data.npz")
 
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.data.cells import Kind
+from arraymlp.data.frame_arrays import array_column
+from arraymlp.data.frame_values import BOOLEANS
 from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.table_file import TableFile, errors_of, require_columns
+from arraymlp.data.table_file import TableFile, errors_of, kind_of, require_columns
 
 ROWS = 2**16  # of a block
 TARGET = "y"
@@ -61,7 +63,7 @@ class NpzFile(TableFile):
     @property
     def settled(self) -> dict[str, Kind]:
         """See `TableFile`."""
-        return {n: _kind(c) for n, c in zip(self.used, self._frame.columns, strict=True)}
+        return {n: kind_of(c) for n, c in zip(self.used, self._frame.columns, strict=True)}
 
     @property
     def default_targets(self) -> tuple[str, ...]:
@@ -142,28 +144,12 @@ def _columns(
 
 
 def _column(name: str, values: HostArray, given: Kind | None) -> Column:
-    kind = values.dtype.kind
-    if kind in "iuf":
-        native = values.astype(values.dtype.newbyteorder("="), copy=False)
-        return native.astype(np.float64) if given == "number" else native
-    if kind == "b":
-        if given == "text":
-            return Texts(values.astype(np.int32), ("False", "True"))
-        return values.astype(np.float64) if given == "number" else values
-    if kind == "M":
-        return values
-    if kind not in "US":
-        raise ValueError(f"column {name!r} must be numbers, texts or dates, not {values.dtype}")
     try:
-        distinct, codes = np.unique(values.astype(str), return_inverse=True)
-        texts = distinct.tolist()
-    except (SystemError, UnicodeDecodeError) as error:  # SystemError is NumPy's
-        raise ValueError(f"column {name!r} has what is no text ({error})") from error
-    return Texts(codes.astype(np.int32), tuple(texts))
-
-
-def _kind(column: Column) -> Kind:
-    if isinstance(column, Texts):
-        return "text"
-    kinds: dict[str, Kind] = {"b": "boolean", "i": "integer", "u": "integer", "M": "time"}
-    return kinds.get(column.dtype.kind, "number")
+        column = array_column(values)
+    except (ValueError, SystemError) as error:  # SystemError is NumPy's, for what is no text
+        raise ValueError(f"column {name!r}: {error}") from error
+    if isinstance(column, np.ndarray) and column.dtype.kind == "b" and given == "text":
+        return Texts(column.astype(np.int32), BOOLEANS)
+    if isinstance(column, np.ndarray) and column.dtype.kind in "biu" and given == "number":
+        return column.astype(np.float64)
+    return column

@@ -1,6 +1,6 @@
 """Parquet files, by pyarrow, some rows at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.data.arrow_columns import column_of
 from arraymlp.data.cells import Kind
+from arraymlp.data.frame_sources import frame_of
+from arraymlp.data.frame_values import BOOLEANS
 from arraymlp.data.frames import Column, Frame, Texts
 from arraymlp.data.iso_times import times_of
-from arraymlp.data.table_file import TableFile, Unsettled, errors_of, require_columns
+from arraymlp.data.table_file import TableFile, Unsettled, errors_of, kind_of, require_columns
 
 ROWS = 2**16  # of a block
 
@@ -41,11 +42,14 @@ class ParquetFile(TableFile):
         with errors_of(self.title):
             rows, is_wrong = 0, False
             for batch in self._batches():
-                columns = [self._column(batch, name, rows) for name in self.used]
-                is_wrong |= self._note(columns) and rows > 0
-                rows += batch.num_rows
+                with _reading():
+                    frame = frame_of(batch).select(self.used)
+                columns = zip(frame.names, frame.columns, strict=True)
+                frame = Frame(self.used, tuple(self._as_known(n, c, rows) for n, c in columns))
+                is_wrong |= self._note(frame) and rows > 0
+                rows += len(frame)
                 if not is_wrong:
-                    yield Frame(self.used, tuple(columns))
+                    yield frame
             if not rows:
                 raise ValueError("it has no rows")
             if is_wrong:
@@ -66,15 +70,8 @@ class ParquetFile(TableFile):
                 if batch.num_rows:
                     yield batch
 
-    def _column(self, batch: Any, name: str, row: int) -> Column:
-        at = batch.schema.get_all_field_indices(name)
-        if len(at) != 1:
-            raise ValueError(f"{len(at)} columns have the name {name!r}")
-        try:
-            with _reading():
-                column = column_of(batch.column(at[0]))
-        except ValueError as error:
-            raise ValueError(f"column {name!r}: {error}") from error
+    def _as_known(self, name: str, column: Column, row: int) -> Column:
+        """A column from that row on, as what its kind was given as, or has proved to be."""
         given = self._given.get(name)
         if given == "time" and isinstance(column, Texts):
             return times_of(column, name, row)
@@ -82,26 +79,19 @@ class ParquetFile(TableFile):
             if given == "number":
                 return column.astype(np.float64)
             if given == "text" or self._kinds[name] == "text":
-                return Texts(column.astype(np.int32), ("False", "True"))
+                return Texts(column.astype(np.int32), BOOLEANS)
         return column
 
-    def _note(self, columns: Sequence[Column]) -> bool:
+    def _note(self, frame: Frame) -> bool:
         """Keep what the columns are; whether booleans have proved to be texts: some is missing."""
         changed = False
-        for name, column in zip(self.used, columns, strict=True):
-            known, kind = self._kinds[name], _kind(column)
+        for name, column in zip(frame.names, frame.columns, strict=True):
+            known, kind = self._kinds[name], kind_of(column)
             if known is None or (known, kind) == ("integer", "number"):
                 self._kinds[name] = kind
             elif (known, kind) == ("boolean", "text"):
                 self._kinds[name], changed = kind, True
         return changed
-
-
-def _kind(column: Column) -> Kind:
-    if isinstance(column, Texts):
-        return "text"
-    kinds: dict[str, Kind] = {"b": "boolean", "i": "integer", "u": "integer", "M": "time"}
-    return kinds.get(column.dtype.kind, "number")
 
 
 def _parquet() -> Any:

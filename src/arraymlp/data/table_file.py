@@ -164,6 +164,14 @@ def require_columns(names: Sequence[str], wanted: Sequence[str]) -> None:
     raise ValueError(f"there are no columns {lacking}. There is {shown}")
 
 
+def kind_of(column: Column) -> Kind:
+    """What a column is, by its values."""
+    if isinstance(column, Texts):
+        return "text"
+    kinds: dict[str, Kind] = {"b": "boolean", "i": "integer", "u": "integer", "M": "time"}
+    return kinds.get(column.dtype.kind, "number")
+
+
 def cast(frame: Frame, kinds: Mapping[str, Kind]) -> Frame:
     """The frame with float64 for every column of numbers that are not integers everywhere."""
     columns = [

@@ -6,6 +6,7 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.data.cells import INTEGER, fits_int64
+from arraymlp.data.frame_values import BOOLEANS
 from arraymlp.data.frames import Column, Frame, Texts
 from arraymlp.data.table_file import require_columns
 
@@ -64,7 +65,7 @@ def require_learnable(y: HostArray, name: str) -> None:
 
 def _classes_or_numbers(column: Column, name: str) -> HostArray:
     if isinstance(column, np.ndarray) and column.dtype.kind == "b":
-        column = Texts(column.astype(np.int32), ("False", "True"))
+        column = Texts(column.astype(np.int32), BOOLEANS)
     if isinstance(column, np.ndarray):
         return _numbers(column, name)
     _require_all(column.codes >= 0, name)
