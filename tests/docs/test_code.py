@@ -25,7 +25,14 @@ COMMANDS = [pytest.param(*at, id=f"{at[0].page}: {text}") for text, at in LINES.
 # What a page's example would have a reader wait for is made short; the last of an option counts.
 SHORTER = {"sweep": ["--epochs", "1"], "lab": ["--epochs", "1"], "--bench": ["--seconds", "2"]}
 # By what a page's code shows that it needs a library which is not always there.
-NEEDS = {"sklearn": r"\bMLP(Classifier|Regressor|Search|Ensemble)", "torch": "import torch"}
+NEEDS = {
+    "sklearn": r"\bMLP(Classifier|Regressor|Search|Ensemble)",
+    "torch": "import torch",
+    "pandas": "import pandas",
+    "onnx": "to_onnx",
+    "onnxruntime": "import onnxruntime",
+    "skl2onnx": r"to_onnx\(pipeline",
+}
 NO_GPU = "the cupy backend cannot run here"  # the one warning that the pages themselves speak of
 
 
