@@ -134,3 +134,13 @@ def test_other_estimators_are_refused() -> None:
 
     with pytest.raises(ValueError, match="and not <class 'sklearn"):
         arraymlp.to_onnx(LinearRegression())
+
+
+@pytest.mark.parametrize("of", LABELS)
+def test_the_network_that_is_loaded_knows_the_labels(of: str, tmp_path: Any) -> None:
+    model = MLPClassifier(**HOW).fit(X, LABELS[of])
+    arraymlp.to_onnx(model, tmp_path / "model.onnx")
+    loaded = arraymlp.load(tmp_path / "model.onnx")
+    assert loaded.predict_proba(X).tolist() == model.predict_proba(X).tolist()
+    if len(model.classes_) > 1:  # of one class alone it has two, numbered
+        assert loaded.predict(X).tolist() == model.predict(X).tolist()

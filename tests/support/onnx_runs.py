@@ -17,7 +17,8 @@ def evaluators(model: Any) -> list[Any]:
     """What computes a model, each with a method ``run``, once the model has been checked."""
     onnx.checker.check_model(model, full_check=True)
     versions = {opset.domain: opset.version for opset in model.opset_import}
-    assert (model.ir_version, versions) == (8, {"": 13, "ai.onnx.ml": 2})
+    assert model.ir_version == 8
+    assert versions in ({"": 13}, {"": 13, "ai.onnx.ml": 2})
     return [ReferenceEvaluator(model), *sessions(model)]
 
 

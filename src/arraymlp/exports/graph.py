@@ -230,7 +230,9 @@ class Graph:
         graph = helper.make_graph(
             self.nodes, PRODUCER, self.inputs, self.outputs, self.initializers
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)]
+        domains = {"", *(node.domain for node in self.nodes)}  # some readers know the first alone
+        versions = {"": OPSET, ML: ML_OPSET}
+        opsets = [helper.make_opsetid(domain, versions[domain]) for domain in sorted(domains)]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name=PRODUCER
         )

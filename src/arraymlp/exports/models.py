@@ -20,7 +20,8 @@ class Predictor:
 
     Attributes:
         networks: stacks, as of `Ensemble.networks`; or one network.
-        classes: the label of each column of probabilities; None for regression and multi-label.
+        classes: the label of each column of probabilities, int64 or texts (objects); None for
+            regression and multi-label.
         level: which of several quantiles an estimator predicts; None for all of them.
     """
 
@@ -54,9 +55,9 @@ def predictor(model: Any) -> Predictor:
     if isinstance(model, MultilayerPerceptron) and isinstance(model.encoding, tuple):
         model = Ensemble([model])  # a stack for each encoding
     if isinstance(model, Ensemble):
-        return Predictor(model.networks, model.networks[0].classes)
+        return _of_networks(model.networks)
     if isinstance(model, MultilayerPerceptron):
-        return Predictor([model], model.classes)
+        return _of_networks([model])
     known = _of_estimator(model) if "sklearn" in sys.modules else None
     if known is None:
         raise ValueError(
@@ -64,6 +65,24 @@ def predictor(model: Any) -> Predictor:
             f"this package, and not {type(model)}"
         )
     return known
+
+
+def _of_networks(networks: list[MultilayerPerceptron]) -> Predictor:
+    classes = networks[0].classes
+    return Predictor(networks, None if classes is None else _labels(classes))
+
+
+def _labels(classes: HostArray) -> HostArray:
+    """The labels as ONNX has them, of 64 bits or texts, as skl2onnx makes them.
+
+    Raises:
+        ValueError: they are neither whole numbers nor texts.
+    """
+    if all(isinstance(label, str) for label in classes):
+        return classes.astype(object)
+    if classes.dtype.kind in "biuf" and np.array_equal(classes, classes.astype(np.int64)):
+        return classes.astype(np.int64)
+    raise ValueError(f"ONNX has labels that are integers or texts, and none of {classes.dtype}")
 
 
 def other_pipeline(model: Any) -> Any:
@@ -107,10 +126,13 @@ def _of_estimator(model: Any) -> Predictor | None:
         loss = networks[0].loss
         level = middle_level(loss) if loss.outputs_per_target > 1 else None
         return Predictor(networks, None, level)
-    labels = first._labels
-    # Of one class alone, the network knows two.
-    classes = None if labels.multilabel else np.resize(labels.classes, max(2, len(labels)))
-    return Predictor(networks, classes)
+    if first._labels.multilabel:
+        return Predictor(networks, None)
+    classes = _labels(first._labels.classes)
+    if len(classes) == 1:  # the network knows two
+        return Predictor(networks, np.resize(classes, 2))
+    named = np.asarray(classes.tolist())
+    return _of_networks([replace(network, classes=named) for network in networks])
 
 
 def _best(search: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from arraymlp.backends.array import HostArray
 from arraymlp.exports.forward import GraphNetwork
 from arraymlp.exports.graph import Graph, Value
 from arraymlp.exports.inputs import Features
@@ -88,17 +87,4 @@ def _labels(chosen: Value, predictor: Predictor) -> Value:
     """The labels of decisions, positions of classes (N,) or columns of 0 and 1."""
     if predictor.classes is None:
         return chosen
-    return chosen.graph.constant(as_labels(predictor.classes)).take(chosen, axis=0)
-
-
-def as_labels(classes: HostArray) -> HostArray:
-    """The labels as ONNX has them, of 64 bits or texts, as skl2onnx makes them.
-
-    Raises:
-        ValueError: they are neither whole numbers nor texts.
-    """
-    if all(isinstance(label, str) for label in classes):
-        return classes.astype(object)
-    if classes.dtype.kind in "biuf" and np.array_equal(classes, classes.astype(np.int64)):
-        return classes.astype(np.int64)
-    raise ValueError(f"ONNX has labels that are integers or texts, and none of {classes.dtype}")
+    return chosen.graph.constant(predictor.classes).take(chosen, axis=0)

@@ -30,7 +30,7 @@ from arraymlp.estimators.search import MLPSearchCV
 from arraymlp.exports.graph import BATCH, ML, ML_OPSET, OPSET, Graph, Value
 from arraymlp.exports.inputs import Columns, encoded
 from arraymlp.exports.models import predictor
-from arraymlp.exports.predictions import as_labels, predictions
+from arraymlp.exports.predictions import predictions
 
 # As of scikit-learn's classifiers
 OPTIONS = {
@@ -147,7 +147,7 @@ def _outputs(operator: Any) -> Iterator[tuple[np.dtype[Any], int | None]]:
     elif known.classes is None:
         yield from ((np.dtype("int64"), n), (floats, n))
     else:
-        yield from ((as_labels(known.classes).dtype, None), (floats, len(known.classes)))
+        yield from ((known.classes.dtype, None), (floats, len(known.classes)))
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:

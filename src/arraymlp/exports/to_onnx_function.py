@@ -22,39 +22,49 @@ def to_onnx(model: Any, path: str | os.PathLike[str] | None = None) -> "ModelPro
     """A model as an ONNX graph, for any runtime of ONNX; written to a file where a path is given.
 
     The graph takes ``X`` (N, n_features), of the dtype of the network, and computes what the model
-    predicts on it, scaling of features and targets included. Its outputs have the names that
-    skl2onnx gives them:
+    predicts for it, scaling of features and targets included. A model of a table takes the raw
+    columns, each an input (N, 1) of its name: numbers in float64, NaN where one is missing; dates
+    as such numbers, days since the beginning of 1970; categories as texts, "" where one is missing.
 
-    ============== ======================================= ========================================
-    output         shape                                   what it is
-    ============== ======================================= ========================================
-    label          (N,), or (N, n_labels) of 0 and 1       the classes, int64 or strings
-    probabilities  (N, n_classes) or (N, n_labels)         as of ``predict_proba``
-    variable       (N, n_targets), or (N, n_quantiles), or the numbers that regression predicts; of
-                   (N, n_targets, n_quantiles)             an estimator always (N, n_targets)
-    quantiles      as of ``variable``                      of `MLPRegressor` with a quantile loss
-    spread         of ``probabilities`` or ``variable``    their standard deviation over the members
-    ============== ======================================= ========================================
+    The outputs have the names that skl2onnx gives them (where a column has such a name, one with a
+    line after it):
 
-    Several networks are one graph: the outputs are then the mean over them, and ``spread``.
+    ============= =====================================  =======================================
+    output        shape                                  what it is
+    ============= =====================================  =======================================
+    label         (N,), or (N, n_labels) of 0 and 1      of classes, int64 or texts
+    probabilities (N, n_classes) or (N, n_labels)        of each class or label
+    variable      (N, n_targets); of several quantiles   of regression
+                  (N, n_quantiles), or (N, n_targets,
+                  n_quantiles)
+    quantiles     as of several quantiles                of an estimator with several, of which
+                                                         ``variable`` is the one that it predicts
+    spread        of ``probabilities`` or ``variable``   of several networks
+    ============= =====================================  =======================================
 
-    The graph is of IR version 8 and opset 13, which runtimes of 2022 and later have. The graph of a
-    network, a population or what has one of these is also a model file: `load` gives the network
-    back, to the same bits.
+    Several networks are one graph, whose outputs are the mean over them, and ``spread`` the
+    standard deviation.
+
+    The graph is of IR version 8 and opset 13, which runtimes of 2022 and later have. That of a
+    network, a population, or what is made of one of these, is a model file, too: `load` gives the
+    network back, to the same bits.
 
     Args:
         model: a network or population, a `Run`, an `Ensemble`, a `SweepResult`, an estimator that
-            is fitted. Of a sweep the networks of the best settings predict together.
-        path: of the file; one that exists is replaced, and is whole or as it was.
+            is fitted, or scikit-learn's pipeline that ends in one. Of a sweep the networks of the
+            best settings predict together, whatever their seeds and folds. A pipeline with other
+            steps than a `TableEncoder` is converted by skl2onnx, and is no model file.
+        path: of the file; one that exists is replaced, whole or not at all.
 
     Returns:
         The graph as a model of the package onnx.
 
     Raises:
         ValueError: the model is none of these; an activation, loss or layer in it is your own; its
-            labels are neither whole numbers nor texts; it is larger than 2 GiB, which ONNX's files
-            cannot be.
-        ModuleNotFoundError: onnx is not installed; the message has the install line.
+            labels are neither whole numbers nor texts; a column has no name, or that of a tensor of
+            the model; or its weights take more than 2 GiB, the most of an ONNX file.
+        ModuleNotFoundError: onnx is not installed, or skl2onnx where it is needed; the message has
+            the install line.
         OSError: the file cannot be written; nothing is left behind.
     """
     try:
