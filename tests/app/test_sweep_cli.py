@@ -25,6 +25,7 @@ from arraymlp.app.main import command_line
 from arraymlp.app.sweeps.report import write_sweep_report
 from arraymlp.app.sweeps.summary import call, edges, lines, ranking
 from arraymlp.app.sweeps.values import SWEPT, values
+from arraymlp.data.frames import Frame, Texts
 from arraymlp.training.progress import LEADERS, SweepBar, SweepProgress
 from arraymlp.training.settings import TABLE, Settings
 from commands import run
@@ -40,6 +41,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     rows = [f"{a},{b},{c},{('minus', 'plus')[y]}\n" for (a, b, c), y in zip(X, Y, strict=True)]
     path.write_text("a,b,c,sign\n" + "".join(rows))
     return str(path)
+
+
+def frame() -> Frame:
+    """The same table."""
+    return Frame(("a", "b", "c", "sign"), (*X.T, Texts(Y.astype(np.int32), ("minus", "plus"))))
 
 
 QUICK = ("--epochs", "2", "--batch-size", "25", "--hidden", "4", "--backend", "numpy")
@@ -99,12 +105,13 @@ def test_it_trains_what_sweep_does_and_prints_the_ranking(capsys, monkeypatch, d
     swept = ("--learning-rate", "0.001,0.1", "--activation", "relu,tanh", "--seed", "0:3")
     status, out, _ = run(capsys, monkeypatch, "sweep", data, *swept, *QUICK)
     assert status == 0
-    assert "90 rows, 3 features; target sign: 2 classes, 0 = minus, 1 = plus" in out
+    counts = f"minus ({90 - Y.sum()}), plus ({Y.sum()})"
+    assert f"90 rows, 3 columns beside the target; target sign: 2 classes, {counts}" in out
     assert "12 networks in" in out
     assert out.index("12 networks in") < out.index("validation error best") < out.index("rank ")
     expected = sweep(
-        X,
-        Y,
+        frame(),
+        "sign",
         learning_rate=[0.001, 0.1],
         activation=["relu", "tanh"],
         seed=range(3),
@@ -128,7 +135,7 @@ def test_files_are_written_and_read_again(capsys, monkeypatch, data, tmp_path):
     report = tmp_path / "new" / "report"
     status, out, _ = run(
         capsys, monkeypatch, "sweep", data, "--learning-rate", "0.1,1e30", *QUICK, *files,
-        "--optimizer", "momentum", "--report", str(report),
+        "--optimizer", "momentum", "--weight-decay", "0", "--report", str(report),
     )  # fmt: skip
     assert status == 0
     for path in (report / "report.html", *files[1::2]):
@@ -144,7 +151,7 @@ def test_files_are_written_and_read_again(capsys, monkeypatch, data, tmp_path):
     assert sorted(p.name for p in report.iterdir()) == ["report.html", "sweep.json", "sweep.png"]
     page = (report / "report.html").read_text(encoding="utf-8")
     for words in (
-        "2 classes, 0 = minus, 1 = plus",
+        "2 classes, minus (",
         "<td>0.1<td>",
         "data:image/png;base64,",
         "learning_rate=0.1,",
@@ -228,7 +235,7 @@ def test_names_that_the_output_cannot_encode_are_escaped(encoding, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, timeout=100)
     out = done.stdout.decode(encoding)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "1 = \\u82b1" in out
+    assert " \\u82b1 (" in out
     assert "±" in out or "\\xb1" in out
 
 
@@ -430,7 +437,8 @@ def test_where_even_the_best_stood_still_no_value_is_advised():
 
 def test_where_all_failed_there_is_no_call_but_a_report(capsys, monkeypatch, data, tmp_path):
     pytest.importorskip("matplotlib")
-    given = ("sweep", data, "--learning-rate", "1e30", *QUICK, "--report", str(tmp_path))
+    given = ("sweep", data, "--learning-rate", "1e30", "--weight-decay", "0", *QUICK)
+    given = (*given, "--report", str(tmp_path))
     status, out, _ = run(capsys, monkeypatch, *given)
     assert status == 1
     assert "no network has a score" in out

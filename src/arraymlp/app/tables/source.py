@@ -34,7 +34,8 @@ class Source:
 
     def describe(self) -> str:
         """How many rows and columns there are."""
-        return f"{len(self):,} rows, {len(self.table.names)} columns beside the target"
+        n = len(self.table.names)
+        return f"{len(self):,} rows, {n} column{'s' * (n != 1)} beside the target"
 
     def whole(self, names: Sequence[str]) -> Frame:
         """These of the columns to learn from, and after them the targets."""

@@ -33,7 +33,7 @@ from arraymlp.backends.registry import resolve
 from arraymlp.data.table_files import open_table
 from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.files import save as save_network
-from arraymlp.training.run import NonFiniteLossError
+from arraymlp.training.run import DIVERGED, NonFiniteLossError
 from arraymlp.training.settings import TABLES, get_preset
 
 MEMBERS, HELD_OUT = 8, 0.2
@@ -131,6 +131,8 @@ def train_command(
             trained = plan.train(chosen, kept, training_bar(epochs))
         except NonFiniteLossError as error:
             talk.say(f"it did not learn, and nothing is saved: {error}")
+            if as_json:
+                print(json.dumps({"file": file.title, "ended": DIVERGED, "cause": str(error)}))
             raise typer.Exit(1) from error
     talk.pairs([("trained", trained.describe())])
     talk.say("", trained.heading, str(trained.scores), "")
