@@ -187,6 +187,8 @@ def test_infinite_numbers_are_refused() -> None:
         row = values.index(-np.inf if len(values) == 4 else np.inf)
         with pytest.raises(ValueError, match=f"column 'a' has an infinite number in row {row}"):
             TableEncoder().fit(frame(a=np.array(values)))
+        with pytest.raises(ValueError, match=f"column 'a' has an infinite number in row {row}"):
+            TableEncoder(categories=["a"]).fit(frame(a=np.array(values)))
     with pytest.raises(ValueError, match="column 'a' has numbers too far apart: -1e"):
         TableEncoder().fit(frame(a=np.array([-1e308, 1e308])))
 
@@ -288,9 +290,6 @@ def test_dates_are_days_where_that_is_asked_for() -> None:
 
 
 # Columns that are left out
-
-
-NO_VALUES = ("no values", "no values")
 
 
 @pytest.mark.parametrize(

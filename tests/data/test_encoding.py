@@ -180,6 +180,7 @@ def test_a_dtype_that_is_no_float_is_refused() -> None:
             "must be categories, but row 1 has 2024",
         ),
         ("fare", np.array([1.0, -np.inf]), "column 'fare' has an infinite number in row 1"),
+        ("port", np.array([np.nan, np.inf]), "column 'port' has an infinite number in row 1"),
         ("age", np.array([np.nan, np.inf]), "column 'age' has an infinite number in row 1"),
     ],
 )

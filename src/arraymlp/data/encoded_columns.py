@@ -137,7 +137,7 @@ class Categories:
         ]
 
     def writer(self, values: Column) -> Writer:
-        """What writes the features of rows; a ValueError where the column has dates."""
+        """What writes the features of rows; a ValueError for dates and infinite numbers."""
         texts = as_texts(values, self.name)
         other = self.width - self.other  # without such a feature, one beyond the last
         positions = {value: i for i, value in enumerate(self.values)}
@@ -158,13 +158,17 @@ EncodedColumn: TypeAlias = Numbers | Dates | Categories
 
 
 def as_texts(values: Column, name: str) -> Texts:
-    """A column as categories, numbers and booleans by their texts; a ValueError for dates."""
+    """A column as categories, numbers and booleans by their texts.
+
+    A ValueError for dates, and for infinite numbers.
+    """
     if isinstance(values, Texts):
         return values
     if values.dtype.kind == "b":
         return Texts(values.astype(np.int32), BOOLEANS)
     if values.dtype.kind not in "iuf":
         values = _all_missing(values, name, Categories.kind)
+    require_finite(values, name)
     distinct, codes = np.unique(values, return_inverse=True)  # NaN is the last, and once
     if distinct.dtype.kind == "f" and len(distinct) and np.isnan(distinct[-1]):
         distinct = distinct[:-1]

@@ -15,9 +15,8 @@ import numpy as np
 
 from arraymlp._checks import caller_level, lookup, unknown
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoded_columns import EncodedColumn
-from arraymlp.data.encoder_learning import Learning, LeftOut
-from arraymlp.data.encoding import DTYPES, TableEncoding, listed
+from arraymlp.data.encoder_learning import Learning, reasons
+from arraymlp.data.encoding import DTYPES, TableEncoding
 from arraymlp.data.frame_sources import frame_of, is_frame
 from arraymlp.data.frames import Frame
 
@@ -119,9 +118,7 @@ class TableEncoder:
 
     def _learn(self, frame: Frame) -> tuple[TableEncoding, dict[str, str]]:
         lookup(dict.fromkeys(DTYPES), self.dtype, "dtype")
-        if not len(frame):
-            raise ValueError(f"X has no rows to learn of: 0 sample(s) (shape={frame.shape})")
-        learning = Learning(
+        return Learning(
             self.numbers,
             self.bins,
             self.min_frequency,
@@ -129,20 +126,7 @@ class TableEncoder:
             self.categories,
             self.dates,
             self.keep,
-        )
-        learning.require_columns(frame.names)
-        columns: list[EncodedColumn] = []
-        left_out: dict[str, str] = {}
-        for name, values in zip(frame.names, frame.columns, strict=True):
-            learnt = learning.learn(name, values)
-            if isinstance(learnt, LeftOut):
-                left_out[name] = learnt.why
-            else:
-                columns.append(learnt)
-        if not columns:
-            rows = "1 sample" if len(frame) == 1 else f"{len(frame)} rows"
-            raise ValueError(f"no column of {rows} can be encoded: {_reasons(left_out)}")
-        return TableEncoding(tuple(columns)), left_out
+        ).learn(frame)
 
     # Encoding
 
@@ -294,18 +278,10 @@ def _polars(features: HostArray, encoding: TableEncoding, X: Any) -> Any:
 _CONTAINERS = {"default": _array, "pandas": _pandas, "polars": _polars}
 
 
-def _reasons(left_out: dict[str, str]) -> str:
-    """The columns that are left out, by reason."""
-    by_reason: dict[str, list[str]] = {}
-    for name, why in list(left_out.items()):
-        by_reason.setdefault(why, []).append(name)
-    return "; ".join(f"{listed(names)} ({why})" for why, names in by_reason.items())
-
-
 def _warn_left_out(left_out: dict[str, str]) -> None:
     if left_out:
         warnings.warn(
-            f"columns that are not encoded: {_reasons(left_out)}",
+            f"columns that are not encoded: {reasons(left_out)}",
             UserWarning,
             stacklevel=caller_level(),
         )

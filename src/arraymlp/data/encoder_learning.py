@@ -1,4 +1,4 @@
-"""What an encoding learns of a column of training rows, or why the column is left out."""
+"""What an encoding learns of the columns of training rows, and which are left out, and why."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from arraymlp.data.encoded_columns import (
     days,
     require_finite,
 )
-from arraymlp.data.frames import Column, Texts
+from arraymlp.data.encoding import TableEncoding, listed
+from arraymlp.data.frames import Column, Frame, Texts
 from arraymlp.data.number_maps import NUMBER_MAPS, Nothing
 
 ENOUGH = 20  # rows, from which on one can say that a column numbers them
@@ -65,7 +66,7 @@ class Learning:
         _require_names("keep", self.keep)
         require_switch("dates", self.dates)
 
-    def require_columns(self, names: Collection[str]) -> None:
+    def _require_columns(self, names: Collection[str]) -> None:
         """A ValueError where settings name columns that there are not."""
         named = () if isinstance(self.categories, int | np.integer) else self.categories
         for what, told in (("categories", named), ("keep", self.keep)):
@@ -73,7 +74,30 @@ class Learning:
                 if name not in names:
                     raise unknown(names, name, f"column in {what}")
 
-    def learn(self, name: str, values: Column) -> EncodedColumn | LeftOut:
+    def learn(self, frame: Frame) -> tuple[TableEncoding, dict[str, str]]:
+        """The encoding of training rows, and the columns left out, with the reasons, by name.
+
+        Raises:
+            ValueError: there are no rows, settings name columns that there are not, a number is
+                infinite, or no column is left.
+        """
+        if not len(frame):
+            raise ValueError(f"X has no rows to learn of: 0 sample(s) (shape={frame.shape})")
+        self._require_columns(frame.names)
+        columns: list[EncodedColumn] = []
+        left_out: dict[str, str] = {}
+        for name, values in zip(frame.names, frame.columns, strict=True):
+            learnt = self._column(name, values)
+            if isinstance(learnt, LeftOut):
+                left_out[name] = learnt.why
+            else:
+                columns.append(learnt)
+        if not columns:
+            rows = "1 sample" if len(frame) == 1 else f"{len(frame)} rows"
+            raise ValueError(f"no column of {rows} can be encoded: {reasons(left_out)}")
+        return TableEncoding(tuple(columns)), left_out
+
+    def _column(self, name: str, values: Column) -> EncodedColumn | LeftOut:
         """How a column of training rows is encoded, or why it is not."""
         if isinstance(values, Texts):
             return self._categories(name, values)
@@ -156,6 +180,14 @@ class Learning:
             None in chosen,
             len(chosen) < different,
         )
+
+
+def reasons(left_out: dict[str, str]) -> str:
+    """The columns that are left out, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        by_reason.setdefault(why, []).append(name)
+    return "; ".join(f"{listed(names)} ({why})" for why, names in by_reason.items())
 
 
 def _number_rows(x: HostArray, span: float) -> bool:
