@@ -15,11 +15,13 @@ from pages import NAMES, PAGES, ROOT, Block, blocks, of_language, page_name, scr
 from quotes import QUOTATION, renewed
 
 WITH_PYTHON = [page for page in PAGES if of_language("python", page)]
+# Pages whose commands go on with the files of those before them.
+IN_ORDER = ("docs/tables.md",)
 LINES = {
     line.partition("#")[0].strip(): (block, line)  # one that stands in two pages is tried once
     for block in of_language("sh")
     for line in block.code.splitlines()
-    if line.strip() and not line.startswith("#")
+    if line.strip() and not line.startswith("#") and block.page not in IN_ORDER
 }
 COMMANDS = [pytest.param(*at, id=f"{at[0].page}: {text}") for text, at in LINES.items()]
 # What a page's example would have a reader wait for is made short; the last of an option counts.
@@ -78,6 +80,37 @@ def test_command_works(block: Block, line: str, tmp_path: Path) -> None:
         assert words[1].startswith("examples/") or words[1] == "hatch_build.py"
     else:
         assert words[0] in ("git", "cd"), f"{block.page}: no test knows how to try {line!r}"
+
+
+# The commands by their names, the slow ones with fewer epochs.
+SHELL = """set -eo pipefail
+python() { "$PYTHON" "$@"; }
+arraymlp() {
+    case $1 in train | sweep) set -- "$@" --epochs 2 ;; esac
+    python -m arraymlp "$@"
+}
+"""
+# How a line of output begins that says the same on every machine.
+SAME = ("table ", "target ", "columns ", "left out ", "held out ", "predicts ", "from ", "  ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="bash")
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_commands_of_a_page_work_in_their_order(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("typer")
+    code = "".join(block.code for block in of_language("sh", ROOT / name))
+    if find_spec("onnx") is None:
+        code = re.sub(r"^arraymlp export .*$", "", code, flags=re.MULTILINE)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.setenv("PYTHON", sys.executable)
+    done = run(["bash", "-c", SHELL + code], tmp_path)
+    assert (done.returncode, done.stderr.count("error")) == (0, 0), done.stderr[-3000:]
+    shown = "".join(block.code for block in of_language("text", ROOT / name)).splitlines()
+    said = [line for line in shown if line.startswith(SAME)]
+    assert len(said) > 10
+    assert set(said) <= set(done.stdout.splitlines())
 
 
 def works_in_ci(words: list[str]) -> None:

@@ -198,7 +198,7 @@ def test_options_of_the_command_line_exist() -> None:
     assert len(used) > 5
     for line in used:
         command = commands[line.split()[1]]
-        options = {option for parameter in command.params for option in parameter.opts}
+        options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
         assert set(re.findall(r"--[a-z-]+", line)) <= options, line
 
 

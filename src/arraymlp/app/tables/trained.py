@@ -22,6 +22,8 @@ from arraymlp.training.run import FINISHED, INTERRUPTED, Run
 from arraymlp.training.scores.scores import Scores
 from arraymlp.training.train_function import train
 
+EXPLAINS = ("constant_predictions", "plateau")  # findings on what has not learned
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -129,8 +131,8 @@ class Trained:
         """Why it has not learned, as a sentence; None where it has."""
         if not self.constant:
             return None
-        finding = next(iter(self.run.findings), None)
-        return "it gives every row the same output" if finding is None else finding.sentence
+        why = next((f.sentence for f in self.run.findings if f.kind in EXPLAINS), None)
+        return "it gives every row the same output" + ("" if why is None else f". {why}")
 
     def describe(self) -> str:
         """How the training went."""
