@@ -17,10 +17,17 @@ def option(help: str, panel: str, *names: str, **given: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **given)
 
 
-def with_settings(names: Sequence[str], panel: str) -> Callable[[Command], Command]:
+def with_settings(
+    names: Sequence[str], panel: str, *, several: bool = True
+) -> Callable[[Command], Command]:
     """Have a command take an option for each of these settings, by its ``**settings``.
 
     Help and examples are those of the table of settings. An option that is not given is None.
+
+    Args:
+        names: of the settings.
+        panel: of the command's ``--help``.
+        several: whether an option takes several values, as the table has the examples.
     """
 
     def add(command: Command) -> Command:
@@ -31,7 +38,7 @@ def with_settings(names: Sequence[str], panel: str) -> Callable[[Command], Comma
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
-                annotation=Annotated[str | None, _setting(name, panel)],
+                annotation=Annotated[str | None, _setting(name, panel, several)],
             )
             for name in names
         ]
@@ -42,10 +49,12 @@ def with_settings(names: Sequence[str], panel: str) -> Callable[[Command], Comma
     return add
 
 
-def _setting(name: str, panel: str) -> Any:
+def _setting(name: str, panel: str, several: bool) -> Any:
     about = TABLE[name].metadata
-    help = f"{about['help'][0].upper()}{about['help'][1:]}: {about['cli']}"
-    return option(help, panel)
+    examples = about["cli"]
+    if not several:
+        examples = ", ".join(text for text in examples.split(",") if ":" not in text) or "0"
+    return option(f"{about['help'][0].upper()}{about['help'][1:]}: {examples}", panel)
 
 
 OUTPUT, LONG, WHERE = "Output", "Long runs", "Where"

@@ -12,7 +12,7 @@ from arraymlp.app.figures import empty_figure
 from arraymlp.app.options import LONG, OUTPUT, option, with_settings
 from arraymlp.app.outputs import require_file
 from arraymlp.app.page import require_writable
-from arraymlp.app.sweeps.values import SWEPT, values
+from arraymlp.app.sweeps.values import values
 from arraymlp.app.tables.encoder_options import (
     Bins,
     Categories,
@@ -34,13 +34,17 @@ from arraymlp.data.table_files import open_table
 from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.files import save as save_network
 from arraymlp.training.run import DIVERGED, NonFiniteLossError
-from arraymlp.training.settings import TABLES, get_preset
+from arraymlp.training.settings import TABLE, TABLES, get_preset
 
 MEMBERS, HELD_OUT = 8, 0.2
 DATA, TRAINING, SETTINGS = "Data", "Training", "Settings, one value each"
 
 
-@with_settings(("metrics", *(name for name in SWEPT if name != "seed")), SETTINGS)
+OWN = ("seed", "early_stopping")  # settings with options of their own
+ONE_EACH = [name for name, row in TABLE.items() if row.metadata["cli"] and name not in OWN]
+
+
+@with_settings(ONE_EACH, SETTINGS, several=False)
 def train_command(
     data: Annotated[
         str,
