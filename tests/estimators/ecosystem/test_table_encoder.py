@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import (
@@ -195,7 +195,7 @@ def test_quantiles_are_those_of_quantile_transformer() -> None:
 
 
 def test_in_pipelines_and_searches() -> None:
-    pipeline = make_pipeline(TableEncoder(), LogisticRegression(C=0.1))
+    pipeline = make_pipeline(TableEncoder(), RidgeClassifier())
     search = GridSearchCV(
         pipeline, {"tableencoder__bins": [2, 8], "tableencoder__numbers": ["piecewise"]}, cv=3
     )
