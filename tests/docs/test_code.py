@@ -19,11 +19,15 @@ WITH_PYTHON = [page for page in PAGES if of_language("python", page)]
 IN_ORDER = ("docs/tables.md",)
 LINES = {
     line.partition("#")[0].strip(): (block, line)  # one that stands in two pages is tried once
-    for block in of_language("sh")
+    for block in sorted(of_language("sh"), key=lambda block: block.page in IN_ORDER)
     for line in block.code.splitlines()
-    if line.strip() and not line.startswith("#") and block.page not in IN_ORDER
+    if line.strip() and not line.startswith("#")
 }
-COMMANDS = [pytest.param(*at, id=f"{at[0].page}: {text}") for text, at in LINES.items()]
+COMMANDS = [
+    pytest.param(*at, id=f"{at[0].page}: {text}")
+    for text, at in LINES.items()
+    if at[0].page not in IN_ORDER
+]
 # What a page's example would have a reader wait for is made short; the last of an option counts.
 SHORTER = {"sweep": ["--epochs", "1"], "lab": ["--epochs", "1"], "--bench": ["--seconds", "2"]}
 # By what a page's code shows that it needs a library which is not always there.
