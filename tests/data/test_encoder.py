@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arraymlp import TableEncoder
@@ -169,6 +169,7 @@ def test_numbers_of_any_scale_are_learnt(numbers: str, scale: float) -> None:
 
 
 @pytest.mark.parametrize("numbers", MAPS)
+@settings(max_examples=100, deadline=None)
 @given(
     x=st.lists(
         st.floats(-1e300, 1e300) | st.integers(-3, 3).map(float) | st.just(np.nan), min_size=2

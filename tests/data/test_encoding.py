@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arraymlp.data.encoded_columns import Categories, Dates, Numbers
@@ -237,6 +237,7 @@ def test_piecewise_is_what_part_of_each_bin_is_below() -> None:
     np.testing.assert_allclose(out, np.array(below) - [0.75, 0.25])
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20, unique=True),
     st.lists(st.floats(-2e6, 2e6), min_size=1, max_size=20),
@@ -350,6 +351,7 @@ def test_what_is_no_encoding_is_refused(make: Callable[[], Any], message: str) -
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 
 
+@settings(max_examples=100, deadline=None)
 @given(FLOATS, st.floats(1e-300, 1e300), FLOATS, st.text(), st.lists(st.text(), unique=True))
 def test_json_keeps_every_bit(
     mean: float, deviation: float, fill: float, name: str, values: list[str]

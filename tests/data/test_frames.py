@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arraymlp import Backend
@@ -128,6 +128,7 @@ def test_a_table_keeps_the_order_of_its_columns(source: Any) -> None:
     assert frame.select(["c", "b"]).names == ("c", "b")
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=3),
