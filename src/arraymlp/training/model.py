@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import Array, Namespace, is_device_array
-from arraymlp.data.blocks import blocks, rows_at_once
+from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
 from arraymlp.data.frame_sources import frame_of
 from arraymlp.data.inputs import features
 from arraymlp.data.names import require_names
@@ -18,7 +18,7 @@ from arraymlp.nn.scaling import undone
 from arraymlp.training.engine import forward_of
 from arraymlp.training.scores.scores import Scores, evaluation_of
 
-ENCODED = 65_536  # rows of a table whose features are in memory at once
+ENCODED = 8 * ROWS_AT_ONCE  # rows of a table that a thread encodes before they go through it
 
 
 @dataclass(repr=False)
@@ -146,10 +146,12 @@ class MultilayerPerceptron(Network):
                 "network.member(k), or an Ensemble of them"
             )
         table = frame_of(X)
-        parts = [
-            self._apply_to_features(encoding.transform(table[rows], self.dtype), output)
-            for rows in blocks(max(len(table), 1), ENCODED)
-        ]
+
+        def of_rows(rows: slice) -> Any:
+            return self._apply_to_features(encoding.transform(table[rows], self.dtype), output)
+
+        with self.backend.within_memory("Fewer rows at a time need less."):
+            parts = self.backend.in_threads(of_rows, blocks(max(len(table), 1), ENCODED))
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=self._row_axis)
 
     @property

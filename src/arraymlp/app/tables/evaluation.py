@@ -9,7 +9,7 @@ from arraymlp.backends.array import HostArray
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.scores.scores import Scores, scores_of
 
-AT_ONCE = 1 << 16  # rows that the networks predict together
+AT_ONCE = 64_000  # rows that are predicted together
 
 
 def windows(X: Any) -> Iterator[Any]:
