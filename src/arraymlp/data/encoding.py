@@ -20,7 +20,7 @@ from arraymlp.data.plain import of_plain, to_plain
 
 DTYPES = ("float32", "float64")
 MAX_WIDTH = 2**24  # features; more are a damaged file's
-CACHE = 2**20  # bytes of a block of rows' features, which are written by columns
+CACHE = 2**21  # bytes of a block of rows' features, which are written by columns
 LEAST_ROWS = 512  # of a block, however wide
 LISTED = 20  # names in a message
 

@@ -130,7 +130,7 @@ class Piecewise:
     def write(self, x: HostArray, out: HostArray) -> None:
         """The features of finite numbers x (B,), float64, into out (B, width) of any dtype."""
         bins, parts = self.parts(x)
-        np.take(self._whole.astype(out.dtype), bins, axis=0, out=out)
+        out[...] = self._whole.astype(out.dtype).take(bins, axis=0, mode="clip")
         out[np.arange(len(x)), bins] = parts - np.asarray(self.means)[bins]
 
     def parts(self, x: HostArray) -> tuple[HostArray, HostArray]:
