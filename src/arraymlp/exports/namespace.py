@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.exports.graph import Value, broadcast
+from arraymlp.exports.graph import BATCH, Value, broadcast
 
 
 class ValuesNamespace:
@@ -72,14 +72,23 @@ class ValuesNamespace:
         return a.graph.node("ReduceSum", [a, axes], shape, a.dtype, keepdims=0)
 
     def argmax(self, a: Value, axis: int) -> Value:
-        """The place of the largest number on the last axis; of equal ones, of the first."""
-        return a.graph.node("ArgMax", [a], a.shape[:-1], np.int64, axis=axis, keepdims=0)
+        """The places (N,) of the largest of n numbers (N, n); of equal ones, of the first."""
+        places = a.graph.node("ArgMax", [a], a.shape[:1], np.int64, axis=axis, keepdims=0)
+        # onnxruntime 1.19 gives (0, n) of no rows.
+        flat = a.graph.constant(np.asarray([-1], np.int64))
+        return a.graph.node("Reshape", [places, flat], places.shape, np.int64)
 
     def sort(self, a: Value, axis: int) -> Value:
         """The numbers of the last axis in ascending order."""
+        # TopK of no rows ends the process of onnxruntime before 1.32, so there is one more.
+        rows = a.shape.index(BATCH)
+        row = np.zeros([1 if n == BATCH else int(n) for n in a.shape], a.dtype)
+        more = a.graph.node("Concat", [a, a.graph.constant(row)], a.shape, a.dtype, axis=rows)
         k = a.graph.constant(np.asarray([a.shape[-1]], np.int64))
         how = {"axis": axis, "largest": 0, "sorted": 1}
-        return a.graph.node("TopK", [a, k], a.shape, a.dtype, more=1, **how)
+        ordered = a.graph.node("TopK", [more, k], a.shape, a.dtype, more=1, **how)
+        ends = [a.graph.constant(np.asarray([n], np.int64)) for n in (0, -1, rows)]
+        return a.graph.node("Slice", [ordered, *ends], a.shape, a.dtype)
 
     def reshape(self, a: Value, shape: Sequence[int | str]) -> Value:
         """The same numbers in another shape, of which one axis may be -1; rows stay rows."""
