@@ -36,6 +36,15 @@ def write_whole(
         OSError: the file cannot be written, or something that is no regular file is there. Nothing
             has changed then, and nothing is left behind.
     """
+    write_pieces(path, pieces, before_replace)
+
+
+def write_pieces(
+    path: Path,
+    pieces: Iterable[bytes | memoryview],
+    before_replace: Callable[[Path], None] | None = None,
+) -> None:
+    """As `write_whole`, of content that is made piece by piece; what its making raises ends it."""
     path = Path(os.path.realpath(path))
     old = regular_file(path)
     remove_leftovers(path)

@@ -1,12 +1,10 @@
 """The command ``arraymlp predict``: a model's predictions for the rows of a table."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 from arraymlp.app.options import OUTPUT, BackendName, DataFile, Device, ModelFile, option
-from arraymlp.app.outputs import require_file
-from arraymlp.app.table_output import write_table
+from arraymlp.app.table_output import require_output, write_table
 from arraymlp.app.tables.inputs import listed, open_inputs
 from arraymlp.app.tables.models import open_model
 from arraymlp.app.tables.predictions import column_names, columns
@@ -51,8 +49,7 @@ def predict_command(
     Exit status: 0; 2 for an error, 130 after Ctrl-C; a file is written whole or not at all.
     """
     loaded = open_model(model, resolve(backend, device))
-    if output != "-":
-        require_file(Path(output))
+    require_output(output)
     names = column_names(loaded, proba=proba, spread=spread)
     file, inputs = open_inputs(loaded, data)
     with file:
@@ -66,4 +63,4 @@ def predict_command(
                 made = columns(loaded, inputs.of(frame), proba=proba, spread=spread)
                 yield Frame(names, tuple(made))
 
-        write_table(output, names, predicted())
+        write_table(output, predicted())
