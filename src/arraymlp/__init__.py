@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         resolve,
     )
     from arraymlp.data.encoder import TableEncoder
+    from arraymlp.data.encoding import TableEncoding
     from arraymlp.diagnosis.detectors import diagnose
     from arraymlp.diagnosis.findings import Finding
     from arraymlp.estimators.classifier import MLPClassifier as MLPClassifier
@@ -98,6 +99,7 @@ _LAZY = {
     "Settings": "training.settings",
     "SweepResult": "sweeps.result",
     "TableEncoder": "data.encoder",
+    "TableEncoding": "data.encoding",
     "available_backends": "backends.registry",
     "backend_speeds": "app.speed",
     "diagnose": "diagnosis.detectors",
@@ -146,6 +148,7 @@ __all__ = [
     "Settings",
     "SweepResult",
     "TableEncoder",
+    "TableEncoding",
     "activations",
     "available_backends",
     "backend_speeds",
