@@ -16,7 +16,7 @@ import numpy as np
 from arraymlp.backends.array import HostArray
 from arraymlp.data.csv_layout import Layout, is_blank
 
-CHUNK = 2**24  # bytes that are read at once
+CHUNK = 2**23  # bytes that are read at once
 FEED, RETURN, QUOTE = b'\n\r"'
 
 

@@ -1,39 +1,156 @@
-"""Tables larger than memory; see the branch that reads them."""
+"""A table larger than memory: kept on the disk after one reading, and given in windows of rows."""
 
-from collections.abc import Sequence
-from typing import Any
+import shutil
+import tempfile
+import weakref
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoding import TableEncoding
+from arraymlp.backends.memory import host_memory
 from arraymlp.data.frames import Column, Frame
+from arraymlp.data.stored_blocks import StoredBlock, write_block
+from arraymlp.data.table_file import TableFile, cast, join_columns
+
+SHARE = 1 / 4  # of the free memory that a table may fill
+
+
+def fits_memory(n_bytes: int) -> bool:
+    """Whether that much is at most a quarter of the memory that is free; True if none can tell."""
+    memory = host_memory()
+    return memory is None or n_bytes <= SHARE * memory[0]
 
 
 class TableRows:
-    """A table on disk."""
+    """The rows of a table, in a temporary file that is removed at the end.
 
-    names: tuple[str, ...]
+    Reading some of them takes no more memory than these do; what was read before is not kept.
+
+    Args:
+        table: is read once, or twice where a column proves to be texts only below.
+        folder: for the file; by default where the system has temporary files.
+
+    Raises:
+        ValueError, OSError: as of `TableFile.attempt`; or the disk is full.
+    """
+
+    def __init__(self, table: TableFile, folder: Path | None = None) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="arraymlp-", dir=folder))
+        self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self.title, self.names = table.title, table.used
+        try:
+            self._blocks = table.settled_by(self._write)
+        except BaseException:
+            self.close()
+            raise
+        self.kinds = table.kinds()
+        self._stops = np.asarray([block.stop for block in self._blocks])
+
+    def _write(self, frames: Iterable[Frame]) -> list[StoredBlock]:
+        blocks: list[StoredBlock] = []
+        with self._path.open("wb") as file:
+            for frame in frames:
+                start = blocks[-1].stop if blocks else 0
+                blocks.append(write_block(file, frame, start))
+        return blocks
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "rows"
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return self._blocks[-1].stop
 
-    def sample(self, n: int, rows: HostArray | None = None) -> Frame:
-        """Some rows."""
-        raise NotImplementedError
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, n), the numbers of rows and columns."""
+        return len(self), len(self.names)
 
-    def column(self, name: str) -> Column:
-        """A column in memory."""
-        raise NotImplementedError
+    def __getitem__(self, rows: slice) -> Frame:
+        return self.read(rows)
 
-    def select(self, names: Sequence[str]) -> "TableRows":
-        """Some columns."""
-        raise NotImplementedError
+    def read(self, rows: slice = slice(None), names: Sequence[str] | None = None) -> Frame:
+        """Consecutive rows (B, n).
 
+        Args:
+            rows: without a step.
+            names: of the columns, in the order wanted; by default all.
+        """
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"rows are read one after the other, not with a step of {step}")
+        return self.take(range(start, max(start, stop)), names)
 
-class EncodedRows:
-    """Its features."""
+    def take(self, rows: range | HostArray, names: Sequence[str] | None = None) -> Frame:
+        """Rows (B, n) by their numbers, which ascend.
 
-    def __init__(self, table: TableRows, encoding: TableEncoding, dtype: str) -> None:
-        self.shape, self.dtype = (len(table), encoding.width), dtype
+        Args:
+            rows: (B,).
+            names: as for `read`.
+        """
+        names = self.names if names is None else tuple(names)
+        numbers = [self.names.index(name) for name in names]
+        if not len(rows):
+            return self.take(range(1), names)[:0]
+        with self._path.open("rb") as file:
+            parts = list(self._parts(file, rows, numbers))
+        columns = [join_columns(column) for column in zip(*parts, strict=True)]
+        return cast(Frame(names, tuple(columns)), self.kinds)
 
-    def __getitem__(self, rows: slice) -> Any:
-        raise NotImplementedError
+    def _parts(
+        self, file: BinaryIO, rows: range | HostArray, columns: Sequence[int]
+    ) -> Iterator[list[Column]]:
+        """The columns of these rows, block by block."""
+        a = 0
+        while a < len(rows):
+            block = self._blocks[int(np.searchsorted(self._stops, rows[a], side="right"))]
+            b = bisect_left(rows, block.stop, a)
+            first, last = int(rows[a]), int(rows[b - 1])
+            values = block.read(file, first, last + 1, columns)
+            if last - first == b - a - 1:
+                yield values
+            else:
+                chosen = np.asarray(rows[a:b]) - first
+                yield [column[chosen] for column in values]
+            a = b
+
+    def sample(
+        self,
+        n: int,
+        seed: int | np.random.Generator,
+        rows: HostArray | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Frame:
+        """Rows drawn at random, without replacement, in their order; all where there are no more.
+
+        Args:
+            n: how many.
+            seed: of the draw.
+            rows: the numbers of those to draw from, which ascend; by default all.
+            names: as for `read`.
+        """
+        total = len(self) if rows is None else len(rows)
+        if n >= total:
+            return self.take(range(total) if rows is None else rows, names)
+        drawn = np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
+        return self.take(drawn if rows is None else rows[drawn], names)
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
