@@ -14,6 +14,7 @@ FILES = 250  # of each format
 NEEDS = {
     "network (ONNX)": ["onnx"],
     "CSV": ["pandas"],
+    "CSV (no pyarrow)": ["pandas"],
     "Parquet": ["pyarrow", "pandas"],
 }
 

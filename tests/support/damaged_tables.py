@@ -8,11 +8,15 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from arraymlp.data import tables
+from arraymlp.data import csv_arrow
+from arraymlp.data.cells import MISSING, MISSING_TEXTS
 from arraymlp.data.datasets.idx import IDXError, read_idx
+from arraymlp.data.frames import Column, Frame, Texts
+from arraymlp.data.table_files import open_table
 from fuzzing import AS_READ, Format
 from mutations import damage
 
@@ -55,10 +59,21 @@ CSV = [
     '"x; y";"z";y\r\n1;2;0\r\n\r\n3;4;1\r\n5;6;0\r\n',
     "x\ty\n1\t0.5\n2\t0.25\n3\t1e3\n",
     "0,1,price\n1,2,5\n3,4,6\n",
+    'zip,day,gap,kind\n007,2024-05-31,NA,"a, b"\n12,2024-06-01,1.5,none\n3,?,,"say ""c"""\n',
 ]
 
 
-def _judge_csv(table: Any, file: Path) -> str:
+def _read(file: Path) -> Frame:
+    with open_table(file) as table:
+        return table.read()
+
+
+def _read_by_csv(file: Path) -> Frame:
+    with mock.patch.object(csv_arrow, "is_installed", return_value=False):
+        return _read(file)
+
+
+def _judge_csv(table: Frame, file: Path) -> str:
     import pandas
 
     for delimiter in ",;\t":
@@ -73,27 +88,23 @@ def _judge_csv(table: Any, file: Path) -> str:
             )
         except (ValueError, pandas.errors.ParserError):
             continue
-        cells = frame.to_numpy()[len(frame) - len(table.X) :]
-        if cells.shape == (len(table.X), table.X.shape[1] + 1) and _are_cells(table, cells):
+        cells = frame.to_numpy()[len(frame) - len(table) :]
+        if cells.shape == table.shape and all(map(_are_cells, table.columns, cells.T)):
             return AS_READ
     raise AssertionError("a table that is not pandas'")
 
 
-def _are_cells(table: Any, cells: Any) -> bool:
-    """Whether a table is of these cells, (rows, columns) of text, the target in the last one.
-
-    White space around a cell is whatever Python strips.
-    """
+def _are_cells(column: Column, cells: Any) -> bool:
+    """Whether a column is of these cells; white space around one is whatever Python strips."""
+    cells = [cell.strip() for cell in cells]
+    if isinstance(column, Texts):
+        known = [None if cell in MISSING_TEXTS else cell for cell in cells]
+        return known == column.to_numpy().tolist()
+    known = ["nan" if cell.lower() in MISSING else cell for cell in cells]
     try:
-        features = [[float(cell.strip()) for cell in row] for row in cells[:, :-1]]
-        target = [cell.strip() for cell in cells[:, -1]]
-        if table.names is not None:
-            same = [table.names[k] for k in table.y] == target
-        else:
-            same = np.array_equal(table.y, [float(cell) for cell in target], equal_nan=True)
+        return np.array_equal(column, [float(cell) for cell in known], equal_nan=True)
     except ValueError:
         return False
-    return same and np.array_equal(table.X, features, equal_nan=True)
 
 
 def _npz_files() -> list[bytes]:
@@ -125,22 +136,24 @@ def _change_npz(content: bytes, others: list[bytes], random: Random) -> bytes:
     return buffer.getvalue()
 
 
-def _judge_npz(table: Any, file: Path) -> str:
+def _judge_npz(table: Frame, file: Path) -> str:
     with np.load(file, allow_pickle=False) as arrays:
-        x, y = arrays["X"], arrays["y"]
-    assert table.X.dtype == x.dtype
-    assert table.X.tobytes() == x.tobytes()
-    return _judge_target(table, y)
-
-
-def _judge_target(table: Any, y: Any) -> str:
-    if table.names is None:
-        assert table.y.dtype == y.dtype
-        assert table.y.tobytes() == y.tobytes()
-    else:
-        y = y.astype(str) if y.dtype.kind == "S" else y
-        assert [table.names[k] for k in table.y] == [str(value) for value in y.tolist()]
+        columns = []
+        for name in sorted(arrays, key=lambda name: name == "y"):
+            columns += [arrays[name]] if arrays[name].ndim == 1 else list(arrays[name].T)
+    assert len(columns) == len(table.columns)
+    for ours, column in zip(table.columns, columns, strict=True):
+        assert _is_column(ours, column)
     return AS_READ
+
+
+def _is_column(ours: Column, values: Any) -> bool:
+    if isinstance(ours, Texts):
+        values = values.astype(str) if values.dtype.kind == "S" else values
+        return [str(v) if v is not None else None for v in values] == ours.to_numpy().tolist()
+    if values.dtype.kind == "m":
+        values = values / np.timedelta64(1, "D")
+    return np.array_equal(ours, values, equal_nan=values.dtype.kind in "fmM")
 
 
 @cache
@@ -162,30 +175,27 @@ def _parquet_files() -> list[bytes]:
     return files
 
 
-def _judge_parquet(table: Any, file: Path) -> str:
+def _judge_parquet(table: Frame, file: Path) -> str:
     import pyarrow.parquet
 
     read = pyarrow.parquet.read_table(file)
-    names = read.column_names
-    columns = [np.asarray(read[name].to_numpy()) for name in names]
-    ours = table.X.T
-    used = [c for c in columns if c.dtype.kind in "biuf"]
-    for column in ours:  # the features, in their order, but for an index
-        at = next(i for i, c in enumerate(used) if np.array_equal(c, column, equal_nan=True))
-        del used[: at + 1]
-    target = columns[names.index(table.target)]
-    return _judge_target(table, target)
+    for name, ours in zip(table.names, table.columns, strict=True):
+        assert _is_column(ours, np.asarray(read[name].to_numpy()))
+    return AS_READ
 
 
-def _table(
-    suffix: str, originals: Any, change: Any, judge: Any, read: Any = tables.read_table
-) -> Format:
+def _table(suffix: str, originals: Any, change: Any, judge: Any, read: Any = _read) -> Format:
     return Format(suffix, originals, change, read, ValueError, judge)
+
+
+def _csv(read: Any) -> Format:
+    return _table(".csv", [text.encode() for text in CSV], damage, _judge_csv, read)
 
 
 TABLES: dict[str, Callable[[], Format]] = {
     "IDX": lambda: Format(".idx", _idx_files(), _change_idx, read_idx, IDXError, _judge_idx),
-    "CSV": lambda: _table(".csv", [text.encode() for text in CSV], damage, _judge_csv),
+    "CSV": lambda: _csv(_read),
+    "CSV (no pyarrow)": lambda: _csv(_read_by_csv),
     "NPZ": lambda: _table(".npz", _npz_files(), _change_npz, _judge_npz),
     "Parquet": lambda: _table(".parquet", _parquet_files(), damage, _judge_parquet),
 }

@@ -54,12 +54,13 @@ def require_learnable(y: HostArray, name: str) -> None:
     if y.ndim != 1 or len(y) < 2:
         return
     if (y[1:] == y[0]).all():
-        raise ValueError(f"the target {name!r} is {y[0]} in every row: there is nothing to learn")
+        raise ValueError(
+            f"the target {name!r} is {y[0].item()!r} in every row: there is nothing to learn"
+        )
     if y.dtype.kind == "U" and len(y) > DIFFERENT and len(np.unique(y)) == len(y):
         raise ValueError(
             f"the target {name!r} is a different text in every row, as {y[0].item()!r} and "
-            f"{y[1].item()!r}: it "
-            "names rows, and no classes"
+            f"{y[1].item()!r}: it names rows, and no classes"
         )
 
 
