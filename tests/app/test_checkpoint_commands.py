@@ -42,11 +42,12 @@ def arraymlp(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def ended(*arguments: str) -> str:
-    """What the command prints to its end."""
+def ended(*arguments: str, quiet: bool = True) -> str:
+    """What the command prints to its end, on the standard output, and where quiet nowhere else."""
     process = arraymlp(*arguments)
     out, err = process.communicate(timeout=100)
-    assert (process.returncode, err) == (0, "")
+    assert process.returncode == 0, err
+    assert not (quiet and err)
     return out
 
 
@@ -98,7 +99,7 @@ def test_a_killed_sweep_given_again_ends_as_if_unbroken(data: str, tmp_path: Pat
     assert re.search(r"\n\d+ go on from the checkpoint in \d+ stacks?\n", again)
     assert again.count(" %] ") <= 10
 
-    told = ("checkpoint", " %] ", " stacks", " x 2-", f"json: {tmp_path}", f"networks: {tmp_path}")
+    told = ("checkpoint", " %] ", " stacks", " x 32-", f"json: {tmp_path}", f"networks: {tmp_path}")
     assert without_times(again, *told) == without_times(out, *told)
     whole, broken = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("whole", "broken"))
     assert timeless(broken) == timeless(whole)
@@ -111,6 +112,22 @@ def test_a_killed_sweep_given_again_ends_as_if_unbroken(data: str, tmp_path: Pat
     finished = ended(*command("third", *kept))  # nothing is left to train
     assert "\n12 go on from the checkpoint in" in finished
     assert without_times(finished, *told) == without_times(out, *told)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_killed_training_given_again_ends_as_if_unbroken(data: str, tmp_path: Path) -> None:
+    def command(name: str, *more: str) -> tuple[str, ...]:
+        settings = ("--epochs", "60", "--early-stopping", "off", "--hidden", "8", "--members", "2")
+        given = ("train", data, "--target", "y", *settings, "--backend", "numpy", "--json")
+        return (*given, "--save", str(tmp_path / name), *more)
+
+    kept = ("--checkpoint", str(tmp_path / "run"), "--checkpoint-every", "1 epoch")
+    whole = timeless(json.loads(ended(*command("whole"), quiet=False)))
+    killed(tmp_path, "run.1", *command("broken", *kept))
+    assert not (tmp_path / "broken").exists()
+    broken = timeless(json.loads(ended(*command("broken", *kept), quiet=False)))
+    assert broken | {"model": ""} == whole | {"model": ""}
+    assert (tmp_path / "broken").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from arraymlp.app.options import AsJson, BackendName, DataFile, Device, ModelFile, option
-from arraymlp.app.tables.evaluation import scores_on
+from arraymlp.app.tables.evaluation import ahead, scores_on
 from arraymlp.app.tables.inputs import open_inputs
 from arraymlp.app.tables.models import open_model
 from arraymlp.app.tables.talk import counted, note
@@ -36,7 +36,7 @@ def evaluate_command(
     file, inputs = open_inputs(loaded, data, names)
 
     def parts() -> Iterator[tuple[Any, HostArray]]:
-        for frame in counted(file.blocks(), "evaluating"):
+        for frame in counted(ahead(file.blocks()), "evaluating"):
             _, y = target_of(frame, names)
             yield inputs.of(frame), y
 

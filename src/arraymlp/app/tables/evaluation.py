@@ -1,7 +1,8 @@
 """How good a model is on rows of a table, which are predicted some at a time."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -9,7 +10,18 @@ from arraymlp.backends.array import HostArray
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.scores.scores import Scores, scores_of
 
+Item = TypeVar("Item")
 AT_ONCE = 64_000  # rows that are predicted together
+
+
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The items in order; another thread makes the next one meanwhile."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1, "arraymlp-reader") as reader:
+        coming = reader.submit(next, iterator, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, iterator, None)
+            yield item
 
 
 def windows(X: Any) -> Iterator[Any]:

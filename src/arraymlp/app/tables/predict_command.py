@@ -5,6 +5,7 @@ from typing import Annotated
 
 from arraymlp.app.options import OUTPUT, BackendName, DataFile, Device, ModelFile, option
 from arraymlp.app.table_output import require_output, write_table
+from arraymlp.app.tables.evaluation import ahead
 from arraymlp.app.tables.inputs import listed, open_inputs
 from arraymlp.app.tables.models import open_model
 from arraymlp.app.tables.predictions import column_names, columns
@@ -59,7 +60,7 @@ def predict_command(
             note(f"columns that the model does not take are ignored: {listed(inputs.ignored)}")
 
         def predicted() -> Iterator[Frame]:
-            for frame in counted(file.blocks(), "predicting"):
+            for frame in counted(ahead(file.blocks()), "predicting"):
                 made = columns(loaded, inputs.of(frame), proba=proba, spread=spread)
                 yield Frame(names, tuple(made))
 

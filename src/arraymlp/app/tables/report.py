@@ -54,7 +54,8 @@ def _page(trained: Trained, pictures: dict[str, bytes]) -> str:
 better than that of most of them.</p>
 <h2>What happened, and why</h2>
 {findings_html(_of_each_kind(run.findings))}
-<p class=cap>All figures, the settings and the history are also in train.json.</p>"""
+<p class=cap>Of networks that are alike in this, it is told of the first. All figures, the settings
+and the history are also in train.json.</p>"""
     return page(f"arraymlp: {title}", body)
 
 
