@@ -240,6 +240,37 @@ def test_dates_are_left_out_or_taken(capsys, monkeypatch, tmp_path):
     assert run(capsys, monkeypatch, "predict", str(file), path)[0] == 0
 
 
+@pytest.mark.parametrize("module", ["source", "train_command"])
+def test_a_table_larger_than_memory_is_trained_on(capsys, monkeypatch, folder, tmp_path, module):
+    file = tmp_path / "m.safetensors"
+    monkeypatch.setattr(f"arraymlp.app.tables.{module}.fits_memory", lambda n: False)
+    given = ("train", f"{folder}/people.csv", "--target", "lives", *QUICK, "--save", str(file))
+    status, out, err = run(capsys, monkeypatch, *given, "--json")
+    assert status == 0, err
+    assert "120 rows, 5 columns beside the target, larger than memory" in err
+    content = json.loads(out)
+    assert content["columns"].keys() == {"age", "sex", "fare", "port"}
+    assert content["evaluation"]["rows"] == 24
+    assert content["evaluation"]["accuracy"] > 0.6
+    network = arraymlp.load(file)
+    assert (network.targets, network.features) == (("lives",), ("age", "sex", "fare", "port"))
+    frame = frame_of(folder / "people.csv")
+    _, out, _ = run(capsys, monkeypatch, "evaluate", str(file), f"{folder}/people.csv", "--json")
+    whole = arraymlp.Ensemble([network]).evaluate(frame).to_dict()
+    assert json.loads(out)["confusion"] == whole["confusion"]
+
+
+def test_dates_larger_than_memory_are_refused(capsys, monkeypatch, tmp_path):
+    days = np.datetime64("2024-01-01") + np.arange(N)
+    path = write_csv(tmp_path / "t.csv", {"day": days.astype(str), "x": AGE, "y": FARE})
+    monkeypatch.setattr("arraymlp.app.tables.source.fits_memory", lambda n: False)
+    given = ("train", path, "--target", "y", *QUICK)
+    assert "left out   day (dates" in run(capsys, monkeypatch, *given)[1]
+    status, _, err = run(capsys, monkeypatch, *given, "--dates")
+    assert status == 2
+    assert "dates of a table that is larger than memory are not read" in err
+
+
 def test_a_report_and_a_checkpoint(capsys, monkeypatch, folder, tmp_path):
     pytest.importorskip("matplotlib")
     kept, report = tmp_path / "run.ckpt", tmp_path / "new" / "report"

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
+from arraymlp.data.encoded_rows import EncodedRows
 from arraymlp.data.encoder import TableEncoder
 from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.frame_sources import frame_of, is_frame
 from arraymlp.data.frames import Frame, Texts
 from arraymlp.data.names import feature_names
-from arraymlp.data.table_rows import EncodedRows, TableRows
+from arraymlp.data.table_rows import TableRows
 from arraymlp.nn.network import Network
 
 LEARNT_OF = 200_000  # rows of a table larger than memory
@@ -55,7 +56,7 @@ class TableInput:
 
     def _sample(self, rows: HostArray | None) -> Frame:
         if isinstance(self.table, TableRows):
-            return self.table.sample(LEARNT_OF, rows=rows)
+            return self.table.sample(LEARNT_OF, 0, rows)
         return self.table if rows is None else self.table[rows]
 
     def features(self, encodings: Sequence[TableEncoding], dtype: str) -> HostArray | EncodedRows:

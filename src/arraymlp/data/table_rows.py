@@ -5,6 +5,7 @@ import tempfile
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -39,10 +40,12 @@ class TableRows:
         ValueError, OSError: as of `TableFile.attempt`; or the disk is full.
     """
 
+    _whole: "TableRows | None" = None
+
     def __init__(self, table: TableFile, folder: Path | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="arraymlp-", dir=folder))
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self.title, self.names = table.title, table.used
+        self.title, self.names, self._stored = table.title, table.used, table.used
         try:
             self._blocks = table.settled_by(self._write)
         except BaseException:
@@ -74,6 +77,16 @@ class TableRows:
     def __getitem__(self, rows: slice) -> Frame:
         return self.read(rows)
 
+    def select(self, names: Sequence[str]) -> "TableRows":
+        """The same rows with these columns, in this order."""
+        selected = copy(self)
+        selected.names, selected._whole = tuple(names), self  # whose end removes the file
+        return selected
+
+    def column(self, name: str) -> Column:
+        """A column, in memory."""
+        return self.read(names=[name]).columns[0]
+
     def read(self, rows: slice = slice(None), names: Sequence[str] | None = None) -> Frame:
         """Consecutive rows (B, n).
 
@@ -94,7 +107,7 @@ class TableRows:
             names: as for `read`.
         """
         names = self.names if names is None else tuple(names)
-        numbers = [self.names.index(name) for name in names]
+        numbers = [self._stored.index(name) for name in names]
         if not len(rows):
             return self.take(range(1), names)[:0]
         with self._path.open("rb") as file:

@@ -13,6 +13,7 @@ from arraymlp.data.datasets import MNIST, load_mnist
 from arraymlp.data.encoder import TableEncoder
 from arraymlp.data.frames import Frame
 from arraymlp.data.table_files import open_table
+from arraymlp.data.table_rows import TableRows
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.model import MultilayerPerceptron
@@ -36,8 +37,8 @@ class Rows:
         mnist: MNIST with its test set; None for a table.
     """
 
-    X: HostArray | Frame
-    y: HostArray | Sequence[str]
+    X: HostArray | Frame | TableRows
+    y: Any
     text: str
     code: str = ""
     encoder: TableEncoder | None = None
@@ -78,16 +79,20 @@ def table_rows(
     """
     with open_table(data) as file:
         source = read_source(file, target, classifies, names_of(ignore))
-    encoder = encoder_for(source.table)
-    learnt = learn(encoder, source.table)
-    names, used = source.target.names, learnt.encoding.names
+    if not source.in_memory:
+        raise ValueError(f"{data} is too large to be swept: arraymlp train takes it")
+    table = source.sample(np.arange(len(source)))
+    encoder = encoder_for(table)
+    learnt = learn(encoder, table)
+    names = source.target.names
     default = repr(encoder) == repr(TableEncoder())
     quoted = f"{names[0]!r}" if len(names) == 1 else repr(list(names))
     code = f"df, {quoted}" + ("" if default else f", encode=arraymlp.{encoder!r}")
     classes = source.target.classes
+    X, y = source.data(learnt.encoding.names)
     return Rows(
-        source.whole(used),
-        names[0] if len(names) == 1 else list(names),
+        X,
+        y,
         f"{source.name}: {source.describe()}; target {source.target.describe()}",
         code,
         encoder,

@@ -1,7 +1,8 @@
 """The rows to learn from: the columns of a data file, and those that are to be predicted."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,49 +13,74 @@ from arraymlp.backends.array import HostArray
 from arraymlp.data.frames import Column, Frame, Texts
 from arraymlp.data.iso_times import ISO, times_of
 from arraymlp.data.table_file import TableFile, errors_of, require_columns
+from arraymlp.data.table_input import LEARNT_OF
+from arraymlp.data.table_rows import TableRows, fits_memory
 from arraymlp.data.table_targets import target_of as parted
+
+IN_MEMORY = 4  # bytes of a table for each of its file
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Rows to learn from.
+    """Rows to learn from, in memory or, where they are larger, on the disk.
 
     Attributes:
         name: of the file.
-        table: the columns to learn from.
+        table: with all columns.
+        names: of the columns to learn from.
         target: what is to be predicted.
     """
 
     name: str
-    table: Frame
+    table: Frame | TableRows
+    names: tuple[str, ...]
     target: Target
 
     def __len__(self) -> int:
         return len(self.target.values)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the table is in memory."""
+        return isinstance(self.table, Frame)
+
     def describe(self) -> str:
         """How many rows and columns there are."""
-        n = len(self.table.names)
-        return f"{len(self):,} rows, {n} column{'s' * (n != 1)} beside the target"
+        n = len(self.names)
+        where = "" if self.in_memory else ", larger than memory"
+        return f"{len(self):,} rows, {n} column{'s' * (n != 1)} beside the target{where}"
 
-    def whole(self, names: Sequence[str]) -> Frame:
-        """These of the columns to learn from, and after them the targets."""
+    def data(self, names: Sequence[str]) -> tuple[Frame | TableRows, Any]:
+        """X and y for `train`: in memory these columns with the targets, and the targets' names."""
+        if isinstance(self.table, TableRows):
+            return self.table, self.target.values
         values = self.target.values
-        columns = [values] if values.ndim == 1 else list(values.T)
+        targets = map(as_column, [values] if values.ndim == 1 else list(values.T))
         kept = self.table.select(names)
-        targets = tuple(map(as_column, columns))
-        return Frame((*names, *self.target.names), (*kept.columns, *targets))
+        frame = Frame((*names, *self.target.names), (*kept.columns, *targets))
+        of_targets = list(self.target.names)
+        return frame, of_targets if len(of_targets) > 1 else of_targets[0]
 
     def sample(self, rows: HostArray) -> Frame:
-        """Of these rows as many as an encoding is learnt of."""
-        return self.table[rows]
+        """The columns to learn from, of as many of these rows as an encoding is learnt of."""
+        if isinstance(self.table, Frame):
+            return self.table.select(self.names)[rows]
+        return with_dates(self.table.sample(LEARNT_OF, 0, rows, self.names))
 
     def rows(self, numbers: HostArray | None) -> Iterator[tuple[Frame, HostArray]]:
         """Rows with these numbers (None for all) and their targets, some at a time."""
-        table, y = self.table, self.target.values
-        if numbers is not None:
-            table, y = table[numbers], y[numbers]
-        yield from zip(windows(table), windows(y), strict=True)
+        every = np.arange(len(self)) if numbers is None else numbers
+        for chosen in windows(every):
+            if isinstance(self.table, Frame):
+                yield self.table.select(self.names)[chosen], self.target.values[chosen]
+            else:
+                yield self.table.take(chosen, self.names), self.target.values[chosen]
+
+    def on_disk(self, file: TableFile) -> "Source":
+        """The same rows, which are no longer in memory, until the file is closed."""
+        rows = TableRows(file)
+        file.at_end(rows.close)
+        return replace(self, table=rows)
 
 
 def as_column(values: HostArray) -> Column:
@@ -91,10 +117,17 @@ def read_source(
         features = [name for name in file.features(names) if name not in ignore]
         if not features:
             raise ValueError("no column is left to learn from")
-    frame = file.read()
+    table: Frame | TableRows
+    if fits_memory(IN_MEMORY * file.n_bytes):
+        frame = with_dates(file.read())
+        table, few = frame, frame.select([*names, features[0]])
+    else:
+        stored = TableRows(file)
+        file.at_end(stored.close)
+        table, few = stored, stored.read(names=[*names, features[0]])
     with errors_of(file.title):
-        table, values = parted(frame.select([*features, *names]), names)
-        return Source(file.title, with_dates(table), target_of(names, values, classifies))
+        _, values = parted(few, names)
+        return Source(file.title, table, tuple(features), target_of(names, values, classifies))
 
 
 def require_target(file: TableFile, target: str | None) -> None:

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from arraymlp.app.checkpoints import checkpoint_of, every_option, file_option
@@ -31,6 +33,7 @@ from arraymlp.app.tables.trained import Plan, Trained
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.table_files import open_table
+from arraymlp.data.table_rows import fits_memory
 from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.files import save as save_network
 from arraymlp.training.run import DIVERGED, NonFiniteLossError
@@ -126,8 +129,10 @@ def train_command(
         source = read_source(
             file, target, classifies_by(classes, settings.get("loss")), names_of(ignore)
         )
-        encoder = encoder_of(source.table, numbers, bins, categories, dates, keep)
+        encoder = encoder_of(source.sample(np.arange(1)), numbers, bins, categories, dates, keep)
         plan = Plan(source, encoder, validation, settings, preset)
+        if source.in_memory and not fits_memory(plan.n_bytes):
+            plan = replace(plan, source=source.on_disk(file))
         talk.pairs(plan.lines(chosen))
         if kept is not None:
             talk.pairs([("checkpoint", str(checkpoint))])

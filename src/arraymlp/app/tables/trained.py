@@ -22,6 +22,7 @@ from arraymlp.training.run import FINISHED, INTERRUPTED, Run
 from arraymlp.training.scores.scores import Scores
 from arraymlp.training.train_function import train
 
+DATES = "dates"  # kind of an encoded column
 EXPLAINS = ("constant_predictions", "plateau")  # findings on what has not learned
 
 
@@ -59,7 +60,18 @@ class Plan:
         trained_on = np.ones(len(self.source), bool)
         if self.held_out is not None:
             trained_on[self.held_out] = False
-        return learn(self.encoder, self.source.sample(np.flatnonzero(trained_on)))
+        learnt = learn(self.encoder, self.source.sample(np.flatnonzero(trained_on)))
+        if not self.source.in_memory and any(c.kind == DATES for c in learnt.encoding.columns):
+            raise ValueError(
+                f"{self.source.name}: --dates: dates of a table that is larger than memory are not "
+                "read: leave them out"
+            )
+        return learnt
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of all rows' features."""
+        return 4 * self.learnt.encoding.width * len(self.source)
 
     def lines(self, backend: Backend) -> list[tuple[str, str]]:
         """What will be trained on what, as names and what is said of them."""
@@ -86,9 +98,8 @@ class Plan:
         target, began = self.source.target, perf_counter()
         settings = {"loss": target.loss, **self.settings}
         run = train(
-            self.source.whole(self.learnt.encoding.names),
-            target.names[0] if len(target.names) == 1 else list(target.names),
-            encode=self.encoder,
+            *self.source.data(self.learnt.encoding.names),
+            encode=self.learnt.encoding,
             validation=self.validation or None,
             preset=self.preset,
             backend=backend.name,
@@ -98,6 +109,7 @@ class Plan:
             **settings,
         )
         seconds = perf_counter() - began
+        run.network.targets = target.names
         held_out = self.source.rows(self.held_out)
         classes = run.network.classes
         scores, constant = scores_on(Ensemble([run.network]), held_out, classes, target.names)
