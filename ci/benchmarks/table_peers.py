@@ -46,7 +46,10 @@ def encoded(X: pd.DataFrame) -> ColumnTransformer:
     )
     fill = SimpleImputer(strategy="median", add_indicator=True)
     return ColumnTransformer(
-        [("numbers", make_pipeline(fill, StandardScaler()), numbers), ("others", categories, others)]
+        [
+            ("numbers", make_pipeline(fill, StandardScaler()), numbers),
+            ("others", categories, others),
+        ]
     )
 
 
@@ -78,7 +81,12 @@ def _linear(classifies: bool, seed: int) -> Any:
     if not classifies:
         return RidgeCV(np.logspace(-3, 4, 15))
     return LogisticRegressionCV(
-        Cs=8, cv=5, scoring="neg_log_loss", max_iter=1000, l1_ratios=(0.0,), use_legacy_attributes=False
+        Cs=8,
+        cv=5,
+        scoring="neg_log_loss",
+        max_iter=1000,
+        l1_ratios=(0.0,),
+        use_legacy_attributes=False,
     )
 
 

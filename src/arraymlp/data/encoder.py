@@ -38,6 +38,7 @@ class TableEncoder:
 
     Args:
         numbers: "piecewise", piecewise-linear encoding (Gorishniy et al. 2022) by quantiles;
+            "mixed", that in half size and the standardised number beside it;
             "standardize", mean 0 and variance 1; "smooth_clip", robust scaling and a smooth limit
             of 3 (Holzmüller et al. 2024); "quantile", to a normal distribution.
         bins: of the piecewise-linear encoding, at most.
@@ -66,7 +67,7 @@ class TableEncoder:
 
     def __init__(
         self,
-        numbers: str = "piecewise",
+        numbers: str = "mixed",
         *,
         bins: int = 16,
         min_frequency: float = 5,

@@ -163,6 +163,49 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """The standardised number, and its piecewise-linear encoding in half size beside it.
+
+    The number alone lets a network go straight where that is right, and further than the last edge;
+    the bins let it bend. On real tables (``ci/tables``) both are better than either, and bins of
+    half the size than whole ones.
+
+    Attributes:
+        number: makes the first feature.
+        bins: make the others, each times a half.
+    """
+
+    number: Standardized
+    bins: Piecewise
+    kind: ClassVar[str] = "mixed"
+
+    @property
+    def width(self) -> int:
+        """The number of features."""
+        return self.number.width + self.bins.width
+
+    def names(self, name: str) -> list[str]:
+        """What the features of a column are called."""
+        bins = self.bins.names(name) if self.bins.width > 1 else [f"{name} (clipped)"]
+        return [name, *bins]
+
+    def write(self, x: HostArray, out: HostArray) -> None:
+        """The features of finite numbers x (B,), float64, into out (B, width) of any dtype."""
+        self.bins.write(x, out[:, 1:])
+        out[:, 1:] *= 0.5
+        self.number.write(x, out[:, :1])
+
+    @classmethod
+    def learn(cls, x: HostArray, bins: int) -> "Mixed | Standardized":
+        """The map for numbers of training rows (N,), finite and not all alike.
+
+        Of numbers that fill one bin, such as zeros and ones, it is the standardised number alone.
+        """
+        number, pieces = Standardized.learn(x, bins), Piecewise.learn(x, bins)
+        return cls(number, pieces) if pieces.width > 1 else number
+
+
+@dataclass(frozen=True)
 class Quantiles(_OneFeature):
     """To a normal distribution: linear between knots, which are quantiles of the training rows.
 
@@ -220,12 +263,13 @@ class Nothing:
         """Nothing into out (B, 0)."""
 
 
-NumberMap: TypeAlias = Piecewise | Standardized | SmoothlyClipped | Quantiles | Nothing
+NumberMap: TypeAlias = Mixed | Piecewise | Standardized | SmoothlyClipped | Quantiles | Nothing
 LearntMap: TypeAlias = (
-    type[Piecewise] | type[Standardized] | type[SmoothlyClipped] | type[Quantiles]
+    type[Mixed] | type[Piecewise] | type[Standardized] | type[SmoothlyClipped] | type[Quantiles]
 )
 # What ``TableEncoder(numbers=)`` names.
 NUMBER_MAPS: Mapping[str, LearntMap] = {
+    Mixed.kind: Mixed,
     Piecewise.kind: Piecewise,
     Standardized.kind: Standardized,
     SmoothlyClipped.kind: SmoothlyClipped,

@@ -60,17 +60,25 @@ def folds(
     """
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 2:
         raise ValueError(f"cv must be a whole number of folds from 2, or a splitter, not {k!r}")
-    stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,)))
-    order = stream.permutation(n).astype(np.int32)
     fewest, what = n, "samples"
     if classes is not None:
         fewest, what = int(np.unique(classes, return_counts=True)[1].min()), "samples of a class"
-        order = order[np.argsort(classes[order], kind="stable")]
     if k > fewest:
         raise ValueError(f"cv={k} folds are more than there are {what}: {fewest}")
-    dealt = [order[i::k] for i in range(k)]
+    return dealt(n, k, order_seed, classes)
+
+
+def dealt(
+    n: int, k: int, order_seed: int, classes: HostArray | None = None
+) -> list[tuple[HostArray, HostArray]]:
+    """`folds`, from 2 to n, which may have none of a rare class's rows to hold out, or all."""
+    stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,)))
+    order = stream.permutation(n).astype(np.int32)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    parts = [order[i::k] for i in range(k)]
     return [
-        (np.sort(np.concatenate([*dealt[:i], *dealt[i + 1 :]])), np.sort(dealt[i]))
+        (np.sort(np.concatenate([*parts[:i], *parts[i + 1 :]])), np.sort(parts[i]))
         for i in range(k)
     ]
 

@@ -13,6 +13,7 @@ from arraymlp.data.encoded_columns import Categories, EncodedColumn
 from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.number_maps import (
     FARTHEST,
+    Mixed,
     Nothing,
     NumberMap,
     Piecewise,
@@ -118,6 +119,8 @@ def _mapped(of: NumberMap, x: Value) -> list[Value]:
     if isinstance(of, SmoothlyClipped):
         z = _scaled(x, of.centre, of.scale)
         return [z / xp.sqrt(1 + (z / 3) ** 2)]
+    if isinstance(of, Mixed):
+        return [*_mapped(of.number, x), *(part * 0.5 for part in _mapped(of.bins, x))]
     if isinstance(of, Piecewise):
         return [_parts_below(x, np.asarray(of.edges)) - np.asarray(of.means)]
     scores = np.asarray(of.scores)

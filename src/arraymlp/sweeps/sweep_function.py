@@ -34,10 +34,11 @@ from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.sweeps.space import REPEATS, Point, points, shown
 from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
+from arraymlp.training.held_out import validation_for
 from arraymlp.training.progress import SweepProgress, sweep_progress_for
 from arraymlp.training.run import Run
 from arraymlp.training.settings import TABLE, Settings
-from arraymlp.training.setup import merge_settings, preset_for, validation_for
+from arraymlp.training.setup import merge_settings, preset_for
 from arraymlp.training.train_function import LESS_MEMORY
 
 log = logging.getLogger("arraymlp")

@@ -1,6 +1,6 @@
 """A run before its first step: its settings, its data, what it takes over from an earlier one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +22,8 @@ from arraymlp.data.weights import with_class_weights
 from arraymlp.nn.metrics import METRICS, greater_is_better, require_suits
 from arraymlp.nn.network import Network
 from arraymlp.steps.update import initial_states, tree_map
-from arraymlp.training.defaults import HELD_OUT
 from arraymlp.training.early_stopping import Stopper
+from arraymlp.training.held_out import hold_out_in_turn
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.own_loss import require_own_loss
@@ -100,15 +100,24 @@ def prepare_data(
     else:
         data = load_data(X, y, sample_weight, settings, old, backend, validation)
     if validation is not None:
-        if X is None and before is not None and is_number(validation):
+        if (
+            X is None
+            and before is not None
+            and (is_number(validation) or isinstance(validation, str))
+        ):
             raise ValueError(
                 "a fraction cannot be held out of rows that were trained on: the run goes on "
                 "with the validation data it has, unless validation=(X, y) is given"
             )
-        data = add_validation(data, validation, settings, old, backend)
+        if isinstance(validation, str):
+            data = hold_out_in_turn(
+                data, validation, settings, member_count(settings, old), backend
+            )
+        else:
+            data = add_validation(data, validation, settings, old, backend)
     data = with_class_weights(data, settings, backend)
     settings = settings.for_rows(data.rows)
-    require_minibatches(data.X.shape[0], settings)
+    require_minibatches(data.rows, settings)
     require_fit(settings, data)
     return data, settings
 
@@ -170,12 +179,6 @@ def new_run(
 def preset_for(X: Any) -> str:
     """The preset of data for which none is named."""
     return TABLES if isinstance(X, TableInput) else DEFAULT
-
-
-def validation_for(X: Any, given: Any, every: Sequence[Settings]) -> Any:
-    """What to validate on: as given, or a fraction of a table where early stopping needs one."""
-    watched = any(settings.early_stopping is not None for settings in every)
-    return HELD_OUT if given is None and isinstance(X, TableInput) and watched else given
 
 
 def _names(encodings: Any) -> tuple[str, ...]:

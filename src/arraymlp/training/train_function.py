@@ -29,6 +29,7 @@ from arraymlp.steps.schedules import Schedule
 from arraymlp.training.callbacks import AnyCallback, callback_list
 from arraymlp.training.checkpoint import Checkpoint, RunFile, as_checkpoint
 from arraymlp.training.early_stopping import EarlyStopping
+from arraymlp.training.held_out import validation_for
 from arraymlp.training.loop import Position, not_finite_layers, train_epochs
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.progress import Progress, progress_for
@@ -50,7 +51,6 @@ from arraymlp.training.setup import (
     require_end,
     resume_from,
     stopper_for,
-    validation_for,
 )
 
 LESS_MEMORY = "A smaller batch_size, narrower hidden layers, or fewer seeds at a time need less."
@@ -79,7 +79,7 @@ def train(
     epochs: int | None = None,
     total_epochs: int | None = None,
     batch_size: int | None = None,
-    validation: float | tuple[Any, ...] | None = None,
+    validation: float | str | tuple[Any, ...] | None = None,
     early_stopping: bool | str | EarlyStopping | None = None,
     standardize: bool | Literal["features", "targets"] | None = None,
     metrics: Sequence[str | Metric | Callable[..., Any]] | None = None,
@@ -171,8 +171,10 @@ def train(
             keeps it. A call that would end after it is an error; a greater one lets it go on.
         batch_size: rows a step: a hundredth of those to train on, from 1 to 100. More than there
             are is an error.
-        validation: None; a fraction of the rows to hold out, of each class alike; or (X, y) or
-            (X, y, sample_weight); evaluated every epoch. The bundled MNIST comes with its test set.
+        validation: None; a fraction of the rows to hold out, of each class alike; "in_turn": member
+            k of a population holds out the k-th of eight parts, so that all rows are trained on; or
+            (X, y) or (X, y, sample_weight); evaluated every epoch. The bundled MNIST comes with its
+            test set. Of a table, with early stopping, it is "in_turn", or 0.15 of one network.
             Nothing is chosen by it unless early stopping or a schedule watches it.
         early_stopping: False; True stops 10 epochs after the best validation_loss and goes back to
             the weights of that epoch; the name of another figure; or an `EarlyStopping`. Of a

@@ -10,6 +10,7 @@ from arraymlp.training.scores.text import figure
 
 SHOWN = 8  # categories or classes that a line lists
 MAPS = {
+    "mixed": "standardised, and {n} bins",
     "piecewise": "{n} bins",
     "standardize": "standardised",
     "smooth_clip": "scaled, clipped smoothly",

@@ -18,12 +18,13 @@ MANY = 100  # columns of numbers, from which on each becomes one feature
 Numbers: TypeAlias = Annotated[
     str | None,
     option(
-        "How numbers become features: piecewise, standardize, smooth_clip or quantile. Default: "
-        "piecewise; of more than 100 columns of numbers standardize.",
+        "How numbers become features: mixed (standardised, and bins), piecewise (bins), "
+        "standardize, smooth_clip or quantile. Default: mixed; of more than 100 columns of numbers "
+        "standardize.",
         COLUMNS,
     ),
 ]
-Bins: TypeAlias = Annotated[int | None, option("Bins of piecewise, at most. Default: 16.", COLUMNS)]
+Bins: TypeAlias = Annotated[int | None, option("Bins of a column, at most. Default: 16.", COLUMNS)]
 Categories: TypeAlias = Annotated[
     str | None,
     option(
@@ -55,7 +56,7 @@ def encoder_of(
     """The encoder that the options describe, for a table.
 
     Where they do not say how numbers become features, those of very many columns are standardised:
-    piecewise would make sixteen features of each.
+    mixed would make seventeen features of each.
     """
     given: dict[str, Any] = {"dates": dates, "keep": names_of(keep)}
     of_numbers = [c for c in frame.columns if not isinstance(c, Texts) and c.dtype.kind in "iuf"]
