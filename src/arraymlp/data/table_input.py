@@ -80,8 +80,8 @@ def take_table(
         X: a table, or anything else, which stays as it is.
         y: targets, or the names of their columns in X.
         encode: whether, or by what, features are made of X: by an encoder, which learns of the rows
-            to train on, or by an encoding that was learnt before; None for yes where ``y`` is a name or
-            X has a column that is no numbers.
+            to train on, or by an encoding that was learnt before; None for yes where ``y`` is a
+            name or X has a column that is no numbers.
         network: that goes on to be trained: its encoding, if it has one, is kept.
 
     Raises:
