@@ -200,6 +200,10 @@ def test_a_table_may_have_one_column(tmp_path, reader) -> None:
         (b"a\xff,b\n1,2\n3,4\n", "its first line is no text in UTF-8: 'a"),
         ("a,b\n1,2\n3,4\n".encode("utf-16"), "its first line is no text in UTF-8"),
         ("a,b\0c\n1,2\n3,4\n", "its first line is no text in UTF-8: 'b"),
+        ("a,b\n1,2\r3,4\n5,6\n", "line 2 ends in a carriage return alone, but the first one"),
+        ("a,b\n1,2\n\r,4\n", "line 3 ends in a carriage return alone, but the first one"),
+        ("a,b\r1,2\n3,4\r", "line 2 ends in a line feed, but the first one does not"),
+        ("a,b\n1,2\n\u00a0\n", "line 3 has 1 cells, but there are 2 columns"),
         ("a,b,a\n1,2,3\n", "2 columns have the name 'a'"),
         ("a;b\n1,5;2\n3,5;4\n", "column 'a' has numbers with commas, which are not read"),
     ],
@@ -226,6 +230,8 @@ def test_what_is_wrong_with_a_file_is_said(
         'a;b\n"1;2";3\n"""";4\n',
         "\ufeffa,b\nä,1\n花,2\n\u00a0é ,3\n",
         'a,b\nx,"""y"""\nz,"y, ""z"""\n',
+        'a,b\n"x\ry",1\n"\n",2\n',
+        "a,b\n\ufeffx,1\n\ufeff,2\n",
     ],
 )
 def test_lines_and_quotes_are_as_the_csv_module_has_them(

@@ -5,6 +5,7 @@ any reader finds the same cells; elsewhere readers differ, and the csv module, i
 says what the cells are, or that the file is damaged.
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -41,11 +42,22 @@ class Chunk(NamedTuple):
         Raises:
             ValueError: quotes that do not end, or a row of another length.
         """
-        file = io.StringIO(self.data.decode(), newline="")
-        reader = csv.reader(file, delimiter=layout.delimiter, strict=True)
+        last = ""
+
+        def lines() -> Iterator[str]:
+            nonlocal last
+            for line in io.StringIO(self.data.decode(), newline=""):
+                last = line
+                yield line
+
+        reader = csv.reader(lines(), delimiter=layout.delimiter, strict=True)
         width = len(layout.names)
         try:
             for row in reader:
+                if last.endswith("\n" if layout.returns else "\r"):
+                    line = self.line + reader.line_num
+                    how = "a line feed" if layout.returns else "a carriage return alone"
+                    raise ValueError(f"line {line} ends in {how}, but the first one does not")
                 if len(row) == width and not (width == 1 and is_blank(row)):
                     yield self.line + reader.line_num, row
                 elif not is_blank(row):
@@ -69,10 +81,10 @@ def chunks(path: Path, layout: Layout) -> Iterator[Chunk]:
     with path.open("rb") as file:
         file.seek(layout.start)
         while data := rest + file.read(CHUNK):
-            end, plain, broken = _end(data, ord(layout.delimiter), file)
+            end, plain, broken = _end(data, layout, file)
             while end == 0:  # a row that goes on
                 data += file.read(CHUNK)
-                end, plain, broken = _end(data, ord(layout.delimiter), file)
+                end, plain, broken = _end(data, layout, file)
             if end < 0:
                 data, end = _strict_end(data, line, layout, file)
             whole = data[:end]
@@ -95,7 +107,7 @@ def _is_last(file: BinaryIO) -> bool:
     return not more
 
 
-def _end(data: bytes, delimiter: int, file: BinaryIO) -> tuple[int, bool, bool]:
+def _end(data: bytes, layout: Layout, file: BinaryIO) -> tuple[int, bool, bool]:
     """Where the last whole row ends, whether the rows are plain, and have several lines.
 
     The end is 0 where no row ends in the data, and negative where the csv module has to find it.
@@ -103,7 +115,8 @@ def _end(data: bytes, delimiter: int, file: BinaryIO) -> tuple[int, bool, bool]:
     last = _is_last(file)
     if not last and data.endswith(b"\r"):
         data = data[:-1]
-    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+    lone = b"\r" in data and data.count(b"\r") != data.count(b"\r\n")
+    if lone or layout.returns or data.startswith(codecs.BOM_UTF8):  # which pyarrow would skip
         return -1, False, False
     if b'"' not in data:
         return (len(data) if last else data.rfind(b"\n") + 1), True, False
@@ -113,7 +126,7 @@ def _end(data: bytes, delimiter: int, file: BinaryIO) -> tuple[int, bool, bool]:
     if end < 0:
         return end, False, False
     quotes = quotes[: np.searchsorted(quotes, end)]
-    if not _are_plain(codes, quotes, delimiter):
+    if not _are_plain(codes, quotes, ord(layout.delimiter)):
         return -1, False, False
     feeds = np.flatnonzero(codes[:end] == FEED)
     inside = np.searchsorted(quotes, feeds) % 2

@@ -21,12 +21,14 @@ class Layout(NamedTuple):
         names: of the columns; their numbers where the file has no names.
         header_lines: how many lines the names take, with blank ones before them; 0 for no names.
         start: the byte at which the rows begin.
+        returns: whether lines end in carriage returns alone, as the first one does.
     """
 
     delimiter: str
     names: tuple[str, ...]
     header_lines: int
     start: int
+    returns: bool
 
 
 def layout_of(path: Path, known: Sequence[str] = ()) -> Layout:
@@ -79,12 +81,13 @@ def layout_of(path: Path, known: Sequence[str] = ()) -> Layout:
         if names.count(name) > 1:
             raise ValueError(f"{names.count(name)} columns have the name {name!r}")
     header_lines = lines if header else 0
-    return Layout(best[0], tuple(names), header_lines, _start(path, header_lines))
+    start = _start(path, header_lines)
+    return Layout(best[0], tuple(names), header_lines, start, _ends_in_return(path, lines))
 
 
 def is_blank(row: list[str]) -> bool:
-    """Whether a line has no row: nothing but white space, no quotes, no delimiter."""
-    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip())
+    """Whether a line has no row: nothing but spaces and tabs, no quotes, no delimiter."""
+    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip(" \t"))
 
 
 def _first_two(path: Path, delimiter: str) -> tuple[list[str], list[str], int]:
@@ -103,6 +106,12 @@ def _start(path: Path, lines: int) -> int:
         mark = len(codecs.BOM_UTF8) if binary.read(3) == codecs.BOM_UTF8 else 0
     with _opened(path) as file:
         return mark + sum(len(line.encode(errors=BYTES)) for line in islice(file, lines))
+
+
+def _ends_in_return(path: Path, line: int) -> bool:
+    """Whether the line of that number, from 1, ends in a carriage return alone."""
+    with _opened(path) as file:
+        return next(islice(file, line - 1, None), "").endswith("\r")
 
 
 def _opened(path: Path) -> TextIO:
