@@ -20,6 +20,7 @@ from arraymlp.data.encoding import TableEncoding
 from arraymlp.data.frame_sources import frame_of
 from arraymlp.data.frames import Frame, Texts
 from arraymlp.data.number_maps import (
+    Mixed,
     Nothing,
     Piecewise,
     Quantiles,
@@ -27,7 +28,7 @@ from arraymlp.data.number_maps import (
     Standardized,
 )
 
-MAPS = ["piecewise", "standardize", "smooth_clip", "quantile"]
+MAPS = ["mixed", "piecewise", "standardize", "smooth_clip", "quantile"]
 NORMAL = np.random.default_rng(0).normal(size=1000)
 
 
@@ -70,11 +71,11 @@ def test_standardized_numbers_have_mean_0_and_variance_1(dtype: str) -> None:
 
 
 def test_piecewise_bins_have_equally_many_rows() -> None:
-    column = learnt(NORMAL)
+    column = learnt(NORMAL, numbers="piecewise")
     assert isinstance(column, Numbers)
     assert isinstance(column.map, Piecewise)
     assert column.map.edges == tuple(np.quantile(NORMAL, np.arange(17) / 16, method="lower"))
-    features = TableEncoder(dtype="float64").fit_transform(frame(a=NORMAL))
+    features = TableEncoder("piecewise", dtype="float64").fit_transform(frame(a=NORMAL))
     assert features.shape == (1000, 16)
     np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-14)
     assert np.abs(features).max() <= 1
@@ -92,15 +93,37 @@ def test_piecewise_bins_have_equally_many_rows() -> None:
     ],
 )
 def test_a_column_of_few_values_has_few_bins(values: list[int], edges: list[int]) -> None:
-    column = learnt(np.array(values, dtype=float))
+    column = learnt(np.array(values, dtype=float), numbers="piecewise")
     assert isinstance(column.map, Piecewise)  # type: ignore[union-attr]
     assert list(column.map.edges) == edges  # type: ignore[union-attr]
     if len(edges) == 2:
         assert column.feature_names() == ["a"]
 
 
+def test_a_number_stands_beside_its_bins_in_half_size() -> None:
+    def features(numbers: str) -> Any:
+        return TableEncoder(numbers, dtype="float64").fit_transform(frame(a=NORMAL))
+
+    parts = [features("standardize"), features("piecewise") / 2]
+    np.testing.assert_array_equal(features("mixed"), np.hstack(parts))
+    assert isinstance(learnt(NORMAL).map, Mixed)  # type: ignore[union-attr]
+    ends = frame(a=np.array([NORMAL.min(), NORMAL.max()]))
+    beyond = frame(a=np.array([-1e300, 1e300]))
+    encoder = TableEncoder().fit(frame(a=NORMAL))
+    np.testing.assert_array_equal(encoder.transform(beyond), encoder.transform(ends))
+
+
+@pytest.mark.parametrize("values", [[0, 1] * 5, [0] * 98 + [1, 2]])
+def test_numbers_of_one_bin_have_one_feature(values: list[int]) -> None:
+    column = learnt(np.array(values, dtype=float))
+    assert column.feature_names() == ["a"]
+    encoder = TableEncoder(dtype="float64").fit(frame(a=np.array(values)))
+    z = encoder.transform(frame(a=np.array(values)))
+    np.testing.assert_allclose([z.mean(), z.var()], [0, 1], atol=1e-12)
+
+
 def test_bins_are_as_many_as_asked_for() -> None:
-    assert learnt(NORMAL, bins=5).width == 5
+    assert learnt(NORMAL, bins=5).width == 6
     assert learnt(NORMAL, bins=1).width == 1
 
 
@@ -477,7 +500,7 @@ def test_tables_of_each_library_have_the_same_encoding() -> None:
     encoding = encoder.learn(tables[0])
     assert encoding.names == tuple(columns)
     features = encoding.transform(tables[0])
-    assert [c.width for c in encoding.columns] == [16 + 1, 4, 3 + 1, 2 + 1, 15 + 1]
+    assert [c.width for c in encoding.columns] == [17 + 1, 4, 3 + 1, 2 + 1, 16 + 1]
     for table in tables[1:]:
         assert encoder.learn(table) == encoding
         np.testing.assert_array_equal(encoding.transform(table), features)
@@ -496,7 +519,8 @@ def test_an_array_is_taken_by_position() -> None:
     np.testing.assert_array_equal(encoder.transform(X.tolist()), features)
     names = encoder.get_feature_names_out(["a", "b", "c", "d"])
     assert names.dtype == object
-    assert names[0].startswith("a -")
+    assert names[0] == "a"
+    assert names[1].startswith("a -")
     assert encoder.get_feature_names_out()[-1].startswith("x3 ")
     for wrong in (X[:, :3], X[:, [0, 1, 2, 3, 0]]):
         n = wrong.shape[1]

@@ -166,13 +166,14 @@ class Piecewise:
 class Mixed:
     """The standardised number, and its piecewise-linear encoding in half size beside it.
 
-    The number alone lets a network go straight where that is right, and further than the last edge;
-    the bins let it bend. On real tables (``ci/tables``) both are better than either, and bins of
-    half the size than whole ones.
+    The number alone lets a network go straight where that is right, the bins let it bend. On real
+    tables (``ci/tables``) both are better than either, and bins of half the size than whole ones.
+    Beyond the first and the last edge nothing changes any more, as for the bins.
 
     Attributes:
         number: makes the first feature.
-        bins: make the others, each times a half.
+        bins: make the others, each times a half; where there is one, it says nothing new, and has
+            no feature.
     """
 
     number: Standardized
@@ -182,27 +183,28 @@ class Mixed:
     @property
     def width(self) -> int:
         """The number of features."""
-        return self.number.width + self.bins.width
+        return 1 if self.bins.width == 1 else 1 + self.bins.width
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The first and the last edge."""
+        return self.bins.edges[0], self.bins.edges[-1]
 
     def names(self, name: str) -> list[str]:
         """What the features of a column are called."""
-        bins = self.bins.names(name) if self.bins.width > 1 else [f"{name} (clipped)"]
-        return [name, *bins]
+        return [name] if self.width == 1 else [name, *self.bins.names(name)]
 
     def write(self, x: HostArray, out: HostArray) -> None:
         """The features of finite numbers x (B,), float64, into out (B, width) of any dtype."""
-        self.bins.write(x, out[:, 1:])
-        out[:, 1:] *= 0.5
-        self.number.write(x, out[:, :1])
+        if self.width > 1:
+            self.bins.write(x, out[:, 1:])
+            out[:, 1:] *= 0.5
+        self.number.write(np.clip(x, *self.ends), out[:, :1])
 
     @classmethod
-    def learn(cls, x: HostArray, bins: int) -> "Mixed | Standardized":
-        """The map for numbers of training rows (N,), finite and not all alike.
-
-        Of numbers that fill one bin, such as zeros and ones, it is the standardised number alone.
-        """
-        number, pieces = Standardized.learn(x, bins), Piecewise.learn(x, bins)
-        return cls(number, pieces) if pieces.width > 1 else number
+    def learn(cls, x: HostArray, bins: int) -> Self:
+        """The map for numbers of training rows (N,), finite and not all alike."""
+        return cls(Standardized.learn(x, bins), Piecewise.learn(x, bins))
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,10 @@ def _mapped(of: NumberMap, x: Value) -> list[Value]:
         z = _scaled(x, of.centre, of.scale)
         return [z / xp.sqrt(1 + (z / 3) ** 2)]
     if isinstance(of, Mixed):
-        return [*_mapped(of.number, x), *(part * 0.5 for part in _mapped(of.bins, x))]
+        low, high = of.ends
+        bins = _mapped(of.bins, x) if of.width > 1 else []
+        within = xp.maximum(xp.minimum(x, high), low)
+        return [*_mapped(of.number, within), *(parts * 0.5 for parts in bins)]
     if isinstance(of, Piecewise):
         return [_parts_below(x, np.asarray(of.edges)) - np.asarray(of.means)]
     scores = np.asarray(of.scores)
