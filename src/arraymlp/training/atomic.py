@@ -20,7 +20,23 @@ def write_whole(
     *pieces: bytes | memoryview,
     before_replace: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a file by way of a temporary one beside it, which is then renamed.
+    """Write a file by way of a temporary one beside it, which is then renamed: see `write_stream`.
+
+    Args:
+        path: of the file.
+        pieces: its content, one after the other.
+        before_replace: is called with the temporary file, which is on the disk by then; what it
+            raises ends the call.
+    """
+    write_stream(path, pieces, before_replace)
+
+
+def write_stream(
+    path: Path,
+    pieces: Iterable[bytes | memoryview],
+    before_replace: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a file as its pieces come, by way of a temporary one beside it, which is then renamed.
 
     A file that is there keeps its mode and, where the system allows it, its owner and group; it is
     a new file, though, and no hard link to the old one shows it. Behind a symbolic link the file it
@@ -28,23 +44,13 @@ def write_whole(
 
     Args:
         path: of the file.
-        pieces: its content, one after the other.
-        before_replace: is called with the temporary file, which is on the disk by then; what it
-            raises ends the call.
+        pieces: its content, one after the other; what making them raises ends the call.
+        before_replace: as for `write_whole`.
 
     Raises:
         OSError: the file cannot be written, or something that is no regular file is there. Nothing
             has changed then, and nothing is left behind.
     """
-    write_pieces(path, pieces, before_replace)
-
-
-def write_pieces(
-    path: Path,
-    pieces: Iterable[bytes | memoryview],
-    before_replace: Callable[[Path], None] | None = None,
-) -> None:
-    """As `write_whole`, of content that is made piece by piece; what its making raises ends it."""
     path = Path(os.path.realpath(path))
     old = regular_file(path)
     remove_leftovers(path)

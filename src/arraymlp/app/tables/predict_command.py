@@ -8,7 +8,7 @@ from arraymlp.app.table_output import require_output, write_table
 from arraymlp.app.tables.evaluation import ahead
 from arraymlp.app.tables.inputs import listed, open_inputs
 from arraymlp.app.tables.models import open_model
-from arraymlp.app.tables.predictions import column_names, columns
+from arraymlp.app.tables.predictions import column_names, predictions
 from arraymlp.app.tables.talk import counted, note
 from arraymlp.backends.registry import resolve
 from arraymlp.data.frames import Frame
@@ -51,7 +51,7 @@ def predict_command(
     """
     loaded = open_model(model, resolve(backend, device))
     require_output(output)
-    names = column_names(loaded, proba=proba, spread=spread)
+    column_names(loaded, proba=proba, spread=spread)  # refuses what there is not
     file, inputs = open_inputs(loaded, data)
     with file:
         if loaded.note:
@@ -61,7 +61,6 @@ def predict_command(
 
         def predicted() -> Iterator[Frame]:
             for frame in counted(ahead(file.blocks()), "predicting"):
-                made = columns(loaded, inputs.of(frame), proba=proba, spread=spread)
-                yield Frame(names, tuple(made))
+                yield from predictions(loaded, inputs.of(frame), proba=proba, spread=spread)
 
         write_table(output, predicted())

@@ -1,12 +1,13 @@
 """Predictions as columns of a table, with names, window by window."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from arraymlp.app.tables.evaluation import windows
 from arraymlp.app.tables.models import Model
-from arraymlp.backends.array import HostArray
+from arraymlp.data.frames import Column, Frame, Texts
 
 SPREAD = "spread"  # of the members' predictions
 
@@ -36,13 +37,14 @@ def column_names(model: Model, *, proba: bool, spread: bool) -> tuple[str, ...]:
     return (*names, *(f"{name} {SPREAD}" for name in names)) if spread else names
 
 
-def columns(model: Model, X: Any, *, proba: bool, spread: bool) -> list[HostArray]:
-    """The columns of predictions for rows X, in the order of `column_names`."""
-    parts = [_columns(model, rows, proba=proba, spread=spread) for rows in windows(X)]
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+def predictions(model: Model, X: Any, *, proba: bool, spread: bool) -> Iterator[Frame]:
+    """The predictions for rows X, some at a time, with the columns of `column_names`."""
+    names = column_names(model, proba=proba, spread=spread)
+    for rows in windows(X):
+        yield Frame(names, tuple(_columns(model, rows, proba=proba, spread=spread)))
 
 
-def _columns(model: Model, X: Any, *, proba: bool, spread: bool) -> list[HostArray]:
+def _columns(model: Model, X: Any, *, proba: bool, spread: bool) -> list[Column]:
     numbers = model.network.loss.classifies == "no"
     predict = model.ensemble.predict if numbers else model.ensemble.predict_proba
     given = predict(X, return_std=True) if spread else (predict(X),)
@@ -52,4 +54,7 @@ def _columns(model: Model, X: Any, *, proba: bool, spread: bool) -> list[HostArr
     (p,) = map(np.asarray, given)
     if model.labels is None:
         return list((p > 0.5).astype(np.int8).T)
-    return [model.labels[p.argmax(axis=1)]]
+    chosen = p.argmax(axis=1)
+    if model.has_texts:
+        return [Texts(chosen.astype(np.int32), tuple(model.labels.tolist()))]
+    return [model.labels[chosen]]
