@@ -126,7 +126,8 @@ def _encoded(column: dict[str, Any]) -> str:
         rest = [name for name in ("missing", "other") if column[name]]
         also = f"; and {' and '.join(rest)}" if rest else ""
         return f"{len(column['categories'])}: {_few(column['categories'])}{also}"
-    how = MAPS.get(column["map"], column["map"]).format(n=column["features"] - column["indicator"])
+    n = column["features"] - column["indicator"] - (column["map"] == "mixed")
+    how = MAPS.get(column["map"], column["map"]).format(n=n)
     indicator = ", with a feature that says so" if column["indicator"] else ""
     return f"{how}; a missing one is {column['missing']:.6g}{indicator}"
 

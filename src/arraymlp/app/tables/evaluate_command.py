@@ -12,6 +12,7 @@ from arraymlp.app.tables.talk import counted, note
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.registry import resolve
 from arraymlp.data.table_targets import target_of
+from arraymlp.training.ensemble import Ensemble
 
 
 def evaluate_command(
@@ -35,13 +36,13 @@ def evaluate_command(
     names = loaded.targets if target is None else tuple(n.strip() for n in target.split(","))
     file, inputs = open_inputs(loaded, data, names)
 
-    def parts() -> Iterator[tuple[Any, HostArray]]:
+    def parts() -> Iterator[tuple[Ensemble, Any, HostArray]]:
         for frame in counted(ahead(file.blocks()), "evaluating"):
             _, y = target_of(frame, names)
-            yield inputs.of(frame), y
+            yield loaded.ensemble, inputs.of(frame), y
 
     with file:
-        scores, _ = scores_on(loaded.ensemble, parts(), loaded.labels, names)
+        scores, _ = scores_on(parts(), loaded.labels, names)
     if loaded.note:
         note(loaded.note)
     print(json.dumps(scores.to_dict(), allow_nan=False) if as_json else scores)

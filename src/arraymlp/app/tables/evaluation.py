@@ -38,25 +38,26 @@ def mean_outputs(ensemble: Ensemble, X: Any) -> HostArray:
 
 
 def scores_on(
-    ensemble: Ensemble,
-    parts: Iterable[tuple[Any, HostArray]],
+    parts: Iterable[tuple[Ensemble, Any, HostArray]],
     classes: HostArray | None,
     targets: Sequence[str],
 ) -> tuple[Scores, bool]:
     """The figures of a model, and whether it gives every row the same output.
 
     Args:
-        ensemble: the model.
-        parts: rows and their targets, some at a time.
+        parts: what predicts, rows, and their targets, some at a time.
         classes: what the classes stand for; None for numbers and several labels.
         targets: names of what is predicted.
 
     Raises:
         ValueError: rows or targets that are not the model's.
     """
-    outputs, true = zip(*((mean_outputs(ensemble, X), y) for X, y in parts), strict=True)
+    outputs, true, losses = [], [], []
+    for ensemble, X, y in parts:
+        outputs.append(mean_outputs(ensemble, X))
+        true.append(y)
+        losses.append(ensemble.networks[0].loss)
     output = np.concatenate(outputs)
     spread = np.ptp(output, axis=0)
     constant = len(output) > 1 and bool((spread <= 1e-6 * np.abs(output).max(axis=0)).all())
-    loss = ensemble.networks[0].loss
-    return scores_of(np.concatenate(true), output, loss, classes, targets), constant
+    return scores_of(np.concatenate(true), output, losses[0], classes, targets), constant

@@ -42,11 +42,12 @@ def _page(trained: Trained, pictures: dict[str, bytes]) -> str:
     rows = "".join(
         f"<tr><td>{escape(name)}<td>{escape(text)}</tr>" for name, text in plan.lines(run.backend)
     )
+    heading = trained.on
     title = f"{', '.join(plan.source.target.names)} from {plan.source.name}"
     body = f"""<h1>{escape(title)}</h1>
 <table>{rows}<tr><td>trained<td>{escape(trained.describe())}</tr></table>
 <h2>How good it is</h2>
-<p class=cap>{escape(trained.heading[0].upper() + trained.heading[1:])}</p>
+<p class=cap>{escape(heading[0].upper() + heading[1:])}</p>
 <pre>{escape(str(trained.scores))}</pre>
 <h2>Epoch by epoch</h2>
 {_curves(trained, pictures)}

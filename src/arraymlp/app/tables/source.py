@@ -50,16 +50,24 @@ class Source:
         where = "" if self.in_memory else ", larger than memory"
         return f"{len(self):,} rows, {n} column{'s' * (n != 1)} beside the target{where}"
 
-    def data(self, names: Sequence[str]) -> tuple[Frame | TableRows, Any]:
-        """X and y for `train`: in memory these columns with the targets, and the targets' names."""
-        if isinstance(self.table, TableRows):
-            return self.table, self.target.values
+    def data(
+        self, names: Sequence[str], rows: HostArray | None = None
+    ) -> tuple[Frame | TableRows, Any]:
+        """X and y for `train`: in memory these columns with the targets, and the targets' names.
+
+        Args:
+            names: of the columns to learn from.
+            rows: of a table in memory, by their numbers; None for all.
+        """
         values = self.target.values
-        targets = map(as_column, [values] if values.ndim == 1 else list(values.T))
+        if isinstance(self.table, TableRows):
+            return self.table, values
+        targets = tuple(map(as_column, [values] if values.ndim == 1 else list(values.T)))
         kept = self.table.select(names)
         frame = Frame((*names, *self.target.names), (*kept.columns, *targets))
         of_targets = list(self.target.names)
-        return frame, of_targets if len(of_targets) > 1 else of_targets[0]
+        y = of_targets if len(of_targets) > 1 else of_targets[0]
+        return (frame if rows is None else frame[rows]), y
 
     def sample(self, rows: HostArray) -> Frame:
         """The columns to learn from, of as many of these rows as an encoding is learnt of."""
@@ -67,10 +75,9 @@ class Source:
             return self.table.select(self.names)[rows]
         return with_dates(self.table.sample(LEARNT_OF, 0, rows, self.names))
 
-    def rows(self, numbers: HostArray | None) -> Iterator[tuple[Frame, HostArray]]:
-        """Rows with these numbers (None for all) and their targets, some at a time."""
-        every = np.arange(len(self)) if numbers is None else numbers
-        for chosen in windows(every):
+    def rows(self, numbers: HostArray) -> Iterator[tuple[Frame, HostArray]]:
+        """Rows with these numbers, which ascend, and their targets, some at a time."""
+        for chosen in windows(numbers):
             if isinstance(self.table, Frame):
                 yield self.table.select(self.names)[chosen], self.target.values[chosen]
             else:

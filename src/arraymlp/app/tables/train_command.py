@@ -62,8 +62,8 @@ def train_command(
     validation: Annotated[
         float,
         option(
-            "Fraction of the rows held out, to tell how good the model is; early stopping watches "
-            "them. Default: 0.2. 0 trains on all rows, to the last epoch.",
+            "Fraction of the rows that is held out, to tell how good the model is. Default: 0.2. 0 "
+            "trains on all rows.",
             DATA,
         ),
     ] = HELD_OUT,
@@ -144,7 +144,7 @@ def train_command(
                 print(json.dumps({"file": file.title, "ended": DIVERGED, "cause": str(error)}))
             raise typer.Exit(1) from error
     talk.pairs([("trained", trained.describe())])
-    talk.say("", trained.heading, str(trained.scores), "")
+    talk.say("", trained.on, str(trained.scores), "")
     content = trained.to_dict()
     if (why := trained.failure()) is not None:
         talk.say(f"it did not learn, and nothing is saved: {why}")
@@ -193,10 +193,6 @@ def _settings(
             raise ValueError(f"--{flag} {text}: give one value; arraymlp sweep takes several")
     if early_stopping is not None:
         settings["early_stopping"] = _early_stopping(early_stopping)
-        if validation == 0 and early_stopping != "off":
-            raise ValueError("--early-stopping needs rows held out: --validation is 0")
-    elif validation == 0:
-        settings["early_stopping"] = False
     return settings
 
 

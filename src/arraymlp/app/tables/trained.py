@@ -17,10 +17,18 @@ from arraymlp.data.encoder import TableEncoder
 from arraymlp.data.splits import split
 from arraymlp.training.checkpoint import Checkpoint
 from arraymlp.training.ensemble import Ensemble
+from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.progress import Progress
 from arraymlp.training.run import FINISHED, INTERRUPTED, Run
 from arraymlp.training.scores.scores import Scores
+from arraymlp.training.settings import get_preset
 from arraymlp.training.train_function import train
+
+# What the figures are of.
+HELD_OUT = "on the rows held out:"
+WATCHED = "on the rows held out, by which early stopping chose the epochs:"
+IN_TURN = "on each row by the networks that had it held out (together all are better):"
+TRAINED = "on the rows that it was trained on:"
 
 DATES = "dates"  # kind of an encoded column
 EXPLAINS = ("constant_predictions", "plateau")  # findings on what has not learned
@@ -33,7 +41,8 @@ class Plan:
     Attributes:
         source: the rows.
         encoder: what makes features of their columns.
-        validation: fraction of the rows that is held out; 0 for none.
+        validation: fraction of the rows that is held out, to tell how good the model is; 0 for
+            none.
         settings: of `train`, by name, that were given.
         preset: the name of the others.
     """
@@ -45,22 +54,25 @@ class Plan:
     preset: str
 
     @cached_property
-    def held_out(self) -> HostArray | None:
-        """The rows that `train` will hold out, ascending; None for none."""
+    def rows(self) -> tuple[HostArray, HostArray]:
+        """The rows to train on, and those that are held out, each ascending."""
+        n = len(self.source)
         if not self.validation:
-            return None
-        target = self.source.target
-        order_seed = self.settings.get("order_seed", 0)
-        _, rows = split(len(self.source), self.validation, order_seed, target.positions)
-        return rows
+            return np.arange(n), np.arange(0)
+        return split(n, self.validation, self._order_seed, self.source.target.positions)
+
+    @property
+    def _order_seed(self) -> int:
+        return int(self.settings.get("order_seed", 0))
+
+    @property
+    def _stops_early(self) -> bool:
+        return get_preset(self.preset, self.settings).early_stopping is not None
 
     @cached_property
     def learnt(self) -> Learnt:
         """What the encoder learns of the rows that are trained on."""
-        trained_on = np.ones(len(self.source), bool)
-        if self.held_out is not None:
-            trained_on[self.held_out] = False
-        learnt = learn(self.encoder, self.source.sample(np.flatnonzero(trained_on)))
+        learnt = learn(self.encoder, self.source.sample(self.rows[0]))
         if not self.source.in_memory and any(c.kind == DATES for c in learnt.encoding.columns):
             raise ValueError(
                 f"{self.source.name}: --dates: dates of a table that is larger than memory are not "
@@ -75,15 +87,15 @@ class Plan:
 
     def lines(self, backend: Backend) -> list[tuple[str, str]]:
         """What will be trained on what, as names and what is said of them."""
-        target = self.source.target
+        target, held_out = self.source.target, len(self.rows[1])
         lines = [
             ("table", f"{self.source.name}: {self.source.describe()}"),
             ("target", target.describe()),
             ("columns", self.learnt.describe()),
             *(("left out", line) for line in self.learnt.reasons()),
         ]
-        if self.held_out is not None:
-            lines.append(("held out", f"{len(self.held_out):,} of the rows"))
+        if held_out:
+            lines.append(("held out", f"{held_out:,} of the rows"))
         return [*lines, ("backend", str(backend))]
 
     def train(
@@ -96,24 +108,50 @@ class Plan:
             NonFiniteLossError: every network diverged.
         """
         target, began = self.source.target, perf_counter()
-        settings = {"loss": target.loss, **self.settings}
+        names, (rows, held_out) = self.learnt.encoding.names, self.rows
+        validation: Any = None
+        if not self.source.in_memory:
+            X, y = self.source.data(names)
+            validation = self.validation or None  # the same rows
+        else:
+            X, y = self.source.data(names, rows)
+            if len(held_out) and not self._stops_early:  # for the history alone
+                validation = self.source.data(names, held_out)
         run = train(
-            *self.source.data(self.learnt.encoding.names),
+            X,
+            y,
             encode=self.learnt.encoding,
-            validation=self.validation or None,
+            validation=validation,
             preset=self.preset,
             backend=backend.name,
             device=backend.device,
             checkpoint=checkpoint,
             progress=progress,
-            **settings,
+            **{"loss": target.loss, **self.settings},
         )
         seconds = perf_counter() - began
         run.network.targets = target.names
-        held_out = self.source.rows(self.held_out)
-        classes = run.network.classes
-        scores, constant = scores_on(Ensemble([run.network]), held_out, classes, target.names)
-        return Trained(self, run, scores, constant, seconds)
+        parts = held_out_in_turn(run)
+        on = HELD_OUT
+        if not len(held_out):
+            on = IN_TURN if parts else TRAINED
+        elif not self.source.in_memory and self._stops_early:
+            on = WATCHED
+        if on != IN_TURN:
+            parts = [(Ensemble([run.network]), held_out if len(held_out) else rows)]
+        scored = ((ensemble, *part) for ensemble, n in parts for part in self.source.rows(n))
+        scores, constant = scores_on(scored, run.network.classes, target.names)
+        return Trained(self, run, scores, on, constant, seconds)
+
+
+def held_out_in_turn(run: Run) -> list[tuple[Ensemble, HostArray]]:
+    """Rows and the networks that had them held out, where each network had some of its own."""
+    by_rows: dict[bytes, tuple[list[MultilayerPerceptron], HostArray]] = {}
+    for k, plan in enumerate(run.required_data().row_plans or ()):
+        if plan.held_out is not None:
+            networks, _ = by_rows.setdefault(plan.held_out.tobytes(), ([], plan.held_out))
+            networks.append(run.network.member(k))
+    return [(Ensemble(networks), rows) for networks, rows in by_rows.values()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +161,8 @@ class Trained:
     Attributes:
         plan: what was to be done.
         run: the run.
-        scores: on the rows held out; where none were, on all.
+        scores: on the rows held out, or else on all.
+        on: what they are of.
         constant: whether every one of those rows has the same prediction.
         seconds: that the training took.
     """
@@ -131,6 +170,7 @@ class Trained:
     plan: Plan
     run: Run
     scores: Scores
+    on: str
     constant: bool
     seconds: float
 
@@ -160,15 +200,6 @@ class Trained:
             text += f"; the best after {low}" + f" to {high}" * (low < high)
         return text + ": the model is that so far" * (self.run.ended == INTERRUPTED)
 
-    @property
-    def heading(self) -> str:
-        """What the figures are of."""
-        if self.plan.held_out is None:
-            return "on the rows that it was trained on, since none were held out:"
-        watched = self.run.settings.early_stopping is not None
-        also = ", by which early stopping chose the epochs" * watched
-        return f"on the rows held out{also}:"
-
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON's types."""
         plan, target = self.plan, self.plan.source.target
@@ -181,7 +212,7 @@ class Trained:
             "columns": {c.name: c.kind for c in plan.learnt.encoding.columns},
             "left_out": plan.learnt.left_out,
             "features": plan.learnt.encoding.width,
-            "held_out": 0 if plan.held_out is None else len(plan.held_out),
+            "held_out": len(plan.rows[1]),
             "backend": str(self.run.backend),
             "members": self.members,
             "epochs": len(self.run.history),
