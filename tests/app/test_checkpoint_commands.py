@@ -99,7 +99,14 @@ def test_a_killed_sweep_given_again_ends_as_if_unbroken(data: str, tmp_path: Pat
     assert re.search(r"\n\d+ go on from the checkpoint in \d+ stacks?\n", again)
     assert again.count(" %] ") <= 10
 
-    told = ("checkpoint", " %] ", " stacks", " x 32-", f"json: {tmp_path}", f"networks: {tmp_path}")
+    told = (
+        "checkpoint",
+        " %] ",
+        " stacks",
+        ", minibatches of ",
+        f"json: {tmp_path}",
+        f"networks: {tmp_path}",
+    )
     assert without_times(again, *told) == without_times(out, *told)
     whole, broken = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("whole", "broken"))
     assert timeless(broken) == timeless(whole)
