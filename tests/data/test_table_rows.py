@@ -75,6 +75,16 @@ def test_rows_are_taken_by_their_numbers(rows: TableRows) -> None:
         assert same(rows.take(chosen), table[chosen])
 
 
+def test_rows_here_and_there_have_no_texts_of_others(rows: TableRows) -> None:
+    drawn = rows.sample(20, 0, names=("id", "kind"))
+    assert [len(column.values) for column in drawn.columns] == [20, 3]
+    assert same(drawn, whole(rows).select(("id", "kind"))[rows_of(drawn)])
+
+
+def rows_of(table: Frame) -> np.ndarray:
+    return np.array([int(text[4:]) for text in table.column("id").to_numpy()])
+
+
 def test_a_sample_is_drawn_without_replacement(rows: TableRows) -> None:
     drawn = rows.sample(50, 0, names=("id",))
     ids = drawn.columns[0].to_numpy().tolist()

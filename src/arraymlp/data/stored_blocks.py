@@ -26,7 +26,7 @@ class StoredColumn(NamedTuple):
     texts: tuple[int, int] | None
 
     def read(self, file: BinaryIO, start: int, stop: int) -> Column:
-        """The values of rows of the block."""
+        """The values of rows of the block, by their numbers in it."""
         file.seek(self.offset + start * self.stored.itemsize)
         values = np.fromfile(file, self.stored, stop - start).astype(self.dtype, copy=False)
         if self.texts is None:

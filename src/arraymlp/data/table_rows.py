@@ -14,7 +14,7 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.memory import host_memory
-from arraymlp.data.frames import Column, Frame
+from arraymlp.data.frames import Column, Frame, Texts
 from arraymlp.data.stored_blocks import StoredBlock, write_block
 from arraymlp.data.table_file import TableFile, cast, join_columns
 
@@ -125,11 +125,10 @@ class TableRows:
             b = bisect_left(rows, block.stop, a)
             first, last = int(rows[a]), int(rows[b - 1])
             values = block.read(file, first, last + 1, columns)
-            if last - first == b - a - 1:
-                yield values
-            else:
+            if last - first > b - a - 1:  # some in between are not among them
                 chosen = np.asarray(rows[a:b]) - first
-                yield [column[chosen] for column in values]
+                values = [column[chosen] for column in values]
+            yield [_compact(column) for column in values]
             a = b
 
     def sample(
@@ -167,3 +166,12 @@ class TableRows:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _compact(column: Column) -> Column:
+    """The column; if there are more different texts than rows, with those alone that it has."""
+    if not isinstance(column, Texts) or len(column.values) <= len(column):
+        return column
+    used = np.unique(column.codes[column.codes >= 0])
+    codes = np.where(column.codes >= 0, np.searchsorted(used, column.codes), -1)
+    return Texts(codes.astype(np.int32), tuple(column.values[code] for code in used.tolist()))
