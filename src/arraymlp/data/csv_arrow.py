@@ -1,7 +1,9 @@
 """Plain pieces of a CSV file read by pyarrow, in C: to what the csv module's cells would become."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -71,7 +73,6 @@ class _Reader:
         self.csv: Any = import_module("pyarrow.csv")
         self._chunk, self._layout = chunk, layout
         self._names = [str(i) for i in range(len(layout.names))]
-        self._missing = sorted({s for word in MISSING for s in _spellings(word)})
 
     def columns(self, types: dict[int, str]) -> dict[int, Any]:
         pa, csv = self.pa, self.csv
@@ -87,18 +88,20 @@ class _Reader:
                     str(i): known.get(kind) or getattr(pa, kind)() for i, kind in types.items()
                 },
                 include_columns=[str(i) for i in types],
-                null_values=self._missing,
+                null_values=_missing(),
                 strings_can_be_null=False,
             ),
         )
         return dict(zip(types, table.columns, strict=True))
 
 
-def _spellings(word: str) -> set[str]:
-    """A word in every mixture of cases."""
-    found = {""}
-    for letter in word:
-        found = {start + case for start in found for case in (letter.lower(), letter.upper())}
+@cache
+def _missing() -> list[str]:
+    """What stands for a missing number, in every mixture of cases."""
+    found = []
+    for word in sorted(MISSING):
+        cases = [sorted({letter.lower(), letter.upper()}) for letter in word]
+        found += ["".join(letters) for letters in product(*cases)]
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from arraymlp.data.cells import MISSING, is_number
+from arraymlp.data.table_file import require_different
 
 DOUBTFUL = "its first line may be names or a row: begin with a line of names that are no numbers"
 BYTES = "surrogateescape"
@@ -77,9 +78,7 @@ def layout_of(path: Path, known: Sequence[str] = ()) -> Layout:
         raise ValueError("it has no rows")
     if second and len(second) != len(first):
         raise ValueError(f"its first line has {len(first)} columns, its second {len(second)}")
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{names.count(name)} columns have the name {name!r}")
+    require_different(names)
     header_lines = lines if header else 0
     start = _start(path, header_lines)
     return Layout(best[0], tuple(names), header_lines, start, _ends_in_return(path, lines))

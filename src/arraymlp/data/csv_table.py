@@ -43,10 +43,16 @@ class CsvFile(TableFile):
             require_columns(names, tuple(kinds or ()))
         super().__init__(title, names, kinds)
         self._path = path
-        self._given = {names.index(name): kind for name, kind in (kinds or {}).items()}
+        numbers = {name: i for i, name in enumerate(names)}
+        self._given = {numbers[name]: kind for name, kind in (kinds or {}).items()}
         # What has been seen in each column that is read.
         self._seen: dict[int, Evidence] = {i: SEEN_AS[kind] for i, kind in self._given.items()}
         self._seen = self._seen or dict.fromkeys(range(len(names)), NOTHING)
+
+    @property
+    def n_bytes(self) -> int:
+        """See `TableFile`."""
+        return self._path.stat().st_size
 
     @property
     def settled(self) -> dict[str, Kind]:

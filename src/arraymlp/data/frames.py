@@ -75,4 +75,5 @@ class Frame:
 
     def select(self, names: Sequence[str]) -> "Frame":
         """These columns, in this order."""
-        return Frame(tuple(names), tuple(self.column(name) for name in names))
+        columns = dict(zip(self.names, self.columns, strict=True))
+        return Frame(tuple(names), tuple(columns[name] for name in names))

@@ -55,10 +55,16 @@ class NpzFile(TableFile):
             require_columns(tuple(columns), tuple(kinds or ()))
             if not len(next(iter(columns.values()))):
                 raise ValueError("it has no rows")
+            self._bytes = sum(column.nbytes for column in columns.values())
             super().__init__(title, tuple(columns), kinds)
             values = [_column(name, columns[name], (kinds or {}).get(name)) for name in self.used]
         self._frame = Frame(self.used, tuple(values))
         self._is_settled = True
+
+    @property
+    def n_bytes(self) -> int:
+        """See `TableFile`; it is in memory."""
+        return self._bytes
 
     @property
     def settled(self) -> dict[str, Kind]:

@@ -13,7 +13,14 @@ from arraymlp.data.frame_sources import frame_of
 from arraymlp.data.frame_values import BOOLEANS
 from arraymlp.data.frames import Column, Frame, Texts
 from arraymlp.data.iso_times import times_of
-from arraymlp.data.table_file import TableFile, Unsettled, errors_of, kind_of, require_columns
+from arraymlp.data.table_file import (
+    TableFile,
+    Unsettled,
+    errors_of,
+    kind_of,
+    require_columns,
+    require_different,
+)
 
 ROWS = 2**16  # of a block
 
@@ -24,11 +31,19 @@ class ParquetFile(TableFile):
     def __init__(self, path: Path, title: str, kinds: Mapping[str, Kind] | None = None) -> None:
         self._path, self._given = path, dict(kinds or {})
         with errors_of(title), _reading():
-            schema = _parquet().read_schema(path)
-            names = _names(schema)
+            with _parquet().ParquetFile(path) as file:
+                names, groups = _names(file.schema_arrow), file.metadata
+                self._bytes: int = sum(
+                    groups.row_group(i).total_byte_size for i in range(groups.num_row_groups)
+                )
             require_columns(names, tuple(self._given))
         super().__init__(title, names, kinds)
         self._kinds: dict[str, Kind | None] = dict.fromkeys(self.used)
+
+    @property
+    def n_bytes(self) -> int:
+        """See `TableFile`."""
+        return self._bytes
 
     @property
     def settled(self) -> dict[str, Kind]:
@@ -125,11 +140,9 @@ def _names(schema: Any) -> tuple[str, ...]:
     metadata = schema.pandas_metadata or {}
     index = {name for name in metadata.get("index_columns", []) if isinstance(name, str)}
     names = tuple(name for name in schema.names if name not in index)
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"{names.count(name)} columns have the name {name!r}")
-        if not name:
-            raise ValueError("a column has no name")
+    require_different(names)
+    if "" in names:
+        raise ValueError("a column has no name")
     if not names:
         raise ValueError("it has no columns")
     return names

@@ -1,6 +1,7 @@
 """A file with a table: read whole, or some rows at a time, as often as one likes."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -36,7 +37,8 @@ class TableFile(ABC):
         self.title, self.names = title, tuple(names)
         self.n_bytes = 0
         self.used = tuple(kinds) if kinds else self.names
-        self.extra = tuple(name for name in names if name not in self.used)
+        used = set(self.used)
+        self.extra = tuple(name for name in names if name not in used)
         self._is_settled = bool(kinds)
         self._then: list[Callable[[], object]] = []
 
@@ -51,6 +53,11 @@ class TableFile(ABC):
             ValueError: the file is damaged, or it is no table; the message names it.
             OSError: it cannot be read.
         """
+
+    @property
+    @abstractmethod
+    def n_bytes(self) -> int:
+        """How many bytes the table takes, in the file as CSV or in memory: for `fits_memory`."""
 
     @property
     @abstractmethod
@@ -155,7 +162,8 @@ def errors_of(title: str) -> Iterator[None]:
 
 def require_columns(names: Sequence[str], wanted: Sequence[str]) -> None:
     """Raise a ValueError that lists the columns which are wanted, but not there."""
-    missing = [name for name in wanted if name not in names]
+    there = set(names)
+    missing = [name for name in wanted if name not in there]
     if not missing:
         return
     shown = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
@@ -164,6 +172,13 @@ def require_columns(names: Sequence[str], wanted: Sequence[str]) -> None:
         raise ValueError(f"there is no column {missing[0]!r}{hint} There is {shown}")
     lacking = ", ".join(map(repr, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
     raise ValueError(f"there are no columns {lacking}. There is {shown}")
+
+
+def require_different(names: Sequence[str]) -> None:
+    """Raise a ValueError where columns have the same name."""
+    for name, count in Counter(names).items() if len(set(names)) < len(names) else ():
+        if count > 1:
+            raise ValueError(f"{count} columns have the name {name!r}")
 
 
 def kind_of(column: Column) -> Kind:

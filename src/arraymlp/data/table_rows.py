@@ -45,7 +45,8 @@ class TableRows:
     def __init__(self, table: TableFile, folder: Path | None = None) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="arraymlp-", dir=folder))
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self.title, self.names, self._stored = table.title, table.used, table.used
+        self.title, self.names = table.title, table.used
+        self._numbers = {name: i for i, name in enumerate(self.names)}
         try:
             self._blocks = table.settled_by(self._write)
         except BaseException:
@@ -107,7 +108,7 @@ class TableRows:
             names: as for `read`.
         """
         names = self.names if names is None else tuple(names)
-        numbers = [self._stored.index(name) for name in names]
+        numbers = [self._numbers[name] for name in names]
         if not len(rows):
             return self.take(range(1), names)[:0]
         with self._path.open("rb") as file:
