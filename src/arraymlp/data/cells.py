@@ -106,7 +106,7 @@ def survey(cells: Sequence[str]) -> Evidence:
     if joined.count("\n") == len(known):
         if _INTEGERS.fullmatch(joined):
             return seen | Evidence.WHOLE if known else seen
-        if _DECIMALS.fullmatch(joined) and not known[0].lstrip("-").isdecimal():
+        if _DECIMALS.fullmatch(joined) and any(mark in joined for mark in ".eE"):
             return seen | Evidence.DECIMAL
     for cell in set(known):
         seen |= evidence_of(cell)
@@ -117,13 +117,13 @@ def survey(cells: Sequence[str]) -> Evidence:
 
 def numbers(cells: Sequence[str]) -> HostArray:
     """Cells (N,) that `survey` found to be numbers: int64 where all are integers, else float64."""
-    short = all(len(cell) <= LONGEST for cell in cells)
-    if short and all(map(INTEGER.fullmatch, cells)):
-        whole = list(map(int, cells))
-        if all(-(2**63) <= value < 2**63 for value in whole):
-            return np.asarray(whole, dtype=np.int64)
-    known = ["nan" if cell.lower() in MISSING else cell for cell in cells]
-    return np.fromiter(map(float, known), dtype=np.float64, count=len(known))
+    if all(map(INTEGER.fullmatch, cells)) and all(map(fits_int64, cells)):
+        return np.asarray(list(map(int, cells)), dtype=np.int64)
+    try:
+        values = list(map(float, cells))
+    except ValueError:  # some are missing
+        values = [float("nan" if cell.lower() in MISSING else cell) for cell in cells]
+    return np.asarray(values, dtype=np.float64)
 
 
 def texts(cells: Iterable[str]) -> Texts:
