@@ -10,8 +10,10 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 from real_tables import Table
 from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -20,6 +22,10 @@ from benchmarks.table_peers import Method
 
 PARTS = 5  # a fold is one of so many parts, to test on
 LEAST = 1e-7  # probability of the true class that a log loss reckons with
+
+
+# Training rows and their targets, test rows and theirs, and whether the targets are classes.
+Part: TypeAlias = tuple[pd.DataFrame, np.ndarray, pd.DataFrame, np.ndarray, bool]
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def geometric_mean(ratios: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(np.mean(np.log(ratios), axis=0)))
 
 
-def _folds(table: Table) -> Iterator[tuple]:
+def _folds(table: Table) -> Iterator[Part]:
     X, target = table.frame(MOST_ROWS)
     values = target.to_numpy()
     if table.classifies:
@@ -111,7 +117,7 @@ def _folds(table: Table) -> Iterator[tuple]:
         yield X.iloc[train], y[train], X.iloc[test], y[test], table.classifies
 
 
-def _fit(method: Method, part: tuple, fold: int) -> tuple[float, float]:
+def _fit(method: Method, part: Part, fold: int) -> tuple[float, float]:
     """Score and CPU seconds."""
     X, y, X_test, y_test, classifies = part
     with warnings.catch_warnings():

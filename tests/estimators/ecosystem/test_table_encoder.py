@@ -171,7 +171,7 @@ def test_a_missing_number_is_imputed_by_the_median() -> None:
 def test_bins_are_those_of_k_bins_discretizer() -> None:
     # 384 steps from one number to the next, which 16 divides: each edge is a number.
     x = TRAIN[["fare"]].to_numpy()[:385]
-    (column,) = TableEncoder(dtype="float64").fit(x).encoding_.columns
+    (column,) = TableEncoder("piecewise", dtype="float64").fit(x).encoding_.columns
     theirs = KBinsDiscretizer(
         16, strategy="quantile", encode="ordinal", quantile_method="linear", subsample=None
     ).fit(x)
