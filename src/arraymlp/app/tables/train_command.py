@@ -41,8 +41,6 @@ from arraymlp.training.settings import TABLE, TABLES, get_preset
 
 MEMBERS, HELD_OUT = 8, 0.2
 DATA, TRAINING, SETTINGS = "Data", "Training", "Settings, one value each"
-
-
 OWN = ("seed", "early_stopping")  # settings with options of their own
 ONE_EACH = [name for name, row in TABLE.items() if row.metadata["cli"] and name not in OWN]
 
@@ -52,7 +50,7 @@ def train_command(
     data: Annotated[
         str,
         typer.Argument(
-            help="A table: .csv, .tsv, .parquet or .npz; - for a CSV on stdin. Its columns may be "
+            help="A table: .csv, .tsv, .parquet or .npz; - for standard input. Its columns may be "
             "numbers, texts and dates, with cells missing.",
             show_default=False,
         ),
@@ -124,7 +122,7 @@ def train_command(
         empty_figure()  # needs Matplotlib
         require_writable(report)
     chosen = resolve(backend, device)
-    with open_table(data) as file, interruptible() as interrupt:
+    with open_table(data) as file:
         require_target(file, target)
         source = read_source(
             file, target, classifies_by(classes, settings.get("loss")), names_of(ignore)
@@ -133,11 +131,13 @@ def train_command(
         plan = Plan(source, encoder, validation, settings, preset)
         if source.in_memory and not fits_memory(plan.n_bytes):
             plan = replace(plan, source=source.on_disk(file))
-        talk.pairs(plan.lines(chosen))
+        told = plan.lines(chosen)
         if kept is not None:
-            talk.pairs([("checkpoint", str(checkpoint))])
+            told.append(("checkpoint", str(checkpoint)))
         try:
-            trained = plan.train(chosen, kept, training_bar(epochs))
+            with interruptible() as interrupt:
+                talk.pairs(told)
+                trained = plan.train(chosen, kept, training_bar(epochs))
         except NonFiniteLossError as error:
             talk.say(f"it did not learn, and nothing is saved: {error}")
             if as_json:

@@ -220,5 +220,6 @@ class Trained:
             "ended": self.run.ended,
             "seconds": self.seconds,
             "settings": self.run.settings.to_dict(),
+            "evaluated": self.on.rstrip(":"),
             "evaluation": self.scores.to_dict(),
         }
