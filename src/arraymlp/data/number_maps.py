@@ -127,11 +127,17 @@ class Piecewise:
             f"{name} {a:.6g}..{b:.6g}" for a, b in zip(self.edges, self.edges[1:], strict=False)
         ]
 
-    def write(self, x: HostArray, out: HostArray) -> None:
-        """The features of finite numbers x (B,), float64, into out (B, width) of any dtype."""
+    def write(self, x: HostArray, out: HostArray, size: float = 1.0) -> None:
+        """The features of finite numbers x (B,), float64, into out (B, width) of any dtype.
+
+        Args:
+            x: the numbers.
+            out: is written to.
+            size: times which a feature is written: a power of two, which changes no digit.
+        """
         bins, parts = self.parts(x)
-        out[...] = self._whole.astype(out.dtype).take(bins, axis=0, mode="clip")
-        out[np.arange(len(x)), bins] = parts - np.asarray(self.means)[bins]
+        out[...] = (size * self._whole).astype(out.dtype).take(bins, axis=0, mode="clip")
+        out[np.arange(len(x)), bins] = size * (parts - np.asarray(self.means)[bins])
 
     def parts(self, x: HostArray) -> tuple[HostArray, HostArray]:
         """The bins that numbers are in, and what part of each is below, from 0 to 1."""
@@ -197,8 +203,7 @@ class Mixed:
     def write(self, x: HostArray, out: HostArray) -> None:
         """The features of finite numbers x (B,), float64, into out (B, width) of any dtype."""
         if self.width > 1:
-            self.bins.write(x, out[:, 1:])
-            out[:, 1:] *= 0.5
+            self.bins.write(x, out[:, 1:], 0.5)
         self.number.write(np.clip(x, *self.ends), out[:, :1])
 
     @classmethod
