@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray, is_device_array
+from arraymlp.data.frame_values import is_missing
 from arraymlp.data.frames import Texts
 
 
@@ -28,15 +29,18 @@ def text_labels(y: Any, what: str) -> HostArray | None:
             array = np.asarray(y)
         except ValueError:  # ragged lists, which `numeric` refuses
             return None
-    if array.dtype.kind in "UT":
-        return array.astype(str)
+        if array.dtype.kind == "T" or (array.dtype.kind == "U" and array is not y):
+            # In a list NumPy makes texts of numbers and NaN, and cuts off null characters.
+            array = np.asarray(y, dtype=object)
+    if array.dtype.kind == "U":
+        return array
     if array.dtype != object or not any(isinstance(value, str) for value in array.ravel()):
         return None
     for row, value in enumerate(array.ravel()):
         if not isinstance(value, str):
             raise ValueError(
                 f"{what} has labels that are texts, but row {row} has "
-                f"{'none' if value is None or value != value else repr(value)}"
+                f"{'none' if is_missing(value) else repr(value)}"
             )
         if value.endswith("\0"):
             raise ValueError(f"row {row} of {what} has a label that ends in a null character")

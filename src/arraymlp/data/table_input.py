@@ -173,11 +173,14 @@ def _all_numbers(frame: Frame) -> bool:
 
 
 def _columns_named(y: Any, table: Frame | TableRows) -> tuple[str, ...] | None:
-    """The columns that y names: as a text, or as a list of texts that all are columns."""
+    """The columns that y names: as a text, or as a list of different texts that all are columns.
+
+    Texts that repeat are labels, even where there are columns of these names.
+    """
     if isinstance(y, str):
         return (y,)
     if isinstance(y, list | tuple) and y and all(isinstance(v, str) for v in y):
-        return tuple(y) if set(y) <= set(table.names) else None
+        return tuple(y) if set(y) <= set(table.names) and len(set(y)) == len(y) else None
     return None
 
 

@@ -248,9 +248,10 @@ def _labels(
             )
         unseen = np.setdiff1d(labels, classes)
         if unseen.size:
+            numbers = "" if labels.dtype.kind == "U" else f"; {REGRESSION}"
             raise ValueError(
                 f"{what} contains labels the network does not know: {unseen.tolist()[:10]}; it "
-                f"knows {classes.tolist()[:20]}; {REGRESSION}"
+                f"knows {classes.tolist()[:20]}{numbers}"
             )
         positions = np.searchsorted(classes, labels)[positions]
     elif len(labels) < 2:

@@ -7,6 +7,7 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.registry import backend_of
+from arraymlp.data.frame_values import is_missing
 from arraymlp.nn.losses import Loss
 from arraymlp.training.scores.classes import class_scores
 from arraymlp.training.scores.labels import label_scores
@@ -120,7 +121,7 @@ def _require_present(values: HostArray) -> None:
         bad = ~np.isfinite(values)
     else:
         flat = values.ravel().tolist()
-        bad = np.asarray([v is None or v != v for v in flat], bool).reshape(values.shape)
+        bad = np.asarray([*map(is_missing, flat)], bool).reshape(values.shape)
     if bad.any():
         row = int(np.argwhere(bad)[0][0])
         raise ValueError(
