@@ -226,6 +226,25 @@ def test_numbers_have_the_category_of_their_text() -> None:
         np.testing.assert_array_equal(features, np.eye(6)[positions])
 
 
+def test_booleans_are_0_and_1_whichever_of_them_were_learnt() -> None:
+    """A boolean column with a value missing is floats in pandas; none of its rows is unseen."""
+    for learnt in (("False", "True"), ("0", "1")):
+        encoding = TableEncoding((Categories("a", learnt, missing=True, other=True),))
+        for values, positions in (
+            (np.array([True, False]), [1, 0]),
+            (np.array([1, 0]), [1, 0]),
+            (np.array([0.0, np.nan, 1.0]), [0, 2, 1]),
+            (texts(*learnt, None), [0, 1, 2]),
+        ):
+            features = encoding.transform(frame(a=values))
+            np.testing.assert_array_equal(features, np.eye(4)[positions])
+    some = TableEncoding((Categories("a", ("2", "3"), missing=False, other=True),))
+    np.testing.assert_array_equal(some.transform(frame(a=np.array([True, False]))), [[0, 0, 1]] * 2)
+    booleans = TableEncoding((Categories("a", ("False", "True"), missing=False, other=True),))
+    with pytest.raises(ValueError, match="'a' must be booleans, or 0 and 1, but row 1 has 2"):
+        booleans.transform(frame(a=np.array([1, 2, 0])))
+
+
 # Maps of numbers
 
 

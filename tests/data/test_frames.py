@@ -311,6 +311,8 @@ def test_masked_values_are_missing() -> None:
     require_column(frame_of(texts).columns[0], "T", ["a", None])
     numbers = np.ma.array([[1], [2]], mask=[[0], [1]])
     require_column(frame_of(numbers).columns[0], "f", [1, np.nan])
+    booleans = np.ma.array([[True], [False], [True]], mask=[[0], [0], [1]])
+    require_column(frame_of(booleans).columns[0], "T", ["True", "False", None])
 
 
 def test_arrays_of_each_backend_are_read(quick_backend: Backend) -> None:

@@ -100,7 +100,8 @@ def require_finite(x: HostArray, name: str, start: int = 0) -> None:
 class Categories:
     """A column of categories: a feature for each, 1 where the row has it, else 0.
 
-    Numbers and booleans have the category of their text, "3" or "True".
+    Numbers and booleans have the category of their text, "3" or "True"; 0 and 1 are booleans where
+    those were learnt, and booleans are 0 and 1 where numbers were.
 
     Attributes:
         name: of the column.
@@ -138,7 +139,7 @@ class Categories:
 
     def writer(self, values: Column) -> Writer:
         """What writes the features of rows; a ValueError for dates and infinite numbers."""
-        texts = as_texts(values, self.name)
+        texts = self._as_theirs(as_texts(values, self.name), values)
         other = self.width - self.other  # without such a feature, one beyond the last
         positions = {value: i for i, value in enumerate(self.values)}
         features = [positions.get(value, other) for value in texts.values]
@@ -152,6 +153,29 @@ class Categories:
             out[present, columns[present]] = 1
 
         return write
+
+    def _as_theirs(self, texts: Texts, values: Column) -> Texts:
+        """Booleans as 0 and 1 where the categories are numbers, and these where booleans are."""
+        if isinstance(values, Texts) or not self.values:
+            return texts
+        are_booleans = set(self.values) <= set(BOOLEANS)
+        if values.dtype.kind == "b":
+            numbers = not are_booleans and all(map(_is_whole, self.values))
+            return Texts(texts.codes, ("0", "1")) if numbers else texts
+        if not are_booleans:
+            return texts
+        known = dict(zip(("0", "1"), BOOLEANS, strict=True))
+        for code, text in enumerate(texts.values):
+            if text not in known:
+                row = int(np.argmax(texts.codes == code))
+                raise ValueError(
+                    f"column {self.name!r} must be booleans, or 0 and 1, but row {row} has {text}"
+                )
+        return Texts(texts.codes, tuple(known[text] for text in texts.values))
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 EncodedColumn: TypeAlias = Numbers | Dates | Categories

@@ -7,7 +7,7 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.registry import backend_of
-from arraymlp.data.frame_values import durations, objects, strings
+from arraymlp.data.frame_values import booleans, durations, objects, strings
 from arraymlp.data.frames import Column
 
 
@@ -78,7 +78,7 @@ def array_column(values: HostArray) -> Column:
     if values.ndim != 1:
         raise ValueError("it has several values in a row")
     if isinstance(values, np.ma.MaskedArray):
-        values = _without_mask(values)
+        return _without_mask(values)
     kind = values.dtype.kind
     if kind in "biuf":
         return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
@@ -97,11 +97,13 @@ def array_column(values: HostArray) -> Column:
     raise ValueError(f"it must be numbers, texts or dates, not {values.dtype}")
 
 
-def _without_mask(values: Any) -> HostArray:
-    """A masked column as one with NaN or None where it has no value."""
+def _without_mask(values: Any) -> Column:
+    """A masked column as one with a missing one where it has no value."""
     if not np.ma.is_masked(values):
-        return np.asarray(values)
-    number = values.dtype.kind in "biuf"
+        return array_column(np.asarray(values))
+    if values.dtype.kind == "b":
+        return booleans(np.asarray(values), np.ma.getmaskarray(values))
+    number = values.dtype.kind in "iuf"
     column = np.array(values, dtype=np.float64 if number else object)
     column[np.ma.getmaskarray(values)] = np.nan if number else None
-    return column
+    return array_column(column)
