@@ -1,9 +1,10 @@
 """The command line: ``arraymlp train``, ``predict`` and the others (extra ``cli``)."""
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-from arraymlp.app.terminal import INTERRUPTED
+from arraymlp.app.terminal import INTERRUPTED, ended_by_sigterm
 
 if TYPE_CHECKING:
     from typer import Typer
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line; a mistake of the user's is one line on stderr and exit status 2."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):  # a name in a path or table may not fit the encoding
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -30,6 +32,7 @@ def main() -> None:
         BackendUnavailableError,
         DatasetError,
         DeviceMemoryError,
+        MemoryError,
     )
     try:
         command_line()()
@@ -39,10 +42,22 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
+def _open_closed_streams() -> None:
+    """Have each standard stream that the caller closed be empty, or lead nowhere.
+
+    Python has None for it, and the next file that is opened would get its number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def _sentence(error: Exception) -> str:
     """What an error says; of the system's without its number."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory{f' ({error})' if str(error) else ''}"
     return str(error)
 
 
@@ -89,10 +104,10 @@ def command_line() -> "Typer":
         pass
 
     app.command("train")(train_command)
-    app.command("predict")(predict_command)
-    app.command("evaluate")(evaluate_command)
-    app.command("export")(export_command)
-    app.command("show")(show_command)
+    app.command("predict")(ended_by_sigterm(predict_command))
+    app.command("evaluate")(ended_by_sigterm(evaluate_command))
+    app.command("export")(ended_by_sigterm(export_command))
+    app.command("show")(ended_by_sigterm(show_command))
     app.command("sweep")(sweep_command)
     app.command("lab")(lab_command)
     app.command("backends")(backends_command)

@@ -12,7 +12,7 @@ import typer
 from arraymlp.app.checkpoints import checkpoint_of, every_option, folder_option
 from arraymlp.app.figures import empty_figure
 from arraymlp.app.options import option, with_settings
-from arraymlp.app.outputs import require_file
+from arraymlp.app.outputs import require_file, require_other
 from arraymlp.app.page import require_writable
 from arraymlp.app.sweeps.report import sweep_json, write_sweep_report
 from arraymlp.app.sweeps.rows import best_alike, mnist_errors, mnist_rows, table_rows
@@ -134,7 +134,7 @@ def sweep_command(
     if 0 in np.ravel(settings.get("epochs", 1)):
         raise ValueError("--epochs must be at least 1: networks that were not trained have no rank")
     kept = checkpoint_of(checkpoint, checkpoint_every)
-    _require_outputs(report, json_file, save, model)
+    _require_outputs(data, report, json_file, save, model)
     if ensemble is not None and (model is None or ensemble < 1):
         raise ValueError("--ensemble is a number from 1, and can be given only with --model")
     held_out = HELD_OUT if cv is None else 1 / max(cv, 2)
@@ -208,13 +208,14 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _require_outputs(report: Path | None, *files: Path | None) -> None:
+def _require_outputs(data: str | None, report: Path | None, *files: Path | None) -> None:
     """Raise the errors that would otherwise come after the training."""
     if report is not None:
         empty_figure()  # needs Matplotlib
         require_writable(report)
     for file in files:
         require_file(file)
+        require_other(file, data or "-")
 
 
 def _print_result(result: SweepResult, top: int, notes: Sequence[str]) -> None:

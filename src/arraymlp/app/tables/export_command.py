@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from arraymlp.app.options import ModelFile
-from arraymlp.app.outputs import require_file
+from arraymlp.app.outputs import require_file, require_other
 from arraymlp.app.tables.models import open_model
 from arraymlp.app.tables.talk import note
 from arraymlp.backends.registry import resolve
@@ -27,6 +27,7 @@ def export_command(
     and then nothing is written.
     """
     require_file(output)
+    require_other(output, model)
     loaded = open_model(model, resolve("numpy"))
     if loaded.note:
         note(loaded.note)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from arraymlp.app.options import OUTPUT, BackendName, DataFile, Device, ModelFile, option
+from arraymlp.app.outputs import require_other
 from arraymlp.app.table_output import require_output, write_table
 from arraymlp.app.tables.evaluation import ahead
 from arraymlp.app.tables.inputs import listed, open_inputs
@@ -51,6 +52,7 @@ def predict_command(
     """
     loaded = open_model(model, resolve(backend, device))
     require_output(output)
+    require_other(output, model, data)
     column_names(loaded, proba=proba, spread=spread)  # refuses what there is not
     file, inputs = open_inputs(loaded, data)
     with file:

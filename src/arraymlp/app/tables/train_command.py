@@ -12,7 +12,7 @@ import typer
 from arraymlp.app.checkpoints import checkpoint_of, every_option, file_option
 from arraymlp.app.figures import empty_figure
 from arraymlp.app.options import LONG, OUTPUT, option, with_settings
-from arraymlp.app.outputs import require_file
+from arraymlp.app.outputs import require_file, require_other
 from arraymlp.app.page import require_writable
 from arraymlp.app.sweeps.values import values
 from arraymlp.app.tables.encoder_options import (
@@ -118,6 +118,7 @@ def train_command(
     epochs = get_preset(preset, settings).epochs
     kept = checkpoint_of(checkpoint, checkpoint_every, is_folder=False)
     require_file(save)
+    require_other(save, data)
     if report is not None:
         empty_figure()  # needs Matplotlib
         require_writable(report)
