@@ -75,7 +75,7 @@ def test_how_a_target_is_written_says_what_it_is(tmp_path, cells, kind, values) 
         ("a,b,y\n1,,3\n", None, "features must be numbers"),
         ("a,b,y\n1,2,3\n1,2\n", None, "features must be numbers|usecols|columns"),
         ("a,y\n1,\n", None, "the target 'y' has no value in row 0"),
-        (",a,y\n0,1,2\n", None, "a column has no name: if it numbers the rows, leave it out"),
+        ("a,,y\n0,1,2\n", None, "a column other than the first has no name"),
         ("a,y\n", None, "no rows"),
         ("a,y\n0,1,2\n", None, "first line has 2 columns, its second 3"),
         ("a\n1\n", None, "needs columns"),

@@ -12,6 +12,7 @@ from arraymlp.data.table_file import require_different
 
 DOUBTFUL = "its first line may be names or a row: begin with a line of names that are no numbers"
 BYTES = "surrogateescape"
+INDEX = "Unnamed: 0"  # the name that pandas reads for its own index, which it writes without one
 
 
 class Layout(NamedTuple):
@@ -37,7 +38,8 @@ def layout_of(path: Path, known: Sequence[str] = ()) -> Layout:
 
     Args:
         path: of a file with one line a row, in UTF-8; commas, semicolons or tabs between its
-            cells, only tabs in a ``.tsv``; a first line of names, or none.
+            cells, only tabs in a ``.tsv``; a first line of names, or none. The first of several
+            columns may have an empty name, as pandas writes an index: it is ``Unnamed: 0``.
         known: names that the columns must have, which leave no doubt where they are found.
 
     Raises:
@@ -65,15 +67,18 @@ def layout_of(path: Path, known: Sequence[str] = ()) -> Layout:
     for name in first:
         if "\0" in name or not _is_unicode(name):
             raise ValueError(f"its first line is no text in UTF-8: {name[:80]!r}")
-    if known and all(name in map(str.strip, first) for name in known):
+    given = [name.strip() for name in first]
+    if len(given) > 1 and not given[0]:
+        given[0] = INDEX
+    if known and all(name in given for name in known):
         header = True
     elif known and all(name in map(str, range(len(first))) for name in known):
         header = False
     else:
         header = _is_header(first, second)
-    names = [v.strip() for v in first] if header else [str(i) for i in range(len(first))]
+    names = given if header else [str(i) for i in range(len(first))]
     if "" in names:
-        raise ValueError("a column has no name: if it numbers the rows, leave it out")
+        raise ValueError("a column other than the first has no name")
     if header and not second:
         raise ValueError("it has no rows")
     if second and len(second) != len(first):
