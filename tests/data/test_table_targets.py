@@ -49,8 +49,8 @@ def test_several_targets_are_columns(tmp_path) -> None:
     ("column", "names", "message"),
     [
         ([1, np.nan], "y", "the target 'y' has no value in row 1"),
-        (texts(None, "a"), "y", "the target 'y' has no value in row 0"),
-        (texts(None, None), "y", "the target 'y' has no value in row 0"),
+        (texts(None, "a"), "y", "the target 'y' has no value in row 0: leave such rows out"),
+        (texts(None, None), "y", "the target 'y' has no value in row 0, nor in 1 others"),
         (texts("a\0", "a"), "y", "row 0 has a null character in its target"),
         (texts(str(2**63), "1"), "y", "the target 'y' has an integer beyond int64, 9223"),
         (np.array([2**63, 1], np.uint64), "y", "the target 'y' has an integer beyond int64, 9223"),

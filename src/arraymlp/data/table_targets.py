@@ -99,5 +99,8 @@ def _numbers(column: Column, name: str) -> HostArray:
 
 def _require_all(present: HostArray, name: str) -> None:
     if not present.all():
-        row = int(np.flatnonzero(~present)[0])
-        raise ValueError(f"the target {name!r} has no value in row {row}")
+        missing = np.flatnonzero(~present)
+        others = f", nor in {len(missing) - 1:,} others" if len(missing) > 1 else ""
+        raise ValueError(
+            f"the target {name!r} has no value in row {missing[0]}{others}: leave such rows out"
+        )
