@@ -10,8 +10,8 @@ from arraymlp.training.scores.text import figure
 
 SHOWN = 8  # categories or classes that a line lists
 MAPS = {
-    "mixed": "standardised, and {n} bins",
-    "piecewise": "{n} bins",
+    "mixed": "standardised, and {bins}",
+    "piecewise": "{bins}",
     "standardize": "standardised",
     "smooth_clip": "scaled, clipped smoothly",
     "quantile": "to a normal distribution",
@@ -127,7 +127,7 @@ def _encoded(column: dict[str, Any]) -> str:
         also = f"; and {' and '.join(rest)}" if rest else ""
         return f"{len(column['categories'])}: {_few(column['categories'])}{also}"
     n = column["features"] - column["indicator"] - (column["map"] == "mixed")
-    how = MAPS.get(column["map"], column["map"]).format(n=n)
+    how = MAPS.get(column["map"], column["map"]).format(bins=f"{n} bin" + "s" * (n != 1))
     indicator = ", with a feature that says so" if column["indicator"] else ""
     return f"{how}; a missing one is {column['missing']:.6g}{indicator}"
 

@@ -10,6 +10,10 @@ from arraymlp.app.tables.trained import Trained
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.training.atomic import write_whole
 
+MEAN = """<p class=cap>One line a network. The model's prediction is the mean of its networks',
+which is better than that of most of them.</p>"""
+ALIKE = "<p class=cap>Of networks that are alike in this, it is told of the first.</p>"
+
 
 def write_train_report(trained: Trained, folder: Path) -> Path:
     """Write report.html, curves.png and train.json; return the page's path.
@@ -51,12 +55,11 @@ def _page(trained: Trained, pictures: dict[str, bytes]) -> str:
 <pre>{escape(str(trained.scores))}</pre>
 <h2>Epoch by epoch</h2>
 {_curves(trained, pictures)}
-<p class=cap>One line a network. The model's prediction is the mean of its networks', which is
-better than that of most of them.</p>
+{MEAN * (trained.members > 1)}
 <h2>What happened, and why</h2>
 {findings_html(_of_each_kind(run.findings))}
-<p class=cap>Of networks that are alike in this, it is told of the first. All figures, the settings
-and the history are also in train.json.</p>"""
+{ALIKE * (trained.members > 1)}
+<p class=cap>All figures, the settings and the history are also in train.json.</p>"""
     return page(f"arraymlp: {title}", body)
 
 
