@@ -239,6 +239,10 @@ def test_whole_numbers_are_classes_or_numbers(capsys, monkeypatch, tmp_path, opt
     assert (status, err) == (0, "")
     assert words in out
     assert ("accuracy" in out) != bool(option)
+    written = write_csv(tmp_path / "f.csv", {"age": AGE, "quality": quality.astype(float)})
+    given = ("train", written, "--target", "quality", *QUICK, *option)
+    hint = "quality: numbers from 2 to 5 (--classes takes them for classes)"
+    assert (hint in run(capsys, monkeypatch, *given)[1]) != bool(option)
     loss = ("train", path, "--target", "quality", *QUICK, "--loss", "huber")
     assert ("RMSE" in run(capsys, monkeypatch, *loss)[1]) is True
 
@@ -313,10 +317,20 @@ def test_a_report_and_a_checkpoint(capsys, monkeypatch, folder, tmp_path):
     page = (report / "report.html").read_text(encoding="utf-8")
     for words in ("lives from", "balanced accuracy", "data:image/png;base64,", "id (it numbers"):
         assert words in page
+    assert "One line a network." in page
     content = json.loads((report / "train.json").read_text(encoding="utf-8"))
     assert len(content["history"]["epoch"]) == 3
     again = json.loads(run(capsys, monkeypatch, *given, *files)[1])
     assert again["evaluation"] == content["evaluation"]
+
+
+def test_a_report_on_one_network_says_nothing_of_others(capsys, monkeypatch, folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    given = ("train", f"{folder}/people.csv", "--target", "lives", *QUICK, "--members", "1")
+    assert run(capsys, monkeypatch, *given, "--report", str(tmp_path / "r"))[0] == 0
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert "One line a network." not in page
+    assert "Of networks that are alike" not in page
 
 
 def test_what_does_not_learn_is_not_saved_and_ends_with_1(capsys, monkeypatch, folder, tmp_path):
@@ -435,6 +449,31 @@ def test_categories_written_as_numbers_are_the_same_however_they_are_written(
         run(capsys, monkeypatch, "predict", str(file), p, "--proba")[1] for p in (path, fractions)
     )
     assert one == other
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_column_of_categories_in_other_words_is_told_of(
+    capsys, monkeypatch, folder, model, tmp_path, command
+):
+    path = write_csv(tmp_path / "t.csv", passengers() | {"sex": np.char.upper(SEX)})
+    status, _, err = run(capsys, monkeypatch, command, model, path)
+    assert status == 0
+    assert "column 'sex' has F, M, of which the model knows none: it knows f, m\n" in err
+    assert "'port'" not in err
+    one = write_csv(tmp_path / "one.csv", passengers() | {"sex": [*SEX[:-1], "unknown"]})
+    assert "column 'sex'" not in run(capsys, monkeypatch, command, model, one)[2]
+
+
+def test_an_index_as_pandas_writes_it_is_left_out(capsys, monkeypatch, tmp_path):
+    file, columns = tmp_path / "m.safetensors", {"age": AGE, "sex": SEX, "lives": LIVES}
+    path = write_csv(tmp_path / "t.csv", {"": np.arange(N)} | columns)
+    given = ("train", path, "--target", "lives", *QUICK, "--save", str(file))
+    status, out, err = run(capsys, monkeypatch, *given)
+    assert (status, err) == (0, "")
+    assert "left out   Unnamed: 0 (it numbers the rows" in out
+    without = write_csv(tmp_path / "w.csv", columns)
+    one, other = (run(capsys, monkeypatch, "predict", str(file), p)[1] for p in (path, without))
+    assert one == other != ""
 
 
 def test_a_model_of_arrays_takes_columns_of_numbers_by_name_or_in_their_order(

@@ -8,6 +8,7 @@ from arraymlp.app.options import AsJson, BackendName, DataFile, Device, ModelFil
 from arraymlp.app.tables.evaluation import ahead, scores_on
 from arraymlp.app.tables.inputs import open_inputs
 from arraymlp.app.tables.models import open_model
+from arraymlp.app.tables.strangers import strangers
 from arraymlp.app.tables.talk import counted, note
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.registry import resolve
@@ -37,9 +38,12 @@ def evaluate_command(
     file, inputs = open_inputs(loaded, data, names)
 
     def parts() -> Iterator[tuple[Ensemble, Any, HostArray]]:
-        for frame in counted(ahead(file.blocks()), "evaluating"):
+        for i, frame in enumerate(counted(ahead(file.blocks()), "evaluating")):
             _, y = target_of(frame, names)
-            yield loaded.ensemble, inputs.of(frame), y
+            X = inputs.of(frame)
+            for line in strangers(loaded.columns, X) if i == 0 else ():
+                note(line)
+            yield loaded.ensemble, X, y
 
     with file:
         scores, _ = scores_on(parts(), loaded.labels, names)

@@ -111,7 +111,7 @@ def _are_numbers(column: Categories) -> bool:
     return bool(column.values) and all(_as_number(value) == value for value in column.values)
 
 
-def listed(names: Sequence[Any]) -> str:
+def listed(names: Sequence[Any], n: int = NAMED) -> str:
     """The first few names, separated by commas."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(str, names[:NAMED])) + more
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join(map(str, names[:n])) + more

@@ -10,6 +10,7 @@ from arraymlp.app.tables.evaluation import ahead
 from arraymlp.app.tables.inputs import listed, open_inputs
 from arraymlp.app.tables.models import open_model
 from arraymlp.app.tables.predictions import column_names, predictions
+from arraymlp.app.tables.strangers import strangers
 from arraymlp.app.tables.talk import counted, note
 from arraymlp.backends.registry import resolve
 from arraymlp.data.frames import Frame
@@ -62,7 +63,10 @@ def predict_command(
             note(f"columns that the model does not take are ignored: {listed(inputs.ignored)}")
 
         def predicted() -> Iterator[Frame]:
-            for frame in counted(ahead(file.blocks()), "predicting"):
-                yield from predictions(loaded, inputs.of(frame), proba=proba, spread=spread)
+            for i, frame in enumerate(counted(ahead(file.blocks()), "predicting")):
+                X = inputs.of(frame)
+                for line in strangers(loaded.columns, X) if i == 0 else ():
+                    note(line)
+                yield from predictions(loaded, X, proba=proba, spread=spread)
 
         write_table(output, predicted())

@@ -36,7 +36,8 @@ class Target:
         names: of the columns.
         values: (N,) labels, integers or texts, or floating-point numbers; or (N, k) integers 0 and
             1 for several labels a row, or numbers.
-        guessed: whether it was their number of different values that decided what integers are.
+        guessed: whether whole numbers might as well be the other, classes or numbers: it was how
+            many different ones there are, or that they are written as 1.0, which decided.
     """
 
     names: tuple[str, ...]
@@ -140,7 +141,8 @@ def target_of(names: Sequence[str], values: HostArray, classifies: bool | None =
             f"{what} has a number of its own in each row, and seems to number them: there is "
             "nothing to learn; --regression takes it all the same"
         )
-    return Target(names, _floats(values), whole and classifies is None)
+    seems_whole = whole or (different <= FEW and bool((values == np.floor(values)).all()))
+    return Target(names, _floats(values), seems_whole and classifies is None)
 
 
 def _floats(values: HostArray) -> HostArray:
