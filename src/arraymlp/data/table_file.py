@@ -27,7 +27,6 @@ class TableFile(ABC):
 
     Attributes:
         title: the file, for messages.
-        n_bytes: its size.
         names: of all its columns.
         used: of the columns that are read, in their order: those whose kinds were given, or all.
         extra: of the others.
@@ -35,7 +34,6 @@ class TableFile(ABC):
 
     def __init__(self, title: str, names: Sequence[str], kinds: Mapping[str, Kind] | None) -> None:
         self.title, self.names = title, tuple(names)
-        self.n_bytes = 0
         self.used = tuple(kinds) if kinds else self.names
         used = set(self.used)
         self.extra = tuple(name for name in names if name not in used)

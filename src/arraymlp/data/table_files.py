@@ -52,9 +52,7 @@ def open_table(path: Path | str, kinds: Mapping[str, Kind] | None = None) -> Tab
         raise ValueError(f"{path}: a data file is .csv, .tsv, .parquet or .npz")
     with path.open("rb"):  # an OSError that names the file, whatever would read it
         pass
-    table = form(path, str(path), kinds)
-    table.n_bytes = path.stat().st_size
-    return table
+    return form(path, str(path), kinds)
 
 
 def _standard_input(kinds: Mapping[str, Kind] | None) -> TableFile:
@@ -68,7 +66,6 @@ def _standard_input(kinds: Mapping[str, Kind] | None) -> TableFile:
             suffix = MAGIC.get(file.read(4), ".csv")
         path = spool.rename(spool.with_suffix(suffix))
         table = FORMATS[suffix](path, "standard input", kinds)
-        table.n_bytes = path.stat().st_size
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
