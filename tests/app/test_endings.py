@@ -66,6 +66,14 @@ def test_streams_may_be_closed(folder, arguments, status):
     assert b"Traceback" not in done.stderr
 
 
+def test_the_row_of_an_infinite_number_is_the_file_s(capsys, monkeypatch, folder):
+    rows = (folder / "t.csv").read_text() + "inf,1\n0.2,0\n"
+    (folder / "inf.csv").write_text(rows)
+    status, out, err = run(capsys, monkeypatch, "train", f"{folder}/inf.csv", *QUICK)
+    assert (status, out) == (2, "")
+    assert f"{folder}/inf.csv: column 'x' has an infinite number in row 40: they must be" in err
+
+
 def test_too_little_memory_is_a_sentence(capsys, monkeypatch):
     def command_line():
         def fails():

@@ -271,5 +271,18 @@ def test_what_is_no_table_or_target_is_refused(call: Callable[[], Any], message:
         call()
 
 
+def test_the_row_of_an_infinite_number_is_the_table_s() -> None:
+    """Whichever rows are held out before an encoding is learnt of the others."""
+    fare = np.arange(float(N)) ** 2
+    for row in range(0, N, 17):
+        column = fare.copy()
+        column[row] = np.inf
+        for settings in ({}, {"validation": 0.3}, {"seed": range(2)}):
+            with pytest.raises(ValueError, match=f"'fare' has an infinite number in row {row}:"):
+                train(Frame(("fare",), (column,)), LABELS, encode=True, epochs=1, **settings)
+        with pytest.raises(ValueError, match=f"'fare' has an infinite number in row {row}:"):
+            sweep(Frame(("fare",), (column,)), LABELS, encode=True, epochs=1, cv=3, seed=[0])
+
+
 def _plain() -> MultilayerPerceptron:
     return train(np.ones((8, 1), np.float32), np.arange(8) % 2, epochs=1).network

@@ -12,7 +12,7 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.data.frame_values import BOOLEANS, DAY, text_of
-from arraymlp.data.frames import Column, Texts
+from arraymlp.data.frames import Column, Frame, Texts
 from arraymlp.data.number_maps import NumberMap
 
 Writer: TypeAlias = Callable[[slice, HostArray], None]
@@ -94,6 +94,13 @@ def require_finite(x: HostArray, name: str, start: int = 0) -> None:
         raise ValueError(
             f"column {name!r} has an infinite number in row {row}: they must be finite, or missing"
         )
+
+
+def require_all_finite(frame: Frame) -> None:
+    """The same of a table's columns: before some of its rows are taken, which counts them anew."""
+    for name, column in zip(frame.names, frame.columns, strict=True):
+        if not isinstance(column, Texts) and column.dtype.kind == "f":
+            require_finite(column, name)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
+from arraymlp.data.encoded_columns import require_all_finite
 from arraymlp.data.encoded_rows import EncodedRows
 from arraymlp.data.encoder import TableEncoder
 from arraymlp.data.encoding import TableEncoding
@@ -48,6 +49,8 @@ class TableInput:
         """
         if isinstance(self.encoder, TableEncoding):
             return [self.encoder]
+        if isinstance(self.table, Frame):
+            require_all_finite(self.table)
         encodings = [
             self.encoder.learn(self._sample(rows), warn=i == 0) for i, rows in enumerate(row_sets)
         ]

@@ -10,6 +10,7 @@ from arraymlp.app.tables.evaluation import windows
 from arraymlp.app.tables.inputs import listed
 from arraymlp.app.tables.target import Target, target_of
 from arraymlp.backends.array import HostArray
+from arraymlp.data.encoded_columns import require_all_finite
 from arraymlp.data.frames import Column, Frame, Texts
 from arraymlp.data.iso_times import ISO, times_of
 from arraymlp.data.table_file import TableFile, errors_of, require_columns
@@ -72,7 +73,10 @@ class Source:
     def sample(self, rows: HostArray) -> Frame:
         """The columns to learn from, of as many of these rows as an encoding is learnt of."""
         if isinstance(self.table, Frame):
-            return self.table.select(self.names)[rows]
+            table = self.table.select(self.names)
+            with errors_of(self.name):
+                require_all_finite(table)
+            return table[rows]
         return with_dates(self.table.sample(LEARNT_OF, 0, rows, self.names))
 
     def rows(self, numbers: HostArray) -> Iterator[tuple[Frame, HostArray]]:
