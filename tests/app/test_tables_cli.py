@@ -607,7 +607,7 @@ def test_a_sweeps_best_networks_are_one_model(capsys, monkeypatch, folder, tmp_p
     assert f"model: {file}, network " in out
     assert arraymlp.load(file).members is None
     _, out, _ = run(capsys, monkeypatch, *given, "--model", several, "--ensemble", "5")
-    assert f"model: {several}, the best 3, all 3 that are of one shape; " in out
+    assert f"model: {several}, the best 3 of one shape, of which there are no more; " in out
     loaded = arraymlp.load(several)
     assert (loaded.members, loaded.targets) == (3, ("lives",))
     status, out, _ = run(capsys, monkeypatch, "predict", several, f"{folder}/later.csv")

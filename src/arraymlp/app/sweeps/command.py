@@ -113,7 +113,9 @@ def sweep_command(
     ensemble: Annotated[
         int | None,
         option(
-            "How many of the best networks the model is, whose mean predicts. Default: 1.", OUTPUT
+            "How many networks the model is, whose mean predicts: the best, and the next best of "
+            "its shape. Default: 1.",
+            OUTPUT,
         ),
     ] = None,
     **given: str | None,
@@ -263,6 +265,6 @@ def _write_model(result: SweepResult, path: Path, n: int) -> str:
     networks = best_alike(result, n)
     stack = networks[0] if n == 1 else MultilayerPerceptron.stacked(networks)
     save_network(stack, path)
-    what = f"network {result.best.number}" if n == 1 else f"the best {len(networks)}"
-    fewer = f", all {len(networks)} that are of one shape" if len(networks) < n else ""
+    what = f"network {result.best.number}" if n == 1 else f"the best {len(networks)} of one shape"
+    fewer = ", of which there are no more" if len(networks) < n else ""
     return f"model: {path}, {what}{fewer}; arraymlp predict {path} TABLE.csv"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from arraymlp.app.figures import empty_figure
 from arraymlp.app.page import findings_html, page, png
-from arraymlp.app.tables.trained import Trained
+from arraymlp.app.tables.trained import HELD_OUT, Trained
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.training.atomic import write_whole
 
+WATCHED = """<p class=cap>"Validation" is on rows that a network had held out of those it was to be
+trained on, to stop early by: they are none of the rows above.</p>"""
 MEAN = """<p class=cap>One line a network. The model's prediction is the mean of its networks',
 which is better than that of most of them.</p>"""
 ALIKE = "<p class=cap>Of networks that are alike in this, it is told of the first.</p>"
@@ -55,6 +57,7 @@ def _page(trained: Trained, pictures: dict[str, bytes]) -> str:
 <pre>{escape(str(trained.scores))}</pre>
 <h2>Epoch by epoch</h2>
 {_curves(trained, pictures)}
+{WATCHED * (trained.on == HELD_OUT and "validation_loss" in run.history.columns)}
 {MEAN * (trained.members > 1)}
 <h2>What happened, and why</h2>
 {findings_html(_of_each_kind(run.findings))}
