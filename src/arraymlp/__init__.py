@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         register_backend,
         resolve,
     )
-    from arraymlp.data.encoder import TableEncoder
-    from arraymlp.data.encoding import TableEncoding
+    from arraymlp.data.encoding.encoder import TableEncoder
+    from arraymlp.data.encoding.encoding import TableEncoding
     from arraymlp.diagnosis.detectors import diagnose
     from arraymlp.diagnosis.findings import Finding
     from arraymlp.estimators.classifier import MLPClassifier as MLPClassifier
@@ -98,8 +98,8 @@ _LAZY = {
     "Run": "training.run",
     "Settings": "training.settings",
     "SweepResult": "sweeps.result",
-    "TableEncoder": "data.encoder",
-    "TableEncoding": "data.encoding",
+    "TableEncoder": "data.encoding.encoder",
+    "TableEncoding": "data.encoding.encoding",
     "available_backends": "backends.registry",
     "backend_speeds": "app.speed",
     "diagnose": "diagnosis.detectors",

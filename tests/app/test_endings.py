@@ -14,7 +14,7 @@ pytest.importorskip("rich")
 
 import arraymlp
 from arraymlp.app import main as cli
-from arraymlp.data.frames import Frame
+from arraymlp.data.frames.frame import Frame
 from commands import run
 
 COMMAND = (sys.executable, "-m", "arraymlp")

@@ -25,7 +25,7 @@ from arraymlp.app.main import command_line
 from arraymlp.app.sweeps.report import write_sweep_report
 from arraymlp.app.sweeps.summary import call, edges, lines, ranking
 from arraymlp.app.sweeps.values import SWEPT, values
-from arraymlp.data.frames import Frame, Texts
+from arraymlp.data.frames.frame import Frame, Texts
 from arraymlp.training.progress import LEADERS, SweepBar, SweepProgress
 from arraymlp.training.settings import TABLE, Settings
 from commands import run

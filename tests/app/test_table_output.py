@@ -11,8 +11,8 @@ import pytest
 
 from arraymlp.app.number_texts import number_texts
 from arraymlp.app.table_output import require_output, table_writer, write_table
-from arraymlp.data.frames import Frame, Texts
-from arraymlp.data.table_files import open_table
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.frames.frame import Frame, Texts
 
 
 def frame() -> Frame:
@@ -140,7 +140,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> No
 def test_who_reads_no_more_ends_it_quietly() -> None:
     code = (
         "import numpy as np\nfrom arraymlp.app.table_output import write_table\n"
-        "from arraymlp.data.frames import Frame\n"
+        "from arraymlp.data.frames.frame import Frame\n"
         "write_table('-', (Frame(('a',), (np.arange(9999),)) for _ in range(99)))"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -21,9 +21,9 @@ import arraymlp
 from arraymlp.app.main import command_line
 from arraymlp.app.sweeps.values import SWEPT
 from arraymlp.app.tables.evaluation import scores_on
-from arraymlp.data.frames import Frame
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.frames.frame import Frame
 from arraymlp.data.splits import split
-from arraymlp.data.table_files import open_table
 from arraymlp.training.scores.scores import scores_of
 from arraymlp.training.settings import TABLE
 from commands import run

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arraymlp.data import csv_arrow, csv_chunks
-from arraymlp.data.table_files import open_table
+from arraymlp.data.files import csv_arrow, csv_chunks
+from arraymlp.data.files.table_files import open_table
 from tables_alike import plain, read_alike
 
 READERS = ["pyarrow", "csv"]
@@ -115,7 +115,9 @@ def test_several_columns_that_prove_to_be_texts_take_one_more_reading(
     table = open_table(path)
     read = csv_chunks.chunks
     times = []
-    monkeypatch.setattr("arraymlp.data.csv_table.chunks", lambda *a: times.append(1) or read(*a))
+    monkeypatch.setattr(
+        "arraymlp.data.files.csv_table.chunks", lambda *a: times.append(1) or read(*a)
+    )
     frame = table.read()
     assert len(times) == 2
     assert [c.to_numpy().tolist() for c in frame.columns] == [

@@ -15,11 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arraymlp import TableEncoder
-from arraymlp.data.encoded_columns import Categories, Dates, EncodedColumn, Numbers
-from arraymlp.data.encoding import TableEncoding
-from arraymlp.data.frame_sources import frame_of
-from arraymlp.data.frames import Frame, Texts
-from arraymlp.data.number_maps import (
+from arraymlp.data.encoding.columns import Categories, Dates, EncodedColumn, Numbers
+from arraymlp.data.encoding.encoding import TableEncoding
+from arraymlp.data.encoding.number_maps import (
     Mixed,
     Nothing,
     Piecewise,
@@ -27,6 +25,8 @@ from arraymlp.data.number_maps import (
     SmoothlyClipped,
     Standardized,
 )
+from arraymlp.data.frames.frame import Frame, Texts
+from arraymlp.data.frames.sources import frame_of
 
 MAPS = ["mixed", "piecewise", "standardize", "smooth_clip", "quantile"]
 NORMAL = np.random.default_rng(0).normal(size=1000)

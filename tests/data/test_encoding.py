@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arraymlp.data.encoded_columns import Categories, Dates, Numbers
-from arraymlp.data.encoding import MAX_WIDTH, TableEncoding
-from arraymlp.data.frames import Frame, Texts
-from arraymlp.data.number_maps import (
+from arraymlp.data.encoding.columns import Categories, Dates, Numbers
+from arraymlp.data.encoding.encoding import MAX_WIDTH, TableEncoding
+from arraymlp.data.encoding.number_maps import (
     FARTHEST,
     Nothing,
     NumberMap,
@@ -24,6 +23,7 @@ from arraymlp.data.number_maps import (
     SmoothlyClipped,
     Standardized,
 )
+from arraymlp.data.frames.frame import Frame, Texts
 
 PIECEWISE = Piecewise((0.0, 1.0, 3.0), (0.75, 0.25))
 ENCODING = TableEncoding(

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arraymlp import Backend
-from arraymlp.data.frame_sources import frame_of, is_frame
-from arraymlp.data.frames import Column, Frame, Texts
+from arraymlp.data.frames.frame import Column, Frame, Texts
+from arraymlp.data.frames.sources import frame_of, is_frame
 
 DAY = datetime.date(2024, 2, 29)
 NOON = datetime.datetime(2024, 2, 29, 12, 30)

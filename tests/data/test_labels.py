@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraymlp.data.frames import Frame
+from arraymlp.data.frames.frame import Frame
 from arraymlp.data.labels import text_labels
 from arraymlp.data.table_input import TableInput, take_table
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraymlp.data import parquet_table
-from arraymlp.data.table_files import open_table
+from arraymlp.data.files import parquet_table
+from arraymlp.data.files.table_files import open_table
 from tables_alike import plain, read_alike
 
 COLUMNS: dict[str, list[Any]] = {

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import arraymlp
-from arraymlp.data import csv_chunks, table_rows
 from arraymlp.data.encoded_rows import EncodedRows
-from arraymlp.data.encoder import TableEncoder
-from arraymlp.data.frames import Frame
-from arraymlp.data.table_files import open_table
-from arraymlp.data.table_rows import TableRows, fits_memory
-from arraymlp.data.table_targets import target_of
+from arraymlp.data.encoding.encoder import TableEncoder
+from arraymlp.data.files import csv_chunks, table_rows
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.files.table_rows import TableRows, fits_memory
+from arraymlp.data.files.table_targets import target_of
+from arraymlp.data.frames.frame import Frame
 from tables_alike import plain
 
 N = 400

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from arraymlp.data.frames import Frame, Texts
-from arraymlp.data.table_targets import require_learnable, target_of
+from arraymlp.data.files.table_targets import require_learnable, target_of
+from arraymlp.data.frames.frame import Frame, Texts
 
 
 def texts(*values: str | None) -> Texts:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arraymlp.data.tables import Table, read_table
+from number_tables import Table, read_table
 
 ROWS = [[0.5, 1, 2], [1.5, 3, 4], [2.5, 5, 6]]
 

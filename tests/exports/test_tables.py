@@ -12,8 +12,8 @@ import pandas
 
 import arraymlp
 from arraymlp import Ensemble, TableEncoder, load, to_onnx
-from arraymlp.data.encoding import TableEncoding
-from arraymlp.data.number_maps import NUMBER_MAPS
+from arraymlp.data.encoding.encoding import TableEncoding
+from arraymlp.data.encoding.number_maps import NUMBER_MAPS
 from arraymlp.exports.graph import Graph
 from arraymlp.exports.inputs import encoded, table_inputs
 from onnx_runs import evaluators, expected, feeds_of, given, require_same

@@ -12,11 +12,11 @@ from unittest import mock
 
 import numpy as np
 
-from arraymlp.data import csv_arrow
-from arraymlp.data.cells import MISSING, MISSING_TEXTS
 from arraymlp.data.datasets.idx import IDXError, read_idx
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.table_files import open_table
+from arraymlp.data.files import csv_arrow
+from arraymlp.data.files.cells import MISSING, MISSING_TEXTS
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.frames.frame import Column, Frame, Texts
 from fuzzing import AS_READ, Format
 from mutations import damage
 

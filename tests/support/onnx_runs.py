@@ -8,7 +8,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from arraymlp import Ensemble, MultilayerPerceptron
-from arraymlp.data.frame_values import text_of
+from arraymlp.data.frames.values import text_of
 
 Outputs = dict[str, np.ndarray]
 

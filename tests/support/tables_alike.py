@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraymlp.data.frames import Frame, Texts
-from arraymlp.data.table_files import open_table
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.frames.frame import Frame, Texts
 
 
 def plain(frame: Frame) -> dict[str, Any]:

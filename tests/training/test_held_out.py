@@ -8,7 +8,7 @@ import pytest
 
 import arraymlp
 from arraymlp import Backend, EarlyStopping, train
-from arraymlp.data.frames import Frame
+from arraymlp.data.frames.frame import Frame
 from arraymlp.data.splits import dealt
 
 N = 93  # 8 parts of 11 or 12 rows

@@ -9,7 +9,7 @@ import pytest
 
 import arraymlp
 from arraymlp import Backend, Ensemble, MultilayerPerceptron, Run, TableEncoder, sweep, train
-from arraymlp.data.frames import Frame, Texts
+from arraymlp.data.frames.frame import Frame, Texts
 from arraymlp.data.splits import folds, split
 
 N = 120

@@ -11,7 +11,7 @@ import numpy as np
 
 from arraymlp.app.number_texts import number_texts
 from arraymlp.app.outputs import require_file
-from arraymlp.data.frames import Column, Frame, Texts
+from arraymlp.data.frames.frame import Column, Frame, Texts
 from arraymlp.training.atomic import write_stream
 
 BROKEN_PIPE = 141  # what a shell reports of a program that nobody reads any more

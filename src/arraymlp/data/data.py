@@ -15,7 +15,7 @@ from arraymlp._checks import merge
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
-from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.row_plans import RowPlan, groups
 from arraymlp.data.stream import Streamed, window_rows
 from arraymlp.data.targets import Targets, scaled_loss

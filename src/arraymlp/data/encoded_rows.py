@@ -3,8 +3,8 @@
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoding import TableEncoding
-from arraymlp.data.table_rows import TableRows
+from arraymlp.data.encoding.encoding import TableEncoding
+from arraymlp.data.files.table_rows import TableRows
 
 
 class EncodedRows:

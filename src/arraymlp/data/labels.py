@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray, is_device_array
-from arraymlp.data.frame_values import is_missing
-from arraymlp.data.frames import Texts
+from arraymlp.data.frames.frame import Texts
+from arraymlp.data.frames.values import is_missing
 
 
 def text_labels(y: Any, what: str) -> HostArray | None:

@@ -14,7 +14,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.chunks import is_chunks, stream_chunks
 from arraymlp.data.data import Data, DataSettings, class_positions
 from arraymlp.data.datasets import load_mnist
-from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.inputs import features, numeric, table
 from arraymlp.data.names import feature_names, require_names, require_same_names
 from arraymlp.data.splits import split

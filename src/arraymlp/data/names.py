@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from arraymlp.data.frames import Frame
+from arraymlp.data.frames.frame import Frame
 
 
 def feature_names(X: Any) -> tuple[str, ...] | None:

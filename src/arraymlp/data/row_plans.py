@@ -19,7 +19,7 @@ import numpy as np
 
 from arraymlp.backends.array import Array, HostArray, dtype_name
 from arraymlp.backends.backend import Backend
-from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.minibatches import Minibatch, epoch_order, user_order
 from arraymlp.data.stream import Streamed
 from arraymlp.nn.linalg import repeat_groups

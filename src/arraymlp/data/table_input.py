@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoded_columns import require_all_finite
 from arraymlp.data.encoded_rows import EncodedRows
-from arraymlp.data.encoder import TableEncoder
-from arraymlp.data.encoding import TableEncoding
-from arraymlp.data.frame_sources import frame_of, is_frame
-from arraymlp.data.frames import Frame, Texts
+from arraymlp.data.encoding.columns import require_all_finite
+from arraymlp.data.encoding.encoder import TableEncoder
+from arraymlp.data.encoding.encoding import TableEncoding
+from arraymlp.data.files.table_rows import TableRows
+from arraymlp.data.frames.frame import Frame, Texts
+from arraymlp.data.frames.sources import frame_of, is_frame
 from arraymlp.data.names import feature_names
-from arraymlp.data.table_rows import TableRows
 from arraymlp.nn.network import Network
 
 LEARNT_OF = 200_000  # rows of a table larger than memory

@@ -1,7 +1,7 @@
 """What a graph takes: the features of a network, or the raw columns of which it makes them.
 
-The formulas of encodings are those of `arraymlp.data.number_maps` and
-`arraymlp.data.encoded_columns`; as there, all is computed in float64.
+The formulas of encodings are those of `arraymlp.data.encoding.number_maps` and
+`arraymlp.data.encoding.columns`; as there, all is computed in float64.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoded_columns import Categories, EncodedColumn
-from arraymlp.data.encoding import TableEncoding
-from arraymlp.data.number_maps import (
+from arraymlp.data.encoding.columns import Categories, EncodedColumn
+from arraymlp.data.encoding.encoding import TableEncoding
+from arraymlp.data.encoding.number_maps import (
     FARTHEST,
     Mixed,
     Nothing,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoder import TableEncoder
+from arraymlp.data.encoding.encoder import TableEncoder
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.model import MultilayerPerceptron

@@ -21,8 +21,8 @@ from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from arraymlp.data.encoded_columns import Categories, EncodedColumn
-from arraymlp.data.encoder import TableEncoder
+from arraymlp.data.encoding.columns import Categories, EncodedColumn
+from arraymlp.data.encoding.encoder import TableEncoder
 from arraymlp.estimators.classifier import MLPClassifier
 from arraymlp.estimators.ensembles import MLPEnsembleClassifier, MLPEnsembleRegressor
 from arraymlp.estimators.regressor import MLPRegressor

@@ -48,7 +48,7 @@ class LayerCache(NamedTuple):
 
 
 class Encoding(Protocol):
-    """What makes features of a user's table: `arraymlp.data.encoding.TableEncoding`."""
+    """What makes features of a user's table: `arraymlp.data.encoding.encoding.TableEncoding`."""
 
     @property
     def names(self) -> tuple[str, ...]:

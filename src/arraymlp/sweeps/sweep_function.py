@@ -12,8 +12,8 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
-from arraymlp.data.encoder import TableEncoder
-from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.encoding.encoder import TableEncoder
+from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.loading import columns
 from arraymlp.data.table_input import take_table
 from arraymlp.nn.metrics import greater_is_better as better_when_greater

@@ -13,7 +13,7 @@ import numpy as np
 from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
-from arraymlp.data.frame_sources import frame_of
+from arraymlp.data.frames.sources import frame_of
 from arraymlp.data.table_input import true_targets
 from arraymlp.nn.losses import Loss
 from arraymlp.training.model import MultilayerPerceptron

@@ -11,7 +11,7 @@ from typing import Any
 
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data, class_positions
-from arraymlp.data.frames import Frame
+from arraymlp.data.frames.frame import Frame
 from arraymlp.data.row_plans import RowPlan
 from arraymlp.data.splits import dealt
 from arraymlp.data.stream import Streamed

@@ -8,7 +8,7 @@ import numpy as np
 
 from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
-from arraymlp.data.frame_sources import frame_of
+from arraymlp.data.frames.sources import frame_of
 from arraymlp.data.inputs import features
 from arraymlp.data.names import require_names
 from arraymlp.data.stream import is_sparse, stream

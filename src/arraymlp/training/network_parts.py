@@ -8,7 +8,7 @@ import numpy as np
 
 from arraymlp._checks import Rule
 from arraymlp.backends.array import Array, HostArray
-from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.nn.activations import ACTIVATIONS, get_activation
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.losses import LOSSES, Loss, get_loss

@@ -9,7 +9,7 @@ import numpy as np
 from arraymlp._checks import as_floats, is_number, nearest
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data
-from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.loading import (
     add_validation,
     columns,

@@ -12,8 +12,8 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import ClassWeight
-from arraymlp.data.encoder import TableEncoder
-from arraymlp.data.encoding import TableEncoding
+from arraymlp.data.encoding.encoder import TableEncoder
+from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.fingerprint import fingerprint, knows_data
 from arraymlp.data.magnitudes import far_in_words
 from arraymlp.data.table_input import take_table

@@ -10,10 +10,10 @@ from arraymlp.app.tables.encoder_options import learn, names_of
 from arraymlp.app.tables.source import read_source
 from arraymlp.backends.array import HostArray
 from arraymlp.data.datasets import MNIST, load_mnist
-from arraymlp.data.encoder import TableEncoder
-from arraymlp.data.frames import Frame
-from arraymlp.data.table_files import open_table
-from arraymlp.data.table_rows import TableRows
+from arraymlp.data.encoding.encoder import TableEncoder
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.files.table_rows import TableRows
+from arraymlp.data.frames.frame import Frame
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.model import MultilayerPerceptron

@@ -4,7 +4,7 @@ from typing import Any
 
 from arraymlp.app.tables.inputs import listed
 from arraymlp.app.tables.models import Model
-from arraymlp.data.encoded_columns import Categories, EncodedColumn, Numbers
+from arraymlp.data.encoding.columns import Categories, EncodedColumn, Numbers
 from arraymlp.training.history import finite
 from arraymlp.training.scores.text import figure
 

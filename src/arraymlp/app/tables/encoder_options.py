@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 from arraymlp.app.options import option
-from arraymlp.data.encoder import TableEncoder
-from arraymlp.data.encoding import TableEncoding
-from arraymlp.data.frames import Frame, Texts
+from arraymlp.data.encoding.encoder import TableEncoder
+from arraymlp.data.encoding.encoding import TableEncoding
+from arraymlp.data.frames.frame import Frame, Texts
 
 COLUMNS = "Columns"
 NOT_ENCODED = "columns that are not encoded"  # begins the warning that says so

@@ -12,7 +12,7 @@ from arraymlp.app.tables.strangers import strangers
 from arraymlp.app.tables.talk import counted, note
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.registry import resolve
-from arraymlp.data.table_targets import target_of
+from arraymlp.data.files.table_targets import target_of
 from arraymlp.training.ensemble import Ensemble
 
 

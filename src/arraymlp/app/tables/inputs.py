@@ -8,12 +8,12 @@ import numpy as np
 
 from arraymlp.app.tables.models import Model
 from arraymlp.backends.array import HostArray
-from arraymlp.data.cells import Kind
-from arraymlp.data.encoded_columns import Categories
-from arraymlp.data.frame_values import text_of
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.table_file import TableFile
-from arraymlp.data.table_files import open_table
+from arraymlp.data.encoding.columns import Categories
+from arraymlp.data.files.cells import Kind
+from arraymlp.data.files.table_file import TableFile
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.frames.frame import Column, Frame, Texts
+from arraymlp.data.frames.values import text_of
 
 NAMED = 10  # columns that a message lists
 KINDS: Mapping[str, Kind] = {"numbers": "number", "categories": "text", "dates": "time"}

@@ -9,8 +9,8 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
-from arraymlp.data.encoded_columns import EncodedColumn
-from arraymlp.data.table_files import FORMATS
+from arraymlp.data.encoding.columns import EncodedColumn
+from arraymlp.data.files.table_files import FORMATS
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.files import load, read

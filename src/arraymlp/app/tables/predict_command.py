@@ -13,7 +13,7 @@ from arraymlp.app.tables.predictions import column_names, predictions
 from arraymlp.app.tables.strangers import strangers
 from arraymlp.app.tables.talk import counted, note
 from arraymlp.backends.registry import resolve
-from arraymlp.data.frames import Frame
+from arraymlp.data.frames.frame import Frame
 
 
 def predict_command(

@@ -7,7 +7,7 @@ import numpy as np
 
 from arraymlp.app.tables.evaluation import windows
 from arraymlp.app.tables.models import Model
-from arraymlp.data.frames import Column, Frame, Texts
+from arraymlp.data.frames.frame import Column, Frame, Texts
 
 SPREAD = "spread"  # of the members' predictions
 

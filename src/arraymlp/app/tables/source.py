@@ -10,13 +10,13 @@ from arraymlp.app.tables.evaluation import windows
 from arraymlp.app.tables.inputs import listed
 from arraymlp.app.tables.target import Target, target_of
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoded_columns import require_all_finite
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.iso_times import ISO, times_of
-from arraymlp.data.table_file import TableFile, errors_of, require_columns
+from arraymlp.data.encoding.columns import require_all_finite
+from arraymlp.data.files.iso_times import ISO, times_of
+from arraymlp.data.files.table_file import TableFile, errors_of, require_columns
+from arraymlp.data.files.table_rows import TableRows, fits_memory
+from arraymlp.data.files.table_targets import target_of as parted
+from arraymlp.data.frames.frame import Column, Frame, Texts
 from arraymlp.data.table_input import LEARNT_OF
-from arraymlp.data.table_rows import TableRows, fits_memory
-from arraymlp.data.table_targets import target_of as parted
 
 IN_MEMORY = 4  # bytes of a table for each of its file
 

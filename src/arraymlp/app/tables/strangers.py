@@ -6,8 +6,8 @@ import numpy as np
 
 from arraymlp.app.tables.inputs import listed
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoded_columns import Categories, EncodedColumn, as_texts
-from arraymlp.data.frames import Frame
+from arraymlp.data.encoding.columns import Categories, EncodedColumn, as_texts
+from arraymlp.data.frames.frame import Frame
 
 SHOWN = 5  # categories that a line lists
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from arraymlp.app.options import option
 from arraymlp.backends.array import HostArray
-from arraymlp.data.table_targets import require_learnable
+from arraymlp.data.files.table_targets import require_learnable
 from arraymlp.nn.losses import LOSSES
 
 FEW = 20  # different whole numbers up to which they are classes, unless the user says else
@@ -106,7 +106,7 @@ def target_of(names: Sequence[str], values: HostArray, classifies: bool | None =
 
     Args:
         names: of the columns.
-        values: as `arraymlp.data.table_targets.target_of` gives them.
+        values: as `arraymlp.data.files.table_targets.target_of` gives them.
         classifies: True for classes, False for numbers, None for what they seem to be.
 
     Raises:

@@ -32,8 +32,8 @@ from arraymlp.app.tables.target import Classes, classifies_by
 from arraymlp.app.tables.trained import Plan, Trained
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
-from arraymlp.data.table_files import open_table
-from arraymlp.data.table_rows import fits_memory
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.files.table_rows import fits_memory
 from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.files import save as save_network
 from arraymlp.training.run import DIVERGED, NonFiniteLossError

@@ -13,7 +13,7 @@ from arraymlp.app.tables.evaluation import scores_on
 from arraymlp.app.tables.source import Source
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
-from arraymlp.data.encoder import TableEncoder
+from arraymlp.data.encoding.encoder import TableEncoder
 from arraymlp.data.splits import split
 from arraymlp.training.checkpoint import Checkpoint
 from arraymlp.training.ensemble import Ensemble

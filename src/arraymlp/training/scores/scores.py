@@ -7,7 +7,7 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.registry import backend_of
-from arraymlp.data.frame_values import is_missing
+from arraymlp.data.frames.values import is_missing
 from arraymlp.nn.losses import Loss
 from arraymlp.training.scores.classes import class_scores
 from arraymlp.training.scores.labels import label_scores

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from arraymlp.data import csv_arrow
-from arraymlp.data.cells import (
+from arraymlp.data.files import csv_arrow
+from arraymlp.data.files.cells import (
     NOTHING,
     Evidence,
     Kind,
@@ -18,12 +18,12 @@ from arraymlp.data.cells import (
     evidence_of,
     kind_of,
 )
-from arraymlp.data.csv_chunks import Chunk, chunks
-from arraymlp.data.csv_doubts import Doubts
-from arraymlp.data.csv_layout import layout_of
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.iso_times import times_of
-from arraymlp.data.table_file import TableFile, Unsettled, errors_of, require_columns
+from arraymlp.data.files.csv_chunks import Chunk, chunks
+from arraymlp.data.files.csv_doubts import Doubts
+from arraymlp.data.files.csv_layout import layout_of
+from arraymlp.data.files.iso_times import times_of
+from arraymlp.data.files.table_file import TableFile, Unsettled, errors_of, require_columns
+from arraymlp.data.frames.frame import Column, Frame, Texts
 
 HEAD = 200  # rows at the beginning, by which the columns are first judged
 SEEN_AS: dict[Kind, Evidence] = {
@@ -34,7 +34,7 @@ SEEN_AS: dict[Kind, Evidence] = {
 
 
 class CsvFile(TableFile):
-    """A CSV file as a table; see `arraymlp.data.table_files.open_table`."""
+    """A CSV file as a table; see `arraymlp.data.files.table_files.open_table`."""
 
     def __init__(self, path: Path, title: str, kinds: Mapping[str, Kind] | None = None) -> None:
         with errors_of(title):

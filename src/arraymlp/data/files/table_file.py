@@ -11,8 +11,8 @@ import numpy as np
 
 from arraymlp._checks import nearest
 from arraymlp.backends.array import HostArray
-from arraymlp.data.cells import Kind
-from arraymlp.data.frames import Column, Frame, Texts
+from arraymlp.data.files.cells import Kind
+from arraymlp.data.frames.frame import Column, Frame, Texts
 
 NAMED = 20  # columns that a message lists
 Result = TypeVar("Result")

@@ -13,10 +13,10 @@ import numpy as np
 from arraymlp._checks import lookup
 from arraymlp.backends.array import HostArray
 from arraymlp.data.blocks import blocks
-from arraymlp.data.encoded_columns import EncodedColumn
-from arraymlp.data.frame_sources import frame_of
-from arraymlp.data.frames import Frame
-from arraymlp.data.plain import of_plain, to_plain
+from arraymlp.data.encoding.columns import EncodedColumn
+from arraymlp.data.encoding.plain import of_plain, to_plain
+from arraymlp.data.frames.frame import Frame
+from arraymlp.data.frames.sources import frame_of
 
 DTYPES = ("float32", "float64")
 MAX_WIDTH = 2**24  # features; more are a damaged file's

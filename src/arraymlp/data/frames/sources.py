@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.data.frame_arrays import Reading, read_array, read_records
-from arraymlp.data.frame_libraries import read_arrow, read_pandas, read_polars
-from arraymlp.data.frames import Frame
+from arraymlp.data.frames.arrays import Reading, read_array, read_records
+from arraymlp.data.frames.frame import Frame
+from arraymlp.data.frames.libraries import read_arrow, read_pandas, read_polars
 
 
 def is_frame(X: object) -> bool:

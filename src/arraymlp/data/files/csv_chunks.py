@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.csv_layout import Layout, is_blank
+from arraymlp.data.files.csv_layout import Layout, is_blank
 
 CHUNK = 2**23  # bytes that are read at once
 FEED, RETURN, QUOTE = b'\n\r"'

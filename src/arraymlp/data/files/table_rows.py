@@ -14,9 +14,9 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.memory import host_memory
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.stored_blocks import StoredBlock, write_block
-from arraymlp.data.table_file import TableFile, cast, join_columns
+from arraymlp.data.files.stored_blocks import StoredBlock, write_block
+from arraymlp.data.files.table_file import TableFile, cast, join_columns
+from arraymlp.data.frames.frame import Column, Frame, Texts
 
 SHARE = 1 / 4  # of the free memory that a table may fill
 

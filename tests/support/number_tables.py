@@ -7,10 +7,10 @@ import numpy as np
 
 from arraymlp._checks import require_table
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frames import Frame, Texts
-from arraymlp.data.table_file import errors_of
-from arraymlp.data.table_files import open_table
-from arraymlp.data.table_targets import target_of
+from arraymlp.data.files.table_file import errors_of
+from arraymlp.data.files.table_files import open_table
+from arraymlp.data.files.table_targets import target_of
+from arraymlp.data.frames.frame import Frame, Texts
 
 NAMED = 20  # classes that a description lists
 

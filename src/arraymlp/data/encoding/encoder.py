@@ -15,10 +15,10 @@ import numpy as np
 
 from arraymlp._checks import caller_level, lookup, unknown
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoder_learning import Learning, reasons
-from arraymlp.data.encoding import DTYPES, TableEncoding
-from arraymlp.data.frame_sources import frame_of, is_frame
-from arraymlp.data.frames import Frame
+from arraymlp.data.encoding.encoding import DTYPES, TableEncoding
+from arraymlp.data.encoding.learning import Learning, reasons
+from arraymlp.data.frames.frame import Frame
+from arraymlp.data.frames.sources import frame_of, is_frame
 
 
 class TableEncoder:

@@ -9,7 +9,7 @@ import numpy as np
 
 from arraymlp._checks import is_number, lookup, require_switch, unknown
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoded_columns import (
+from arraymlp.data.encoding.columns import (
     Categories,
     Dates,
     EncodedColumn,
@@ -18,9 +18,9 @@ from arraymlp.data.encoded_columns import (
     days,
     require_finite,
 )
-from arraymlp.data.encoding import TableEncoding, listed
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.number_maps import NUMBER_MAPS, Nothing
+from arraymlp.data.encoding.encoding import TableEncoding, listed
+from arraymlp.data.encoding.number_maps import NUMBER_MAPS, Nothing
+from arraymlp.data.frames.frame import Column, Frame, Texts
 
 ENOUGH = 20  # rows, from which on one can say that a column numbers them
 MANY = 1000  # rows: more than there are years

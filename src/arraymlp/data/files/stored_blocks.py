@@ -7,7 +7,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frames import Column, Frame, Texts
+from arraymlp.data.frames.frame import Column, Frame, Texts
 
 
 class StoredColumn(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.cells import (
+from arraymlp.data.files.cells import (
     EXACT,
     MISSING,
     MISSING_TEXTS,
@@ -18,9 +18,9 @@ from arraymlp.data.cells import (
     are_numbers,
     column_of_cells,
 )
-from arraymlp.data.csv_chunks import Chunk
-from arraymlp.data.csv_layout import Layout
-from arraymlp.data.frames import Column, Texts
+from arraymlp.data.files.csv_chunks import Chunk
+from arraymlp.data.files.csv_layout import Layout
+from arraymlp.data.frames.frame import Column, Texts
 
 Parsed = list[tuple[Evidence, Column]]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frames import Column, Texts
+from arraymlp.data.frames.frame import Column, Texts
 
 DAY = np.timedelta64(1, "D")
 BOOLEANS = ("False", "True")  # in this order, so that their numbers are codes

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.cells import INTEGER, fits_int64
-from arraymlp.data.frame_values import BOOLEANS
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.table_file import require_columns
+from arraymlp.data.files.cells import INTEGER, fits_int64
+from arraymlp.data.files.table_file import require_columns
+from arraymlp.data.frames.frame import Column, Frame, Texts
+from arraymlp.data.frames.values import BOOLEANS
 
 DIFFERENT = 10  # rows from which on texts that are all different are no classes
 

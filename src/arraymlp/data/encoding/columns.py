@@ -11,9 +11,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frame_values import BOOLEANS, DAY, text_of
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.number_maps import NumberMap
+from arraymlp.data.encoding.number_maps import NumberMap
+from arraymlp.data.frames.frame import Column, Frame, Texts
+from arraymlp.data.frames.values import BOOLEANS, DAY, text_of
 
 Writer: TypeAlias = Callable[[slice, HostArray], None]
 

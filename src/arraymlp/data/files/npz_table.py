@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.cells import Kind
-from arraymlp.data.frame_arrays import array_column
-from arraymlp.data.frame_values import BOOLEANS
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.table_file import TableFile, errors_of, kind_of, require_columns
+from arraymlp.data.files.cells import Kind
+from arraymlp.data.files.table_file import TableFile, errors_of, kind_of, require_columns
+from arraymlp.data.frames.arrays import array_column
+from arraymlp.data.frames.frame import Column, Frame, Texts
+from arraymlp.data.frames.values import BOOLEANS
 
 ROWS = 2**16  # of a block
 TARGET = "y"
@@ -40,7 +40,7 @@ _UNREADABLE = (
 
 
 class NpzFile(TableFile):
-    """A .npz file as a table; see `arraymlp.data.table_files.open_table`.
+    """A .npz file as a table; see `arraymlp.data.files.table_files.open_table`.
 
     Each array (N,) is a column; an array X (N, n) is the columns x0, x1, ..., and any other array
     (N, n) the columns name0, name1, ... Those of y come last.

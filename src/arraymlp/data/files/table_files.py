@@ -7,11 +7,11 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
-from arraymlp.data.cells import Kind
-from arraymlp.data.csv_table import CsvFile
-from arraymlp.data.npz_table import NpzFile
-from arraymlp.data.parquet_table import ParquetFile
-from arraymlp.data.table_file import TableFile
+from arraymlp.data.files.cells import Kind
+from arraymlp.data.files.csv_table import CsvFile
+from arraymlp.data.files.npz_table import NpzFile
+from arraymlp.data.files.parquet_table import ParquetFile
+from arraymlp.data.files.table_file import TableFile
 
 FORMATS: dict[str, type[CsvFile] | type[NpzFile] | type[ParquetFile]] = {
     ".csv": CsvFile,

@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from arraymlp.data.cells import MISSING, is_number
-from arraymlp.data.table_file import require_different
+from arraymlp.data.files.cells import MISSING, is_number
+from arraymlp.data.files.table_file import require_different
 
 DOUBTFUL = "its first line may be names or a row: begin with a line of names that are no numbers"
 BYTES = "surrogateescape"

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from arraymlp.data.cells import WITH_COMMAS, is_number
-from arraymlp.data.csv_layout import DOUBTFUL, Layout
-from arraymlp.data.frames import Column, Texts
+from arraymlp.data.files.cells import WITH_COMMAS, is_number
+from arraymlp.data.files.csv_layout import DOUBTFUL, Layout
+from arraymlp.data.frames.frame import Column, Texts
 
 
 class Doubts:

@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.data.cells import Kind
-from arraymlp.data.frame_sources import frame_of
-from arraymlp.data.frame_values import BOOLEANS
-from arraymlp.data.frames import Column, Frame, Texts
-from arraymlp.data.iso_times import times_of
-from arraymlp.data.table_file import (
+from arraymlp.data.files.cells import Kind
+from arraymlp.data.files.iso_times import times_of
+from arraymlp.data.files.table_file import (
     TableFile,
     Unsettled,
     errors_of,
@@ -21,12 +18,15 @@ from arraymlp.data.table_file import (
     require_columns,
     require_different,
 )
+from arraymlp.data.frames.frame import Column, Frame, Texts
+from arraymlp.data.frames.sources import frame_of
+from arraymlp.data.frames.values import BOOLEANS
 
 ROWS = 2**16  # of a block
 
 
 class ParquetFile(TableFile):
-    """A Parquet file as a table; see `arraymlp.data.table_files.open_table`."""
+    """A Parquet file as a table; see `arraymlp.data.files.table_files.open_table`."""
 
     def __init__(self, path: Path, title: str, kinds: Mapping[str, Kind] | None = None) -> None:
         self._path, self._given = path, dict(kinds or {})

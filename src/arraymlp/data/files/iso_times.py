@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frames import Texts
+from arraymlp.data.frames.frame import Texts
 
 ISO = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?)?(Z|\+00:00)?"

@@ -7,8 +7,8 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.registry import backend_of
-from arraymlp.data.frame_values import booleans, durations, objects, strings
-from arraymlp.data.frames import Column
+from arraymlp.data.frames.frame import Column
+from arraymlp.data.frames.values import booleans, durations, objects, strings
 
 
 class Reading(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frame_arrays import Reading, array_column
-from arraymlp.data.frame_values import booleans, objects
-from arraymlp.data.frames import Column, Texts
+from arraymlp.data.frames.arrays import Reading, array_column
+from arraymlp.data.frames.frame import Column, Texts
+from arraymlp.data.frames.values import booleans, objects
 
 
 def _library(name: str) -> Any:

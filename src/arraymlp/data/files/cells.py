@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.frames import Column, Texts
+from arraymlp.data.frames.frame import Column, Texts
 
 # What a column is: whole numbers, numbers (float64), booleans, texts, or times (datetime64).
 Kind: TypeAlias = Literal["integer", "number", "boolean", "text", "time"]

@@ -1,0 +1,1 @@
+"""What makes features of a table's columns."""

@@ -1,0 +1,1 @@
+"""Tables in memory, whatever library they came from."""
