@@ -238,6 +238,16 @@ def test_booleans_are_0_and_1_whichever_of_them_were_learnt() -> None:
         ):
             features = encoding.transform(frame(a=values))
             np.testing.assert_array_equal(features, np.eye(4)[positions])
+    for learnt in (("False", "True"), ("FALSE", "TRUE")):  # as Python and as spreadsheets write it
+        encoding = TableEncoding((Categories("a", learnt, missing=False, other=True),))
+        column = texts("TRUE", "false", "1", "True", "yes")
+        features = encoding.transform(frame(a=column))
+        np.testing.assert_array_equal(features, np.eye(3)[[1, 0, 1, 1, 2]])
+        features = encoding.transform(frame(a=np.array([True, False])))
+        np.testing.assert_array_equal(features, np.eye(3)[[1, 0]])
+    apart = TableEncoding((Categories("a", ("TRUE", "True"), missing=False, other=True),))
+    features = apart.transform(frame(a=texts("True", "TRUE", "true")))
+    np.testing.assert_array_equal(features, np.eye(3)[[1, 0, 2]])
     some = TableEncoding((Categories("a", ("2", "3"), missing=False, other=True),))
     np.testing.assert_array_equal(some.transform(frame(a=np.array([True, False]))), [[0, 0, 1]] * 2)
     booleans = TableEncoding((Categories("a", ("False", "True"), missing=False, other=True),))

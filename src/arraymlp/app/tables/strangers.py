@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from arraymlp.app.tables.inputs import listed
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoding.columns import Categories, EncodedColumn, as_texts
+from arraymlp.data.encoding.columns import Categories, EncodedColumn
 from arraymlp.data.frames.frame import Frame
 
 SHOWN = 5  # categories that a line lists
@@ -15,7 +13,7 @@ SHOWN = 5  # categories that a line lists
 def strangers(columns: Sequence[EncodedColumn], X: Frame | HostArray) -> list[str]:
     """A line for each column of categories of which none was there in training.
 
-    One such value is nothing to speak of. Where all are, as TRUE and FALSE for True and False, the
+    One such value is nothing to speak of. Where all are, as MALE and FEMALE for male and female, the
     predictions are made without the column.
 
     Args:
@@ -26,11 +24,9 @@ def strangers(columns: Sequence[EncodedColumn], X: Frame | HostArray) -> list[st
     for column in columns:
         if not isinstance(column, Categories) or not isinstance(X, Frame):
             continue
-        texts = as_texts(X.column(column.name), column.name)
-        present = [texts.values[code] for code in np.unique(texts.codes) if code >= 0]
-        if present and not set(present) & set(column.values):
+        if unknown := column.unknown(X.column(column.name)):
             lines.append(
-                f"column {column.name!r} has {listed(present, SHOWN)}, of which the model knows "
+                f"column {column.name!r} has {listed(unknown, SHOWN)}, of which the model knows "
                 f"none: it knows {listed(column.values, SHOWN)}"
             )
     return lines

@@ -15,6 +15,8 @@ from arraymlp.data.encoding.number_maps import NumberMap
 from arraymlp.data.frames.frame import Column, Frame, Texts
 from arraymlp.data.frames.values import BOOLEANS, DAY, text_of
 
+TRUTHS = {text.casefold(): str(digit) for digit, text in enumerate(BOOLEANS)}
+
 Writer: TypeAlias = Callable[[slice, HostArray], None]
 
 
@@ -107,8 +109,8 @@ def require_all_finite(frame: Frame) -> None:
 class Categories:
     """A column of categories: a feature for each, 1 where the row has it, else 0.
 
-    Numbers and booleans have the category of their text, "3" or "True"; 0 and 1 are booleans where
-    those were learnt, and booleans are 0 and 1 where numbers were.
+    Numbers and booleans have the category of their text, "3" or "True"; 0 and 1, and TRUE and
+    false, are booleans where those were learnt, and booleans are 0 and 1 where numbers were.
 
     Attributes:
         name: of the column.
@@ -161,24 +163,35 @@ class Categories:
 
         return write
 
+    def unknown(self, values: Column) -> list[str]:
+        """The categories of rows, sorted, where none of them has a feature; else none."""
+        texts = self._as_theirs(as_texts(values, self.name), values)
+        present = {texts.values[code] for code in np.unique(texts.codes) if code >= 0}
+        return [] if present & set(self.values) else sorted(present)
+
     def _as_theirs(self, texts: Texts, values: Column) -> Texts:
-        """Booleans as 0 and 1 where the categories are numbers, and these where booleans are."""
-        if isinstance(values, Texts) or not self.values:
-            return texts
-        are_booleans = set(self.values) <= set(BOOLEANS)
-        if values.dtype.kind == "b":
-            numbers = not are_booleans and all(map(_is_whole, self.values))
+        """Booleans as 0 and 1 where the categories are numbers, and these where booleans are.
+
+        As texts, booleans have any case: spreadsheets write TRUE.
+        """
+        typed = isinstance(values, np.ndarray)
+        theirs = {value.casefold(): value for value in self.values}
+        if not (len(theirs) == len(self.values) > 0 and theirs.keys() <= TRUTHS.keys()):
+            booleans = isinstance(values, np.ndarray) and values.dtype.kind == "b"
+            numbers = booleans and bool(self.values) and all(map(_is_whole, self.values))
             return Texts(texts.codes, ("0", "1")) if numbers else texts
-        if not are_booleans:
-            return texts
-        known = dict(zip(("0", "1"), BOOLEANS, strict=True))
+        known = {
+            text: theirs.get(truth, "")
+            for truth, digit in TRUTHS.items()
+            for text in (truth, digit)
+        }
         for code, text in enumerate(texts.values):
-            if text not in known:
+            if typed and text.casefold() not in known:
                 row = int(np.argmax(texts.codes == code))
                 raise ValueError(
                     f"column {self.name!r} must be booleans, or 0 and 1, but row {row} has {text}"
                 )
-        return Texts(texts.codes, tuple(known[text] for text in texts.values))
+        return Texts(texts.codes, tuple(known.get(t.casefold(), t) for t in texts.values))
 
 
 def _is_whole(text: str) -> bool:
