@@ -11,6 +11,7 @@ import arraymlp
 from arraymlp import Backend, Ensemble, MultilayerPerceptron, Run, TableEncoder, sweep, train
 from arraymlp.data.frames.frame import Frame, Texts
 from arraymlp.data.splits import folds, split
+from arraymlp.training.tensor_file import read_parts, write_parts
 
 N = 120
 QUICK = {"hidden": (8,), "epochs": 3, "early_stopping": False}
@@ -282,6 +283,23 @@ def test_the_row_of_an_infinite_number_is_the_table_s() -> None:
                 train(Frame(("fare",), (column,)), LABELS, encode=True, epochs=1, **settings)
         with pytest.raises(ValueError, match=f"'fare' has an infinite number in row {row}:"):
             sweep(Frame(("fare",), (column,)), LABELS, encode=True, epochs=1, cv=3, seed=[0])
+
+
+def test_a_file_s_features_are_those_of_its_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    network = train(TABLE, "survived", **QUICK).network
+    arraymlp.save(network, path)
+    header, tensors = read_parts(path)
+    for features in (["age", "sex", "port", "other"], ["sex", "age", "port", "fare"], ["age"] * 4):
+        write_parts(path, {**header, "features": features}, tensors)
+        with pytest.raises(arraymlp.ModelFileError, match="not those that its encoding has"):
+            arraymlp.load(path)
+    write_parts(path, {k: v for k, v in header.items() if k != "features"}, tensors)
+    again: Any = arraymlp.load(path)
+    assert again.features == network.features
+    write_parts(path, {**header, "targets": ["a", "b"]}, tensors)
+    with pytest.raises(arraymlp.ModelFileError, match="names of 2 targets, but 1 of them"):
+        arraymlp.load(path)
 
 
 def _plain() -> MultilayerPerceptron:

@@ -146,19 +146,19 @@ def network_of(header: Mapping[str, Any], tensors: Mapping[str, HostArray]) -> M
                 f"its encoding makes {network.encoding.width} features, but there are {n_inputs} "
                 "inputs"
             )
-        n_inputs = len(network.encoding.names)
+        network.features = network.encoding.names
     if "targets" in header:
         network.targets = tuple(header["targets"])
-        if len(network.targets) != (1 if classes is not None else n_targets):
-            raise ModelFileError(
-                f"it has names of {len(network.targets)} targets, but {n_targets} of them"
-            )
+        n = n_targets if classes is None else 1
+        if len(network.targets) != n:
+            raise ModelFileError(f"it has names of {len(network.targets)} targets, but {n} of them")
     if "features" in header:
-        network.features = tuple(header["features"])
-        if len(network.features) != n_inputs:
-            raise ModelFileError(
-                f"it has names of {len(network.features)} features, but {n_inputs} inputs"
-            )
+        features = tuple(header["features"])
+        if network.features not in (None, features):
+            raise ModelFileError("the names of its features are not those that its encoding has")
+        network.features = features
+        if network.encoding is None and len(features) != n_inputs:
+            raise ModelFileError(f"it has names of {len(features)} features, but {n_inputs} inputs")
     return network
 
 
