@@ -13,8 +13,8 @@ SHOWN = 5  # categories that a line lists
 def strangers(columns: Sequence[EncodedColumn], X: Frame | HostArray) -> list[str]:
     """A line for each column of categories of which none was there in training.
 
-    One such value is nothing to speak of. Where all are, as MALE and FEMALE for male and female, the
-    predictions are made without the column.
+    One such value is nothing to speak of. Where all are, as MALE and FEMALE for male and female,
+    the predictions are made without the column.
 
     Args:
         columns: of the model.
