@@ -66,6 +66,16 @@ def test_streams_may_be_closed(folder, arguments, status):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a shell with pipes")
+def test_a_model_is_saved_though_nobody_reads_what_is_said(folder):
+    train = " ".join((*COMMAND, "train", f"{folder}/t.csv", *QUICK, "--members 1 --save"))
+    command = f"({train} {folder}/new.safetensors; echo $? > {folder}/status) | true"
+    done = subprocess.run(command, shell=True, capture_output=True, check=False)
+    assert done.stderr == b""
+    assert (folder / "status").read_text() == "0\n"
+    assert (folder / "new.safetensors").exists()
+
+
 def test_the_row_of_an_infinite_number_is_the_file_s(capsys, monkeypatch, folder):
     rows = (folder / "t.csv").read_text() + "inf,1\n0.2,0\n"
     (folder / "inf.csv").write_text(rows)

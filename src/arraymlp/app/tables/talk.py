@@ -1,5 +1,6 @@
 """What the commands say while they work, and where: results on stdout, all else beside them."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -20,9 +21,12 @@ class Talk:
         self._beside = beside
 
     def say(self, *lines: str) -> None:
-        """Print lines at once."""
+        """Print lines at once; to nobody, where whoever read them has enough: the work goes on."""
         file = sys.stderr if self._beside else sys.stdout
-        print(*lines, sep="\n", file=file, flush=True)
+        try:
+            print(*lines, sep="\n", file=file, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
     def pairs(self, pairs: Sequence[tuple[str, str]], width: int = 10) -> None:
         """Print lines of a name and what is said of it."""
