@@ -52,7 +52,8 @@ def save(
     if not isinstance(network, MultilayerPerceptron):
         raise ValueError(
             "save takes a network, such as run.network, or as an estimator's network_, or a run, "
-            f"and not {type(network)}; an estimator has a save of its own"
+            f"and not {type(network)}; an estimator and a sweep have a save of their own, and "
+            "to_onnx(pipeline, path) keeps a pipeline"
         )
     header, tensors = parts(network)
     write_parts(path, header if estimator is None else {**header, "estimator": estimator}, tensors)
