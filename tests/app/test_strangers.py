@@ -19,7 +19,8 @@ from arraymlp.data.frames.frame import Frame, Texts
         (("False", "True"), np.array([0, 1]), True),  # as these are encoded
         (("0", "1"), np.array([True, False]), True),
         (("2", "3"), np.array([True, False]), False),
-        (("False", "True"), Texts(np.array([0, 1], np.int32), ("FALSE", "TRUE")), False),
+        (("False", "True"), Texts(np.array([0, 1], np.int32), ("FALSE", "TRUE")), True),
+        (("f", "m"), Texts(np.array([0, 1], np.int32), ("F", "M")), False),
         (("a", "b"), Texts(np.array([0, 1], np.int32), ("a", "z")), True),
         (("a", "b"), Texts(np.array([-1, -1], np.int32), ("z",)), True),
     ],

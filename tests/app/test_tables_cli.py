@@ -417,6 +417,25 @@ def test_predictions_are_written(capsys, monkeypatch, folder, fares, tmp_path, s
     np.testing.assert_allclose(written.columns[0], expected, rtol=1e-6)
 
 
+def test_columns_of_the_table_are_written_beside_the_predictions(
+    capsys, monkeypatch, model, tmp_path
+):
+    keys = [f"{i:04}" for i in range(N)]
+    path = write_csv(tmp_path / "t.csv", passengers() | {"key": keys})
+    _, alone, _ = run(capsys, monkeypatch, "predict", model, path)
+    status, out, _ = run(capsys, monkeypatch, "predict", model, path, "--with", "key,sex")
+    assert status == 0
+    header, *rows = out.splitlines()
+    name, *predicted = alone.splitlines()
+    assert header == f"key,sex,{name}"
+    expected = zip(keys, SEX, predicted, strict=True)
+    assert [row.replace('"', "") for row in rows] == [",".join(row) for row in expected]
+    for wrong, words in (("keys", "did you mean 'key'"), (name, "have a column of that name")):
+        status, out, err = run(capsys, monkeypatch, "predict", model, path, "--with", wrong)
+        assert (status, out) == (2, "")
+        assert words in err
+
+
 def test_a_table_is_predicted_some_rows_at_a_time(capsys, monkeypatch, folder, model):
     given = ("predict", model, f"{folder}/people.csv", "--proba")
     _, whole, _ = run(capsys, monkeypatch, *given)

@@ -28,7 +28,10 @@ def split(
         raise ValueError(f"a validation fraction must lie between 0 and 1, not {fraction!r}")
     held_out = round(n * fraction)
     if held_out in (0, n):
-        raise ValueError(f"a validation fraction of {fraction:g} leaves one side of {n} rows empty")
+        raise ValueError(
+            f"a validation fraction of {fraction:g} leaves one side of {n} rows empty: with so few, "
+            "train on all, without early stopping"
+        )
     stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,)))
     order = stream.permutation(n).astype(np.int32)
     if classes is not None:

@@ -69,7 +69,7 @@ def _as_number(text: str) -> str:
 
 
 def open_inputs(
-    model: Model, data: str, targets: Sequence[str] | None = None
+    model: Model, data: str, targets: Sequence[str] | None = None, beside: Sequence[str] = ()
 ) -> tuple[TableFile, Inputs]:
     """A table file, and which of its columns a model takes: by name, where it knows their names.
 
@@ -77,6 +77,7 @@ def open_inputs(
         model: a model.
         data: the file, as for `open_table`.
         targets: columns that are to be read, too.
+        beside: further ones, as texts where the model does not take them.
 
     Raises:
         ValueError: some that the model takes are missing; or there are others than so many, of
@@ -85,7 +86,8 @@ def open_inputs(
     """
     if model.features is None:
         file = open_table(data)
-        others = [name for name in file.names if name not in (targets or model.targets)]
+        besides = {*(targets or model.targets), *beside}
+        others = [name for name in file.names if name not in besides]
         if len(others) != model.network.sizes[0]:
             file.close()
             raise ValueError(
@@ -101,7 +103,8 @@ def open_inputs(
         name: KINDS[columns[name].kind] if name in columns else "number" for name in model.features
     }
     of_targets: Kind = "text" if model.has_texts else "number"
-    file = open_table(data, kinds | dict.fromkeys(targets or (), of_targets))
+    texts: dict[str, Kind] = {name: "text" for name in beside if name not in kinds}
+    file = open_table(data, kinds | texts | dict.fromkeys(targets or (), of_targets))
     ignored = tuple(name for name in file.extra if name not in model.targets)
     codes = [c.name for c in columns.values() if isinstance(c, Categories) and _are_numbers(c)]
     return file, Inputs(model.features, ignored, model.encoded, frozenset(codes))

@@ -6,6 +6,7 @@ from typing import Annotated
 from arraymlp.app.options import OUTPUT, BackendName, DataFile, Device, ModelFile, option
 from arraymlp.app.outputs import require_other
 from arraymlp.app.table_output import require_output, write_table
+from arraymlp.app.tables.encoder_options import names_of
 from arraymlp.app.tables.evaluation import ahead
 from arraymlp.app.tables.inputs import listed, open_inputs
 from arraymlp.app.tables.models import open_model
@@ -32,6 +33,10 @@ def predict_command(
         bool,
         option("Probabilities, a column for each class, instead of the class.", OUTPUT, "--proba"),
     ] = False,
+    beside: Annotated[
+        str | None,
+        option("Columns of the table to write beside the predictions: id,name.", OUTPUT, "--with"),
+    ] = None,
     spread: Annotated[
         bool,
         option(
@@ -54,8 +59,11 @@ def predict_command(
     loaded = open_model(model, resolve(backend, device))
     require_output(output)
     require_other(output, model, data)
-    column_names(loaded, proba=proba, spread=spread)  # refuses what there is not
-    file, inputs = open_inputs(loaded, data)
+    names = column_names(loaded, proba=proba, spread=spread)  # refuses what there is not
+    others = tuple(names_of(beside))
+    if both := [name for name in others if name in names]:
+        raise ValueError(f"--with {both[0]}: the predictions have a column of that name")
+    file, inputs = open_inputs(loaded, data, beside=others)
     with file:
         if loaded.note:
             note(loaded.note)
@@ -67,6 +75,10 @@ def predict_command(
                 X = inputs.of(frame)
                 for line in strangers(loaded.columns, X) if i == 0 else ():
                     note(line)
-                yield from predictions(loaded, X, proba=proba, spread=spread)
+                start, given = 0, frame.select(others)
+                for part in predictions(loaded, X, proba=proba, spread=spread):
+                    rows = given[start : start + len(part)]
+                    yield Frame(others + part.names, rows.columns + part.columns)
+                    start += len(part)
 
         write_table(output, predicted())
