@@ -92,6 +92,20 @@ def test_an_empty_text_is_a_missing_one_unless_it_is_a_category() -> None:
         np.testing.assert_array_equal(features, encoding.transform(rows, "float64"))
 
 
+def test_one_text_for_missing_and_empty_is_refused() -> None:
+    rows = pandas.DataFrame({"a": ["", "b", None] * 10})
+    with pytest.raises(ValueError, match="column 'a' has texts of no length beside missing ones"):
+        table_inputs(Graph(), [TableEncoder().learn(rows)])
+
+
+def test_booleans_are_texts_as_they_are_written() -> None:
+    encoding = TableEncoder().learn(pandas.DataFrame({"a": [True, False] * 10}))
+    rows = pandas.DataFrame({"a": ["TRUE", "true", "True", "1", "0", "FALSE", "no"]})
+    for features in encoded_by(encoding, rows):
+        np.testing.assert_array_equal(features, encoding.transform(rows, "float64"))
+        np.testing.assert_array_equal(features, np.eye(3)[[1, 1, 1, 1, 0, 0, 2], :2])
+
+
 @pytest.mark.parametrize("target", ["kind", "y"])
 def test_a_network_of_a_table_takes_raw_columns(target: str, tmp_path: Any) -> None:
     run = arraymlp.train(FEATURES.assign(t=TABLE[target]), "t", encode=ENCODER, **HOW)

@@ -29,8 +29,8 @@ def split(
     held_out = round(n * fraction)
     if held_out in (0, n):
         raise ValueError(
-            f"a validation fraction of {fraction:g} leaves one side of {n} rows empty: with so few, "
-            "train on all, without early stopping"
+            f"a validation fraction of {fraction:g} leaves one side of {n} rows empty: with so "
+            "few, train on all of them, without early stopping"
         )
     stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_SPLIT,)))
     order = stream.permutation(n).astype(np.int32)

@@ -61,13 +61,18 @@ def table_inputs(graph: Graph, encodings: Iterable[TableEncoding]) -> Columns:
 
     Raises:
         ValueError: a column has no name, or is of numbers in one encoding and of categories in
-            another one.
+            another one; or a text of no length is one of its categories, and a missing one another.
     """
     inputs: Columns = {}
     for column in (column for encoding in encodings for column in encoding.columns):
         dtype = np.dtype("O" if isinstance(column, Categories) else "float64")
         if not column.name:
             raise ValueError("an input of an ONNX graph has a name, but there is a column without")
+        if isinstance(column, Categories) and column.missing and "" in column.values:
+            raise ValueError(
+                f"column {column.name!r} has texts of no length beside missing ones, and a graph "
+                'has only "" for both: name one of them before the training'
+            )
         if column.name not in inputs:
             inputs[column.name] = graph.input(column.name, dtype, 1)
         elif inputs[column.name].dtype != dtype:
@@ -96,7 +101,7 @@ def _one_hot(column: Categories, texts: Value) -> Value:
     """1 in the feature of the row's category, else 0, (N, width)."""
     unseen = column.width - column.other  # no feature, or the last
     places = {"": len(column.values) if column.missing else unseen}
-    places |= {value: i for i, value in enumerate(column.values)}
+    places |= {text: i for i, value in enumerate(column.values) for text in column.spellings(value)}
     place = texts.graph.node(
         "LabelEncoder",
         [texts],

@@ -163,6 +163,18 @@ class Categories:
 
         return write
 
+    @property
+    def _are_booleans(self) -> bool:
+        theirs = {value.casefold() for value in self.values}
+        return len(theirs) == len(self.values) > 0 and theirs <= TRUTHS.keys()
+
+    def spellings(self, value: str) -> list[str]:
+        """What is taken for a category: itself; booleans in the cases that are written, or 0, 1."""
+        if not self._are_booleans:
+            return [value]
+        text = value.casefold()
+        return [text, text.upper(), text.capitalize(), TRUTHS[text]]
+
     def unknown(self, values: Column) -> list[str]:
         """The categories of rows, sorted, where none of them has a feature; else none."""
         texts = self._as_theirs(as_texts(values, self.name), values)
@@ -176,7 +188,7 @@ class Categories:
         """
         typed = isinstance(values, np.ndarray)
         theirs = {value.casefold(): value for value in self.values}
-        if not (len(theirs) == len(self.values) > 0 and theirs.keys() <= TRUTHS.keys()):
+        if not self._are_booleans:
             booleans = isinstance(values, np.ndarray) and values.dtype.kind == "b"
             numbers = booleans and bool(self.values) and all(map(_is_whole, self.values))
             return Texts(texts.codes, ("0", "1")) if numbers else texts
