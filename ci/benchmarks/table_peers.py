@@ -114,8 +114,11 @@ def _boosting(early_stopping: bool) -> Method:
 
 
 def _realmlp(for_log_loss: bool) -> Method:
-    """RealMLP with its tuned defaults, which are for the accuracy, or as its authors advise it
-    for the log loss: without label smoothing, its best epoch chosen by the log loss."""
+    """RealMLP with its tuned defaults, or set for the log loss.
+
+    The defaults smooth labels and choose the epoch by the accuracy; for the log loss there is no
+    smoothing, and the epoch is chosen by it. Of numbers the two are the same.
+    """
 
     def method(
         X: pd.DataFrame, y: np.ndarray, X_test: pd.DataFrame, classifies: bool, seed: int
