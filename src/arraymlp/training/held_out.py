@@ -1,8 +1,8 @@
 """The rows that a run holds out where it is not told which: a fraction, or each member its own.
 
 Early stopping needs rows that a network does not train on. Where each member of a population holds
-out others, all rows are trained on by most of them; their mean is better by some 3 % of the loss
-than where all hold out the same (``ci/tables``), at the same cost.
+out others, all rows are trained on by most of them: on the tables that the defaults were chosen on
+their mean was better than where all hold out the same, at the same cost.
 """
 
 from collections.abc import Sequence
