@@ -92,7 +92,7 @@ class TableEncoder:
         """The encoding that the rows of a table give; this object stays as it is.
 
         Args:
-            X: anything `frame_of` takes.
+            X: a data frame of pandas, polars or pyarrow, an array of records, or rows (N, n).
             warn: whether a warning names the columns that are left out.
 
         Raises:

@@ -76,13 +76,13 @@ class TableEncoding:
         """The features (N, width) of a table, computed in float64 and rounded once; all finite.
 
         Args:
-            X: anything `frame_of` takes. Its columns are taken by their names, in any order; others
+            X: as for `TableEncoder.learn`. Its columns are taken by their names, in any order; others
                 than those are ignored.
             dtype: of the result, "float32" or "float64".
 
         Raises:
             ValueError: columns are missing, or of another kind, or have infinite numbers; or as of
-                `frame_of`.
+                `TableEncoder.learn`.
         """
         lookup(dict.fromkeys(DTYPES), dtype, "dtype")
         frame = frame_of(X)

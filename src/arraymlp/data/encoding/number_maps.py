@@ -38,7 +38,7 @@ class _OneFeature:
 
 @dataclass(frozen=True)
 class Standardized(_OneFeature):
-    """(x - mean) / deviation: of training rows, mean 0 and variance 1. At most `FARTHEST`."""
+    """(x - mean) / deviation: of training rows, mean 0 and variance 1. At most 1e30."""
 
     mean: float
     deviation: float
