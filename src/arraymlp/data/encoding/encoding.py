@@ -76,8 +76,8 @@ class TableEncoding:
         """The features (N, width) of a table, computed in float64 and rounded once; all finite.
 
         Args:
-            X: as for `TableEncoder.learn`. Its columns are taken by their names, in any order; others
-                than those are ignored.
+            X: as for `TableEncoder.learn`. Its columns are taken by their names, in any order;
+                others than those are ignored.
             dtype: of the result, "float32" or "float64".
 
         Raises:
