@@ -122,7 +122,7 @@ def works_in_ci(words: list[str]) -> None:
     path = ROOT / words[0]
     assert os.access(path, os.X_OK)
     used = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert words[0] in used or words[0] in ("ci/gpu", "ci/bench", "ci/setup"), words
+    assert words[0] in used or words[0] in ("ci/gpu", "ci/bench", "ci/tables", "ci/setup"), words
     help_text = path.read_text(encoding="utf-8") + run(["bash", str(path), "--help"], ROOT).stdout
     known = re.findall(r"--[a-z]+(?:-[a-z]+)*", help_text)
     assert {word for word in words if word.startswith("--")} <= set(known), words

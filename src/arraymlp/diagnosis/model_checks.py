@@ -73,7 +73,9 @@ class ModelChecks:
     @cached_property
     def features(self) -> Magnitudes:
         """How large the training rows' features are, as the network is given them."""
-        return feature_magnitudes(self.data.X, self.run.backend, self.data.features)
+        network = self.run.network  # with an encoding it has names of columns, not of features
+        names = network.features if network.encoding is None else self.data.features
+        return feature_magnitudes(self.data.X, self.run.backend, names)
 
     @cached_property
     def targets(self) -> Magnitudes | None:
