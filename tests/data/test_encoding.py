@@ -449,7 +449,9 @@ def changed(path: tuple[Any, ...], value: Any) -> Any:
 ENCODING_PLACES = list(places(ENCODING.to_json()))
 
 
-@pytest.mark.parametrize("value", [None, {}, object(), b"x", float("nan")], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value", [None, {}, object(), b"x", float("nan")], ids=lambda v: type(v).__name__
+)
 def test_a_value_of_another_type_is_refused_wherever_it_is(value: Any) -> None:
     for path in ENCODING_PLACES:
         with pytest.raises(ValueError, match=r"^encoding"):  # where it stands
