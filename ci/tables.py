@@ -13,7 +13,7 @@ import pandas as pd
 from benchmarks import table_lists
 from benchmarks.machine import processor, versions
 from benchmarks.table_lists import CHOOSING, JUDGES, MOST_ROWS
-from benchmarks.table_peers import PEERS, Method
+from benchmarks.table_peers import PEERS, SAME_OF_NUMBERS, Method
 from benchmarks.table_scores import PARTS, Kept, geometric_mean, ranks
 from real_tables import Table
 
@@ -134,6 +134,7 @@ def main() -> None:
         f"Log loss (tables of classes) or root mean squared error (of numbers) on the first "
         f"{options.folds} of {PARTS} parts\nof up to {MOST_ROWS:,} rows, in the mean; over the "
         "linear model's, below 1 is better.\n"
+        + "".join(f"On tables of numbers {a!r} is {b!r}.\n" for a, b in SAME_OF_NUMBERS.items())
     )
     order = [names.index(name) + 1 for name in names]
     print("\n".join(f"{i:3} {name}" for i, name in zip(order, names, strict=True)) + "\n")

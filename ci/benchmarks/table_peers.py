@@ -154,3 +154,6 @@ PEERS: dict[str, Method] = {
     "RealMLP-TD": _realmlp(False),
     "RealMLP-TD, for the log loss": _realmlp(True),
 }
+
+# What differs for classes only: on tables of numbers it is not fitted again.
+SAME_OF_NUMBERS = {"RealMLP-TD, for the log loss": "RealMLP-TD"}
