@@ -111,5 +111,7 @@ def test_sigterm_leaves_nothing_of_the_standard_input(folder):
         process.stdin.flush()  # the pipe is full until it is read, so that the file is there
         assert os.listdir(spool)
         process.send_signal(signal.SIGTERM)
+        # One that comes just before a read waits for its end, as Python's signals do.
+        process.stdin.close()
         assert process.wait(timeout=60) == 143
     assert not os.listdir(spool)
