@@ -106,9 +106,7 @@ def take_table(
     plain = encode is False or (encode is None and _has_numbers_for_names(X))
     if plain and encoding is None and not isinstance(y, str | list | tuple):
         return X, y  # nothing of it is asked by name
-    table = X if isinstance(X, TableRows) else frame_of(X)
-    names = _columns_named(y, table)
-    rest, values = (table, y) if names is None else _parted(table, names)
+    rest, values, names = _split(X, y)
     targets = names or _names_of(y)
     if encoding is not None:
         return TableInput(rest, encoding, targets), values
@@ -126,9 +124,7 @@ def encoded(
     X: Any, y: Any, encoding: TableEncoding, dtype: str
 ) -> tuple[HostArray | EncodedRows, Any]:
     """The features that an encoding makes of X, and y, which may name columns of X."""
-    table = X if isinstance(X, TableRows) else frame_of(X)
-    names = _columns_named(y, table)
-    rest, values = (table, y) if names is None else _parted(table, names)
+    rest, values, _ = _split(X, y)
     return TableInput(rest, encoding).features([encoding], dtype), values
 
 
@@ -191,6 +187,13 @@ def _names_of(y: Any) -> tuple[str, ...] | None:
     """The name that a column of a data frame has, or those of a data frame's columns."""
     name = getattr(y, "name", None)
     return (name,) if isinstance(name, str) and hasattr(y, "__len__") else feature_names(y)
+
+
+def _split(X: Any, y: Any) -> tuple[Any, Any, tuple[str, ...] | None]:
+    """The table X without its targets, these, and their names where y names columns of X."""
+    table = X if isinstance(X, TableRows) else frame_of(X)
+    names = _columns_named(y, table)
+    return (table, y, None) if names is None else (*_parted(table, names), names)
 
 
 def _parted(table: Frame | TableRows, names: Sequence[str]) -> tuple[Any, Any]:

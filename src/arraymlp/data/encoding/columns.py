@@ -164,13 +164,16 @@ class Categories:
         return write
 
     @property
-    def _are_booleans(self) -> bool:
-        theirs = {value.casefold() for value in self.values}
-        return len(theirs) == len(self.values) > 0 and theirs <= TRUTHS.keys()
+    def _booleans(self) -> dict[str, str]:
+        """What false, true, 0 and 1 are of the categories, "" for none; empty of no booleans."""
+        theirs = {value.casefold(): value for value in self.values}
+        if not len(theirs) == len(self.values) > 0 or not theirs.keys() <= TRUTHS.keys():
+            return {}
+        return {t: theirs.get(text, "") for text, digit in TRUTHS.items() for t in (text, digit)}
 
     def spellings(self, value: str) -> list[str]:
         """What is taken for a category: itself; booleans in the cases that are written, or 0, 1."""
-        if not self._are_booleans:
+        if not self._booleans:
             return [value]
         text = value.casefold()
         return [text, text.upper(), text.capitalize(), TRUTHS[text]]
@@ -186,19 +189,13 @@ class Categories:
 
         As texts, booleans have any case: spreadsheets write TRUE.
         """
-        typed = isinstance(values, np.ndarray)
-        theirs = {value.casefold(): value for value in self.values}
-        if not self._are_booleans:
-            booleans = isinstance(values, np.ndarray) and values.dtype.kind == "b"
+        known = self._booleans
+        if not known:
+            booleans = not isinstance(values, Texts) and values.dtype.kind == "b"
             numbers = booleans and bool(self.values) and all(map(_is_whole, self.values))
             return Texts(texts.codes, ("0", "1")) if numbers else texts
-        known = {
-            text: theirs.get(truth, "")
-            for truth, digit in TRUTHS.items()
-            for text in (truth, digit)
-        }
         for code, text in enumerate(texts.values):
-            if typed and text.casefold() not in known:
+            if not isinstance(values, Texts) and text.casefold() not in known:
                 row = int(np.argmax(texts.codes == code))
                 raise ValueError(
                     f"column {self.name!r} must be booleans, or 0 and 1, but row {row} has {text}"
