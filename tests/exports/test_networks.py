@@ -51,7 +51,11 @@ def test_no_activation_leaves_the_numbers_for_huge_sums(activation: str) -> None
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss(loss: str, dtype: str, members: int | None) -> None:
-    require_graph(network(members, loss=loss, dtype=dtype, sizes=(3, 5, 6)))
+    made = network(members, loss=loss, dtype=dtype, sizes=(3, 5, 6))
+    if loss == "poisson":  # a rounding of s is one of e^s times |s|, which is kept near 1
+        made.layers[-1].weights[:] *= 0.1
+        made.layers[-1].bias[:] *= 0.1
+    require_graph(made)
 
 
 @pytest.mark.parametrize("members", MEMBERS)
