@@ -17,8 +17,9 @@ from arraymlp.app.lab.experiments import (
     published_escape,
 )
 from arraymlp.app.lab.result import LabResult, LabRow, seeds_text, verdict_text
-from arraymlp.app.page import findings_html, page, png
+from arraymlp.app.page import png
 from arraymlp.data.datasets import published_curves
+from arraymlp.html.document import document, findings_list
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.history import finite
 
@@ -105,7 +106,7 @@ def _section(lab_runs: list[LabRun], result: LabResult, pictures: dict[str, byte
         plateau_table(lab_runs),
         f"<h3>What happened, and why{which}</h3>",
         f"<p>{escape(_sentence(first.verdict.what))}</p>",
-        findings_html(run.findings),
+        findings_list(run.findings),
         png(insides, f"{name}-insides.png", f"insides of {name} by step", pictures),
         "<p class=cap>Active units and outputs are measured on 1,000 training rows spread over all,"
         " gradients on the minibatch: at each of the first 32 steps, then 12 times a decade, and at"
@@ -228,4 +229,4 @@ show what happens in each.</p>
 {"".join(sections)}
 <p class=cap>MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. The table, the curves and
 the findings with their figures are also in findings.json.</p>"""
-    return page("arraymlp: the lab, run again", body)
+    return document("arraymlp: the lab, run again", body)

@@ -7,8 +7,9 @@ from itertools import groupby
 from pathlib import Path
 
 from arraymlp.app.figures import empty_figure
-from arraymlp.app.page import findings_html, page, png
+from arraymlp.app.page import png
 from arraymlp.app.sweeps.summary import member_text, networks_text, ranking, words
+from arraymlp.html.document import document, findings_list
 from arraymlp.sweeps.member import Row
 from arraymlp.sweeps.plots import draw_sweep, size
 from arraymlp.sweeps.result import SweepResult
@@ -91,7 +92,7 @@ it would be on new data.</p>
 <h2>Which networks trained together</h2>
 <pre>{escape(result.plan)}</pre>
 <p class=cap>Ranking, settings, histories and findings are also in sweep.json.</p>"""
-    return page(f"arraymlp: {title[0].lower()}{title[1:]}", body)
+    return document(f"arraymlp: {title[0].lower()}{title[1:]}", body)
 
 
 def _diagnosis(result: SweepResult) -> list[str]:
@@ -100,7 +101,7 @@ def _diagnosis(result: SweepResult) -> list[str]:
     if any(m.counts for m in result.members):
         title = f"The best single network: {member_text(result.best)}"
         parts.append(
-            f"<h3>{escape(title)}</h3>{findings_html(result.findings(result.best.number))}"
+            f"<h3>{escape(title)}</h3>{findings_list(result.findings(result.best.number))}"
         )
     failures = result.failures(EXPLAINED)
     for kind, rows in groupby(sorted(failures, key=_explanation), key=_explanation):

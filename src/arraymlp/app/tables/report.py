@@ -5,9 +5,10 @@ from html import escape
 from pathlib import Path
 
 from arraymlp.app.figures import empty_figure
-from arraymlp.app.page import findings_html, page, png
+from arraymlp.app.page import png
 from arraymlp.app.tables.trained import HELD_OUT, Trained
 from arraymlp.diagnosis.findings import Finding
+from arraymlp.html.document import document, findings_list
 from arraymlp.training.atomic import write_whole
 
 WATCHED = """<p class=cap>"Validation" is on rows that a network had held out of those it was to be
@@ -60,10 +61,10 @@ def _page(trained: Trained, pictures: dict[str, bytes]) -> str:
 {WATCHED * (trained.on == HELD_OUT and "validation_loss" in run.history.columns)}
 {MEAN * (trained.members > 1)}
 <h2>What happened, and why</h2>
-{findings_html(_of_each_kind(run.findings))}
+{findings_list(_of_each_kind(run.findings))}
 {ALIKE * (trained.members > 1)}
 <p class=cap>All figures, the settings and the history are also in train.json.</p>"""
-    return page(f"arraymlp: {title}", body)
+    return document(f"arraymlp: {title}", body)
 
 
 def _curves(trained: Trained, pictures: dict[str, bytes]) -> str:
