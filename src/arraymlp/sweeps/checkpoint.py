@@ -61,6 +61,12 @@ from arraymlp.training.schema import (
     require,
 )
 from arraymlp.training.setup import stopper_for
+from arraymlp.training.snapshots import (
+    SNAPSHOT,
+    described_snapshots,
+    restored_snapshots,
+    snapshot_arrays,
+)
 from arraymlp.training.state import (
     FIGURES,
     JSON,
@@ -98,6 +104,7 @@ RESULT: Form = {
     "engine_reason": TEXT,
     "measurements": [MEASUREMENT],
     "dead_units": FIGURES,
+    "snapshots?": [SNAPSHOT],
 }
 STACK: Form = {
     "numbers": [COUNT],
@@ -365,6 +372,7 @@ def _state(population: Population, of: Mapping[str, Any]) -> State:
     arrays, results = dict(state.arrays), []
     for k, result in sorted(population.results.items()):
         arrays |= parameters(result.network, f"results.{k}.")
+        arrays |= snapshot_arrays(result.snapshots, f"results.{k}.")
         results.append(
             {
                 "member": k,
@@ -375,6 +383,7 @@ def _state(population: Population, of: Mapping[str, Any]) -> State:
                 "engine_reason": result.engine_reason,
                 "measurements": [plain(m.to_dict()) for m in result.measurements],
                 "dead_units": plain(result.dead_units),
+                **described_snapshots(result.snapshots),
             }
         )
     content = {
@@ -413,6 +422,7 @@ def _restore(
             **{
                 **{name: value for name, value in entry.items() if name != "member"},
                 "measurements": [Measurement(**m) for m in entry["measurements"]],
+                "snapshots": restored_snapshots(entry, rest, own, f"results.{k}."),
             },
         )
     for k, records in enumerate(content["histories"]):

@@ -33,6 +33,7 @@ from arraymlp.training.run import STOPPED_EARLY, PartialEpoch, Run
 from arraymlp.training.saver import Saver
 from arraymlp.training.settings import Settings
 from arraymlp.training.setup import new_run
+from arraymlp.training.snapshots import Snapshot
 
 FINISHED, STOPPED, DIVERGED, INTERRUPTED = "finished", "stopped", "diverged", "interrupted"
 CONSTANT = "constant"  # what `arraymlp.sweeps.constant` makes of finished and stopped
@@ -72,6 +73,7 @@ class MemberResult:
         best_epoch: with early stopping, the epoch whose weights the network has.
         measurements: its own, with probes.
         dead_units: likewise, of each hidden layer.
+        snapshots: its weights after some epochs, where the settings ask for them.
         partial_epoch: the part that is done of an epoch that Ctrl-C or SIGTERM broke off.
         engine: the engine that did the steps, or "array", as ``run.engine``.
         engine_reason: why it was the array code; "" where an engine did them.
@@ -84,6 +86,7 @@ class MemberResult:
     best_epoch: int | None = None
     measurements: list[Measurement] = field(default_factory=list, repr=False)
     dead_units: list[float] = field(default_factory=list, repr=False)
+    snapshots: list[Snapshot] = field(default_factory=list, repr=False)
     partial_epoch: PartialEpoch = field(default=PartialEpoch(), repr=False)
     engine: str = "array"
     engine_reason: str = ""
@@ -117,6 +120,7 @@ def run_of(result: MemberResult, spec: MemberSpec, data: Data, backend: Backend)
         schedule=schedule,
         measurements=result.measurements,
         dead_units=result.dead_units,
+        snapshots=result.snapshots,
         ended=ENDED.get(result.status, result.status),
         best_epoch=result.best_epoch,
         partial_epoch=result.partial_epoch,
@@ -324,6 +328,7 @@ class Population:
             self.run.network.member(i),
             history,
             status,
+            snapshots=[snapshot.members(i) for snapshot in self.run.snapshots],
             engine=self.run.engine,
             engine_reason=self.run.engine_reason,
         )
@@ -359,6 +364,7 @@ class Population:
             settings=replace(settings, epochs=epochs),
             data=data,
             history=History(run.history.records[-1:]),
+            snapshots=[snapshot.members(list(places)) for snapshot in run.snapshots],
             schedule=run.schedule.select_members(places),
             stopper=None if run.stopper is None else run.stopper.some(places, take),
         )

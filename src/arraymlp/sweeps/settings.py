@@ -55,4 +55,5 @@ class SweptSettings(TypedDict, total=False):
     precision: Swept[Literal["float32", "tf32", "bf16"]]
     training_error: Swept[bool]
     probes: Swept[bool]
+    snapshots: Swept[int]
     engine: Swept[Literal["auto", "array"]]

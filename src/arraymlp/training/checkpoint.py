@@ -39,7 +39,7 @@ from arraymlp.training.state import State, callback_states, restore_callbacks, u
 log = logging.getLogger("arraymlp")
 
 MOST = 100  # states that are kept
-NOT_COMPARED = ("engine",)  # an engine changes speed and rounding alone
+NOT_COMPARED = ("engine", "snapshots")  # what changes speed, rounding and what is kept alone
 EVERY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|seconds?|min|minutes?|h|hours?|steps?|epochs?)")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # by a unit's first letter
 

@@ -34,6 +34,7 @@ from arraymlp.training.progress import Progress
 from arraymlp.training.run import STOPPED_EARLY, PartialEpoch, Run, Unrecorded
 from arraymlp.training.saver import Saver
 from arraymlp.training.setup import stopper_for
+from arraymlp.training.snapshots import AS_DRAWN, snapshot_of, spread
 from arraymlp.training.stepping import Steps, choose_steps
 
 
@@ -221,6 +222,8 @@ class _Epochs:
         self.steps: Steps = choose_steps(run, choice, self.watchers, self.position.steps_per_epoch)
         self.orders = Orders(self.data, run.settings, run.backend)
         self.failed = False
+        if run.settings.snapshots and not len(run.history) and not run.snapshots:
+            run.snapshots = [snapshot_of(run.network, AS_DRAWN, 0)]
         if ledger.saver is not None:
             ledger.saver.before = self._file_probes
 
@@ -326,9 +329,12 @@ class _Epochs:
         return record
 
     def _epoch_is_whole(self, record: Record) -> bool:
-        """Tell schedule and early stopping of an epoch that is whole; True to stop."""
+        """Keep a snapshot, and tell schedule and early stopping of a whole epoch; True to stop."""
         run, stopper = self.run, self.run.stopper
         run.partial_epoch = PartialEpoch()
+        if run.settings.snapshots:
+            latest = snapshot_of(run.network, record["epoch"], record["step"])
+            run.snapshots = spread(run.snapshots, latest, run.settings.snapshots)
         run.schedule.observe(record)
         if stopper is None:
             return False

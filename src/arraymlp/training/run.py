@@ -23,6 +23,7 @@ from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.scores.scores import Scores
 from arraymlp.training.settings import Settings
+from arraymlp.training.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from arraymlp.diagnosis.findings import Finding
@@ -80,6 +81,7 @@ class Run:
         measurements: what the probes measured, in the order of their steps; empty without probes.
         dead_units: with probes, for each hidden layer how many units have ``|f'(s)| <= 0.001`` for
             every training row (K numbers for a population); else empty.
+        snapshots: with ``snapshots=``, the weights of ``network`` after some epochs, in order.
         ended: how it ended: "finished", "stopped early" (by early stopping or a callback),
             "interrupted" (by Ctrl-C or SIGTERM) or "diverged" (no loss is finite any more).
         cause: why it diverged, in words; else "".
@@ -109,6 +111,7 @@ class Run:
     schedule: Schedule = field(default_factory=Constant, repr=False)
     measurements: list[Measurement] = field(default_factory=list, repr=False)
     dead_units: list[Any] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list, repr=False)
     ended: str = FINISHED
     cause: str = ""
     comparable_from: int = 0
@@ -204,6 +207,7 @@ class Run:
             stopper=None,
             profile=None,
             measurements=[],
+            snapshots=[],
             comparable_from=0,
             history=History(self.history.records[-1:]),
             schedule=Constant(),

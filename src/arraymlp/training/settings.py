@@ -226,6 +226,12 @@ class Settings:
     )
     training_error: bool = setting(False, "evaluate the training rows each epoch", rule=SWITCH)
     probes: bool = setting(False, "measure the insides of the layers", rule=SWITCH)
+    snapshots: int = setting(
+        0,
+        "after how many epochs at most the weights are kept, to look at them",
+        rule=Rule("0, or a whole number from 2", lambda v: whole(0).allows(v) and v != 1),
+        cli="0,16",
+    )
     engine: Literal["auto", "array"] = setting(
         "auto", "who does the steps: an engine, or array code", rule=one_of(ENGINES)
     )

@@ -231,7 +231,7 @@ def resume_from(run: Run, before: Run, *, same_rows: bool, same_data: bool) -> N
         run.states, run.updates = tree_map(moved, before.states), before.updates
     run.best_epoch, run.ended = before.best_epoch, before.ended
     run.history = History(list(before.history.records))
-    run.measurements = list(before.measurements)
+    run.measurements, run.snapshots = list(before.measurements), list(before.snapshots)
     comparable = same_data and same("dropout", "label_smoothing", "class_weight")
     run.comparable_from = before.comparable_from if comparable else len(run.history)
     if same_rows and same("batch_size", "drop_last", "shuffle", "window", "order_seed"):

@@ -35,6 +35,12 @@ from arraymlp.training.schema import (
     optional,
     require,
 )
+from arraymlp.training.snapshots import (
+    SNAPSHOT,
+    described_snapshots,
+    restored_snapshots,
+    snapshot_arrays,
+)
 from arraymlp.training.tensor_file import parse_object
 
 # Columns of the history that a record may have, beside those that every one has.
@@ -104,6 +110,7 @@ STATE: dict[str, Form] = {
     "history": [RECORD],
     "measurements": [MEASUREMENT],
     "dead_units": FIGURES,
+    "snapshots?": [SNAPSHOT],
     "cause": TEXT,
     "ended": Rule(" or ".join(ENDS), lambda v: isinstance(v, str) and v in ENDS),
     "comparable_from": PLACE,
@@ -167,6 +174,7 @@ def state_of(run: Run, *, copied: bool = True) -> State:
     arrays |= {
         f"sums.{i}": copy(run.backend.asarray(a)) for i, a in enumerate(sums) if not _is_plain(a)
     }
+    arrays |= snapshot_arrays(run.snapshots)
     if stopper is not None:
         arrays |= {f"best.{i}": a for i, a in enumerate(_leaves(stopper.kept))}
     content = {
@@ -179,6 +187,7 @@ def state_of(run: Run, *, copied: bool = True) -> State:
         "history": [plain(record) for record in run.history],
         "measurements": [plain(m.to_dict()) for m in run.measurements],
         "dead_units": plain(run.dead_units),
+        **described_snapshots(run.snapshots),
         "ended": run.ended,
         "cause": run.cause,
         "comparable_from": run.comparable_from,
@@ -202,7 +211,8 @@ def restore_state(run: Run, content: Mapping[str, Any], tensors: Mapping[str, Ho
     Raises:
         ModelFileError: they are not those of such a run.
     """
-    state = {name: content[name] for name in STATE if name in content}
+    names = (name.removesuffix("?") for name in STATE)
+    state = {name: content[name] for name in names if name in content}
     require(state, STATE, "its run")
     _require_order(state)
     _require_shapes(state, run)
@@ -214,6 +224,7 @@ def restore_state(run: Run, content: Mapping[str, Any], tensors: Mapping[str, Ho
         _restore_sums(run, state["partial_epoch"], rest)
         _restore_stopper(run, state["stopper"], rest)
         _restore_schedule(run, state["schedule"])
+        run.snapshots = restored_snapshots(state, rest, run.network)
         run.measurements = [Measurement(**m) for m in state["measurements"]]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         if isinstance(error, ModelFileError):
