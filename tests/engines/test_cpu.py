@@ -18,6 +18,7 @@ from arraymlp.backends import threads as host_threads
 from arraymlp.engines.cpu import library, steps
 from arraymlp.engines.cpu.forward import WORTH_A_CALL
 from arraymlp.engines.cpu.steps import NativeSteps
+from arraymlp.nn.initializers import Initializer
 from arraymlp.nn.losses import LOSSES
 from engine_and_array import (
     ADDED,
@@ -134,6 +135,24 @@ def test_huge_logits_cost_what_the_array_code_says() -> None:
 
 
 # Which code does the steps
+
+
+ZEROS = Initializer("zeros", lambda rng, n, m: (np.zeros((n, m)), np.zeros((1, m))))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_below_the_least_normal_number_is_0_in_the_engine_alone(dtype: str) -> None:
+    least = np.finfo(dtype).smallest_normal
+    X, y = np.ones((64, 300), dtype), np.full(64, least / 8, dtype)
+    how: dict[str, Any] = {"hidden": (), "epochs": 1, "batch_size": 64, "optimizer": "sgd"}
+    how |= {"learning_rate": 1.0, "standardize": False, "initializer": ZEROS, "dtype": dtype}
+    run, by_array = (
+        arraymlp.train(X, y, engine=engine, backend="numpy", **how) for engine in ("auto", "array")
+    )
+    assert (run.engine, run.engine_reason) == ("cpu", "")
+    assert not np.asarray(run.network.layers[0].weights).any()
+    assert np.asarray(by_array.network.layers[0].weights).all()
+    assert (y / 2).all(), "the caller's own arithmetic is as it was"
 
 
 def test_the_engine_is_the_default_and_array_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,8 @@ from arraymlp.training.run import Run
 from arraymlp.training.settings import Settings, get_preset
 from arraymlp.training.setup import merge_settings
 
+SNAPSHOTS = 20  # of each run, for the page to play with: 19 of 70 epochs, one in four
+
 
 def run_lab(
     names: Sequence[str] | None = None,
@@ -67,7 +69,7 @@ def run_lab(
         OSError: a folder cannot be read, or not be written at the beginning.
     """
     asked = experiments(names)
-    given = {"epochs": epochs, "dtype": dtype, "engine": engine}
+    given = {"epochs": epochs, "dtype": dtype, "engine": engine, "snapshots": SNAPSHOTS}
     get_preset("lab", {**given, "seed": list(seeds)})  # raises the ValueErrors
     resolved = resolve(backend, device)
     started = perf_counter()

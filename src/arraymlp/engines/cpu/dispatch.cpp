@@ -19,6 +19,7 @@
 #include <intrin.h>
 #else
 #include <cpuid.h>
+#include <xmmintrin.h>
 #endif
 #endif
 
@@ -83,8 +84,38 @@ EXPORT int arraymlp_isa(void) {
 EXPORT int arraymlp_isa(void) { return BASELINE; }  // NEON is part of arm64
 #endif
 
+namespace {
+
+// While it lives, this thread's results below the least normal number are 0. Units that are nearly
+// shut off have such deltas by the thousand, and many processors take 100 cycles for each: a network
+// of saturated sigmoids trained 15 times slower. What is read, the caller's own numbers, is as it is.
+class FlushedToZero {
+  public:
+#if defined(X86_64)
+    FlushedToZero() : before(_mm_getcsr()) { _mm_setcsr(before | 0x8000u); }
+    ~FlushedToZero() { _mm_setcsr(before); }
+
+  private:
+    const unsigned before;
+#elif defined(__aarch64__)
+    FlushedToZero() {
+        __asm__ __volatile__("mrs %0, fpcr" : "=r"(before));
+        __asm__ __volatile__("msr fpcr, %0" : : "r"(before | (uint64_t(1) << 24)));
+    }
+    ~FlushedToZero() { __asm__ __volatile__("msr fpcr, %0" : : "r"(before)); }
+
+  private:
+    uint64_t before;
+#else
+    FlushedToZero() {}
+#endif
+};
+
+}
+
 // The job's own result, by the engine of an instruction set; -1 where the library lacks that one.
 EXPORT int64_t arraymlp_run(int isa, void *job) {
+    const FlushedToZero flushed;
     switch (isa) {
     case BASELINE: return arraymlp_run_baseline(job);
 #if defined(X86_64)
