@@ -303,7 +303,7 @@ def test_no_epochs_no_findings():
 def test_regression_is_diagnosed_too():
     X, _ = digits()
     run = train(X, X[:, :2] * 0.5, epochs=20, learning_rate=0.01, probes=True)
-    assert kinds(run)[-1] == "learned"
+    assert kinds(run)[0] == "learned"
     assert not {"constant_predictions", "divergence", "plateau"} & set(kinds(run))
 
 

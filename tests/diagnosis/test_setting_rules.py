@@ -449,6 +449,43 @@ def test_a_jump_is_told_with_the_error_and_the_number_of_jumps():
     assert (finding.from_epoch, finding.to_epoch) == (4, 5)
 
 
+def jumping(error: float, rows: int = 10_000, met: float = 0.011) -> list:
+    """The jumps found in a run whose validation error jumped in epoch 5, its loss but little."""
+    losses = [0.6, 0.3, 0.1, 0.05, 0.03, met, 0.02, 0.02, 0.02]
+    evaluated = [0.4, 0.2, 0.08, 0.04, 0.02, 0.1, 0.02, 0.02, 0.02]
+    run = made(losses, training=evaluated, validation=[v + 0.05 for v in evaluated])
+    errors = [0.5, 0.2, 0.05, 0.031, 0.030, error, 0.0302, 0.030, 0.029]
+    for record, of_epoch in zip(run.history, errors, strict=True):
+        record.update(validation_error=of_epoch, predicted=[rows / 2, rows / 2])
+    return [f for f in diagnose(run) if f.kind == "spike"]
+
+
+def test_a_jump_of_the_error_alone_is_told_with_when_it_was():
+    (finding,) = jumping(0.0468)
+    assert "(the error from 3.00% to 4.68%) and was back at 0.07 (error 3.02%)" in finding.sentence
+    assert "The training loss was 0.1 at its end, but its minibatches had met 0.011 on average" in (
+        finding.sentence
+    )
+    (finding,) = jumping(0.0468, met=0.09)
+    assert "Its minibatches met a mean loss of 0.09, those of the epoch before 0.03" in (
+        finding.sentence
+    )
+
+
+def test_what_may_be_chance_is_no_jump():
+    assert jumping(0.033) == []
+    assert jumping(0.0468, rows=1000) == []
+
+
+def test_few_dead_units_come_last_and_many_first():
+    X, y = corners()
+    run = train(X, y, epochs=9, hidden=(16,), probes=True)
+    for dead, expected in ((7, ["learned", "dead_units"]), (8, ["dead_units", "learned"])):
+        run.dead_units = [dead]
+        found = [f.kind for f in diagnose(run) if f.kind in expected]
+        assert found == expected
+
+
 HEALTHY = {
     "defaults": {},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.1},

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.diagnosis.model_checks import ModelChecks
-from arraymlp.diagnosis.rules import layers, loss, scale, settings
+from arraymlp.diagnosis.rules import jumps, layers, loss, scale, settings
 from arraymlp.diagnosis.run_columns import RunColumns, baseline_loss
 from arraymlp.training.run import Run
 
 DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
     scale.features_scale,  # what a run is given comes before what happens in it
     scale.targets_scale,
-    layers.exploding,  # in the order in which these things happen
+    layers.exploding,  # what decides how it ends, in the order in which these things happen
     layers.dead_units,
     layers.vanishing,
     loss.plateau,
@@ -28,9 +28,10 @@ DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
     settings.dropout_too_strong,
     settings.decay_too_strong,
     settings.class_imbalance,
-    loss.spike,
-    loss.overfitting,
     loss.learned,
+    loss.overfitting,
+    jumps.spike,
+    layers.few_dead_units,
     scale.unequal_targets,
 )
 

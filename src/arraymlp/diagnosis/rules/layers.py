@@ -7,6 +7,7 @@ from arraymlp.diagnosis.findings import Figures, Finding
 from arraymlp.diagnosis.run_columns import FEWEST_EPOCHS, RunColumns, since
 
 VANISHED = 1e-3  # gradient of the first layer's biases over that of the last's
+FEW = 0.5  # less of a layer's units are few
 EXPLODED = 10.0  # growth of a gradient norm, and of the loss, that counts
 
 
@@ -48,15 +49,25 @@ def exploding(run: RunColumns) -> Iterator[Finding]:
 
 
 def dead_units(run: RunColumns) -> Iterator[Finding]:
-    """Find hidden units that are inactive for every training row: dead, or saturated.
+    """Find layers most of whose units are inactive for every training row: dead, or saturated.
 
     Units of sigmoid and tanh saturate; those of relu and its relatives die.
     """
+    return _dead_units(run, few=False)
+
+
+def few_dead_units(run: RunColumns) -> Iterator[Finding]:
+    """Find layers less than half of whose units are."""
+    return _dead_units(run, few=True)
+
+
+def _dead_units(run: RunColumns, few: bool) -> Iterator[Finding]:
+    """The findings on dead units of the layers with few of them, or of the others."""
     if not run.probed_to_end:
         return
     for layer, n_dead in enumerate(run.dead):
         width, activation = run.widths[layer], run.activations[layer]
-        if not n_dead:
+        if not n_dead or (n_dead < FEW * width) != few:
             continue
         bounded = activation in ("sigmoid", "tanh")
         word = "saturated" if bounded else "dead"

@@ -1,7 +1,6 @@
 """Rules about losses and predictions: stuck, diverged, overfitted, learned."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from math import inf, isfinite
 
 from arraymlp.diagnosis.findings import Figures, Finding
@@ -11,9 +10,6 @@ from arraymlp.training.evaluation import only_class
 PLATEAU_CHANGE = 0.005  # of the loss, relative
 OVERFIT = 0.1  # rise of the validation loss above its lowest, relative
 OVERFIT_EPOCHS = 3  # fewer may be chance
-SPIKE = 0.2  # rise of the loss for an epoch, as a multiple of the baseline
-UNREST, OFTEN = 0.2, 0.25  # a loss that rises so much of it, in so many epochs, is restless
-BACK_IN, BACK_TO = 3, 0.25  # epochs after which no more than this share of the rise is left
 
 
 def plateau(run: RunColumns) -> Iterator[Finding]:
@@ -170,65 +166,6 @@ def divergence(run: RunColumns) -> Iterator[Finding]:
     else:
         template += "it is too large, and not finite at the end ({loss_last})."
     yield run.finding("divergence", template, figures, epochs=(run.epochs[start], run.epochs[-1]))
-
-
-def spike(run: RunColumns) -> Iterator[Finding]:
-    """Find a loss that had been learned, jumped for an epoch or two, and came back."""
-    parts = ["validation", "training"]
-    part = next((p for p in parts if run.measured(f"{p}_loss") is not None), None)
-    if part is None and run.dropout:  # whose masks make the loss of an epoch restless
-        return
-    loss = run.measured("loss" if part is None else f"{part}_loss")
-    if loss is None or len(loss) < FEWEST_EPOCHS:
-        return
-    rises = [b - a for a, b in pairwise(loss)]
-    spikes: list[tuple[float, int, int]] = []  # height, position, that of the epoch after
-    for i in range(max(2, len(loss) // 4), len(loss) - 1):  # the first epochs may go up and down
-        before, later = loss[i - 1], range(i + 1, min(i + 1 + BACK_IN, len(loss)))
-        back = [j for j in later if loss[j] - before <= BACK_TO * (loss[i] - before)]
-        height = loss[i] - max(before, loss[back[0]]) if back else 0.0
-        exceptional = sum(rise > UNREST * height for rise in rises) <= OFTEN * len(rises)
-        if before < run.no_better and height > SPIKE * run.guess and exceptional:
-            spikes.append((height, i, back[0]))
-    if spikes:
-        yield _spike_finding(run, part, loss, spikes)
-
-
-def _spike_finding(
-    run: RunColumns,
-    part: str | None,
-    loss: Sequence[float],
-    spikes: Sequence[tuple[float, int, int]],
-) -> Finding:
-    _, at, after = max(spikes)
-    figures: Figures = {
-        "epoch": run.epochs[at],
-        "loss_before": loss[at - 1],
-        "loss_then": loss[at],
-        "epoch_after": run.epochs[after],
-        "loss_after": loss[after],
-        "spikes": len(spikes),
-        "learning_rate": run.columns["learning_rate"][at],
-        "batch_size": run.settings.batch_size,
-    }
-    template = (
-        f"In epoch {{epoch}} the {part or 'training'} loss jumped from {{loss_before:.4g}} to"
-        " {loss_then:.4g}"
-    )
-    error = None if part is None else run.measured(f"{part}_error")
-    if error is not None:
-        figures.update(error_before=error[at - 1], error_then=error[at])
-        template += " (the error from {error_before:.2%} to {error_then:.2%})"
-    template += " and was back at {loss_after:.4g} in epoch {epoch_after}."
-    if len(spikes) > 1:
-        template += " There were {spikes} such jumps; this was the highest."
-    template += (
-        " The learning rate was {learning_rate:.3g}, with minibatches of {batch_size}: some steps"
-        " were too large for where the weights were. A run that ends in such an epoch ends badly;"
-        " early stopping goes back to the best one, and a learning rate that falls, or a bound on"
-        " the gradient, makes such jumps rarer."
-    )
-    return run.finding("spike", template, figures, epochs=(run.epochs[at], run.epochs[after]))
 
 
 def overfitting(run: RunColumns) -> Iterator[Finding]:
