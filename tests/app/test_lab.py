@@ -9,8 +9,10 @@ import pytest
 
 from arraymlp import History, resolve, train
 from arraymlp.app.lab.experiments import EXPERIMENTS, LabRun
-from arraymlp.app.lab.report import findings_json, plateau_table, write_report
+from arraymlp.app.lab.method import LISTINGS
+from arraymlp.app.lab.report import findings_json, write_report
 from arraymlp.app.lab.result import LabResult
+from arraymlp.app.lab.sections import plateau_table
 from arraymlp.app.lab.training import run_lab
 from arraymlp.app.page import require_writable
 from arraymlp.datasets import load_mnist, published_curves
@@ -214,13 +216,18 @@ def test_the_lab_is_trained_by_the_engine_asked_for(engine):
 
 
 def test_the_report_is_one_page_with_all_pictures_and_findings(small_lab, tmp_path):
-    pytest.importorskip("matplotlib")
     page = write_report(small_lab, tmp_path / "new" / "report").read_text(encoding="utf-8")
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)  # self-contained
     files = {path.name for path in page_folder(tmp_path)}
     for name in ("sigmoid-0.5", "relu-0.05"):
         assert f'id="{name}"' in page
-        assert {f"{name}-errors.png", f"{name}-insides.png", f"{name}-weights.png"} <= files
+        assert {f"{name}-errors.svg", f"{name}-active.svg", f"{name}-weights.png"} <= files
+    for part in ("method", "questions", "data", "results", "conclusion", "code"):
+        assert f'<h2 id="{part}">' in page
+    for anchor in re.findall(r'href="#([^"]+)"', page):
+        assert page.count(f'id="{anchor}"') == 1, anchor
+    for listing in LISTINGS:
+        assert f'href="#{listing.anchor}"' in page
     content = json.loads((tmp_path / "new" / "report" / "findings.json").read_text())
     assert [(r["run"], r["seed"]) for r in content["runs"]] == [
         ("sigmoid-0.5", 0), ("sigmoid-0.5", 3), ("relu-0.05", 0), ("relu-0.05", 3),
@@ -238,7 +245,7 @@ def test_the_report_shows_each_stuck_run_beside_the_published_one():
             lab_run("relu-0.005", 10.28, (7,) * 70, seed=1),
         ]
     )
-    rows = [re.split("<td>", row)[1:] for row in re.findall("<tr>(<td>.*?)</tr>", table)]
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(<td>.*?)</tr>", table)]
     assert rows == [
         ["published", "89.72 %", "escaped", "24", "2.03 %", "2.12 %"],
         ["seed 0", "89.72 %", "escaped", "20", "2.50 %", "2.50 %"],

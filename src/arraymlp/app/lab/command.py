@@ -31,7 +31,7 @@ def lab_command(
     checkpoint: Annotated[Path | None, folder_option()] = None,
     checkpoint_every: Annotated[str | None, every_option()] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Folder for report.html, PNGs and findings.json.")
+        Path | None, typer.Option(help="Folder for report.html, pictures and findings.json.")
     ] = None,
 ) -> None:
     """Run the published MNIST lab and compare its results with the published ones.
@@ -49,11 +49,9 @@ def lab_command(
     experiments(names)  # a wrong name is an error before anything is set up
     kept = checkpoint_of(checkpoint, checkpoint_every)
     if report is not None:
-        from arraymlp.app.figures import empty_figure
         from arraymlp.app.page import require_writable
 
-        empty_figure()  # without Matplotlib this fails now, not after the training
-        require_writable(report)
+        require_writable(report)  # this fails now, not after the training
     chosen = resolve(backend, device)
     no_cupy = why_not("cupy") if backend == "auto" and chosen.name == "numpy" else ""
     print(f"backend: {chosen}" + (f" (no CuPy: {no_cupy})" if no_cupy else ""), flush=True)

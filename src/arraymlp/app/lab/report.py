@@ -1,50 +1,47 @@
-"""The lab's report: one self-contained page, the pictures beside it, and the findings as JSON."""
+"""The lab's report: one self-contained page to hand in, its pictures, and the findings as JSON."""
 
 import json
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arraymlp.app.lab import plots
-from arraymlp.app.lab.experiments import (
-    EXPERIMENTS,
-    LEVEL_EPOCHS,
-    LabRun,
-    accuracy_level,
-    published_escape,
-)
-from arraymlp.app.lab.result import LabResult, LabRow, seeds_text, verdict_text
-from arraymlp.app.page import png
-from arraymlp.data.datasets import published_curves
-from arraymlp.html.document import document, findings_list
+from arraymlp.app.lab import pictures
+from arraymlp.app.lab.experiments import EXPERIMENTS, LabRun, published_escape
+from arraymlp.app.lab.method import BATCH, listings, method
+from arraymlp.app.lab.questions import conclusion, questions
+from arraymlp.app.lab.result import LabResult, LabRow, verdict_text
+from arraymlp.app.lab.sections import Files, section
+from arraymlp.html.document import document
+from arraymlp.html.table import table
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.history import finite
 
-MISREAD_DIGITS = 30
-PICTURES = ("errors", "insides", "weights", "misread")
+PICTURES = (
+    *(f"{name}{closer}.svg" for name in ("errors", "loss") for closer in ("", "-closer")),
+    *("active.svg", "spread.svg", "gradient.svg", "weights.png"),
+    *("errors.png", "insides.png", "misread.png"),  # of earlier versions
+)
 
 
 def write_report(result: LabResult, folder: Path) -> Path:
-    """Write report.html, findings.json and the PNGs; return the page's path.
+    """Write report.html, findings.json and the pictures; return the page's path.
 
     Nothing is written until all of it is made, and each file is written whole.
 
     Raises:
-        ModuleNotFoundError: Matplotlib is not installed.
         OSError: the folder cannot be written.
     """
-    pictures: dict[str, bytes] = {}
-    sections = [_section(result.of(name), result, pictures) for name in result.names]
+    files: Files = {}
+    sections = [section(result.of(name), result, files) for name in result.names]
     content = _page(result, sections)
     folder.mkdir(parents=True, exist_ok=True)
-    possible = {f"{name}-{picture}.png" for name in EXPERIMENTS for picture in PICTURES}
-    for file in possible - pictures.keys():  # of an earlier report in this folder
+    possible = {f"{name}-{picture}" for name in EXPERIMENTS for picture in PICTURES}
+    for file in possible - files.keys():  # of an earlier report in this folder
         (folder / file).unlink(missing_ok=True)
-    for file, png_bytes in pictures.items():
-        write_whole(folder / file, png_bytes)
+    for file, content_bytes in files.items():
+        write_whole(folder / file, content_bytes)
     write_whole(folder / "findings.json", findings_json(result).encode())
     write_whole(folder / "report.html", content.encode())
     return folder / "report.html"
@@ -85,119 +82,6 @@ def _run_dict(lab_run: LabRun) -> dict[str, Any]:
     }
 
 
-def _section(lab_runs: list[LabRun], result: LabResult, pictures: dict[str, bytes]) -> str:
-    """One experiment: what happened and why, its curves, its layers' insides, its weights."""
-    first = lab_runs[0]
-    experiment, run = first.experiment, first.run
-    name = experiment.name
-    published = published_curves().get(name, [])
-    errors = plots.errors([r.run for r in lab_runs], published, 1 - experiment.published / 100)
-    insides = plots.insides(run)
-    weights = run.backend.to_numpy(run.network.layers[0].weights)
-    method = f"{experiment.activation}, learning rate {experiment.learning_rate:g}"
-    if experiment.continues:
-        method += f", continuing the network of {experiment.continues}"
-    which = f" (seed {first.seed})" if len(lab_runs) > 1 else ""
-    parts = [
-        f'<section id="{name}"><h2>{escape(name)}</h2>',
-        f"<p class=sub>{escape(method)}; {seeds_text([r.seed for r in lab_runs])}</p>",
-        png(errors, f"{name}-errors.png", f"errors of {name} by epoch", pictures),
-        "<p class=cap>The errors' axis is logarithmic; an error of 0 is drawn at 0.00001.</p>",
-        plateau_table(lab_runs),
-        f"<h3>What happened, and why{which}</h3>",
-        f"<p>{escape(_sentence(first.verdict.what))}</p>",
-        findings_list(run.findings),
-        png(insides, f"{name}-insides.png", f"insides of {name} by step", pictures),
-        "<p class=cap>Active units and outputs are measured on 1,000 training rows spread over all,"
-        " gradients on the minibatch: at each of the first 32 steps, then 12 times a decade, and at"
-        " the end of each epoch. A gap is an exact zero.</p>",
-        "<h3>First-layer weights</h3>",
-        png(plots.first_layer(weights), f"{name}-weights.png", f"weights of {name}", pictures),
-        "<h3>Misread digits</h3>",
-        _misread(first, result, pictures),
-    ]
-    if len(lab_runs) > 1:
-        parts.append(_all_seeds(lab_runs))
-    return "\n".join(parts) + "</section>"
-
-
-def plateau_table(lab_runs: Sequence[LabRun]) -> str:
-    """The runs that were stuck as published, each beside the published one; "" without any.
-
-    It says which of the two ends each run came to, with the figures that the verdict goes by.
-    """
-    stuck = [o for o in lab_runs if o.verdict.escaped is not None]
-    if not stuck:
-        return ""
-    curve = [p.test_error for p in published_curves()[stuck[0].experiment.name]]
-    rows: list[tuple[str, list[float], int | None]] = [("published", curve, published_escape())]
-    rows += [
-        (f"seed {o.seed}", o.run.history["validation_error"], o.verdict.escape_epoch) for o in stuck
-    ]
-    cells = "".join(
-        f"<tr><td>{name}<td>{100 * errors[0]:.2f} %"
-        f"<td>{'stayed to the end' if end is None else 'escaped'}"
-        f"<td>{'' if end is None else end}"
-        f"<td>{100 * errors[-1]:.2f} %<td>{100 - accuracy_level(errors):.2f} %</tr>"
-        for name, errors, end in rows
-    )
-    return (
-        "<h3>Beside the published run</h3><table><tr><th>run"
-        "<th>test error while stuck<th>then<th>escaped in epoch<th>test error at the end"
-        f"<th>median of the last {LEVEL_EPOCHS} epochs</tr>{cells}</table>"
-        "<p class=cap>The order of the data and the rate decide the class. The initial weights, and"
-        " in part rounding, decide whether and when a run escapes, and its errors after that.</p>"
-    )
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _misread(lab_run: LabRun, result: LabResult, pictures: dict[str, bytes]) -> str:
-    """The digits that the network misread with the highest probability."""
-    if lab_run.constant_classes[-1] is not None:
-        return (
-            "<p>The network predicts one class for every image, and so misreads "
-            f"{100 - lab_run.accuracy:.2f} % of them.</p>"
-        )
-    p = np.asarray(lab_run.run.network.predict_proba(result.mnist.X_test))
-    predicted = p.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != result.mnist.y_test)
-    if not wrong.size:
-        return "<p>None.</p>"
-    shown = wrong[np.argsort(-p[wrong].max(axis=1), kind="stable")][:MISREAD_DIGITS]
-    figure = plots.misread(
-        result.mnist.X_test[shown],
-        result.mnist.y_test[shown],
-        predicted[shown],
-        p[shown].max(axis=1),
-    )
-    name = lab_run.experiment.name
-    return (
-        f"<p>{len(wrong)} of {len(p)} test images. These {len(shown)} got the highest probability "
-        "for a wrong class; it stands in brackets.</p>"
-        + png(figure, f"{name}-misread.png", f"digits misread by {name}", pictures)
-    )
-
-
-def _all_seeds(lab_runs: list[LabRun]) -> str:
-    rows = "".join(
-        f"<tr><td>{r.seed}<td>{r.accuracy:.2f} %<td>{_mark(r.verdict.in_band)}"
-        f"<td>{escape(r.verdict.what)}<td>"
-        + escape(", ".join(dict.fromkeys(f.kind.replace("_", " ") for f in r.run.findings)))
-        for r in lab_runs
-    )
-    return (
-        "<h3>All seeds</h3><table class=seeds><tr><th>seed<th>test accuracy<th>in band"
-        f"<th>what happened<th>findings</tr>{rows}</table>"
-    )
-
-
-def _mark(in_band: bool | None) -> str:
-    return {True: "yes", False: "<b class=bad>no</b>", None: "not judged"}[in_band]
-
-
 def _table_row(row: LabRow) -> str:
     accuracy = f"{row['accuracy']:.2f} %"
     if row["spread"] is not None:
@@ -212,21 +96,86 @@ def _table_row(row: LabRow) -> str:
     )
 
 
+def _data(result: LabResult) -> str:
+    """The data: how much, of which digits, how it is prepared, and what it looks like."""
+    mnist = result.mnist
+    y_train, y_test = np.asarray(mnist.y_train), np.asarray(mnist.y_test)
+    first = [int(np.argmax(y_test == k)) for k in range(10)]
+    samples = "".join(
+        pictures.captioned(
+            pictures.digit(mnist.X_test[k], f"a {y_test[k]} of the test images"), str(y_test[k])
+        )
+        for k in first
+    )
+    counts = [np.bincount(y, minlength=10) for y in (y_train, y_test)]
+    rows = [
+        (name, *(f"{n:,}" for n in count), f"{count.sum():,}")
+        for name, count in zip(("training images", "test images"), counts, strict=True)
+    ]
+    most = counts[0].max() / counts[0].sum()
+    return f"""<h2 id="data">The data</h2>
+<p>MNIST: handwritten digits, {len(y_train):,} to learn from and {len(y_test):,} that the network
+never learns from, to see how well it reads new ones. Each pixel is a number from 0, white, to 1,
+black (the file's 0 to 255, divided by 255). The images come in the order of the file, {BATCH} a
+step, and are never shuffled. To answer the most frequent digit always would be right for
+{100 * most:.1f} % of the training images.</p>
+<div class="digits">{samples}</div>
+<div class="wide">{table(("", *map(str, range(10)), "all"), rows, numeric=range(1, 12))}</div>"""
+
+
 def _page(result: LabResult, sections: list[str]) -> str:
     rows = "".join(_table_row(row) for row in result.rows())
-    escapes = f"<p>{escape(result.escapes() or '')}</p>" if len(result.runs) > 1 else ""
+    escapes = f"<p>{escape(result.escapes() or '')}</p>" if len(result.seeds) > 1 else ""
     interrupted = "<p><b>Interrupted: some runs are missing.</b></p>" if result.interrupted else ""
-    body = f"""<h1>The lab, run again</h1>
-<p class=lead>MNIST, a 784-100-100-10 perceptron, sigmoid or ReLU, three learning rates: the runs
-of a published university lab, with its own settings. All weights and biases start from a normal
-distribution with standard deviation 0.0001, the gradient is the <em>sum</em> over minibatches of
-100 in file order, and the update is plain gradient descent. When they were published, two of the
-five runs ended at chance level and a third was stuck there for 24 epochs. The measurements below
-show what happens in each.</p>
-<p class=sub>{escape(result.title())}</p>
-{interrupted}<div class=wide><table><tr><th>run<th>published<th>test accuracy<th>band
-<th>in band<th>what happened<th>time</tr>{rows}</table></div>{escapes}
+    contents = [
+        ("method", "the network and one step"),
+        ("questions", "the three questions"),
+        ("data", "the data"),
+        ("results", "the results"),
+        *((name, name) for name in result.names),
+        ("conclusion", "conclusion"),
+        ("code", "the code"),
+    ]
+    links = " · ".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in contents)
+    body = f"""<h1>Backpropagation on MNIST: the lab, run again</h1>
+<p class="lead">A 784-100-100-10 perceptron learns to read handwritten digits, with sigmoid or ReLU
+and at three learning rates: the five runs of a published university lab, with its own settings.
+When they were published, two of the five ended at chance level and a third was stuck there for
+{published_escape()} epochs. The measurements below show what happens in each, and why.</p>
+<p class="sub">{escape(result.title())}</p>
+<nav class="screen" aria-label="contents"><p>{links}</p></nav>
+{method()}
+{questions(result)}
+{_data(result)}
+<h2 id="results">The results</h2>
+{interrupted}<div class="wide"><table class="results"><tr><th>run<th>published<th>test accuracy
+<th>band<th>in band<th>what happened<th>time</tr>{rows}</table></div>
+<p class="cap">Test accuracy: how many of the 10,000 test images are read right after the last
+epoch. The band is what counts as the published result come out again.</p>{escapes}
 {"".join(sections)}
-<p class=cap>MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. The table, the curves and
-the findings with their figures are also in findings.json.</p>"""
-    return document("arraymlp: the lab, run again", body)
+{conclusion(result)}
+{listings()}
+<p class="cap">MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. The table, the curves and
+the findings with their figures are also in findings.json, the pictures beside this page.</p>"""
+    return document("arraymlp: the lab, run again", body, style=STYLE)
+
+
+STYLE = """
+.formulas>li{margin:1.2em 0}.formulas h3{display:inline}
+math[display=block]{font-size:1.25rem;margin:.7em 0;overflow-x:auto}
+figure{margin:0}figcaption{font-size:.78rem;color:var(--quiet);margin-top:.2em}
+.digits{display:flex;flex-wrap:wrap;gap:12px 16px;margin:1em 0}
+.digits img{border:1px solid var(--line);background:#fff}
+.digits figure{width:92px;text-align:center}.digits img{margin:0 auto}
+.key{display:flex;flex-wrap:wrap;gap:.6em;align-items:center;font-size:.85rem;margin:.5em 0}
+.confusion{border-collapse:separate;border-spacing:1px}
+.confusion td,.confusion th{text-align:right;min-width:2.3em;padding:.2em .45em;border:0}
+.confusion i{opacity:.65;font-style:normal}.confusion caption{text-align:left;font-size:.87rem;
+color:var(--quiet);padding-bottom:.4em}
+.results td:nth-child(-n+3),.results td:last-child{white-space:nowrap}
+td:first-child{white-space:nowrap}
+@media print{section{break-before:page}math{overflow:visible!important}
+.digits{gap:4px;display:grid;grid-template-columns:repeat(10,1fr)}.digits figure{width:auto}
+.digits img{width:40px}.row{display:grid;grid-template-columns:1fr 1fr;gap:10px}
+.row.three{grid-template-columns:1fr 1fr 1fr}.row svg{width:100%;height:auto}}
+"""

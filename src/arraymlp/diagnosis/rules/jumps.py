@@ -72,8 +72,8 @@ def _jumps_of_error(run: RunColumns) -> list[Jump]:
         jump
         for jump in _jumps(error, BACK_TO_ERROR)
         if (before := error[jump.at - 1]) < least
-        and error[jump.at] > ERRORS * max(before, error[jump.after])
-        and jump.height * rows > SIGMAS * sqrt((error[jump.at] + before) * rows)
+        and error[jump.at] > ERRORS * before
+        and (error[jump.at] - before) * rows > SIGMAS * sqrt((error[jump.at] + before) * rows)
     ]
 
 

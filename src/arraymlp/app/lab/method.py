@@ -1,0 +1,114 @@
+"""The report's first part: the network and one step of it, in formulas, words and code."""
+
+import inspect
+from collections.abc import Callable
+from html import escape
+from importlib import resources
+from itertools import pairwise
+from string import Template
+from typing import Any, NamedTuple
+
+from arraymlp.app.lab.experiments import LAB
+from arraymlp.html.table import table
+from arraymlp.nn.activations import ACTIVATIONS
+from arraymlp.nn.layer import Layer
+from arraymlp.nn.losses import SoftmaxCrossEntropy
+from arraymlp.nn.network import Network
+from arraymlp.steps.optimizers import SGD
+
+SIZES = (784, 100, 100, 10)
+BATCH = int(LAB["batch_size"])
+ROWS = 60_000
+
+
+class Listing(NamedTuple):
+    """A piece of the package's code that the report shows."""
+
+    anchor: str
+    title: str
+    functions: tuple[Callable[..., Any], ...]
+
+
+LISTINGS = (
+    Listing("code-forward", "Forward: sums and outputs of a layer", (Layer.forward,)),
+    Listing(
+        "code-output",
+        "The loss, and its derivative by the output layer's sums",
+        (SoftmaxCrossEntropy.value_and_delta,),
+    ),
+    Listing(
+        "code-back",
+        "Backward: from the outputs' derivative to the sums', the weights' and the inputs'",
+        (Layer.backward_activation, Layer.backward_parameters, Layer.backward_input),
+    ),
+    Listing("code-network", "Backward through all layers", (Network.backward,)),
+    Listing("code-update", "The update", (SGD.update,)),
+    Listing(
+        "code-activations",
+        "Sigmoid and ReLU, and their slopes",
+        tuple(
+            function
+            for name in ("sigmoid", "relu")
+            for function in (ACTIVATIONS[name].function, ACTIVATIONS[name].derivative)
+        ),
+    ),
+)
+
+
+def listings() -> str:
+    """The code of one step, as it is installed, each piece with its file and line."""
+    parts = [
+        '<h2 id="code">Appendix: the code of one step</h2><p>These are the lines themselves, as '
+        "this version of the package has them: what runs with <code>--engine array</code>, and "
+        "what the compiled engine is checked against.</p>"
+    ]
+    for listing in LISTINGS:
+        sources = [_source(function) for function in listing.functions]
+        where = next((where for where, _ in sources if where), "")
+        code = "\n\n".join(text for _, text in sources if text) or "(its source is not installed)"
+        parts.append(
+            f'<h3 id="{listing.anchor}">{escape(listing.title)}</h3>'
+            f'<p class="cap">{escape(where)}</p><pre><code>{escape(code)}</code></pre>'
+        )
+    return "\n".join(parts)
+
+
+def _source(function: Callable[..., Any]) -> tuple[str, str]:
+    """Where a function stands, and its lines; empty where the source is not there to be read."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+    except (OSError, TypeError):
+        return "", ""
+    path = inspect.getsourcefile(function) or ""
+    name = path.replace("\\", "/").rpartition("arraymlp/")[2]
+    return f"arraymlp/{name}, from line {first}", inspect.cleandoc("\n" + "".join(lines))
+
+
+def method() -> str:
+    """The network, its formulas, what they compute, their shapes, and what eta is."""
+    text = resources.files("arraymlp.app.lab").joinpath("method.html").read_text(encoding="utf-8")
+    return Template(text).substitute(
+        inputs=SIZES[0],
+        units=SIZES[1],
+        weights=f"{sum((n + 1) * m for n, m in pairwise(SIZES)):,}",
+        batch=BATCH,
+        rows=f"{ROWS:,}",
+        steps=ROWS // BATCH,
+        rate=f"{0.05 * BATCH:g}",
+        shapes=_shapes(),
+    )
+
+
+def _shapes() -> str:
+    """The shapes of all that is in the formulas."""
+    hidden, out = SIZES[1], SIZES[3]
+    rows = [
+        ("z₀, the images", f"{BATCH} x {SIZES[0]}", "a row an image, a column a pixel"),
+        ("W₁, b₁", f"{SIZES[0]} x {hidden}, 1 x {hidden}", "a column a unit of hidden layer 1"),
+        ("s₁, z₁, δ₁", f"{BATCH} x {hidden}", "a row an image, a column a unit"),
+        ("W₂, b₂", f"{hidden} x {hidden}, 1 x {hidden}", "a column a unit of hidden layer 2"),
+        ("s₂, z₂, δ₂", f"{BATCH} x {hidden}", "a row an image, a column a unit"),
+        ("W₃, b₃", f"{hidden} x {out}, 1 x {out}", "a column a digit"),
+        ("s₃, ŷ, y, δ₃", f"{BATCH} x {out}", "a row an image, a column a digit"),
+    ]
+    return table(("", "rows x columns", "what they are"), rows)
