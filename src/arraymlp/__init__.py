@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from arraymlp.estimators.search import MLPSearchCV as MLPSearchCV
     from arraymlp.exports.to_onnx_function import to_onnx
     from arraymlp.nn.dropout import Dropout
+    from arraymlp.nn.gradient_check.check import GradientError, check_gradients
     from arraymlp.nn.layer import Layer
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
@@ -84,6 +85,7 @@ _LAZY = {
     "EngineMismatchWarning": "training.engine_check",
     "Ensemble": "training.ensemble",
     "Finding": "diagnosis.findings",
+    "GradientError": "nn.gradient_check.check",
     "History": "training.history",
     "Layer": "nn.layer",
     "MLPClassifier": "estimators.classifier",
@@ -102,6 +104,7 @@ _LAZY = {
     "TableEncoding": "data.encoding.encoding",
     "available_backends": "backends.registry",
     "backend_speeds": "app.speed",
+    "check_gradients": "nn.gradient_check.check",
     "diagnose": "diagnosis.detectors",
     "load": "training.files",
     "register_backend": "backends.registry",
@@ -138,6 +141,7 @@ __all__ = [
     "EngineMismatchWarning",
     "Ensemble",
     "Finding",
+    "GradientError",
     "History",
     "Layer",
     "ModelFileError",
@@ -153,6 +157,7 @@ __all__ = [
     "available_backends",
     "backend_speeds",
     "callbacks",
+    "check_gradients",
     "datasets",
     "diagnose",
     "initializers",

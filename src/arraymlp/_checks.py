@@ -30,6 +30,45 @@ def lookup(table: Mapping[str, T], name: object, what: str, own: str = "") -> T:
     raise ValueError(f"{error} Or give {own}.") if own else error
 
 
+def require_arguments(function: Any, names: Sequence[str], what: str) -> None:
+    """Raise a ValueError unless a function of the user's can be called with these arguments.
+
+    Args:
+        function: what was given.
+        names: of the arguments, by position.
+        what: it is, for the message.
+    """
+    if not callable(function):
+        raise ValueError(f"{what} must be a function of ({', '.join(names)}), not {function!r}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of functions in C not all have one
+        return
+    try:
+        signature.bind(*names)
+    except TypeError:
+        raise ValueError(
+            f"{what} must take ({', '.join(names)}), but it takes {signature}"
+        ) from None
+
+
+def require_methods(given: Any, methods: Mapping[str, Sequence[str]], base: str) -> None:
+    """Raise a ValueError unless an object of the user's has methods with these arguments.
+
+    Args:
+        given: the object.
+        methods: the arguments of each by its name, without self.
+        base: whose methods they are, for the message.
+    """
+    kind = type(given).__name__
+    absent = [name for name in methods if not callable(getattr(given, name, None))]
+    if absent:
+        listed = ", ".join(f"{name}({', '.join(methods[name])})" for name in absent)
+        raise ValueError(f"{kind} lacks {listed}, which {base} must have")
+    for name, arguments in methods.items():
+        require_arguments(getattr(given, name), arguments, f"{kind}.{name}")
+
+
 def unknown(names: Iterable[str], name: object, what: str) -> ValueError:
     """The error for a ``name`` that is none of ``names``."""
     names = sorted(names)

@@ -142,12 +142,12 @@ def test_a_standard_deviation_is_positive(std: Any) -> None:
 @pytest.mark.parametrize(
     ("setting", "own"),
     [
-        ("loss", "a Loss of your own, a subclass of arraymlp.losses.Loss"),
-        ("activation", "an arraymlp.activations.Activation of your own"),
-        ("optimizer", "the methods of arraymlp.optimizers.Optimizer"),
-        ("schedule", "a Schedule of your own, a subclass of arraymlp.schedules.Schedule"),
+        ("loss", "a Loss of your own, an instance of a subclass of arraymlp.losses.Loss"),
+        ("activation", "of your own, with function(s, xp) and derivative(s, z, xp)"),
+        ("optimizer", "with constants(learning_rate, t), initial_state(parameter, xp), update("),
+        ("schedule", "a subclass of arraymlp.schedules.Schedule with factors(steps, n_steps)"),
         ("initializer", "an arraymlp.initializers.Initializer of your own"),
-        ("metrics", "your function f(y, output, weight)"),
+        ("metrics", "a function f(y, output, weight) of your own"),
     ],
 )
 def test_an_unknown_name_says_what_of_your_own_may_be_given(setting: str, own: str) -> None:

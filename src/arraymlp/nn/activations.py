@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, pi, sqrt
 
-from arraymlp._checks import lookup
+from arraymlp._checks import lookup, require_arguments
 from arraymlp.backends.array import Array, Namespace, array_namespace
 
 
@@ -32,6 +32,12 @@ class Activation:
     function: Callable[[Array, Namespace], Array]
     derivative: Callable[[Array, Array, Namespace], Array | float]
     initializer: str = "glorot_uniform"
+
+    def __post_init__(self) -> None:
+        require_arguments(self.function, ("s", "xp"), f"function of activation {self.name}")
+        require_arguments(
+            self.derivative, ("s", "z", "xp"), f"derivative of activation {self.name}"
+        )
 
     def __call__(self, s: Array) -> Array:
         """Return f(s)."""
@@ -141,7 +147,10 @@ def _silu_derivative(s: Array, z: Array, xp: Namespace) -> Array:
     return g + z * (1 - g)
 
 
-OWN = "an arraymlp.activations.Activation of your own"
+OWN = (
+    "an arraymlp.activations.Activation(name, function, derivative) of your own, with "
+    "function(s, xp) and derivative(s, z, xp)"
+)
 ACTIVATIONS: dict[str, Activation] = {
     a.name: a
     for a in (

@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from arraymlp._checks import is_number, lookup
+from arraymlp._checks import is_number, lookup, require_arguments
 from arraymlp.backends.array import HostArray
 
 
@@ -22,6 +22,27 @@ class Initializer:
 
     name: str
     draw: Callable[[np.random.Generator, int, int], tuple[HostArray, HostArray]]
+
+    def __post_init__(self) -> None:
+        require_arguments(
+            self.draw, ("rng", "n_in", "n_out"), f"draw of the initializer {self.name}"
+        )
+
+    def drawn(self, rng: np.random.Generator, n_in: int, n_out: int) -> tuple[HostArray, HostArray]:
+        """What ``draw`` gives; a ValueError where it is not finite weights and bias of a layer."""
+        parts = self.draw(rng, n_in, n_out)
+        shapes = (n_in, n_out), (1, n_out)
+        fits = isinstance(parts, tuple) and len(parts) == 2
+        if not fits or tuple(np.shape(part) for part in parts) != shapes:
+            given = [np.shape(part) for part in parts] if fits else type(parts).__name__
+            raise ValueError(
+                f"draw of the initializer {self.name} must return weights {shapes[0]} and bias "
+                f"{shapes[1]}, not {given}"
+            )
+        weights, bias = (np.asarray(part, dtype=np.float64) for part in parts)
+        if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+            raise ValueError(f"draw of the initializer {self.name} must give finite numbers")
+        return weights, bias
 
 
 def _with_zero_bias(
@@ -108,7 +129,7 @@ def draw_layers(
 
     def draw(seed: int, i: int, rules: Sequence[Initializer]) -> tuple[HostArray, HostArray]:
         stream = np.random.SeedSequence(seed, spawn_key=(0, i))
-        return rules[i].draw(np.random.default_rng(stream), sizes[i], sizes[i + 1])
+        return rules[i].drawn(np.random.default_rng(stream), sizes[i], sizes[i + 1])
 
     layers = range(len(sizes) - 1)
     if not isinstance(seed, Sequence):

@@ -14,7 +14,15 @@ from typing import Any, ClassVar
 
 import array_api_compat
 
-from arraymlp._checks import Rule, as_floats, is_number, keep_numbers, lookup, to_python
+from arraymlp._checks import (
+    Rule,
+    as_floats,
+    is_number,
+    keep_numbers,
+    lookup,
+    require_methods,
+    to_python,
+)
 from arraymlp.backends.array import Array, DType, Namespace, array_namespace
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.linalg import max_columns, sum_columns
@@ -79,9 +87,15 @@ class Loss:
             raise ValueError(f"{self} has {self.members} values, but {there}")
 
     def require_sound(self) -> None:
-        """Raise a ValueError where a loss of the user's own lacks a name."""
+        """Raise a ValueError where a loss of the user's own lacks a name or a value_and_delta."""
         if not isinstance(getattr(self, "name", None), str):
             raise ValueError(f"{type(self).__name__} needs a name, a string, as a class attribute")
+        if type(self).value_and_delta is Loss.value_and_delta:
+            raise ValueError(
+                f"{type(self).__name__} must define value_and_delta(s, y, xp), which returns each "
+                "sample's loss and dL/ds"
+            )
+        require_methods(self, {"value_and_delta": ("s", "y", "xp")}, "a Loss")
 
     def rescaled(self, c: float) -> "tuple[Loss, float] | None":
         """The loss l and the number u with L(m + c s, m + c y) = u l(s, y), for c > 0 and any m.
@@ -466,7 +480,10 @@ def _is_row(levels: object) -> bool:
     return bool(levels) and within and all(a < b for a, b in pairwise(levels))
 
 
-OWN = "a Loss of your own, a subclass of arraymlp.losses.Loss"
+OWN = (
+    "a Loss of your own, an instance of a subclass of arraymlp.losses.Loss with a name and "
+    "value_and_delta(s, y, xp)"
+)
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import array_api_compat
 
-from arraymlp._checks import lookup
+from arraymlp._checks import lookup, require_arguments
 from arraymlp.backends.array import Array, DType, Namespace
 from arraymlp.nn.losses import LOSSES, Loss
 
@@ -268,7 +268,8 @@ def get_metric(name: str | Callable[..., Array | float] | Metric) -> Metric:
     if isinstance(name, Metric):
         return name
     if not callable(name):
-        return lookup(METRICS, name, "metric", "your function f(y, output, weight)")
+        return lookup(METRICS, name, "metric", "a function f(y, output, weight) of your own")
+    require_arguments(name, ("y", "output", "weight"), "a metric's function")
     return Metric(getattr(name, "__name__", repr(name)), _UserFunction(name))
 
 
@@ -280,6 +281,8 @@ class _UserFunction:
 
     def __call__(self, p: Predictions, xp: Namespace) -> Array:
         value = self.function(p.y, p.loss.output(p.s, xp), p.weight)
+        if value is None:
+            raise ValueError(f"the metric {self.function.__name__} returned None, not a number")
         figure = xp.asarray(value, dtype=p.s.dtype, device=array_api_compat.device(p.s))
         if figure.shape != p.s.shape[:-2]:
             raise ValueError(

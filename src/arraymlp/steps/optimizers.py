@@ -17,6 +17,7 @@ from arraymlp._checks import (
     as_tuple,
     keep_numbers,
     lookup,
+    require_methods,
     to_python,
 )
 from arraymlp.backends.array import Array, Namespace
@@ -31,6 +32,13 @@ class Constants(Protocol):
 
     def _asdict(self) -> dict[str, Constant]: ...
     def __iter__(self) -> Iterator[Constant]: ...
+
+
+METHODS = {  # of an optimiser, with their arguments
+    "constants": ("learning_rate", "t"),
+    "initial_state": ("parameter", "xp"),
+    "update": ("parameter", "gradient", "state", "constants", "xp"),
+}
 
 
 @runtime_checkable
@@ -354,7 +362,11 @@ def get_optimizer(name: str | Optimizer) -> Optimizer:
     Raises:
         ValueError: an unknown name; the message offers the nearest.
     """
-    if isinstance(name, Optimizer) and not isinstance(name, type):
-        return name
-    own = "an object of your own with the methods of arraymlp.optimizers.Optimizer"
-    return lookup(OPTIMIZERS, name, "optimizer", own)
+    given: Any = name
+    if isinstance(given, type) or not any(hasattr(given, method) for method in METHODS):
+        methods = ", ".join(f"{m}({', '.join(arguments)})" for m, arguments in METHODS.items())
+        own = f"an object of your own with {methods}: see arraymlp.optimizers.Optimizer"
+        return lookup(OPTIMIZERS, given, "optimizer", own)
+    require_methods(given, METHODS, "an optimizer")
+    optimizer: Optimizer = given
+    return optimizer

@@ -17,7 +17,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arraymlp._checks import NOT_NEGATIVE, POSITIVE, Rule, as_floats, keep_numbers, lookup
+from arraymlp._checks import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    Rule,
+    as_floats,
+    keep_numbers,
+    lookup,
+    require_methods,
+)
 from arraymlp.backends.array import HostArray
 from arraymlp.nn.metrics import METRICS, greater_is_better
 from arraymlp.steps.patience import EPOCHS, Patience
@@ -339,5 +347,13 @@ def get_schedule(name: str | Schedule) -> Schedule:
     Raises:
         ValueError: an unknown name; the message offers the nearest.
     """
-    own = "a Schedule of your own, a subclass of arraymlp.schedules.Schedule"
-    return name if isinstance(name, Schedule) else lookup(SCHEDULES, name, "schedule", own)
+    if not isinstance(name, Schedule):
+        own = (
+            "a Schedule of your own, an instance of a subclass of arraymlp.schedules.Schedule with "
+            "factors(steps, n_steps)"
+        )
+        return lookup(SCHEDULES, name, "schedule", own)
+    if type(name).factors is Schedule.factors:
+        raise ValueError(f"{type(name).__name__} must define factors(steps, n_steps)")
+    require_methods(name, {"factors": ("steps", "n_steps")}, "a Schedule")
+    return name

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from arraymlp._checks import is_number, unknown
+from arraymlp._checks import is_number, require_arguments, unknown
 from arraymlp.backends.array import Array
 from arraymlp.training.history import History, Record
 from arraymlp.training.model import MultilayerPerceptron
@@ -105,6 +105,7 @@ def callback_list(callbacks: AnyCallback | Iterable[AnyCallback]) -> list[AnyCal
             raise ValueError(
                 f"a callback must be a function, or an object that can be called, not {callback!r}"
             )
+        require_arguments(callback, ("event",), f"the callback {callback!r}")
     return listed
 
 

@@ -24,6 +24,7 @@ from arraymlp._checks import (
     as_tuple,
     keep_numbers,
     lookup,
+    require_arguments,
     to_python,
     unknown,
 )
@@ -230,7 +231,6 @@ class Settings:
         0,
         "after how many epochs at most the weights are kept, to look at them",
         rule=Rule("0, or a whole number from 2", lambda v: whole(0).allows(v) and v != 1),
-        cli="0,16",
     )
     engine: Literal["auto", "array"] = setting(
         "auto", "who does the steps: an engine, or array code", rule=one_of(ENGINES)
@@ -304,6 +304,7 @@ class Settings:
     def _require(self, name: str, rule: Rule, value: Any) -> None:
         """Hold a setting that is no number a member to its rule, and keep it as Python's type."""
         if name == "shuffle" and callable(value):
+            require_arguments(value, ("n", "epoch"), "a shuffle function")
             return
         if value is None and name in ("total_epochs", "window", "seed", "batch_size"):
             return

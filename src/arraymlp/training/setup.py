@@ -26,6 +26,7 @@ from arraymlp.training.early_stopping import Stopper
 from arraymlp.training.held_out import hold_out_in_turn
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.own_layers import require_own_layers
 from arraymlp.training.own_loss import require_own_loss
 from arraymlp.training.run import Run
 from arraymlp.training.settings import DEFAULT, TABLES, Settings, get_preset
@@ -166,6 +167,7 @@ def new_run(
 ) -> Run:
     """A new run, of a new network or of a copy of the given one."""
     network = _create(data, settings, backend) if old is None else old.to(backend)
+    require_own_layers(network)
     if network.encoding is None:
         network.features = network.features or data.features
     network.targets = network.targets or data.targets

@@ -32,6 +32,7 @@ from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.held_out import validation_for
 from arraymlp.training.loop import Position, not_finite_layers, train_epochs
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.own_layers import require_layers
 from arraymlp.training.progress import Progress, progress_for
 from arraymlp.training.run import (
     DIVERGED,
@@ -295,6 +296,8 @@ def train(
     require_switch("profile", profile)
     before = network if isinstance(network, Run) else None
     old = network.network if isinstance(network, Run) else network
+    if isinstance(old, MultilayerPerceptron):
+        require_layers(old)
     X, y = take_table(X, y, encode, old)
     preset = preset or (preset_for(X) if old is None else DEFAULT)
     settings = merge_settings(given, preset, old, before)

@@ -1,0 +1,64 @@
+"""Central differences, and where there is no slope.
+
+The central difference (L(w + h) - L(w - h)) / 2h is off by h^2 L'''/6 from the Taylor series and by
+about eps |L| / h from rounding. The sum is smallest near h = eps^(1/3), which is 6e-6 in float64,
+and then about eps^(2/3) = 4e-11 (Press et al., Numerical Recipes, section 5.7): so far below the
+tolerance that a wrong formula cannot pass for rounding. float32 would leave three digits, too few.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+
+STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
+KINK = 1e-3  # how far the slopes to both sides differ at most where f has no kink
+BEND = 1e-7  # how far differences of two widths do where f' has none
+NOISE = 20 * float(np.finfo(np.float64).eps)  # of f's values, relative
+
+Function: TypeAlias = Callable[[HostArray], Any]  # of an array, on the host
+
+
+def widths(at: HostArray) -> HostArray:
+    """Half the width of the difference by each entry."""
+    return np.asarray(STEP * np.maximum(1.0, np.abs(at)))
+
+
+def slopes(f: Function, at: HostArray, h: HostArray, width: Any) -> tuple[HostArray, HostArray]:
+    """The central differences of f, and where they are slopes: where f and f' have no kink.
+
+    Args:
+        f: of an array of the shape of ``at``.
+        at: the point.
+        h: how far each entry is moved, to both sides.
+        width: the same, as it stands under the difference: of the shape of f's values.
+    """
+    up, middle, down = np.asarray(f(at + h)), np.asarray(f(at)), np.asarray(f(at - h))
+    right, left = (up - middle) / width, (middle - down) / width
+    slope, closer = (right + left) / 2, (np.asarray(f(at + h / 2)) - f(at - h / 2)) / width
+    size = np.maximum(np.maximum(np.abs(right), np.abs(left)), 1.0)
+    straight = np.abs(right - left) <= KINK * size
+    return slope, straight & (
+        np.abs(slope - closer) <= BEND * size + NOISE * np.abs(middle) / width
+    )
+
+
+def slopes_by_entry(
+    f: Function, at: HostArray, positions: HostArray
+) -> tuple[HostArray, HostArray]:
+    """The same of a number, by some entries of an array, one after another.
+
+    Args:
+        f: of an array of the shape of ``at``, to a number.
+        at: the point.
+        positions: of the entries, in the flat array.
+    """
+    of_entries = []
+    for position in positions:
+        h = np.zeros_like(at)
+        h.flat[position] = width = widths(at.flat[position])
+        of_entries.append(slopes(f, at, h, width))
+    numeric, smooth = zip(*of_entries, strict=True)
+    return np.array(numeric, dtype=np.float64), np.array(smooth)

@@ -1,0 +1,94 @@
+"""The derivatives of activations and losses, beside finite differences."""
+
+from typing import Any
+
+import numpy as np
+
+from arraymlp.backends.array import HostArray
+from arraymlp.backends.backend import Backend
+from arraymlp.nn.activations import Activation
+from arraymlp.nn.gradient_check.differences import slopes, widths
+from arraymlp.nn.gradient_check.term import Term, on_host
+from arraymlp.nn.losses import Loss
+
+ROWS, COLUMNS = 5, 3  # of what is made up
+
+
+def activation_terms(
+    activation: Activation, X: Any, backend: Backend, rng: np.random.Generator
+) -> list[Term]:
+    """f'(s), for s from -4 to 4 with 0 among them and some at random, or at the points given."""
+    drawn = np.concatenate([np.linspace(-4, 4, 33), rng.normal(size=8)])
+    s = np.array(drawn if X is None else X, dtype=np.float64).reshape(-1, 1)
+    name, xp = activation.name, backend.xp
+
+    def f(at: HostArray) -> HostArray:
+        z = activation.function(backend.asarray(at, "float64", copy=True), xp)
+        return on_host(z, backend, f"{name}.function", at.shape)
+
+    z = backend.asarray(f(s), "float64", copy=True)
+    slope = activation.derivative(backend.asarray(s, "float64", copy=True), z, xp)
+    given = on_host(slope, backend, f"{name}.derivative", s.shape)
+    numeric, smooth = slopes(f, s, widths(s), widths(s))
+    mistakes = {"It is f(s) itself": f(s)}
+    return [
+        Term("f'(s)", given, numeric, smooth, mistakes, lambda at: f"at s = {s[at]:.6g}"),
+    ]
+
+
+def drawn_targets(loss: Loss, rows: int, n: int, rng: np.random.Generator) -> HostArray:
+    """Targets (rows, n / outputs_per_target), or labels (rows,), of the kind that a loss is for."""
+    if loss.classifies == "one":
+        return (np.arange(rows) % n).astype(np.int32)
+    y = rng.normal(size=(rows, n // loss.outputs_per_target))
+    if loss.classifies == "each":
+        return (y > 0).astype(np.float64)
+    return y if loss.least_target == -np.inf else loss.least_target + np.abs(y)
+
+
+def targets_on(y: Any, backend: Backend) -> Any:
+    """Targets on the device: labels as integers, numbers in float64."""
+    y = np.asarray(y)
+    labels = y.ndim < 2 and y.dtype.kind in "iu"
+    return backend.asarray(y, "int32" if labels else "float64")
+
+
+def loss_terms(
+    loss: Loss, X: Any, y: Any, backend: Backend, rng: np.random.Generator
+) -> list[Term]:
+    """dL/ds of each sample, for logits and targets that are drawn or given."""
+    loss.require_sound()
+    n = COLUMNS * loss.outputs_per_target
+    leading = () if loss.members is None else (loss.members,)
+    s = rng.normal(size=(*leading, ROWS, n)) if X is None else np.array(X, dtype=np.float64)
+    rows, n = s.shape[-2:]
+    targets = targets_on(drawn_targets(loss, rows, n, rng) if y is None else y, backend)
+    method = f"{loss.name}.value_and_delta"
+
+    def called(at: HostArray) -> tuple[HostArray, HostArray]:
+        logits = backend.asarray(at, "float64", copy=True)
+        result = loss.value_and_delta(logits, targets, backend.xp)
+        if not isinstance(result, tuple) or len(result) != 2:
+            kind = type(result).__name__
+            raise ValueError(f"{method} must return (value, delta), not a {kind}")
+        value = on_host(result[0], backend, f"{method}, for the value,", at.shape[:-1])
+        return value, on_host(result[1], backend, f"{method}, for the delta,", at.shape)
+
+    def value(at: HostArray) -> HostArray:
+        return called(at)[0]
+
+    _, delta = called(s)
+    h = widths(s)
+    by_output = [slopes(value, s, h * (np.arange(n) == j), h[..., j]) for j in range(n)]
+    numeric, smooth = (np.stack(parts, axis=-1) for parts in zip(*by_output, strict=True))
+    mistakes = {
+        f"It is divided by the {rows} rows, but is to be each sample's own; the training takes the "
+        "mean": numeric / rows,
+        f"It is divided by the {n} outputs, and the value is not": numeric / n,
+    }
+
+    def place(at: tuple[int, ...]) -> str:
+        of_member = f", member {at[0]}" if leading else ""
+        return f"for output {at[-1]} of row {at[-2]}{of_member}"
+
+    return [Term("dL/ds", delta, numeric, smooth, mistakes, place)]
