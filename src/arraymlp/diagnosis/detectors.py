@@ -8,7 +8,7 @@ not measured.
 
 from collections.abc import Callable, Iterator
 
-from arraymlp.diagnosis.findings import Finding
+from arraymlp.diagnosis.findings import Finding, Findings
 from arraymlp.diagnosis.model_checks import ModelChecks
 from arraymlp.diagnosis.rules import jumps, layers, loss, scale, settings
 from arraymlp.diagnosis.run_columns import RunColumns, baseline_loss
@@ -36,8 +36,8 @@ DETECTORS: tuple[Callable[[RunColumns], Iterator[Finding]], ...] = (
 )
 
 
-def diagnose(run: Run) -> list[Finding]:
-    """Return the findings about a run, member by member.
+def diagnose(run: Run) -> Findings:
+    """Return the findings about a run, member by member; a list, which notebooks show.
 
     Those about layers and gradients need ``train(..., probes=True)``. Each is backed by figures
     that were measured in the run.
@@ -49,11 +49,13 @@ def diagnose(run: Run) -> list[Finding]:
         ValueError: the run was kept without its data.
     """
     if len(run.history) <= run.comparable_from:
-        return []
+        return Findings()
     members = [None] if run.network.members is None else range(run.network.members)
     checks, baselines = ModelChecks(run), _baselines(run)
     runs = [RunColumns(run, k, baselines[k or 0], checks) for k in members]
-    return [finding for columns in runs for detect in DETECTORS for finding in detect(columns)]
+    return Findings(
+        finding for columns in runs for detect in DETECTORS for finding in detect(columns)
+    )
 
 
 def _baselines(run: Run) -> list[float]:

@@ -1,7 +1,13 @@
 """A finding of the diagnosis: one thing that was measured in a run, in figures and in words."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias, overload
+
+from arraymlp.html.document import findings_list
+from arraymlp.html.view import paragraph, shown, view
+
+SHOWN = 3  # findings of one kind that a notebook shows, where there are more than MANY in all
+MANY = 12
 
 # By name: numbers, class labels, or lists of these.
 Figures: TypeAlias = dict[str, Any]
@@ -40,3 +46,41 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """The finding in plain types, ready for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str | None:
+        """The sentence, as notebooks show it."""
+        return shown(lambda: view("Finding", findings_list([self])))
+
+
+class Findings(list[Finding]):
+    """Findings in their order: a list, which a notebook shows as sentences."""
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Finding: ...
+    @overload
+    def __getitem__(self, key: slice) -> "Findings": ...
+    def __getitem__(self, key: SupportsIndex | slice) -> "Finding | Findings":
+        found = super().__getitem__(key)
+        return found if isinstance(found, Finding) else Findings(found)
+
+    def _repr_html_(self) -> str | None:
+        """The sentences, as notebooks show them."""
+        return shown(lambda: view("Findings", findings_html(self), note=f"{len(self)}"))
+
+
+def findings_html(findings: list[Finding]) -> str:
+    """Sentences as a list; of many the first of each kind, and how many more of it there are."""
+    if len(findings) <= MANY:
+        return findings_list(findings)
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+    parts = []
+    for kind, found in kinds.items():
+        parts.append(findings_list(found[:SHOWN]))
+        if len(found) > SHOWN:
+            more = f"{len(found) - SHOWN} more of {kind.replace('_', ' ')}"
+            members = {finding.member for finding in found} - {None}
+            of_members = f", in {len(members)} members altogether" if members else ""
+            parts.append(paragraph(more + of_members, quiet=True))
+    return "".join(parts)

@@ -15,6 +15,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
 from arraymlp.data.frames.sources import frame_of
 from arraymlp.data.table_input import true_targets
+from arraymlp.html.view import shown
 from arraymlp.nn.losses import Loss
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.scores.scores import Scores, evaluation_of
@@ -80,6 +81,12 @@ class Ensemble:
 
     def __repr__(self) -> str:
         return f"<Ensemble of {len(self)} in {len(self.networks)} stacks: {self.networks}>"
+
+    def _repr_html_(self) -> str | None:
+        """The stacks, as notebooks show them."""
+        from arraymlp.training.views.ensemble import ensemble_view
+
+        return shown(lambda: ensemble_view(self))
 
     @property
     def backend(self) -> Backend:

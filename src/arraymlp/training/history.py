@@ -8,7 +8,11 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
+from arraymlp.html.view import shown
+from arraymlp.training.spread import is_numbers, spread
+
 Record = dict[str, Any]
+LONG = 60  # letters of what a callback put into a record, in a text
 WIDE = 20  # a loss that falls to less than one part in so many is drawn on a logarithmic axis
 
 
@@ -67,11 +71,28 @@ class History:
     def __repr__(self) -> str:
         if not self.records:
             return "<History of no epochs>"
-        last = ", ".join(
-            f"{name} {value:.5g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in self.records[-1].items()
-        )
-        return f"<History of {len(self)} epochs; the last: {last}>"
+        k = self.members
+        last = ", ".join(f"{name} {value_text(v, k)}" for name, v in self.records[-1].items())
+        how = ", as median (least to greatest)" if k is not None and k > 1 else ""
+        return f"<History of {self.length_text}; the last{how}: {last}>"
+
+    def _repr_html_(self) -> str | None:
+        """The curves and the last epochs, as notebooks show them."""
+        from arraymlp.training.views.history import history_view
+
+        return shown(lambda: history_view(self))
+
+    @property
+    def members(self) -> int | None:
+        """How many losses the last record has, K of a population; None for one network."""
+        loss = self.records[-1].get("loss") if self.records else None
+        return len(loss) if isinstance(loss, list) else None
+
+    @property
+    def length_text(self) -> str:
+        """``20 epochs``, or of a population ``20 epochs of 64 members``."""
+        members = "" if self.members is None else f" of {self.members} members"
+        return f"{len(self)} epoch{'s' * (len(self) != 1)}{members}"
 
     @property
     def columns(self) -> list[str]:
@@ -149,6 +170,16 @@ def _draw(ax: Any, epochs: list[int], column: list[Any], label: str) -> None:
     first.set_label(label)
     for line in others:
         line.set(color=first.get_color(), label=f"_{label}")
+
+
+def value_text(value: Any, members: int | None = None, form: str = ".5g") -> str:
+    """A figure of a record in words; K members' as their median, the least and the greatest."""
+    if isinstance(value, float | np.floating):
+        return f"{value:{form}}"
+    if is_numbers(value) and len(value) == members:
+        return spread(value).text(form)
+    text = str(value)
+    return text if len(text) <= LONG else f"{text[:LONG]}..."
 
 
 def finite(value: Any) -> Any:

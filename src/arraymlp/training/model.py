@@ -13,6 +13,7 @@ from arraymlp.data.inputs import features
 from arraymlp.data.names import require_names
 from arraymlp.data.stream import is_sparse, stream
 from arraymlp.data.table_input import true_targets
+from arraymlp.html.view import shown
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import undone
 from arraymlp.training.engine import forward_of
@@ -112,6 +113,12 @@ class MultilayerPerceptron(Network):
                 does not know.
         """
         return evaluation_of(self, X, true_targets(X, y, self.targets))
+
+    def _repr_html_(self) -> str | None:
+        """Layers, features and classes, as notebooks show them."""
+        from arraymlp.training.views.network import network_view
+
+        return shown(lambda: network_view(self))
 
     def device_classes(self) -> Array:
         """The classes on the device, in its widest integers: JAX without x64 has int32 alone.

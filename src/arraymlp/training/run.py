@@ -11,6 +11,7 @@ from arraymlp.backends.precision import FULL
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import Data
 from arraymlp.data.fingerprint import Fingerprint
+from arraymlp.html.view import shown
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import LossSums
 from arraymlp.steps.probes import Measurement
@@ -26,7 +27,7 @@ from arraymlp.training.settings import Settings
 from arraymlp.training.snapshots import Snapshot
 
 if TYPE_CHECKING:
-    from arraymlp.diagnosis.findings import Finding
+    from arraymlp.diagnosis.findings import Findings
 
 
 FINISHED, STOPPED_EARLY = "finished", "stopped early"
@@ -123,22 +124,23 @@ class Run:
     engine: str = "array"
     engine_reason: str = ""
     fingerprint: Fingerprint | None = field(default=None, repr=False)
-    _findings: "list[Finding] | None" = field(default=None, init=False, repr=False, compare=False)
+    _findings: "Findings | None" = field(default=None, init=False, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.network, self.history))
 
     @property
-    def findings(self) -> "list[Finding]":
+    def findings(self) -> "Findings":
         """The findings of the diagnosis (see `arraymlp.diagnose`), computed when first read.
 
         They are of network and data as these are then; none of a run without its data.
         """
-        if self.data is None:
-            return []
-        if self._findings is None:
-            from arraymlp.diagnosis.detectors import diagnose
+        from arraymlp.diagnosis.detectors import diagnose
+        from arraymlp.diagnosis.findings import Findings
 
+        if self.data is None:
+            return Findings()
+        if self._findings is None:
             self._findings = diagnose(self)
         return self._findings
 
@@ -272,6 +274,13 @@ class Run:
         precision = "" if self.settings.precision == FULL else f", {self.settings.precision}"
         engine = f", engine {self.engine}"
         return f"<Run{interrupted} of {self.network!r}{precision}{engine}, {self.history!r}>"
+
+
+    def _repr_html_(self) -> str | None:
+        """What was trained, how it ended, its figures, curves and findings, for notebooks."""
+        from arraymlp.training.views.run import run_view
+
+        return shown(lambda: run_view(self, diagnosed=self._findings is not None))
 
 
 class NonFiniteLossError(ArithmeticError):

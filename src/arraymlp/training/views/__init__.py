@@ -1,0 +1,1 @@
+"""What notebooks show of a run and its parts, as HTML."""
