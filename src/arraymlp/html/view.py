@@ -6,12 +6,13 @@ from html import escape
 # Notebooks align cells to the right and centre tables; a class of our own says otherwise, and is
 # the same each time, so that a page may hold it often.
 STYLE = (
-    "<style>.arraymlp-view{font-size:13px;line-height:1.45;max-width:62em}"
+    "<style>.arraymlp-view{font-size:13px;line-height:1.45;overflow-x:auto}"
+    ".arraymlp-view p,.arraymlp-view li{max-width:62em}"
     ".arraymlp-view p{margin:.3em 0}"
     ".arraymlp-view table{border-collapse:collapse;margin:.4em 0;font-size:12px;"
-    "table-layout:auto}"
+    "table-layout:auto;width:max-content}"
     ".arraymlp-view table th,.arraymlp-view table td{text-align:left;padding:.15em .9em .15em 0;"
-    "background:none;vertical-align:top;max-width:40em}"
+    "background:none;vertical-align:top;max-width:34em}"
     ".arraymlp-view summary{cursor:pointer}"
     ".arraymlp-view ul{margin:.3em 0;padding-left:1.3em}"
     ".arraymlp-quiet{opacity:.75}"

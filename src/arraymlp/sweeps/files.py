@@ -17,7 +17,7 @@ import numpy as np
 from arraymlp._checks import to_python
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
-from arraymlp.diagnosis.findings import Finding
+from arraymlp.diagnosis.findings import Finding, Findings
 from arraymlp.sweeps.population import INTERRUPTED, MemberResult
 from arraymlp.sweeps.space import Shown, shown
 from arraymlp.training.history import History
@@ -118,7 +118,7 @@ def save_sweep(
 
 def load_sweep(
     path: str | os.PathLike[str], backend: Backend
-) -> tuple[Json, list[dict[str, Any]], dict[int, list[Finding]]]:
+) -> tuple[Json, list[dict[str, Any]], dict[int, Findings]]:
     """Read what `save_sweep` wrote, the networks brought to a backend.
 
     Returns:
@@ -145,7 +145,7 @@ def load_sweep(
         for i, k in enumerate(numbers):
             members[k]["result"] = _result(content, k, moved.member(i))
     findings = {
-        k: [Finding(**finding) for finding in details["findings"]]
+        k: Findings(Finding(**finding) for finding in details["findings"])
         for k, details in enumerate(content["members"])
         if details["diagnosed"]
     }

@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import Any, TypeAlias
+from typing import Any
 
+from arraymlp.html.view import shown as shown_view
 from arraymlp.sweeps.population import CONSTANT, DIVERGED, MemberResult
+from arraymlp.sweeps.rows import Row
 from arraymlp.sweeps.space import REPEATS, Point, shown
 from arraymlp.training.history import History, Record
 from arraymlp.training.model import MultilayerPerceptron
 
 NOT_TRAINED = "not trained"
-
-Row: TypeAlias = dict[str, Any]  # of a table, by column: numbers, strings and None
-
 
 def score_of(result: MemberResult | None, column: str) -> float | None:
     """A network's figure in the epoch whose weights it has; None without one, or for NaN."""
@@ -44,6 +43,12 @@ class Member:
     settings: Row = field(repr=False)
     result: MemberResult | None = field(repr=False)
     score: float | None
+
+    def _repr_html_(self) -> str | None:
+        """Its settings, score and curves, as notebooks show them."""
+        from arraymlp.sweeps.views import member_view
+
+        return shown_view(lambda: member_view(self))
 
     @property
     def network(self) -> MultilayerPerceptron:

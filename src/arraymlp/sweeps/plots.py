@@ -9,8 +9,9 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from arraymlp._checks import is_number
-from arraymlp.sweeps.member import Member, Row
+from arraymlp.sweeps.member import Member
 from arraymlp.sweeps.population import DIVERGED
+from arraymlp.sweeps.rows import Row
 from arraymlp.sweeps.space import REPEATS, Shown, shown
 
 if TYPE_CHECKING:

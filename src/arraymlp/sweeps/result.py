@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import resolve
 from arraymlp.diagnosis.detectors import diagnose
-from arraymlp.diagnosis.findings import Finding
+from arraymlp.diagnosis.findings import Findings
+from arraymlp.html.view import shown as shown_view
 from arraymlp.sweeps.files import load_sweep, save_sweep
-from arraymlp.sweeps.member import Member, Row
+from arraymlp.sweeps.member import Member
 from arraymlp.sweeps.plots import draw_sweep
+from arraymlp.sweeps.rows import Row, Rows
 from arraymlp.sweeps.space import REPEATS, shown
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.history import finite
@@ -54,7 +56,7 @@ class SweepResult:
     interrupted: bool = False
     plan: str = ""
     _run: Callable[[int], Run] | None = field(default=None, repr=False)
-    _findings: dict[int, list[Finding]] = field(default_factory=dict, repr=False)
+    _findings: dict[int, Findings] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -71,15 +73,21 @@ class SweepResult:
         best = "" if self._best() is None else f", best {self.score} {self.best.score:.5g}"
         return f"<SweepResult{note} of {len(self)} networks over {swept}{best}>"
 
+    def _repr_html_(self) -> str | None:
+        """The best settings and the curves, as notebooks show them."""
+        from arraymlp.sweeps.views import sweep_view
+
+        return shown_view(lambda: sweep_view(self))
+
     @property
     def networks(self) -> list[MultilayerPerceptron | None]:
         """The networks, one for each member; None for those that Ctrl-C or SIGTERM came before."""
         return [None if m.result is None else m.result.network for m in self.members]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> Rows:
         """A row for each network, in plain numbers and strings, as ``Member.row`` makes it."""
-        return [member.row() for member in self.members]
+        return Rows(member.row() for member in self.members)
 
     def _ordered(self) -> list[Member]:
         """Members that count, best first; of equal ones the earlier."""
@@ -107,7 +115,7 @@ class SweepResult:
             )
         return best
 
-    def rank(self) -> list[Row]:
+    def rank(self) -> Rows:
         """The settings, best first, each over its seeds, order_seeds and folds.
 
         Returns:
@@ -142,9 +150,9 @@ class SweepResult:
                 0 if r["mean"] is None else sign * r["mean"],
             )
         )
-        return [
+        return Rows(
             {"rank": None if row["mean"] is None else i, **row} for i, row in enumerate(rows, 1)
-        ]
+        )
 
     def curves(self, column: str | None = None) -> list[list[Any]]:
         """A column of every member's history, epoch by epoch; the score's by default.
@@ -158,7 +166,7 @@ class SweepResult:
         name = column or self.score
         return [[] if m.result is None else m.history[name] for m in self.members]
 
-    def findings(self, k: int) -> list[Finding]:
+    def findings(self, k: int) -> Findings:
         """Why a network learned, stalled or died: its findings, as of `arraymlp.diagnose`.
 
         They are computed when first asked for.
@@ -176,7 +184,7 @@ class SweepResult:
             self._findings[k] = diagnose(self.run(k))
         return self._findings[k]
 
-    def failures(self, at_most: int | None = None) -> list[Row]:
+    def failures(self, at_most: int | None = None) -> Rows:
         """Why networks failed: a row for each setting of which some did.
 
         Args:
@@ -188,7 +196,7 @@ class SweepResult:
             own, and ``kind`` and ``why``, those of its first finding; None where there is none, or
             the sweep was read from a file, before whose saving it was not asked for.
         """
-        rows: list[Row] = []
+        rows = Rows()
         for row in self.rank():
             failed = [k for k in row["members"] if self.members[k].failed]
             if not failed or (at_most is not None and len(rows) >= at_most):
@@ -262,7 +270,7 @@ class SweepResult:
                 "point": m.point,
                 "swept": {name: shown(value) for name, value in m.swept.items()},
                 "settings": m.settings,
-                "findings": [f.to_dict() for f in self._findings.get(m.number, [])],
+                "findings": [f.to_dict() for f in self._findings.get(m.number, ())],
                 "diagnosed": m.number in self._findings,
                 "history": {} if m.result is None else m.history.to_dict(),
             }

@@ -10,9 +10,9 @@ from arraymlp.app.figures import empty_figure
 from arraymlp.app.page import png
 from arraymlp.app.sweeps.summary import member_text, networks_text, ranking, words
 from arraymlp.html.document import document, findings_list
-from arraymlp.sweeps.member import Row
 from arraymlp.sweeps.plots import draw_sweep, size
 from arraymlp.sweeps.result import SweepResult
+from arraymlp.sweeps.rows import Row
 from arraymlp.training.atomic import write_whole
 
 EXPLAINED = 24  # settings whose failed networks are explained

@@ -8,10 +8,12 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.registry import resolve
+from arraymlp.html.view import shown
 from arraymlp.nn.losses import LOSSES
 from arraymlp.nn.metrics import METRICS, Predictions
 from arraymlp.training.history import finite
 from arraymlp.training.scores.text import aligned, figure, rows_text
+from arraymlp.training.views.scores import scores_view
 
 SHOWN = 12  # classes up to which the text has the whole matrix of confusions
 CONFUSED = 10  # else the most frequent confusions, so many
@@ -70,29 +72,52 @@ class ClassScores:
         return content
 
     def __str__(self) -> str:
-        names = [str(label) for label in self.classes]
-        parts = (self.precision, self.recall, self.f1)
-        table = [["", "precision", "recall", "F1", "rows"]]
-        for k, name in enumerate(names):
-            table.append([name, *(figure(part[k]) for part in parts), f"{self.support[k]:,}"])
+        overall, by_class = map(aligned, self._tables())
+        return "\n\n".join([f"{rows_text(self.n)}\n{overall}", by_class, self._confusions()])
+
+    def _repr_html_(self) -> str | None:
+        """The tables, as notebooks show them."""
+        matrix = self._matrix()
+        pairs = self._pairs() if matrix is None else ""
+        return shown(lambda: scores_view(self, self._tables(), matrix, pairs))
+
+    @property
+    def _names(self) -> list[str]:
+        return [str(label) for label in self.classes]
+
+    def _tables(self) -> list[list[list[str]]]:
+        """The figures over all classes, and those of each, as rows of cells."""
         overall = [
             ["accuracy", figure(self.accuracy)],
             ["balanced accuracy", figure(self.balanced_accuracy)],
             ["log loss", figure(self.log_loss)],
             ["ROC AUC", figure(self.roc_auc)],
         ]
-        return "\n\n".join(
-            [rows_text(self.n) + "\n" + aligned(overall), aligned(table), self._confusions(names)]
-        )
+        parts = (self.precision, self.recall, self.f1)
+        by_class = [["", "precision", "recall", "F1", "rows"]]
+        for k, name in enumerate(self._names):
+            by_class.append([name, *(figure(part[k]) for part in parts), f"{self.support[k]:,}"])
+        return [overall, by_class]
 
-    def _confusions(self, names: Sequence[str]) -> str:
+    def _matrix(self) -> list[list[str]] | None:
+        """The matrix of confusions as rows of cells; None of many classes."""
+        names = self._names
+        if len(names) > SHOWN:
+            return None
+        rows = [
+            [name, *(f"{n:,}" for n in row)]
+            for name, row in zip(names, self.confusion, strict=True)
+        ]
+        return [["true \\ predicted", *names], *rows]
+
+    def _confusions(self) -> str:
         """The matrix of confusions; of many classes the most frequent ones, in words."""
-        if len(names) <= SHOWN:
-            rows = [
-                [name, *(f"{n:,}" for n in row)]
-                for name, row in zip(names, self.confusion, strict=True)
-            ]
-            return aligned([["true \\ predicted", *names], *rows])
+        matrix = self._matrix()
+        return self._pairs() if matrix is None else aligned(matrix)
+
+    def _pairs(self) -> str:
+        """The most frequent confusions, a line each."""
+        names = self._names
         wrong = self.confusion * (1 - np.eye(len(names), dtype=int))
         order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]
         places = [divmod(int(place), len(names)) for place in order]

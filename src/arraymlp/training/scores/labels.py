@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
+from arraymlp.html.view import shown
 from arraymlp.training.history import finite
 from arraymlp.training.scores.classes import roc_auc
 from arraymlp.training.scores.text import aligned, figure, rows_text
+from arraymlp.training.views.scores import scores_view
 
 FIGURES = ("accuracy", "precision", "recall", "f1", "roc_auc")
 
@@ -56,12 +58,20 @@ class LabelScores:
         return content
 
     def __str__(self) -> str:
+        overall, by_label = map(aligned, self._tables())
+        return f"{rows_text(self.n)}\n{overall}\n\n{by_label}"
+
+    def _repr_html_(self) -> str | None:
+        """The tables, as notebooks show them."""
+        return shown(lambda: scores_view(self, self._tables()))
+
+    def _tables(self) -> list[list[list[str]]]:
+        """The figure over all labels, and those of each, as rows of cells."""
         table = [["", "accuracy", "precision", "recall", "F1", "ROC AUC", "rows"]]
         for k, label in enumerate(self.labels):
             figures = [figure(getattr(self, name)[k]) for name in FIGURES]
             table.append([label, *figures, f"{self.support[k]:,}"])
-        overall = f"{rows_text(self.n)}\nall labels right  {figure(self.exact_match)}"
-        return f"{overall}\n\n{aligned(table)}"
+        return [[["all labels right", figure(self.exact_match)]], table]
 
 
 def label_scores(y: HostArray, p: HostArray, labels: Sequence[str]) -> LabelScores:

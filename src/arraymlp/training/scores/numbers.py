@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
+from arraymlp.html.view import shown
 from arraymlp.training.history import finite
 from arraymlp.training.scores.text import aligned, figure, rows_text
+from arraymlp.training.views.scores import scores_view
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +67,25 @@ class NumberScores:
         return as_json
 
     def __str__(self) -> str:
+        return f"{rows_text(self.n)}\n{aligned(self._table())}"
+
+    def _repr_html_(self) -> str | None:
+        """The table, as notebooks show it."""
+        return shown(lambda: scores_view(self, [self._table()]))
+
+    def _table(self) -> list[list[str]]:
+        """The figures as rows of cells; of several targets those of each, and their means."""
         figures = self._figures()
         named = {"rmse": "RMSE", "mae": "MAE", "r2": "R2", "poisson_deviance": "Poisson deviance"}
         names = [named[name] for name in figures]
         if len(self.targets) == 1:
-            lines = [[n, figure(v[0])] for n, v in zip(names, figures.values(), strict=True)]
-            return f"{rows_text(self.n)}\n{aligned(lines)}"
+            return [[n, figure(v[0])] for n, v in zip(names, figures.values(), strict=True)]
         table = [
             [target, *(figure(values[k]) for values in figures.values())]
             for k, target in enumerate(self.targets)
         ]
         table.append(["mean", *(figure(values.mean()) for values in figures.values())])
-        return f"{rows_text(self.n)}\n{aligned([['', *names], *table])}"
+        return [["", *names], *table]
 
 
 def number_scores(
@@ -134,13 +143,21 @@ class QuantileScores:
         return content
 
     def __str__(self) -> str:
+        return f"{rows_text(self.n)}\n{aligned(self._table())}"
+
+    def _repr_html_(self) -> str | None:
+        """The table, as notebooks show it."""
+        return shown(lambda: scores_view(self, [self._table()]))
+
+    def _table(self) -> list[list[str]]:
+        """The figures of each target's quantiles, as rows of cells."""
         table = [["quantile", "pinball loss", "targets at or below"]]
         for i, target in enumerate(self.targets):
             prefix = f"{target} " if len(self.targets) > 1 else ""
             for k, level in enumerate(self.levels):
                 figures = self.pinball[i, k], self.below[i, k]
                 table.append([f"{prefix}{level:g}", *map(figure, figures)])
-        return f"{rows_text(self.n)}\n{aligned(table)}"
+        return table
 
 
 def quantile_scores(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from arraymlp.data.stream import Streamed
 from arraymlp.html.table import table
 from arraymlp.html.view import folded, paragraph, view
-from arraymlp.training.history import LONG, Record, value_text
+from arraymlp.training.history import Record, value_text
 from arraymlp.training.views.curves import charts
 from arraymlp.training.views.history import epochs_table
 from arraymlp.training.views.network import network_parts
@@ -43,20 +43,24 @@ def run_view(run: "Run", *, diagnosed: bool) -> str:
 def _how_it_ended(run: "Run") -> str:
     if not len(run.history):
         return f"{run.ended}, with no epoch done"
+    epochs, k = run.next_epoch, run.history.members
+    members = "" if k is None else f" of {k} members"
+    text = f"{run.ended} after {epochs:,} epoch{'s' * (epochs != 1)}{members}"
+    if run.partial_epoch.steps:
+        text = f"{run.ended} in epoch {epochs:,}{members}"
+    text += f", {run.steps_done:,} steps"
+    whole = run.history[0].get("epoch") == 0  # without data it has the last record alone
     seconds = sum(record.get("seconds", 0.0) for record in run.history)
-    steps = f"{run.steps_done:,} steps in {seconds:.3g} s"
-    return f"{run.ended} after {run.history.length_text}, {steps}"
+    return f"{text} in {seconds:.3g} s" if whole else text
 
 
 def _what(run: "Run") -> str:
     text = repr(run.network).strip("<>").removeprefix(type(run.network).__name__).strip()
-    settings = run.settings.to_dict()
-    known = [
-        f"{name.replace('_', ' ')} {str(value)[:LONG]}"
-        for name in ("optimizer", "learning_rate", "batch_size")
-        if (value := settings.get(name)) is not None
-    ]
-    return f"{text}; {', '.join(known)}; engine {run.engine}"
+    settings = run.settings
+    rate = settings.learning_rate
+    swept = f"{len(rate)} learning rates" if isinstance(rate, tuple) else f"learning rate {rate}"
+    optimizer = type(settings.optimizer).__name__
+    return f"{text}; {optimizer}, {swept}, batch size {settings.batch_size}; engine {run.engine}"
 
 
 def kept_record(run: "Run") -> Record:
