@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import Any
 
 from arraymlp.html.view import shown as shown_view
 from arraymlp.sweeps.population import CONSTANT, DIVERGED, MemberResult
@@ -12,6 +11,7 @@ from arraymlp.training.history import History, Record
 from arraymlp.training.model import MultilayerPerceptron
 
 NOT_TRAINED = "not trained"
+
 
 def score_of(result: MemberResult | None, column: str) -> float | None:
     """A network's figure in the epoch whose weights it has; None without one, or for NaN."""

@@ -29,7 +29,7 @@ OTHERS = 5  # the palette's grey
 def sweep_view(result: "SweepResult") -> str:
     """The best settings, the curves of their best networks beside those of all, and the plan."""
     rank = result.rank()
-    best = f"; best {result.score.replace('_', ' ')} {rank[0]['mean']:.4g}" if _has_score(rank) else ""
+    best = f"; best {result.score.replace('_', ' ')} {rank[0]['mean']:.4g}" if has_score else ""
     interrupted = "; interrupted" if result.interrupted else ""
     swept = ", ".join(result.swept) or "nothing"
     k = len(result)
@@ -61,10 +61,6 @@ def member_view(m: Member) -> str:
     if m.result is not None and len(m.history):
         parts += [charts(m.history, best_epoch=m.best_epoch), epochs_table(m.history)]
     return view(f"Network {m.number}", *parts, note="of a sweep")
-
-
-def _has_score(rank: Sequence[dict[str, object]]) -> bool:
-    return bool(rank) and rank[0]["mean"] is not None
 
 
 def _curves(result: "SweepResult") -> str:

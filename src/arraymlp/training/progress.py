@@ -1,4 +1,7 @@
-"""How far a run has come: a bar on a terminal, a line an epoch elsewhere; and how far a sweep."""
+"""How far a run has come: a bar on a terminal, a line an epoch elsewhere; and how far a sweep.
+
+In a notebook it is live curves: see `arraymlp.training.live`.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +12,8 @@ from statistics import median
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+
+from arraymlp.training.notebook_output import notebook_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,7 +165,7 @@ def on_terminal() -> bool:
 
 
 def progress_for(wanted: bool | None, epochs: int) -> Progress:
-    """A bar where the output is a terminal and rich is installed, lines elsewhere.
+    """Live curves in a notebook, a bar on a terminal where rich is installed, lines elsewhere.
 
     Args:
         wanted: True shows progress; None and False do not.
@@ -168,6 +173,11 @@ def progress_for(wanted: bool | None, epochs: int) -> Progress:
     """
     if not wanted:
         return Progress()
+    output = notebook_output()
+    if output is not None:
+        from arraymlp.training.live import LiveCurves
+
+        return LiveCurves(epochs, output)
     return Bar(epochs) if on_terminal() and find_spec("rich") else Lines()
 
 
@@ -218,12 +228,18 @@ class SweepProgress(AbstractContextManager["SweepProgress"]):
             self.show()
 
     @property
+    def best_and_median(self) -> tuple[float, float] | None:
+        """The best and the median of the networks' latest scores; None before there is one."""
+        scores = [v for v in self._scores.values() if v == v]
+        return (self._better(scores), median(scores)) if scores else None
+
+    @property
     def figures(self) -> str:
         """The best and the median of the networks' latest scores, in words."""
-        scores = [v for v in self._scores.values() if v == v]
-        if not scores:
+        scores = self.best_and_median
+        if scores is None:
             return "no score yet"
-        best, middle = self._better(scores), median(scores)
+        best, middle = scores
         return f"{self.score.replace('_', ' ')} best {best:.4f} median {middle:.4f}"
 
     def leaders(self, n: int) -> list[tuple[str, float]]:
@@ -304,8 +320,13 @@ def sweep_progress_for(
     greater_is_better: bool,
     names: Sequence[str] = (),
 ) -> SweepProgress:
-    """A bar on a terminal where rich is installed, lines elsewhere, nothing unless wanted."""
+    """As of `progress_for`: live curves, a bar, or lines; nothing unless wanted."""
     progress = SweepProgress
     if wanted:
+        output = notebook_output()
+        if output is not None:
+            from arraymlp.training.live import LiveSweep
+
+            return LiveSweep(total, plan, score, greater_is_better, names, output=output)
         progress = SweepBar if on_terminal() and find_spec("rich") else SweepLines
     return progress(total, plan, score, greater_is_better, names)

@@ -275,7 +275,6 @@ class Run:
         engine = f", engine {self.engine}"
         return f"<Run{interrupted} of {self.network!r}{precision}{engine}, {self.history!r}>"
 
-
     def _repr_html_(self) -> str | None:
         """What was trained, how it ended, its figures, curves and findings, for notebooks."""
         from arraymlp.training.views.run import run_view

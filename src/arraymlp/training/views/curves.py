@@ -25,7 +25,7 @@ def charts(history: History, *, best_epoch: Any = None) -> str:
         history: of one network or a population.
         best_epoch: is marked, where it is one number.
     """
-    drawn = []
+    drawn: list[str] = []
     epochs = history["epoch"] if len(history) and "epoch" in history.columns else []
     for what, names in history.panels.items():
         lines = [line for name in names for line in _lines(epochs, history[name], name)]
@@ -38,8 +38,9 @@ def _chart(what: str, lines: Sequence[Line], best_epoch: Any) -> str:
     known = [y for line in lines for y in line.y if y is not None and isfinite(y)]
     wide = what == "loss" and bool(known) and 0 < min(known) < max(known) / WIDE
     marks = [Mark(best_epoch, "best")] if isinstance(best_epoch, int) else []
-    title = what.replace("_", " ")
-    return line_chart(lines, title=title, width=360, height=220, log=wide, marks=marks)
+    labels = [line.label for line in lines if line.label]
+    title = labels[0] if len(labels) == 1 else what.replace("_", " ")  # one has no legend
+    return line_chart(lines, title=title, width=320, height=210, log=wide, marks=marks)
 
 
 def _lines(epochs: Sequence[Any], column: Sequence[Any], name: str) -> list[Line]:

@@ -33,4 +33,3 @@ def epochs_table(history: History) -> str:
     return folded(
         f"{which}{history.length_text} as a table", table(header, rows, numeric=range(len(columns)))
     )
-

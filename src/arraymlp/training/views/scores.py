@@ -61,6 +61,4 @@ def _shaded(cells: Cells) -> str:
         )
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{shaded}</tr>')
     corner = f'<th scope="col">{escape(cells[0][0])}</th>'
-    return (
-        f"<table><thead><tr>{corner}{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    )
+    return f"<table><thead><tr>{corner}{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
