@@ -29,6 +29,7 @@ OTHERS = 5  # the palette's grey
 def sweep_view(result: "SweepResult") -> str:
     """The best settings, the curves of their best networks beside those of all, and the plan."""
     rank = result.rank()
+    has_score = bool(rank) and rank[0]["mean"] is not None
     best = f"; best {result.score.replace('_', ' ')} {rank[0]['mean']:.4g}" if has_score else ""
     interrupted = "; interrupted" if result.interrupted else ""
     swept = ", ".join(result.swept) or "nothing"
