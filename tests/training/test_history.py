@@ -84,7 +84,10 @@ def test_two_histories_share_no_records() -> None:
 
 def test_its_repr_has_the_last_figures(history: History, population: History) -> None:
     assert repr(history).startswith("<History of 2 epochs; the last: epoch 1, step 10, loss 0.4,")
-    assert "loss [0.4, nan]" in repr(population)
+    assert repr(population) == (
+        "<History of 2 epochs of 2 members; the last, as median (least to greatest): epoch 1, "
+        "loss 0.4 (1 of 2 not finite), training_error 0.5 (0.25 to 0.75)>"
+    )
     assert repr(History()) == "<History of no epochs>"
 
 

@@ -53,9 +53,9 @@ class Pace:
         started = perf_counter()
         try:
             self.output.show(*make())
-        except Exception:  # a display is not worth a training
+        except Exception as error:  # a display is not worth a training
             self._works = False
-            log.warning("the live curves ended, and the training goes on", exc_info=True)
+            log.warning("the training goes on without live curves: %r", error)
         ended = perf_counter()
         self._next = ended + max(APART, (ended - started) / SHARE)
 

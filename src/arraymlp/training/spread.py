@@ -31,11 +31,11 @@ class Spread(NamedTuple):
         """It in words: ``0.25 (0.2 to 0.31)``."""
         if not self.finite:
             return "nan"
-        text = f"{self.median:{form}}"
-        if self.low < self.high:
-            text += f" ({self.low:{form}} to {self.high:{form}})"
-        missing = self.n - self.finite
-        return text + (f", {missing} of {self.n} not finite" if missing else "")
+        notes = [f"{self.low:{form}} to {self.high:{form}}"] if self.low < self.high else []
+        if self.finite < self.n:
+            notes.append(f"{self.n - self.finite} of {self.n} not finite")
+        beside = f" ({'; '.join(notes)})" if notes else ""
+        return f"{self.median:{form}}{beside}"
 
 
 def spread(values: Sequence[Any]) -> Spread:

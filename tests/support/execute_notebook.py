@@ -1,0 +1,37 @@
+"""Run as a program: executes cells read as JSON from stdin, writes their outputs as JSON.
+
+A process of its own, since clients and kernels of Jupyter warn of much that is not ours.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+
+def execute(sources: list[str]) -> list[dict[str, Any]]:
+    """The outputs of each cell, as a saved notebook has them, and when which message came."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    v4 = nbformat.v4
+    cells = [
+        v4.new_code_cell(source, metadata={"tags": ["raises-exception"]}) for source in sources
+    ]
+    book = v4.new_notebook(cells=cells)
+    messages: list[list[tuple[str, float]]] = [[] for _ in cells]
+
+    class Client(NotebookClient):  # type: ignore[misc,unused-ignore]
+        def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+            messages[cell_index].append((msg["msg_type"], time.monotonic()))
+            return super().process_message(msg, cell, cell_index)
+
+    Client(book, timeout=60, kernel_name="python3").execute()
+    return [
+        {"outputs": cell.outputs, "messages": of_cell}
+        for cell, of_cell in zip(book.cells, messages, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    json.dump(execute(json.load(sys.stdin)), sys.stdout)
