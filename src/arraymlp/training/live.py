@@ -70,12 +70,10 @@ def time_text(done: float, total: float, seconds: float) -> str:
 def _seconds(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-        if minutes >= 60
-        else f"{minutes}:{rest:02d} min"
-    )
+    minutes = round(seconds) // 60
+    if minutes < 60:
+        return f"{minutes}:{round(seconds) % 60:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 class LiveCurves(Progress):

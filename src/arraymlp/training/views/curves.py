@@ -26,7 +26,7 @@ def charts(history: History, *, best_epoch: Any = None) -> str:
         best_epoch: is marked, where it is one number.
     """
     drawn: list[str] = []
-    epochs = history["epoch"] if len(history) and "epoch" in history.columns else []
+    epochs = history["epoch"] if "epoch" in history.columns else range(len(history))
     for what, names in history.panels.items():
         lines = [line for name in names for line in _lines(epochs, history[name], name)]
         if lines and len(drawn) < CHARTS:
@@ -72,7 +72,7 @@ def _lines(epochs: Sequence[Any], column: Sequence[Any], name: str) -> list[Line
 def thinned(x: HostArray, columns: Sequence[HostArray]) -> tuple[HostArray, list[HostArray]]:
     """Some points of lines over one x (E,), of each stretch those with each line's extremes."""
     n = len(x)
-    most = max(POINTS // (2 * len(columns)), 1)
+    most = max((POINTS - 2) // (2 * len(columns)), 1)
     if n <= POINTS:
         return x, list(columns)
     kept = {0, n - 1}
