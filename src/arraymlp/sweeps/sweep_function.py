@@ -125,7 +125,8 @@ def sweep(
             from it, to the same bits, on as many cores as there are then. Other data or settings
             are an error.
         progress: True shows one bar for all, with the best and the median score and the networks
-            that lead; lines where the output is no terminal.
+            that lead, in a notebook with their curve; lines where there is neither a notebook nor a
+            terminal.
         settings: those of `train`, one value or several.
 
     Returns:

@@ -240,7 +240,8 @@ def train(
             is kept there, and the same call goes on from it, to the same bits, whatever ended it;
             a finished one returns at once. Other data or settings are an error. The file has
             nothing of the data but digests; see docs/long-runs.md.
-        progress: True shows a progress bar, or a line an epoch where the output is no terminal.
+        progress: True shows a progress bar on a terminal, a bar and growing curves in a notebook,
+            and elsewhere a line an epoch.
         profile: True measures where the time goes (products, elementwise, gather, evaluation,
             host); ``print(run.profile)`` shows it. On CuPy that is of single steps, not of an epoch
             at a time. See `arraymlp.steps.profile`.
