@@ -3,7 +3,7 @@
 import pytest
 
 from arraymlp.html.view import bar, folded, in_a_row, paragraph, shown, view
-from notebooks import words
+from notebook_cells import words
 
 
 def test_texts_are_escaped_and_what_is_empty_is_left_out() -> None:

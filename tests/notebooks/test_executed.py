@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from notebooks import Cell, executed, words
+from notebook_cells import Cell, executed, words
 
 MISSING = [name for name in ("nbclient", "ipykernel") if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -53,8 +53,10 @@ thread.start()
     "meanwhile": "time.sleep(0.7)",
     "joined": "thread.join()",
     "interrupt": """
-threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
-run = arraymlp.train(X, y, **FEW, epochs=500, callbacks=slowly, progress=True)
+def interrupts(event):
+    if event.number == 10:
+        os.kill(os.getpid(), signal.SIGINT)
+run = arraymlp.train(X, y, **FEW, epochs=5000, callbacks=interrupts, progress=True)
 print(run.ended, len(run.history))
 """,
     "error": """
@@ -114,10 +116,11 @@ def test_what_is_kept_is_the_last_state(cells: dict[str, Cell]) -> None:
     assert plain.startswith("Training: 60 of 60 epochs, ")
 
 
-def test_it_is_renewed_at_most_four_times_a_second(cells: dict[str, Cell]) -> None:
-    times = cells["train"].times("update_display_data")
-    seconds = times[-1] - cells["train"].times("display_data")[0]
-    assert 3 <= len(times) <= 4 * seconds + 2
+@pytest.mark.parametrize("name", ["train", "thread"])
+def test_it_is_renewed_at_most_four_times_a_second(cells: dict[str, Cell], name: str) -> None:
+    times = cells[name].times("update_display_data")
+    seconds = times[-1] - cells[name].times("display_data")[0]
+    assert 3 <= len(times) <= 4 * seconds + 1
 
 
 def test_nothing_is_shown_unasked(cells: dict[str, Cell]) -> None:
@@ -135,7 +138,6 @@ def test_a_sweep_is_one_output(cells: dict[str, Cell]) -> None:
 
 def test_threads_write_to_the_cell_that_began(cells: dict[str, Cell]) -> None:
     cell = cells["thread"]
-    assert 3 <= cell.count("update_display_data") <= 8
     assert "60 of 100 epochs" in words(cell.html)
     assert "a plan <1>" in words(cell.html)
     assert "0.0167 one & only" in words(cell.html)
@@ -153,7 +155,7 @@ def test_ctrl_c_leaves_the_last_state(cells: dict[str, Cell]) -> None:
     cell = cells["interrupt"]
     ended, epochs = cell.printed.split()
     assert ended == "interrupted"
-    assert f"ended after {epochs} of 500 epochs" in words(cell.html)
+    assert f"ended after {epochs} of 5000 epochs" in words(cell.html)
     assert cell.errors == []
 
 

@@ -5,12 +5,11 @@ A process of its own, since clients and kernels of Jupyter warn of much that is 
 
 import json
 import sys
-import time
 from typing import Any
 
 
 def execute(sources: list[str]) -> list[dict[str, Any]]:
-    """The outputs of each cell, as a saved notebook has them, and when which message came."""
+    """The outputs of each cell, as a saved notebook has them, and when which message was sent."""
     import nbformat
     from nbclient import NotebookClient
 
@@ -23,7 +22,8 @@ def execute(sources: list[str]) -> list[dict[str, Any]]:
 
     class Client(NotebookClient):  # type: ignore[misc,unused-ignore]
         def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
-            messages[cell_index].append((msg["msg_type"], time.monotonic()))
+            when = msg["header"]["date"].timestamp()  # the kernel's
+            messages[cell_index].append((msg["msg_type"], when))
             return super().process_message(msg, cell, cell_index)
 
     Client(book, timeout=60, kernel_name="python3").execute()

@@ -8,7 +8,7 @@ import pytest
 import problems
 from arraymlp import SweepResult, sweep
 from arraymlp.sweeps.rows import NUMBERS, SHOWN, Rows
-from notebooks import words
+from notebook_cells import words
 
 X, Y = problems.labels()
 FEW: dict[str, Any] = {"epochs": 3, "batch_size": 6, "validation": 0.25, "backend": "numpy"}
@@ -61,7 +61,7 @@ def test_networks_of_unlike_lengths_share_a_chart() -> None:
 def test_a_network_of_a_sweep_shows_its_settings_and_curves(result: SweepResult) -> None:
     m = result.best
     text = words(m._repr_html_())
-    assert text.startswith(f"Network {m.number} of a sweep learning rate ")
+    assert text.startswith(f"Network {m.number} of a sweep setting or result value learning rate ")
     assert f"score {m.score:.5g} status finished" in text
     assert str(m._repr_html_()).count("<svg") == 2
 

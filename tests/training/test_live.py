@@ -17,7 +17,7 @@ from arraymlp.training.notebook_output import (
     notebook_output,
 )
 from arraymlp.training.progress import Lines, progress_for
-from notebooks import words
+from notebook_cells import words
 from runs import train
 
 

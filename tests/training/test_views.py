@@ -15,7 +15,7 @@ from arraymlp.html.chart import PALETTE
 from arraymlp.training.spread import Spread, as_numbers, spread
 from arraymlp.training.views import run as run_views
 from arraymlp.training.views.curves import POINTS, charts, thinned
-from notebooks import words
+from notebook_cells import words
 from runs import X, Y, train
 
 UGLY = "<script>alert('&')</script>"
@@ -39,7 +39,7 @@ def test_a_run_says_how_it_ended_and_its_last_figures(run: Run) -> None:
     last = run.history[-1]
     assert text.startswith("Run finished after 3 epochs, ")
     assert f"minibatches, as met {last['loss']:.4g}" in text
-    assert f"validation rows {last['validation_loss']:.4g} {last['validation_error']:.4g}" in text
+    assert f"validation {last['validation_loss']:.4g} {last['validation_error']:.4g}" in text
     assert all(f.sentence in text for f in run.findings)
 
 

@@ -58,7 +58,7 @@ def member_view(m: Member) -> str:
         rows.append(["fold", str(m.fold)])
     rows += [["score", cell_text(m.score)], ["status", m.status]]
     rows += [["cause", m.cause]] if m.cause else []
-    parts = [table(["", ""], rows)]
+    parts = [table(["setting or result", "value"], rows)]
     if m.result is not None and len(m.history):
         parts += [charts(m.history, best_epoch=m.best_epoch), epochs_table(m.history)]
     return view(f"Network {m.number}", *parts, note="of a sweep")

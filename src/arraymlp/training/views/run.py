@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 QUICK_PRODUCTS = 6e9  # rows times weights times members
 QUICK_RECORDS = 20_000  # epochs times members
 QUICK_MEMBERS = 64
-PARTS = {"training": "training rows", "validation": "validation rows"}
+PARTS = ("training", "validation")
 
 
 def run_view(run: "Run", *, diagnosed: bool) -> str:
@@ -93,7 +93,7 @@ def figures_table(run: "Run") -> str:
     for name, value in record.items():
         part, _, what = name.partition("_")
         if part in PARTS:
-            rows.setdefault(PARTS[part], {})[what] = value
+            rows.setdefault(part, {})[what] = value
         elif name == "loss":
             rows["minibatches, as met"] = {"loss": value}
     whats = list(dict.fromkeys(what for row in rows.values() for what in row))
@@ -101,7 +101,7 @@ def figures_table(run: "Run") -> str:
         [part, *(value_text(row[what], k, ".4g") if what in row else "" for what in whats)]
         for part, row in rows.items()
     ]
-    header = ["", *(what.replace("_", " ") for what in whats)]
+    header = ["rows", *(what.replace("_", " ") for what in whats)]
     best = run.best_epoch
     of_which = f"with the weights of epoch {best}" if isinstance(best, int) else ""
     if isinstance(best, list):

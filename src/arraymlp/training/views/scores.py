@@ -41,7 +41,9 @@ def scores_view(
 
 def _table(cells: Cells) -> str:
     width = len(cells[0])
-    header, rows = (cells[0], cells[1:]) if width > 2 or not cells[0][0] else (["", ""], cells)
+    header, rows = (
+        (cells[0], cells[1:]) if width > 2 or not cells[0][0] else (["figure", "value"], cells)
+    )
     return table(header, rows, numeric=range(1, width))
 
 
