@@ -12,6 +12,7 @@ from arraymlp.backends.host import interruptible
 from arraymlp.data.data import Data
 from arraymlp.data.loading import load_data
 from arraymlp.data.row_plans import RowPlan
+from arraymlp.diagnosis.findings import Findings
 from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.fitting.convergence import WeightedLosses
 from arraymlp.estimators.fitting.rows import SklearnOrders, take_rows
@@ -168,7 +169,7 @@ def _train(
 def _conclude(member: _Member, result: MemberResult) -> Exception | None:
     """Give an estimator its result; return what its fit raises."""
     estimator = member.estimator
-    estimator.findings_ = []
+    estimator.findings_ = Findings()
     try:
         estimator._conclude(
             member.job,
