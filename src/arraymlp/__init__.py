@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from arraymlp.estimators.search import MLPSearchCV as MLPSearchCV
     from arraymlp.exports.to_onnx_function import to_onnx
     from arraymlp.nn.dropout import Dropout
-    from arraymlp.nn.gradient_check.check import GradientError, check_gradients
     from arraymlp.nn.layer import Layer
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
     from arraymlp.training.ensemble import Ensemble
     from arraymlp.training.files import load, save
     from arraymlp.training.generations import CheckpointDamagedWarning, CheckpointError
+    from arraymlp.training.gradient_check.check import GradientError, check_gradients
     from arraymlp.training.history import History
     from arraymlp.training.model import MultilayerPerceptron
     from arraymlp.training.run import NonFiniteLossError, Run
@@ -85,7 +85,7 @@ _LAZY = {
     "EngineMismatchWarning": "training.engine_check",
     "Ensemble": "training.ensemble",
     "Finding": "diagnosis.findings",
-    "GradientError": "nn.gradient_check.check",
+    "GradientError": "training.gradient_check.check",
     "History": "training.history",
     "Layer": "nn.layer",
     "MLPClassifier": "estimators.classifier",
@@ -104,7 +104,7 @@ _LAZY = {
     "TableEncoding": "data.encoding.encoding",
     "available_backends": "backends.registry",
     "backend_speeds": "app.speed",
-    "check_gradients": "nn.gradient_check.check",
+    "check_gradients": "training.gradient_check.check",
     "diagnose": "diagnosis.detectors",
     "load": "training.files",
     "register_backend": "backends.registry",

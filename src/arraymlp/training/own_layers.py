@@ -8,9 +8,9 @@ import numpy as np
 from arraymlp._checks import caller_level, require_arguments
 from arraymlp.backends.backend import Backend
 from arraymlp.nn.activations import ACTIVATIONS, Activation
-from arraymlp.nn.gradient_check.check import GradientError, check_gradients
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.network import Network
+from arraymlp.training.gradient_check.check import GradientError, check_gradients
 
 ROWS = 2  # that are tried
 METHODS = {

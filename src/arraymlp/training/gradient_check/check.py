@@ -10,11 +10,11 @@ from arraymlp.backends.array import is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of, resolve
 from arraymlp.nn.activations import ACTIVATIONS, Activation
-from arraymlp.nn.gradient_check.functions import activation_terms, loss_terms
-from arraymlp.nn.gradient_check.layers import layer_terms, network_terms
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.losses import LOSSES, Loss
 from arraymlp.nn.network import Network
+from arraymlp.training.gradient_check.functions import activation_terms, loss_terms
+from arraymlp.training.gradient_check.layers import layer_terms, network_terms
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ def check_gradients(
 
     A wrong derivative trains, badly. The error says which term is wrong, where, and what it looks
     like: a sign, a factor, the mean in place of the sum, a transposed matrix, a forgotten f'(s).
-    All is computed in float64, by central differences with a step of eps^(1/3) (see
-    `arraymlp.nn.gradient_check.differences`). Entries without a slope are left out. A layer and a
-    network are checked with their parameters as they are, of each array some hundred entries.
+    All is computed in float64, by central differences with a step of eps^(1/3), as the module
+    ``arraymlp.training.gradient_check.differences`` explains. Entries without a slope are left out.
+    A layer and a network are checked with their parameters as they are, of each array some hundred
+    entries.
 
     Args:
         subject: an `Activation`, a `Loss`, a `Layer` or a `MultilayerPerceptron`, of your own or of

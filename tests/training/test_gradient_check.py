@@ -12,8 +12,8 @@ from arraymlp import Backend, GradientError, Layer, MultilayerPerceptron, check_
 from arraymlp.activations import Activation, get_activation
 from arraymlp.losses import Huber, Loss, Quantile, get_loss
 from arraymlp.nn.activations import ACTIVATIONS
-from arraymlp.nn.gradient_check.differences import slopes, slopes_by_entry, widths
 from arraymlp.nn.losses import LOSSES
+from arraymlp.training.gradient_check.differences import slopes, slopes_by_entry, widths
 
 
 def wrong(subject: Any, *args: Any, **more: Any) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
-from arraymlp.nn.gradient_check.differences import slopes, slopes_by_entry, widths
-from arraymlp.nn.gradient_check.functions import ROWS, drawn_targets, targets_on
-from arraymlp.nn.gradient_check.term import Term, index_text, on_host
 from arraymlp.nn.layer import Layer
 from arraymlp.nn.network import Network
+from arraymlp.training.gradient_check.differences import slopes, slopes_by_entry, widths
+from arraymlp.training.gradient_check.functions import ROWS, drawn_targets, targets_on
+from arraymlp.training.gradient_check.term import Term, index_text, on_host
 
 MOST = 400  # entries of an array that are tried
 

@@ -7,9 +7,9 @@ import numpy as np
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.nn.activations import Activation
-from arraymlp.nn.gradient_check.differences import slopes, widths
-from arraymlp.nn.gradient_check.term import Term, on_host
 from arraymlp.nn.losses import Loss
+from arraymlp.training.gradient_check.differences import slopes, widths
+from arraymlp.training.gradient_check.term import Term, on_host
 
 ROWS, COLUMNS = 5, 3  # of what is made up
 
