@@ -1,0 +1,73 @@
+"""How a run went, epoch by epoch: its errors, live units and findings, as they were measured."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from arraymlp.diagnosis.findings import Finding
+from arraymlp.training.run import Run
+from arraymlp.training.snapshots import AS_DRAWN, Snapshot
+
+CURVES = ("validation_error", "training_error")
+LOSSES = ("validation_loss", "training_loss", "loss")
+
+
+def described_course(run: Run | None, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+    """What ``play.js`` shows of each snapshot, and the curves, in JSON's types.
+
+    Of a population the figures are means over its members.
+    """
+    if run is None:
+        return {"stops": [{"epoch": None, "step": None}], "curves": [], "findings": []}
+    names = [name for name in CURVES if name in run.history.columns]
+    percent = bool(names)
+    names = names or [name for name in LOSSES if name in run.history.columns]
+    curves = [
+        {"label": name.replace("_", " "), "values": [_mean(v) for v in run.history[name]]}
+        for name in names
+    ]
+    return {
+        "epochs": run.history["epoch"] if len(run.history) else [],
+        "percent": percent,
+        "curves": curves,
+        "stops": [_stop(run, snapshot) for snapshot in snapshots],
+        "findings": [_described(finding) for finding in run.findings],
+        "probed": bool(run.measurements),
+    }
+
+
+def _stop(run: Run, snapshot: Snapshot) -> dict[str, Any]:
+    """A snapshot's epoch, and what was measured at its end."""
+    live = None
+    for measurement in run.measurements:
+        if measurement.step <= snapshot.step and snapshot.epoch != AS_DRAWN:
+            live = measurement
+    return {
+        "epoch": snapshot.epoch,
+        "step": snapshot.step,
+        "live": None if live is None else [_mean(figure) for figure in live.active_units],
+        "liveStep": None if live is None else live.step,
+        "findings": [i for i, f in enumerate(run.findings) if _belongs(f, snapshot)],
+    }
+
+
+def _belongs(finding: Finding, snapshot: Snapshot) -> bool:
+    """Whether what was found holds at the end of the snapshot's epoch."""
+    if snapshot.epoch == AS_DRAWN:
+        return finding.from_epoch is None and finding.from_step is None
+    if finding.from_epoch is not None and finding.to_epoch is not None:
+        return finding.from_epoch <= snapshot.epoch <= finding.to_epoch
+    if finding.from_step is not None and finding.to_step is not None:
+        return finding.from_step <= snapshot.step <= finding.to_step
+    return True
+
+
+def _described(finding: Finding) -> dict[str, str]:
+    return {"kind": finding.kind.replace("_", " "), "sentence": finding.sentence}
+
+
+def _mean(figure: Any) -> float | None:
+    """The mean over the members that have a finite one."""
+    values = figure if isinstance(figure, list) else [figure]
+    known = [v for v in values if v is not None and isfinite(v)]
+    return sum(known) / len(known) if known else None
