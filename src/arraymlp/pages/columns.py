@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoding.columns import Categories, EncodedColumn
+from arraymlp.data.encoding.columns import Categories, EncodedColumn, days
 from arraymlp.data.encoding.number_maps import (
     Mixed,
     Nothing,
@@ -74,7 +74,7 @@ class InputColumn:
             if isinstance(values, Texts):
                 return np.full(len(values), np.nan)
             if values.dtype.kind == "M":
-                return (values - np.datetime64(0, "D")) / np.timedelta64(1, "D")
+                return days(values)
             return values.astype(np.float64)
         features = np.zeros((len(values), self.encoded.width))
         write(slice(0, len(values)), features)
@@ -178,7 +178,7 @@ def category_cells(column: Categories, features: HostArray) -> HostArray:
 def _absent(values: Column) -> HostArray:
     if isinstance(values, Texts):
         return values.codes < 0
-    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=np.bool)
 
 
 def table_cells(columns: Sequence[InputColumn], table: Frame) -> HostArray:

@@ -75,4 +75,5 @@ def _rounded(numbers: HostArray) -> HostArray:
     if span == 0:
         return numbers
     size = np.floor(np.log10(span)) + 1
-    return np.round(numbers, int(np.clip(DIGITS - size, -300, 300)))
+    rounded: HostArray = np.round(numbers, int(np.clip(DIGITS - size, -300, 300)))
+    return rounded

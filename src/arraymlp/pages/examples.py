@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.backends.registry import backend_of, resolve
+from arraymlp.backends.registry import resolve
 from arraymlp.data.data import take_rows
-from arraymlp.data.frames.frame import Frame
 from arraymlp.data.frames.sources import frame_of, is_frame
 from arraymlp.data.inputs import features
 from arraymlp.data.names import require_names
@@ -51,7 +50,7 @@ class Examples:
             levels = self.cells / level
             whole = np.round(levels)
             near = bool((np.abs(levels - whole) < NEAR).all())
-            if near and 0 <= whole.min() and 1 < whole.max() <= GREYS:
+            if near and whole.min() >= 0 and 1 < whole.max() <= GREYS:
                 return whole.astype(np.uint8), level
         return None
 

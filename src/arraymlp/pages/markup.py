@@ -27,7 +27,7 @@ def markup(names: Sequence[str], what: str, examples: bool, heading: int) -> str
         _course(heading),
         '<div class="amp-stage">',
         _drawing(heading, examples) if what == "pixels" else _sliders(heading, examples),
-        _layers(heading),
+        _layers(heading),  # the last on a phone, where the output is nearer to the input
         f'<div class="amp-card">{_outputs(heading)}{UNIT}</div>',
         "</div></section>",
     ]
@@ -97,12 +97,12 @@ def _outputs(heading: int) -> str:
 
 
 def _layers(heading: int) -> str:
-    return f"""<div class="amp-card"><h{heading}>Layers</h{heading}>
+    return f"""<div class="amp-card amp-last"><h{heading}>Layers</h{heading}>
 <p class="amp-row" id="amp-members" hidden><label for="amp-member">Network</label>
 <select id="amp-member" autocomplete="off"></select></p>
 <div id="amp-layers"></div>
-<p class="amp-note">Point at a unit, or tap it, to see its incoming weights. Keys: the arrows move from
-unit to unit.</p></div>"""
+<p class="amp-note">Point at a unit, or tap it, to see its incoming weights. Keys: the arrows move
+from unit to unit.</p></div>"""
 
 
 UNIT = """<div id="amp-unit"><p class="amp-figure" id="amp-unit-title"></p>

@@ -2,8 +2,10 @@
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const ENDS = {
-  light: { zero: [255, 255, 255], below: [33, 102, 172], above: [178, 24, 43], text: "#1c1c1c" },
-  dark: { zero: [22, 22, 22], below: [96, 165, 235], above: [245, 105, 110], text: "#e6e6e6" },
+  light: { zero: [255, 255, 255], below: [33, 102, 172], above: [178, 24, 43], text: "#1c1c1c",
+    gap: "#dcdfe4" },
+  dark: { zero: [22, 22, 22], below: [96, 165, 235], above: [245, 105, 110], text: "#e6e6e6",
+    gap: "#3a3e45" },
 };
 const ends = () => (dark.matches ? ENDS.dark : ENDS.light);
 
@@ -37,6 +39,10 @@ function paintGrid(canvas, values, { columns, cell, gap = 0, largest, crossed = 
   canvas.width = columns * cell + gap;
   canvas.height = rows * cell + gap;
   const pen = canvas.getContext("2d");
+  if (gap) {
+    pen.fillStyle = ends().gap;  // so that cells show where their number is 0
+    pen.fillRect(0, 0, Math.min(columns, values.length) * cell + gap, canvas.height);
+  }
   for (let i = 0; i < values.length; i++) {
     const x = (i % columns) * cell + gap, y = Math.floor(i / columns) * cell + gap;
     pen.fillStyle = rgb(shade(values[i], largest));
@@ -59,17 +65,18 @@ function cross(pen, x, y, size) {
   pen.stroke();
 }
 
-// What colours mean, from -largest (or from 0) to largest.
-function paintKey(holder, largest, signed) {
+// What colours mean, from -largest (or from 0) to largest; and beyond, where there may be more.
+function paintKey(holder, largest, signed, beyond = false) {
   const { zero, below, above } = ends();
   const colours = signed ? [below, zero, above] : [zero, above];
-  const numbers = signed ? [-largest, 0, largest] : [0, largest];
+  const [least, most] = beyond ? ["\u2264 ", "\u2265 "] : ["", ""];
+  const texts = [...(signed ? [least + figure(-largest)] : []), "0", most + figure(largest)];
   holder.replaceChildren();
   const bar = document.createElement("i");
   bar.style.background = `linear-gradient(90deg, ${colours.map(rgb).join(",")})`;
-  const texts = document.createElement("span");
-  for (const number of numbers) texts.append(child("span", figure(number)));
-  holder.append(bar, texts);
+  const numbers = document.createElement("span");
+  numbers.append(...texts.map((text) => child("span", text)));
+  holder.append(bar, numbers);
 }
 
 // An element of a kind with a text.

@@ -16,7 +16,7 @@ import numpy as np
 
 from arraymlp.html.chart import PALETTE
 from arraymlp.nn.network import Network
-from arraymlp.pages.columns import InputColumn, columns_of
+from arraymlp.pages.columns import columns_of
 from arraymlp.pages.course import described_course
 from arraymlp.pages.examples import Examples, examples_for
 from arraymlp.pages.markup import markup

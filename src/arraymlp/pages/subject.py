@@ -107,7 +107,9 @@ def _as_it_is(network: Network, epoch: int = -1, step: int = 0) -> Snapshot:
 def _table_encoding(encoding: object) -> TableEncoding | None:
     if encoding is None or isinstance(encoding, TableEncoding):
         return encoding
-    raise ValueError(f"a {type(encoding).__name__} is not of this package: a page cannot compute it")
+    raise ValueError(
+        f"a {type(encoding).__name__} is not of this package: a page cannot compute it"
+    )
 
 
 def _require_known(network: Network) -> None:

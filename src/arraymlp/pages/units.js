@@ -71,7 +71,7 @@ class Layers {
       const framed = i === this.layer ? this.unit : -1;
       paintGrid(row.canvas, z, { columns: row.columns, cell: row.cell, gap: 1, largest,
         crossed: off, framed });
-      paintKey(row.key, largest, habits ? habits.signed[i] : z.some((v) => v < 0));
+      paintKey(row.key, largest, habits ? habits.signed[i] : z.some((v) => v < 0), habits !== null);
       row.canvas.setAttribute("aria-valuenow", String(row.at + 1));
       row.canvas.setAttribute("aria-valuetext",
         `unit ${row.at + 1} of ${row.nOut}, output ${figure(z[row.at])}`);
@@ -115,7 +115,8 @@ class Layers {
   }
 }
 
-// What the examples say of a network's units: which are off for all, and the largest outputs.
+// What the examples say of a network's units: which are off for all, and how large the largest
+// output of a layer is, on average.
 function habitsOf(network, rows, columns) {
   const n = network.layers.length;
   const off = network.layers.map(({ nOut }) => new Array(nOut).fill(true));
@@ -125,9 +126,9 @@ function habitsOf(network, rows, columns) {
       const { slope } = ACTIVATIONS[network.layers[i].activation];
       for (let j = 0; j < z.length; j++) {
         if (!(Math.abs(slope(s[j], z[j])) <= ACTIVE)) off[i][j] = false;
-        if (Math.abs(z[j]) > largest[i]) largest[i] = Math.abs(z[j]);
         if (z[j] < 0) signed[i] = true;
       }
+      largest[i] += greatest(z) / rows.length;
     });
   }
   off[n - 1] = null;  // outputs have no slope of their own

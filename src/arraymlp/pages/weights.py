@@ -79,7 +79,9 @@ def _earlier(snapshots: tuple[Snapshot, ...], block: Block) -> dict[str, Any]:
                 change = _change(rounded, after[i])
                 differs = change is not None and _deflated(change) < _deflated(rounded[1])
                 entry["scale"] = block.add(rounded[0])
-                entry["multiples"] = block.add(rounded[1] if change is None or not differs else change)
+                entry["multiples"] = block.add(
+                    rounded[1] if change is None or not differs else change
+                )
                 entry["differs"] = differs
             after[i] = rounded
             layers.append(entry)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import undone
 from arraymlp.training.engine import forward_of
 from arraymlp.training.scores.scores import Scores, evaluation_of
+
+if TYPE_CHECKING:
+    from arraymlp.pages.playground import ImageShape
 
 ENCODED = 8 * ROWS_AT_ONCE  # rows of a table that a thread encodes before they go through it
 
@@ -114,11 +118,29 @@ class MultilayerPerceptron(Network):
         """
         return evaluation_of(self, X, true_targets(X, y, self.targets))
 
+<<<<<<< HEAD
     def _repr_html_(self) -> str | None:
         """Layers, features and classes, as notebooks show them."""
         from arraymlp.training.views.network import network_view
 
         return shown(lambda: network_view(self))
+=======
+    def page(
+        self,
+        path: str | PathLike[str],
+        *,
+        title: str | None = None,
+        examples: Any = None,
+        image_shape: "ImageShape" = "auto",
+    ) -> None:
+        """Write an HTML page in which to play with the network; see `Run.page`.
+
+        Without ``examples``, rows to choose from, there are none.
+        """
+        from arraymlp.pages.page import write_page
+
+        write_page(path, self, title=title, examples=examples, image_shape=image_shape)
+>>>>>>> 2322296 (Run.page, MultilayerPerceptron.page, Ensemble.page, and --page of show and train)
 
     def device_classes(self) -> Array:
         """The classes on the device, in its widest integers: JAX without x64 has int32 alone.

@@ -40,6 +40,7 @@ from arraymlp.training.run import DIVERGED, NonFiniteLossError
 from arraymlp.training.settings import TABLE, TABLES, get_preset
 
 MEMBERS, HELD_OUT = 8, 0.2
+SNAPSHOTS = 16  # that a page goes through
 DATA, TRAINING, SETTINGS = "Data", "Training", "Settings, one value each"
 OWN = ("seed", "early_stopping")  # settings with options of their own
 ONE_EACH = [name for name, row in TABLE.items() if row.metadata["cli"] and name not in OWN]
@@ -101,6 +102,14 @@ def train_command(
     report: Annotated[
         Path | None, option("Folder for a page with curves, figures and findings.", OUTPUT)
     ] = None,
+    page: Annotated[
+        Path | None,
+        option(
+            "File for an HTML page in which to play with the model, and to see how it learned:"
+            " page.html.",
+            OUTPUT,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, option("Print one JSON object on stdout, and all else on stderr.", OUTPUT, "--json")
     ] = False,
@@ -115,10 +124,13 @@ def train_command(
     """
     talk = Talk(as_json)
     settings = _settings(given, seed, members, early_stopping, validation)
+    if page is not None:
+        settings.setdefault("snapshots", SNAPSHOTS)
     epochs = get_preset(preset, settings).epochs
     kept = checkpoint_of(checkpoint, checkpoint_every, is_folder=False)
-    require_file(save)
-    require_other(save, data)
+    for written in (save, page):
+        require_file(written)
+        require_other(written, data)
     if report is not None:
         empty_figure()  # needs Matplotlib
         require_writable(report)
@@ -150,23 +162,29 @@ def train_command(
     if (why := trained.failure()) is not None:
         talk.say(f"it did not learn, and nothing is saved: {why}")
     else:
-        content |= _write(trained, save, report, talk)
+        content |= _write(trained, save, report, page, talk)
     if as_json:
         print(json.dumps(content, allow_nan=False))
     raise typer.Exit(interrupt.exit_status or (0 if why is None else 1))
 
 
-def _write(trained: Trained, save: Path | None, report: Path | None, talk: Talk) -> dict[str, Any]:
-    """Write the model and the report, where they were asked for; return where they are."""
+def _write(
+    trained: Trained, save: Path | None, report: Path | None, page: Path | None, talk: Talk
+) -> dict[str, Any]:
+    """Write the model and the pages, where they were asked for; return where they are."""
     if save is not None:
         save_network(trained.run.network, save)
         talk.pairs([("saved", str(save)), ("next", f"arraymlp predict {save} TABLE.csv")])
     else:
         talk.pairs([("not saved", "--save model.safetensors keeps the model")])
-    page = None if report is None else write_train_report(trained, report)
+    read = None if report is None else write_train_report(trained, report)
+    if read is not None:
+        talk.pairs([("report", str(read))])
     if page is not None:
-        talk.pairs([("report", str(page))])
-    return {"model": save and str(save), "report": page and str(page)}
+        title = f"{', '.join(trained.plan.source.target.names)} of {trained.plan.source.name}"
+        trained.run.page(page, title=title)
+        talk.pairs([("page", str(page))])
+    return {"model": save and str(save), "report": read and str(read), "page": page and str(page)}
 
 
 def _settings(
