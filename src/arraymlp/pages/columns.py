@@ -75,7 +75,8 @@ class InputColumn:
                 return np.full(len(values), np.nan)
             if values.dtype.kind == "M":
                 return days(values)
-            return values.astype(np.float64)
+            numbers: HostArray = values.astype(np.float64)
+            return numbers
         features = np.zeros((len(values), self.encoded.width))
         write(slice(0, len(values)), features)
         cells = category_cells(self.encoded, features)
@@ -169,7 +170,7 @@ def _joined(a: InputColumn, b: InputColumn) -> InputColumn:
 def category_cells(column: Categories, features: HostArray) -> HostArray:
     """The positions of categories (N,), float64, of their features (N, width)."""
     at = features.argmax(axis=1)
-    cells = at.astype(np.float64)
+    cells: HostArray = at.astype(np.float64)
     cells[at == len(column.values)] = MISSING if column.missing else OTHER
     cells[(at > len(column.values)) | ~features.any(axis=1)] = OTHER
     return cells
@@ -177,8 +178,10 @@ def category_cells(column: Categories, features: HostArray) -> HostArray:
 
 def _absent(values: Column) -> HostArray:
     if isinstance(values, Texts):
-        return values.codes < 0
-    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=np.bool)
+        return np.asarray(values.codes < 0)
+    if values.dtype.kind != "f":
+        return np.zeros(len(values), dtype=np.bool)
+    return np.asarray(np.isnan(values))
 
 
 def table_cells(columns: Sequence[InputColumn], table: Frame) -> HostArray:

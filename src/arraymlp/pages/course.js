@@ -56,9 +56,10 @@ class Course {
     const at = epochs.lastIndexOf(epoch);
     const figures = curves.map(({ label, values }) =>
       `${label} ${parts ? percentOf(values[at]) : figureOf(values[at])}`);
-    const when = epoch < 0 ? "As drawn, before the first step"
-      : `After epoch ${epoch}, ${step.toLocaleString("en")} steps: ${figures.join(", ")}`;
-    element("when").textContent = when;
+    const { restored } = this.course, last = this.stop === stops.length - 1;
+    element("when").textContent = epoch < 0 ? "As drawn, before the first step"
+      : last && restored ? `As early stopping left it, with the weights of ${restored}`
+        : `After epoch ${epoch}, ${step.toLocaleString("en")} steps: ${figures.join(", ")}`;
     element("epoch").setAttribute("aria-valuetext", epoch < 0 ? "as drawn" : `epoch ${epoch}`);
     element("live").textContent = live ? live.map((part, i) =>
       `layer ${i + 1}: ${part === null ? "?" : Number((part * this.widths[i].nOut).toFixed(1))} of `

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from arraymlp.diagnosis.findings import Finding
 from arraymlp.training.run import Run
 from arraymlp.training.snapshots import AS_DRAWN, Snapshot
@@ -31,8 +33,9 @@ def described_course(run: Run | None, snapshots: Sequence[Snapshot]) -> dict[str
         "percent": percent,
         "curves": curves,
         "stops": [_stop(run, snapshot) for snapshot in snapshots],
-        "findings": [_described(finding) for finding in run.findings],
+        "findings": [_described(finding, run.network.members or 1) for finding in run.findings],
         "probed": bool(run.measurements),
+        "restored": _restored(run),
     }
 
 
@@ -62,8 +65,18 @@ def _belongs(finding: Finding, snapshot: Snapshot) -> bool:
     return True
 
 
-def _described(finding: Finding) -> dict[str, str]:
-    return {"kind": finding.kind.replace("_", " "), "sentence": finding.sentence}
+def _restored(run: Run) -> str | None:
+    """The epochs of the weights that early stopping put back, in words."""
+    best = [epoch for epoch in np.ravel(run.best_epoch).tolist() if epoch is not None]
+    if not best:
+        return None
+    low, high = min(best), max(best)
+    return f"epoch {low}" if low == high else f"each network's best epoch, from {low} to {high}"
+
+
+def _described(finding: Finding, members: int) -> dict[str, str]:
+    of = "" if finding.member is None or members < 2 else f"network {finding.member + 1}: "
+    return {"kind": finding.kind.replace("_", " "), "sentence": of + finding.sentence}
 
 
 def _mean(figure: Any) -> float | None:

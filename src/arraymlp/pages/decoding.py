@@ -56,16 +56,16 @@ def _inverse(map: NumberMap, features: HostArray, fill: float) -> HostArray:
         case Nothing():
             return np.full(len(features), fill)
         case Mixed():
-            return features[:, 0] * map.number.deviation + map.number.mean
+            return np.asarray(features[:, 0] * map.number.deviation + map.number.mean)
         case Standardized():
-            return features[:, 0] * map.deviation + map.mean
+            return np.asarray(features[:, 0] * map.deviation + map.mean)
         case Piecewise():
             parts = np.clip(features + np.asarray(map.means), 0, 1)
-            return map.edges[0] + parts @ np.diff(map.edges)
+            return np.asarray(map.edges[0] + parts @ np.diff(map.edges))
         case Quantiles():
             return np.interp(features[:, 0], map.scores, map.knots)
     bounded = np.clip(features[:, 0], -2.9999, 2.9999)  # z / sqrt(1 + (z/3)^2) solved for z
-    return map.centre + map.scale * bounded / np.sqrt(1 - (bounded / 3) ** 2)
+    return np.asarray(map.centre + map.scale * bounded / np.sqrt(1 - (bounded / 3) ** 2))
 
 
 def _rounded(numbers: HostArray) -> HostArray:

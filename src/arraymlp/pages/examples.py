@@ -148,7 +148,7 @@ def _as_given(network: Network, y: Targets, values: HostArray) -> HostArray:
     else:
         single = y.n_outputs == 1
         positions = values[:, 0] > 0.5 if single else values.argmax(axis=1)
-    return np.asarray(y.classes)[positions.astype(int)]
+    return np.asarray(y.classes[positions.astype(int)])
 
 
 def _told(

@@ -86,22 +86,19 @@ def playground(
         blobs.append(block.text())
     data = [_data(json.dumps(finite(content), allow_nan=False), "application/json", "amp-content")]
     data += [_data(blob, "text/plain", f"amp-data-{i}") for i, blob in enumerate(blobs)]
+    code = "\n".join(map(source, SCRIPTS))
     what = "pixels" if shape is not None else "numbers"
     body = markup(list(subjects), what, chosen is not None, heading)
     return (
-        f"<style>{_file('play.css')}</style>\n{body}\n"
+        f"<style>{source('play.css')}</style>\n{body}\n"
         + "\n".join(data)
-        + f"\n<script>(() => {{\n'use strict';\n{scripts()}}})();</script>"
+        + f"\n<script>(() => {{\n'use strict';\n{code}}})();</script>"
     )
 
 
-def scripts() -> str:
-    """The JavaScript of a page."""
-    return "\n".join(map(_file, SCRIPTS))
-
-
 @cache
-def _file(name: str) -> str:
+def source(name: str) -> str:
+    """The text of one of the files of a page, such as ``forward.js``."""
     return (files("arraymlp.pages") / name).read_text(encoding="utf-8")
 
 

@@ -1,8 +1,9 @@
 """What a page shows: the networks of a model in stacks, and their snapshots."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+import numpy as np
 
 from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.nn.activations import ACTIVATIONS
@@ -12,7 +13,7 @@ from arraymlp.nn.network import Network
 from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.run import Run
-from arraymlp.training.snapshots import Snapshot, snapshot_of
+from arraymlp.training.snapshots import AS_DRAWN, Snapshot, snapshot_of
 
 Model: TypeAlias = Run | MultilayerPerceptron | Ensemble
 
@@ -87,20 +88,15 @@ def _stacks_of(network: Network, run: Run | None) -> list[Stack]:
 
 def _snapshots(run: Run) -> tuple[Snapshot, ...]:
     """A run's snapshots up to the weights it has, which early stopping may have put back."""
-    now = _as_it_is(run.network, _epoch_of(run), run.steps_done)
+    best = [epoch for epoch in np.ravel(run.best_epoch).tolist() if epoch is not None]
+    last = int(run.history[-1]["epoch"]) if len(run.history) else AS_DRAWN
+    epoch = max(best, default=last)
+    steps = [record["step"] for record in run.history if record["epoch"] == epoch]
+    now = _as_it_is(run.network, epoch, int(steps[-1]) if best and steps else run.steps_done)
     return (*(s for s in run.snapshots if s.epoch < now.epoch), now)
 
 
-def _epoch_of(run: Run) -> int:
-    """The epoch whose weights the network has, of a population the latest of its members'."""
-    best = run.best_epoch
-    if isinstance(best, Sequence):
-        best = max((epoch for epoch in best if epoch is not None), default=None)
-    last = int(run.history[-1]["epoch"]) if len(run.history) else -1
-    return last if best is None else int(best)
-
-
-def _as_it_is(network: Network, epoch: int = -1, step: int = 0) -> Snapshot:
+def _as_it_is(network: Network, epoch: int = AS_DRAWN, step: int = 0) -> Snapshot:
     return snapshot_of(network, epoch, step)
 
 
