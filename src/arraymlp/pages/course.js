@@ -82,8 +82,8 @@ class Course {
 
   curve(epoch) {
     const { curves, epochs, percent: parts } = this.course;
-    const known = curves.flatMap(({ values }) => values.filter((v) => v !== null));
-    const top = Math.max(...known), least = Math.min(...known);
+    const all = curves.flatMap(({ values }) => values.filter((v) => v !== null));
+    const top = Math.max(...all), least = Math.min(...all);
     const log = least > 0 && top > 20 * least, low = log ? least : Math.min(0, least);
     const y = (v) => {
       const part = log ? Math.log(v / low) / Math.log(top / low) : (v - low) / (top - low || 1);
@@ -118,5 +118,7 @@ class Course {
   }
 }
 
-const percentOf = (v) => (v === undefined || v === null ? "unknown" : `${Number((100 * v).toPrecision(3))} %`);
-const figureOf = (v) => (v === undefined || v === null ? "unknown" : figure(v));
+// Figures of the history, in which some may be absent.
+const known = (text) => (v) => (v === undefined || v === null ? "unknown" : text(v));
+const percentOf = known((v) => `${Number((100 * v).toPrecision(3))} %`);
+const figureOf = known(figure);

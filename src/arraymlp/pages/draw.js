@@ -6,7 +6,7 @@ const DIRECTIONS = {
 };
 
 class Paper {
-  // `changed` is called after each change of the ink; low and high are a pixel's least and greatest.
+  // `changed` is called after each change of the ink; a pixel's numbers are from low to high.
   constructor([rows, columns], low, high, changed) {
     Object.assign(this, { rows, columns, low, high, changed });
     this.ink = new Float64Array(rows * columns);
@@ -143,7 +143,8 @@ class Paper {
   // Dark ink on a light page, light ink on a dark one.
   paintInk(canvas, ink) {
     const pen = canvas.getContext("2d");
-    const [paper, full] = dark.matches ? [[40, 43, 48], [255, 255, 255]] : [[255, 255, 255], [0, 0, 0]];
+    const white = [255, 255, 255];
+    const [paper, full] = dark.matches ? [[40, 43, 48], white] : [white, [0, 0, 0]];
     ink.forEach((v, i) => {
       pen.fillStyle = rgb(mixed(paper, full, Math.max(0, Math.min(1, v))));
       pen.fillRect(i % this.columns, Math.floor(i / this.columns), 1, 1);

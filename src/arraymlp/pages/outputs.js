@@ -36,9 +36,9 @@ class Outputs {
 }
 
 function numberItem(name, mean, spread, several) {
-  const deviation = several ? ` \u00b1 ${figure(spread)}` : "";
+  const text = figure(mean) + (several ? ` \u00b1 ${figure(spread)}` : "");
   const item = child("li", "", "amp-number");
-  item.append(child("span", name, "amp-name"), child("span", figure(mean) + deviation, "amp-value"));
+  item.append(child("span", name, "amp-name"), child("span", text, "amp-value"));
   return item;
 }
 

@@ -34,7 +34,8 @@ const percent = (part) => (Number.isFinite(part) ? `${(100 * part).toFixed(1)} %
 const greatest = (values) => values.reduce((a, b) => (Math.abs(b) > a ? Math.abs(b) : a), 0);
 
 // Numbers as a grid of cells; some of them crossed out, one framed.
-function paintGrid(canvas, values, { columns, cell, gap = 0, largest, crossed = null, framed = -1 }) {
+function paintGrid(canvas, values, how) {
+  const { columns, cell, gap = 0, largest, crossed = null, framed = -1 } = how;
   const rows = Math.ceil(values.length / columns);
   canvas.width = columns * cell + gap;
   canvas.height = rows * cell + gap;

@@ -52,7 +52,7 @@ class Plane {
     const pen = this.canvas.getContext("2d"), size = SCREEN / RESOLUTION;
     this.predictions.forEach((mean, i) => {
       pen.fillStyle = rgb(this.colour(mean));
-      pen.fillRect((i % RESOLUTION) * size, Math.floor(i / RESOLUTION) * size, size + 0.5, size + 0.5);
+      pen.fillRect((i % RESOLUTION) * size, Math.floor(i / RESOLUTION) * size, size, size);
     });
     const place = ([x, y]) => [(x - this.x[0]) / (this.x[1] - this.x[0]) * SCREEN,
       (this.y[1] - y) / (this.y[1] - this.y[0]) * SCREEN];

@@ -10,8 +10,9 @@ class Play {
     if (examples !== null) this.readExamples(examples, block);
     const { low = 0, high = 1 } = examples ?? {};
     const changed = () => this.show();
-    this.inputs = image === null ? new Sliders(columns, changed) : new Paper(image, low, high, changed);
-    if (image !== null) {
+    if (image === null) this.inputs = new Sliders(columns, changed);
+    else {
+      this.inputs = new Paper(image, low, high, changed);
       element("clear").onclick = () => this.inputs.clear();
       element("centre").onchange = () => this.inputs.update();
     }
@@ -135,7 +136,16 @@ class Play {
   }
 }
 
-// Names of the features that an encoding makes: a category's value, or which of a column's.
+// Names of the features that a map of numbers makes.
+function numberNames({ name, map }) {
+  const bins = ({ edges }) =>
+    edges.slice(1).map((edge, t) => `${name} ${figure(edges[t])}..${figure(edge)}`);
+  if (map.kind === "nothing") return [];
+  if (map.kind === "piecewise") return bins(map);
+  return map.kind === "mixed" && map.bins.means.length > 1 ? [name, ...bins(map.bins)] : [name];
+}
+
+// Names of the features that an encoding makes: a category's value, or a bin of numbers.
 function featureNames({ columns, padding }) {
   const names = columns.flatMap((column) => {
     if (column.kind === "categories") {
@@ -143,11 +153,7 @@ function featureNames({ columns, padding }) {
         ...(column.missing ? [`${column.name} (missing)`] : []),
         ...(column.other ? [`${column.name} (other)`] : [])];
     }
-    const { map, name } = column;
-    const bins = ({ edges }) => edges.slice(1).map((edge, t) => `${name} ${figure(edges[t])}..${figure(edge)}`);
-    const own = { nothing: [], piecewise: map.edges && bins(map),
-      mixed: map.bins && [name, ...(map.bins.means.length > 1 ? bins(map.bins) : [])] }[map.kind] ?? [name];
-    return [...own, ...(column.indicator ? [`${name} (missing)`] : [])];
+    return [...numberNames(column), ...(column.indicator ? [`${column.name} (missing)`] : [])];
   });
   return [...names, ...Array.from({ length: padding }, (_, i) => `(padding ${i})`)];
 }

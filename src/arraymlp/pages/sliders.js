@@ -35,8 +35,8 @@ class Sliders {
     const label = child("label", column.name);
     label.htmlFor = `amp-input-${i}`;
     row.append(label);
-    const show = column.kind === "category" ? this.choice(column, i, row) : this.number(column, i, row);
-    return { row, show };
+    const make = column.kind === "category" ? this.choice : this.number;
+    return { row, show: make.call(this, column, i, row) };
   }
 
   choice(column, i, row) {

@@ -77,8 +77,7 @@ class Layers {
         `unit ${row.at + 1} of ${row.nOut}, output ${figure(z[row.at])}`);
       const n = off ? off.filter(Boolean).length : 0;
       row.live.textContent = n
-        ? `crossed out: ${n} of ${row.nOut} units, off for each of the ${habits.rows} examples tried`
-        : "";
+        ? `crossed out: ${n} of ${row.nOut} units, off for each of ${habits.rows} examples` : "";
     });
     this.paintUnit(network.layers[this.layer], caches[this.layer], habits);
   }
@@ -109,9 +108,10 @@ class Layers {
 
   // The weights of the largest size, by the names of their features.
   list(incoming, largest, list) {
-    const order = [...incoming.keys()].sort((a, b) => Math.abs(incoming[b]) - Math.abs(incoming[a]));
+    const size = (i) => Math.abs(incoming[i]);
+    const order = [...incoming.keys()].sort((a, b) => size(b) - size(a));
     list.replaceChildren(...order.slice(0, STRONGEST).map((i) => barItem(this.names[i] ?? `${i}`,
-      Math.abs(incoming[i]) / largest, figure(incoming[i]), rgb(shade(incoming[i], largest)))));
+      size(i) / largest, figure(incoming[i]), rgb(shade(incoming[i], largest)))));
   }
 }
 
