@@ -1,6 +1,7 @@
 """How Sphinx builds the documentation. `ci/docs` calls it; every warning is an error."""
 
 import re
+import sys
 import zlib
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -8,6 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sphinx.util.nodes import make_refnode
+
+sys.path.insert(0, str(Path(__file__).with_name("_ext")))
 
 project = "arraymlp"
 author = "The arraymlp developers"
@@ -20,6 +23,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
+    "play_page",
 ]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
