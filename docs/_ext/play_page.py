@@ -48,7 +48,8 @@ def write(app: Any, exception: Exception | None) -> None:
     """Write the page beside the others, once they are built."""
     if exception is None and app.builder.format == "html":
         logging.getLogger("arraymlp").setLevel(logging.WARNING)  # it would tell of its backend
-        page = document("Networks to play with", playground(runs(), heading=2))
+        title = "Networks to play with"
+        page = document(title, f"<h1>{title}</h1>{playground(runs(), heading=2)}")
         Path(app.outdir, "play.html").write_text(page, encoding="utf-8")
 
 

@@ -20,15 +20,15 @@ from arraymlp.pages.columns import columns_of, table_cells
 from arraymlp.pages.page import write_page
 from arraymlp.pages.playground import playground
 from arraymlp.pages.subject import subject_of
-from in_node import in_node, needs_node
+from in_javascript import in_javascript
 
-pytestmark = needs_node
+pytestmark = pytest.mark.xdist_group("browser")
 N, FEATURES = 12, 5
 
 
 def alike(model: Any, X: Any, cells: Any = None) -> None:
     """Both predict the same for the rows."""
-    mean, spread = in_node(model, X if cells is None else cells)
+    mean, spread = in_javascript(model, X if cells is None else cells)
     ensemble = Ensemble([model]) if isinstance(model, MultilayerPerceptron) else model
     if isinstance(ensemble, Ensemble):
         classifies = ensemble.networks[0].loss.classifies

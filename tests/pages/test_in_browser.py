@@ -10,16 +10,15 @@ import pytest
 from arraymlp import Run, train
 from arraymlp.data.frames.frame import Frame, Texts
 from arraymlp.datasets import load_mnist
-from browser import chromium, emulate, until, violations
+from browser import emulate, the_browser, until, violations
 
 pytestmark = pytest.mark.xdist_group("browser")
 TITLE = "A page </title></script><b>of & digits"
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with chromium(tmp_path_factory.mktemp("profile")) as driver:
-        yield driver
+def browser() -> Any:
+    return the_browser()
 
 
 @pytest.fixture(autouse=True)

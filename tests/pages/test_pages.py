@@ -18,8 +18,10 @@ from arraymlp.pages.playground import image_of, playground
 from arraymlp.pages.subject import Stack, subject_of
 from arraymlp.pages.weights import described_stack
 from arraymlp.training.snapshots import Snapshot, snapshot_of
-from in_node import data_of, needs_node, weights_in_node
+from in_javascript import data_of, weights_in_javascript
 from problems import labels
+
+pytestmark = pytest.mark.xdist_group("browser")
 
 
 def run_of(**given: Any) -> Run:
@@ -35,7 +37,7 @@ def as_in_the_page(model: Any, snapshots: Any, members: int) -> None:
     """The page has the weights of each snapshot, the last exactly, others rounded."""
     for stop, snapshot in enumerate(snapshots):
         last = stop == len(snapshots) - 1
-        decoded = weights_in_node(model, stop)
+        decoded = weights_in_javascript(model, stop)
         assert len(decoded) == members
         for i, (weights, bias) in enumerate(snapshot.parameters):
             for k, layers in enumerate(decoded):
@@ -48,7 +50,6 @@ def as_in_the_page(model: Any, snapshots: Any, members: int) -> None:
                     assert (np.abs(found - w) <= np.abs(w).max(axis=0) / 127).all()
 
 
-@needs_node
 @pytest.mark.parametrize("seed", [0, [0, 1]], ids=["one", "two"])
 def test_earlier_weights_are_rounded_to_8_bits(seed: Any) -> None:
     run = run_of(snapshots=4, seed=seed, learning_rate=0.3)
@@ -56,7 +57,6 @@ def test_earlier_weights_are_rounded_to_8_bits(seed: Any) -> None:
     as_in_the_page(run, run.snapshots, len(np.ravel(seed)))
 
 
-@needs_node
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_weights_of_any_size_come_back(dtype: Any) -> None:
     rng = np.random.default_rng(0)

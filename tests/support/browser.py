@@ -1,9 +1,11 @@
 """A browser for the tests of pages: Chromium without a window, and axe-core."""
 
+import atexit
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,14 @@ QUIET = (
 )
 
 
-def missing(what: str) -> None:
+def absent() -> str:
+    """What lacks of what a browser needs; "" for nothing."""
+    if find_spec("selenium") is None:
+        return "selenium"
+    return "" if _chromium() and shutil.which("chromedriver") else "Chromium with its driver"
+
+
+def refuse(what: str) -> None:
     """Skip, or fail where a browser is required."""
     reason = f"{what} is not installed"
     if REQUIRED:
@@ -26,28 +35,32 @@ def missing(what: str) -> None:
     pytest.skip(reason)
 
 
-@contextmanager
-def chromium(profile: Path) -> Iterator[Any]:
-    """Selenium's driver of a browser of its own, whose profile is in a folder."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if find_spec("selenium") is None:
-        missing("selenium")
-    if found is None or driver is None:
-        missing("Chromium with its driver")
+def the_browser() -> Any:
+    """Selenium's driver of one browser for all tests of a process."""
+    if absent():
+        refuse(absent())
+    return _started()
+
+
+def _chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@cache
+def _started() -> Any:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
+    profile = tempfile.mkdtemp(prefix="arraymlp-")
     options = webdriver.ChromeOptions()
-    options.binary_location = str(found)
+    options.binary_location = str(_chromium())
     for flag in (*QUIET, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    try:
-        yield browser
-    finally:
-        browser.quit()
+    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    atexit.register(shutil.rmtree, profile, ignore_errors=True)
+    atexit.register(browser.quit)  # the last that is registered is called first
+    return browser
 
 
 def emulate(browser: Any, *, dark: bool = False, still: bool = False, width: int = 1100) -> None:
@@ -72,7 +85,7 @@ def violations(browser: Any) -> list[str]:
     """What axe-core has against the page, a line for each element."""
     found = find_spec("axe_playwright_python")
     if found is None or found.origin is None:
-        missing("axe-playwright-python, which has axe-core in it,")
+        refuse("axe-playwright-python, which has axe-core in it,")
     assert found is not None
     script = Path(str(found.origin)).with_name("axe.min.js").read_text(encoding="utf-8")
     browser.execute_script(script)
