@@ -44,7 +44,9 @@ const [given, done] = arguments;
 def evaluated(code: str, given: Any) -> Any:
     """What the body of an asynchronous function returns, which has ``given``."""
     if not absent() or shutil.which("node") is None:
-        found = the_browser().execute_async_script(IN_BROWSER % code, given)
+        browser = the_browser()
+        browser.get("about:blank")  # a page of another test may lack something
+        found = browser.execute_async_script(IN_BROWSER % code, given)
         assert not isinstance(found, str), found
         return found
     done = subprocess.run(
