@@ -13,6 +13,7 @@ from arraymlp.app.tables.models import Model, open_model
 from arraymlp.app.tables.talk import note
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.registry import resolve
+from arraymlp.data.files.table_files import open_table
 from arraymlp.data.files.table_targets import target_of
 from arraymlp.pages.examples import GIVEN
 from arraymlp.pages.page import write_page
@@ -63,13 +64,19 @@ def _write_page(model: Model, page: Path, examples: str | None) -> None:
 
 
 def _rows(model: Model, examples: str) -> tuple[Any, HostArray | None]:
-    """The rows of a table that the model takes; and its targets, where the table has them."""
+    """The rows of a table that the model takes; and its targets, where the table has them.
+
+    Where the model knows no names, targets are the last column, or a .npz file's y.
+    """
     if examples == "-":
         raise ValueError("--examples is a file: it is opened twice, which standard input is not")
-    file, _ = open_inputs(model, examples)
-    with file:
-        known = set(file.names).issuperset(model.targets)
-    file, inputs = open_inputs(model, examples, model.targets if known else None)
+    targets = model.targets
+    with open_table(examples) as file:
+        names, last = file.names, file.default_targets
+    if model.features is None and len(names) - len(last) == model.network.sizes[0]:
+        targets = last
+    known = set(names).issuperset(targets)
+    file, inputs = open_inputs(model, examples, targets if known else None)
     with file:
         frame = file.read()
-    return inputs.of(frame), target_of(frame, model.targets)[1] if known else None
+    return inputs.of(frame), target_of(frame, targets)[1] if known else None
