@@ -118,13 +118,12 @@ class MultilayerPerceptron(Network):
         """
         return evaluation_of(self, X, true_targets(X, y, self.targets))
 
-<<<<<<< HEAD
     def _repr_html_(self) -> str | None:
         """Layers, features and classes, as notebooks show them."""
         from arraymlp.training.views.network import network_view
 
         return shown(lambda: network_view(self))
-=======
+
     def page(
         self,
         path: str | PathLike[str],
@@ -140,7 +139,6 @@ class MultilayerPerceptron(Network):
         from arraymlp.pages.page import write_page
 
         write_page(path, self, title=title, examples=examples, image_shape=image_shape)
->>>>>>> 2322296 (Run.page, MultilayerPerceptron.page, Ensemble.page, and --page of show and train)
 
     def device_classes(self) -> Array:
         """The classes on the device, in its widest integers: JAX without x64 has int32 alone.

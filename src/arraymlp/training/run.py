@@ -28,12 +28,8 @@ from arraymlp.training.settings import Settings
 from arraymlp.training.snapshots import Snapshot
 
 if TYPE_CHECKING:
-<<<<<<< HEAD
     from arraymlp.diagnosis.findings import Findings
-=======
-    from arraymlp.diagnosis.findings import Finding
     from arraymlp.pages.playground import ImageShape
->>>>>>> 2322296 (Run.page, MultilayerPerceptron.page, Ensemble.page, and --page of show and train)
 
 
 FINISHED, STOPPED_EARLY = "finished", "stopped early"
