@@ -73,10 +73,10 @@ def test_insides_are_the_measurements() -> None:
 
 def test_first_layer_shows_each_unit_scaled_to_its_own_largest_weight() -> None:
     weights = np.zeros((784, 3), np.float32)
-    weights[:4, 1] = [0.0, 1.0, -4.0, 2.0]
+    weights[:4, 1] = [0.0, 0.8, -4.0, 2.0]
     pixels = pictures.first_layer(weights, columns=3)
     assert pixels.shape == (30, 88)
-    assert pixels[1, 30:34].tolist() == [128, 160, 1, 192]  # 0, 1/4, -1, 1/2
+    assert pixels[1, 30:34].tolist() == [128, 153, 1, 192]  # 0, 1/5, -1, 1/2
     assert not pixels[0].any(), "grey between the images"
     assert diverging_palette()[pixels[1, 32]].tolist() == [33, 102, 172]
     weights[0, 0] = np.nan

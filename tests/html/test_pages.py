@@ -70,8 +70,8 @@ def test_a_png_has_the_pixels_it_was_given() -> None:
 
 def test_colours_of_numbers() -> None:
     palette = diverging_palette()
-    pixels = diverging_pixels([[-2.0, -1.0, 0.0, 1.0, 5.0, np.nan]], largest=1.0)
-    assert pixels.tolist() == [[1, 1, 128, 255, 255, 0]]
+    pixels = diverging_pixels([[-2.0, -1.0, 0.0, 0.52, 1.0, 5.0, np.nan]], largest=1.0)
+    assert pixels.tolist() == [[1, 1, 128, 192, 255, 255, 0]]
     assert palette[128].tolist() == [255, 255, 255]
     assert palette[255][0] > palette[255][2], "red above 0"
     assert palette[1][2] > palette[1][0], "blue below"

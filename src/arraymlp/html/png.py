@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+SHADES = 10  # of red and of blue: more can hardly be told apart, and double the file
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -58,4 +60,5 @@ def diverging_pixels(values: Any, largest: float) -> Pixels:
     """Positions in `diverging_palette` of numbers from -largest to largest; NaN has the grey."""
     scaled = np.asarray(values, dtype=float) / (largest or 1.0)
     known = np.where(np.isfinite(scaled), np.clip(scaled, -1, 1), 0)
-    return np.where(np.isfinite(scaled), np.round(128 + 127 * known), 0).astype(np.uint8)
+    shades = np.round(SHADES * known) / SHADES
+    return np.where(np.isfinite(scaled), np.round(128 + 127 * shades), 0).astype(np.uint8)

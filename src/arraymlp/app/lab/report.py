@@ -15,9 +15,11 @@ from arraymlp.app.lab.result import LabResult, LabRow, verdict_text
 from arraymlp.app.lab.sections import Files, section
 from arraymlp.html.document import document
 from arraymlp.html.table import table
+from arraymlp.pages.playground import playground
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.history import finite
 
+EXAMPLES = 200  # test images to choose from
 PICTURES = (
     *(f"{name}{closer}.svg" for name in ("errors", "loss") for closer in ("", "-closer")),
     *("active.svg", "spread.svg", "gradient.svg", "weights.png"),
@@ -123,6 +125,19 @@ step, and are never shuffled. To answer the most frequent digit always would be 
 <div class="wide">{table(("", *map(str, range(10)), "all"), rows, numeric=range(1, 12))}</div>"""
 
 
+def _play(result: LabResult) -> str:
+    """Where the networks of the first seed are played with: draw a digit, and go through epochs."""
+    mnist = result.mnist
+    shown = slice(None, None, len(mnist.X_test) // EXAMPLES)
+    runs = {name: result.of(name)[0].run for name in result.names}
+    examples = mnist.X_test[shown], mnist.y_test[shown]
+    return f"""<div class="screen"><h2 id="play">Try it</h2>
+<p>Draw a digit or choose a test image, and see what each unit of a network makes of it. The slider
+goes back through the epochs: the weights, live units and errors as they were, and what the
+diagnosis found of that time.</p>
+{playground(runs, examples, image_shape=(pictures.SIDE, pictures.SIDE))}</div>"""
+
+
 def _page(result: LabResult, sections: list[str]) -> str:
     rows = "".join(_table_row(row) for row in result.rows())
     escapes = f"<p>{escape(result.escapes() or '')}</p>" if len(result.seeds) > 1 else ""
@@ -132,6 +147,7 @@ def _page(result: LabResult, sections: list[str]) -> str:
         ("questions", "the three questions"),
         ("data", "the data"),
         ("results", "the results"),
+        ("play", "try it"),
         *((name, name) for name in result.names),
         ("conclusion", "conclusion"),
         ("code", "the code"),
@@ -152,6 +168,7 @@ When they were published, two of the five ended at chance level and a third was 
 <th>band<th>in band<th>what happened<th>time</tr>{rows}</table></div>
 <p class="cap">Test accuracy: how many of the 10,000 test images are read right after the last
 epoch. The band is what counts as the published result come out again.</p>{escapes}
+{_play(result)}
 {"".join(sections)}
 {conclusion(result)}
 {listings()}

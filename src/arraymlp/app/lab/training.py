@@ -31,7 +31,7 @@ from arraymlp.training.run import Run
 from arraymlp.training.settings import Settings, get_preset
 from arraymlp.training.setup import merge_settings
 
-SNAPSHOTS = 20  # of each run, for the page to play with: 19 of 70 epochs, one in four
+SNAPSHOTS = 8  # of each run, for the report to play with; more would make it heavier than 4 MB
 
 
 def run_lab(
