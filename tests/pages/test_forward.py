@@ -18,9 +18,9 @@ from arraymlp.nn.losses import LOSSES
 from arraymlp.nn.scaling import Scaling
 from arraymlp.pages.columns import columns_of, table_cells
 from arraymlp.pages.page import write_page
-from arraymlp.pages.playground import playground
+from arraymlp.pages.playground import playground, source
 from arraymlp.pages.subject import subject_of
-from in_javascript import in_javascript
+from in_javascript import FILES, evaluated, in_javascript
 
 pytestmark = pytest.mark.xdist_group("browser")
 N, FEATURES = 12, 5
@@ -32,11 +32,11 @@ def alike(model: Any, X: Any, cells: Any = None) -> None:
     ensemble = Ensemble([model]) if isinstance(model, MultilayerPerceptron) else model
     if isinstance(ensemble, Ensemble):
         classifies = ensemble.networks[0].loss.classifies
-        of = ensemble.predict if classifies == "no" else ensemble.predict_proba
-        expected, deviation = of(X, return_std=True)
-        np.testing.assert_allclose(
-            spread, deviation.reshape(len(mean), -1), rtol=1e-4, atol=1e-5 * scale_of(expected)
-        )
+        numbers = classifies == "no"
+        each = (ensemble.member_predictions if numbers else ensemble.member_probabilities)(X)
+        deviation = each.astype(np.float64).std(axis=0).reshape(len(mean), -1)
+        expected = (ensemble.predict if numbers else ensemble.predict_proba)(X)
+        np.testing.assert_allclose(spread, deviation, rtol=1e-4, atol=1e-5 * scale_of(expected))
     else:
         classifies = model.network.loss.classifies
         expected = model.predict(X) if classifies == "no" else model.predict_proba(X)
@@ -64,7 +64,23 @@ def network(**given: Any) -> MultilayerPerceptron:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation(activation: str) -> None:
+def test_every_activation_and_its_slope(activation: str) -> None:
+    s = np.concatenate([np.linspace(-9, 9, 91), [0.0, -700.0, 700.0, 1e30, -1e30]])
+    code = (
+        f"const {{ f, slope }} = ACTIVATIONS.{activation};"
+        "return given.map((s) => [f(s), slope(s, f(s))])"
+    )
+    z, slopes = np.array(evaluated("\n".join([*map(source, FILES), code]), s.tolist())).T
+    known = ACTIVATIONS[activation]
+    with np.errstate(all="ignore"):
+        expected = known.function(s, np)
+        derivative = known.derivative(s, expected, np)
+    np.testing.assert_allclose(z, expected, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(slopes, derivative + 0 * s, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_in_a_network(activation: str) -> None:
     alike(network(activation=activation), rows())
     alike(network(activation=["tanh", activation]), 30 * rows())
 

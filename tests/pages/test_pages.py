@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraymlp import MultilayerPerceptron, Run, TableEncoder, load, save, train
+from arraymlp import Backend, MultilayerPerceptron, Run, TableEncoder, load, save, train
 from arraymlp.data.frames.frame import Frame, Texts
 from arraymlp.nn.network import Network
 from arraymlp.pages.columns import MISSING, OTHER, columns_of
@@ -207,6 +207,21 @@ def test_there_are_none_of_a_network_alone_a_file_or_a_stream(tmp_path: Path) ->
     streamed = train(stream, y, epochs=1, batch_size=8, backend="numpy", window=8)
     content, _ = data_of(playground({"": streamed}))
     assert content["examples"] is None or content["examples"]["rows"] == len(X)
+
+
+def test_a_run_of_any_backend_has_them(backend: Backend) -> None:
+    X, y = labels()
+    run = train(X, y, validation=(X[:9], y[:9]), epochs=1, batch_size=8, snapshots=2,
+                backend=backend, standardize=True)  # fmt: skip
+    subject = subject_of(run)
+    examples = examples_for(subject, columns_of(subject))
+    assert examples is not None
+    np.testing.assert_allclose(examples.cells, X[:9], atol=1e-5)
+    assert examples.truth == tuple(map(str, y[:9]))
+    given = examples_for(subject, columns_of(subject), (run.backend.asarray(X, "float32"), y))
+    assert given is not None
+    np.testing.assert_allclose(given.cells, X, atol=1e-5)
+    playground({"": run})
 
 
 # Columns and images

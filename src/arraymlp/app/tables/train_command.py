@@ -181,7 +181,7 @@ def _write(
     if read is not None:
         talk.pairs([("report", str(read))])
     if page is not None:
-        title = f"{', '.join(trained.plan.source.target.names)} of {trained.plan.source.name}"
+        title = f"{', '.join(trained.plan.source.target.names)} of {Path(trained.plan.source.name).name}"
         trained.run.page(page, title=title)
         talk.pairs([("page", str(page))])
     return {"model": save and str(save), "report": read and str(read), "page": page and str(page)}
