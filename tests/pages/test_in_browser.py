@@ -309,7 +309,7 @@ def test_sliders_choices_and_missing_values(browser: Any, mixed: tuple[Run, Fram
     np.testing.assert_allclose(predicted(page), expected(np.nan, "Q"), rtol=1e-5)
     page.find_element("css selector", "#amp-sliders input[type=checkbox]").click()
     np.testing.assert_allclose(predicted(page), expected(34, "Q"), rtol=1e-5)
-    assert "\u00b1" in element(page, "bars").text, "three members disagree"
+    assert "\u00b1" in element(page, "answer").text, "three members disagree"
     element(page, "member").send_keys("3")
     assert element(page, "member").get_attribute("value") == "2"
 

@@ -52,8 +52,10 @@ def as_in_the_page(model: Any, snapshots: Any, members: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, [0, 1]], ids=["one", "two"])
 def test_earlier_weights_are_rounded_to_8_bits(seed: Any) -> None:
-    run = run_of(snapshots=4, seed=seed, learning_rate=0.3)
+    run = run_of(snapshots=4, seed=seed, learning_rate=0.003, hidden=(200,))
     assert [s.epoch for s in run.snapshots] == [-1, 1, 3]
+    (stack,) = data_of(playground({"": run}))[0]["models"][0]["stacks"]
+    assert any(layer["differs"] for snapshot in stack["earlier"] for layer in snapshot)
     as_in_the_page(run, run.snapshots, len(np.ravel(seed)))
 
 

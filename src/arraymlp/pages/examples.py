@@ -36,12 +36,14 @@ class Examples:
         cells: rows of a page (N, n), float64.
         truth: what is true of each, in words; None where it is not known.
         classes: position of its class (N,); None of others than classes.
+        values: its number (N,); None of others than one number a row.
         what: they are, in words.
     """
 
     cells: HostArray
     truth: tuple[str, ...] | None = None
     classes: tuple[int, ...] | None = None
+    values: tuple[float, ...] | None = None
     what: str = "examples"
 
     def greys(self) -> tuple[HostArray, float] | None:
@@ -136,7 +138,7 @@ def _of_run(run: Run, columns: Sequence[InputColumn]) -> Examples | None:
         taken = taken * data.inputs.scale + data.inputs.mean
     values = backend.to_numpy(take_rows(y.values, rows, backend))
     cells = taken if encoding is None else decoded(encoding, columns, taken)
-    return Examples(cells, *_told(run.network, _as_given(run.network, y, values)), what)
+    return Examples(cells, *_told(run.network, _as_given(run.network, y, values)), what=what)
 
 
 def _as_given(network: Network, y: Targets, values: HostArray) -> HostArray:
@@ -153,23 +155,19 @@ def _as_given(network: Network, y: Targets, values: HostArray) -> HostArray:
 
 def _told(
     network: Network, values: HostArray | None
-) -> tuple[tuple[str, ...] | None, tuple[int, ...] | None]:
-    """Targets in words, and the positions of their classes."""
+) -> tuple[tuple[str, ...] | None, tuple[int, ...] | None, tuple[float, ...] | None]:
+    """Targets in words; and the positions of their classes, or the numbers."""
     if values is None:
-        return None, None
+        return None, None, None
     if network.classes is not None:
         at = {label: i for i, label in enumerate(network.classes.tolist())}
         labels = values.tolist()
         positions = tuple(at.get(label, -1) for label in labels)
-        return tuple(map(str, labels)), positions
+        return tuple(map(str, labels)), positions, None
     table = values.reshape(len(values), -1)
     if network.loss.classifies == "each":
         names = network.targets or tuple(map(str, range(table.shape[1])))
-        return (
-            tuple(
-                ", ".join(n for n, v in zip(names, row, strict=True) if v > 0.5) or "none"
-                for row in table
-            ),
-            None,
-        )
-    return tuple(", ".join(f"{v:.6g}" for v in row) for row in table), None
+        chosen = [[n for n, v in zip(names, row, strict=True) if v > 0.5] for row in table]
+        return tuple(", ".join(row) or "none" for row in chosen), None, None
+    numbers = tuple(map(float, table[:, 0])) if table.shape[1] == 1 else None
+    return tuple(", ".join(f"{v:.6g}" for v in row) for row in table), None, numbers

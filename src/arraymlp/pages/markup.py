@@ -9,12 +9,14 @@ KEYS = (
 )
 
 
-def markup(names: Sequence[str], what: str, examples: bool, heading: int) -> str:
+def markup(
+    names: Sequence[str], pixels: tuple[float, float] | None, examples: bool, heading: int
+) -> str:
     """The markup.
 
     Args:
         names: of the models to choose from.
-        what: the inputs are, "pixels" or "numbers".
+        pixels: what an empty pixel is and a drawn one; None where the inputs are no image.
         examples: whether there are examples to choose from.
         heading: the level of its headings.
     """
@@ -26,7 +28,7 @@ def markup(names: Sequence[str], what: str, examples: bool, heading: int) -> str
         '<p class="amp-note" id="amp-about"></p>',
         _course(heading),
         '<div class="amp-stage">',
-        _drawing(heading, examples) if what == "pixels" else _sliders(heading, examples),
+        _sliders(heading, examples) if pixels is None else _drawing(heading, examples, pixels),
         _layers(heading),  # the last on a phone, where the output is nearer to the input
         f'<div class="amp-card">{_outputs(heading)}{UNIT}</div>',
         "</div></section>",
@@ -69,8 +71,9 @@ def _chooser() -> str:
 <p class="amp-figure" id="amp-truth"></p>"""
 
 
-def _drawing(heading: int, examples: bool) -> str:
-    return f"""<div class="amp-card"><h{heading}>Draw or choose</h{heading}>
+def _drawing(heading: int, examples: bool, pixels: tuple[float, float]) -> str:
+    title = "Draw or choose" if examples else "Draw"
+    return f"""<div class="amp-card"><h{heading}>{title}</h{heading}>
 <div class="amp-paper" id="amp-paper"><canvas id="amp-draw" tabindex="0" role="application"
 aria-label="drawing" aria-describedby="amp-keys"></canvas><i id="amp-cursor"></i></div>
 <p class="amp-hidden" id="amp-said" aria-live="polite"></p>
@@ -78,7 +81,8 @@ aria-label="drawing" aria-describedby="amp-keys"></canvas><i id="amp-cursor"></i
 <canvas id="amp-seen" role="img" aria-label="the drawing as the network sees it"></canvas></div>
 <p><label><input type="checkbox" id="amp-centre" checked autocomplete="off"> centre a drawing by its
 mass, as MNIST's digits are</label></p>
-<p class="amp-note" id="amp-keys">{KEYS}</p>
+<p class="amp-note" id="amp-keys">{KEYS} An empty pixel is {pixels[0]:.4g}, a drawn one
+{pixels[1]:.4g}.</p>
 {_chooser() if examples else ""}</div>"""
 
 

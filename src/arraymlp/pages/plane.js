@@ -36,7 +36,7 @@ class Plane {
     const { decides, classes } = this.model;
     if (decides === "no" || classes === null) {
       const [low, high] = decides === "no" ? this.range : [0, 1];
-      const part = high > low ? (mean[0] - low) / (high - low) : 0.5;
+      const part = high > low ? Math.max(0, Math.min(1, (mean[0] - low) / (high - low))) : 0.5;
       return part < 0.5 ? mixed(below, zero, 2 * part) : mixed(zero, above, 2 * part - 1);
     }
     const j = best(mean), least = 1 / mean.length;
@@ -56,10 +56,11 @@ class Plane {
     });
     const place = ([x, y]) => [(x - this.x[0]) / (this.x[1] - this.x[0]) * SCREEN,
       (this.y[1] - y) / (this.y[1] - this.y[0]) * SCREEN];
-    const { rows = [], classes = null } = this.content.shown ?? {};
+    const { rows = [], classes = null, values = null } = this.content.shown ?? {};
     rows.forEach((row, i) => {
       const known = classes !== null && classes[i] >= 0;
-      dot(pen, place(row), 3.5, known ? rgb(this.hue(classes[i])) : "#808080", ends().text);
+      const colour = known ? this.hue(classes[i]) : values && this.colour([values[i]]);
+      dot(pen, place(row), 3.5, colour ? rgb(colour) : "#808080", ends().text);
     });
     dot(pen, place(cells), 7, "transparent", ends().text, 3);
     const [a, b] = this.content.columns.map(({ name }) => name);

@@ -8,7 +8,7 @@ class Play {
     this.chosen = 0;
     const { examples, image, columns } = content;
     if (examples !== null) this.readExamples(examples, block);
-    const { low = 0, high = 1 } = examples ?? {};
+    const { low, high } = content;
     const changed = () => this.show();
     if (image === null) this.inputs = new Sliders(columns, changed);
     else {
@@ -22,11 +22,11 @@ class Play {
   }
 
   // The examples' cells, and the controls that choose one.
-  readExamples({ rows: n, cells, level, truth, classes, what }, block) {
+  readExamples({ rows: n, cells, level, truth, classes, values, what }, block) {
     const all = Float64Array.from(arrayAt(block, cells), (v) => v * level);
     const width = all.length / n;
     const rows = Array.from({ length: n }, (_, i) => all.subarray(i * width, (i + 1) * width));
-    this.content.shown = { rows, classes };
+    this.content.shown = { rows, classes, values };
     const box = element("example");
     box.max = n;
     element("of").textContent = `of ${n} ${what}`;

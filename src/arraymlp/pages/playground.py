@@ -18,7 +18,7 @@ from arraymlp.html.chart import PALETTE
 from arraymlp.nn.network import Network
 from arraymlp.pages.columns import columns_of
 from arraymlp.pages.course import described_course
-from arraymlp.pages.examples import Examples, examples_for
+from arraymlp.pages.examples import GREYS, Examples, examples_for
 from arraymlp.pages.markup import markup
 from arraymlp.pages.packing import Block, narrow
 from arraymlp.pages.subject import Model, Subject, subject_of
@@ -72,7 +72,10 @@ def playground(
     if chosen is not None:
         columns = [c.ranged(chosen.cells[:, i]) for i, c in enumerate(columns)]
     block = Block()
+    low, high = _range(chosen, first.first)
     content: dict[str, Any] = {
+        "low": low,
+        "high": high,
         "image": None if shape is None else list(shape),
         "columns": [] if shape is not None else [column.to_dict() for column in columns],
         "examples": None if chosen is None else _described_examples(chosen, block),
@@ -87,8 +90,8 @@ def playground(
     data = [_data(json.dumps(finite(content), allow_nan=False), "application/json", "amp-content")]
     data += [_data(blob, "text/plain", f"amp-data-{i}") for i, blob in enumerate(blobs)]
     code = "\n".join(map(source, SCRIPTS))
-    what = "pixels" if shape is not None else "numbers"
-    body = markup(list(subjects), what, chosen is not None, heading)
+    pixels = None if shape is None else (low, high)
+    body = markup(list(subjects), pixels, chosen is not None, heading)
     return (
         f"<style>{source('play.css')}</style>\n{body}\n"
         + "\n".join(data)
@@ -177,15 +180,22 @@ def output_names(network: Network) -> list[str]:
 
 def _described_examples(examples: Examples, block: Block) -> dict[str, Any]:
     greys = examples.greys()
-    known = examples.cells[np.isfinite(examples.cells)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     return {
         "rows": len(examples.cells),
         "what": examples.what,
         "cells": block.add(narrow(examples.cells) if greys is None else greys[0]),
         "level": 1.0 if greys is None else greys[1],
-        "low": low,
-        "high": high if high > low else low + 1,
         "truth": examples.truth,
         "classes": examples.classes,
+        "values": examples.values,
     }
+
+
+def _range(examples: Examples | None, network: Network) -> tuple[float, float]:
+    """What an empty pixel is, and a drawn one: of the examples, or else as it may be."""
+    if examples is not None:
+        known = examples.cells[np.isfinite(examples.cells)]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+        return low, high if high > low else low + 1
+    of_bytes = network.inputs is not None and network.inputs.mean.max() > 1
+    return 0.0, float(GREYS) if of_bytes else 1.0

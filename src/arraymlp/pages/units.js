@@ -16,8 +16,9 @@ class Layers {
 
   row({ nOut, activation }, i, holder) {
     const last = i === this.network.layers.length - 1;
-    const what = last ? `layer ${i + 1}: ${nOut} outputs, the logits`
-      : `layer ${i + 1}: ${nOut} units, ${activation}`;
+    const some = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+    const what = last ? `layer ${i + 1}: ${some(nOut, "output")}, the logits`
+      : `layer ${i + 1}: ${some(nOut, "unit")}, ${activation}`;
     const title = child("p", what, "amp-figure"), key = child("div", "", "amp-key");
     const canvas = child("canvas", "");
     canvas.tabIndex = 0;

@@ -181,7 +181,8 @@ def _write(
     if read is not None:
         talk.pairs([("report", str(read))])
     if page is not None:
-        title = f"{', '.join(trained.plan.source.target.names)} of {Path(trained.plan.source.name).name}"
+        source = trained.plan.source
+        title = f"{', '.join(source.target.names)} of {Path(source.name).name}"
         trained.run.page(page, title=title)
         talk.pairs([("page", str(page))])
     return {"model": save and str(save), "report": read and str(read), "page": page and str(page)}
