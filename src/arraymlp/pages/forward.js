@@ -45,10 +45,12 @@ function layerForward({ weights: W, bias: b, nIn, nOut, activation }, x) {
   return { x, s, z: s.map((v) => ACTIVATIONS[activation].f(v)) };
 }
 
-// All layers of a network, for a row of a page; the last one's z are the logits.
-function forward(network, cells, columns) {
-  let x = network.encoding === null ? cells : encode(network.encoding, cells, columns);
-  x = standardized(network.inputs, x);
+// All layers of a network, for a row of a page; the last one's z are the logits. What is known of
+// the row's features, by the encoding that makes them, is not worked out again.
+function forward(network, cells, columns, known = new Map([[null, cells]])) {
+  const { encoding } = network;
+  if (!known.has(encoding)) known.set(encoding, encode(encoding, cells, columns));
+  let x = standardized(network.inputs, known.get(encoding));
   const caches = [];
   for (const layer of network.layers) {
     const cache = layerForward(layer, x);
@@ -112,8 +114,9 @@ function predicted(network, logits, classes) {
 
 // The mean of all networks' predictions, and their standard deviation over the networks.
 function ensemble(networks, cells, columns, classes) {
+  const known = new Map([[null, cells]]);
   const each = networks.map((network) => {
-    const caches = forward(network, cells, columns);
+    const caches = forward(network, cells, columns, known);
     return predicted(network, caches[caches.length - 1].z, classes);
   });
   const mean = each[0].map((_, j) => each.reduce((sum, y) => sum + y[j], 0) / each.length);

@@ -21,7 +21,7 @@ def markup(
         heading: the level of its headings.
     """
     parts = [
-        '<section class="amp" id="amp" aria-label="Play with the network">',
+        '<section class="amp screen" id="amp" aria-label="Play with the network">',
         '<noscript><p class="amp-note">This part of the page needs JavaScript.</p></noscript>',
         '<p class="amp-note" id="amp-problem" role="alert" hidden></p>',
         _choice(names),

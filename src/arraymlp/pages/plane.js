@@ -1,6 +1,7 @@
 // Two numeric features: the predictions over their plane, the examples on it, and the point.
 
-const RESOLUTION = 64;  // predictions across
+const FINEST = 64, COARSEST = 24;  // predictions across
+const AFFORDED = 1.2e8;  // multiplications, at most, unless it is the coarsest
 const SCREEN = 384;  // pixels across
 
 class Plane {
@@ -20,9 +21,11 @@ class Plane {
     return image === null && columns.length === 2 && columns.every(({ kind }) => kind === "number");
   }
 
-  // Predict over the plane; colours only change with the weights.
-  survey(predict) {
-    const n = RESOLUTION;
+  // Predict over the plane, as finely as networks of so many weights allow; colours only change
+  // with the weights.
+  survey(predict, weights) {
+    const n = Math.floor(Math.max(COARSEST, Math.min(FINEST, Math.sqrt(AFFORDED / weights))));
+    this.across = n;
     this.predictions = Array.from({ length: n * n }, (_, i) => predict(Float64Array.of(
       this.x[0] + (i % n + 0.5) / n * (this.x[1] - this.x[0]),
       this.y[1] - (Math.floor(i / n) + 0.5) / n * (this.y[1] - this.y[0]))).mean);
@@ -49,10 +52,12 @@ class Plane {
   }
 
   paint(cells) {
-    const pen = this.canvas.getContext("2d"), size = SCREEN / RESOLUTION;
+    const pen = this.canvas.getContext("2d"), n = this.across, size = SCREEN / n;
     this.predictions.forEach((mean, i) => {
       pen.fillStyle = rgb(this.colour(mean));
-      pen.fillRect((i % RESOLUTION) * size, Math.floor(i / RESOLUTION) * size, size, size);
+      // Whole pixels, or their borders would show.
+      const [left, top] = [i % n, Math.floor(i / n)].map((at) => Math.floor(at * size));
+      pen.fillRect(left, top, Math.ceil(size), Math.ceil(size));
     });
     const place = ([x, y]) => [(x - this.x[0]) / (this.x[1] - this.x[0]) * SCREEN,
       (this.y[1] - y) / (this.y[1] - this.y[0]) * SCREEN];

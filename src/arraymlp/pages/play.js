@@ -90,7 +90,7 @@ class Play {
   newWeights() {
     const sizes = this.network.layers.map(({ nIn, nOut }) => `${nIn}-${nOut}`).join();
     if (sizes !== this.layersOf) this.newLayers();
-    this.plane?.survey((cells) => this.predict(cells));
+    this.plane?.survey((cells) => this.predict(cells), sum(this.networks.map(sizeOf)));
     this.show();
   }
 
@@ -103,8 +103,7 @@ class Play {
     const { network } = this;
     if (!this.content.shown) return null;
     if (!this.habits.has(network)) {
-      const size = network.layers.reduce((sum, { nIn, nOut }) => sum + nIn * nOut, 0);
-      const n = Math.max(10, Math.floor(TRIED / size));
+      const n = Math.max(10, Math.floor(TRIED / sizeOf(network)));
       this.habits.set(network, habitsOf(network, this.content.shown.rows.slice(0, n),
         this.content.columns));
     }
@@ -135,6 +134,11 @@ class Play {
     this.show();
   }
 }
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+// How many weights a network has.
+const sizeOf = ({ layers }) => sum(layers.map(({ nIn, nOut }) => nIn * nOut));
 
 // Names of the features that a map of numbers makes.
 function numberNames({ name, map }) {
