@@ -2,6 +2,7 @@
 
 const PACE = 700;  // milliseconds an epoch, while it plays
 const [WIDTH, HEIGHT, LEFT, BOTTOM, EDGE] = [360, 170, 64, 24, 10];  // of the curves
+const DECADES = 1000;  // the range of a logarithmic axis; what is lower is drawn at its end
 
 class Course {
   // `moved` is called when another epoch is looked at.
@@ -84,9 +85,9 @@ class Course {
     const { curves, epochs, percent: parts } = this.course;
     const all = curves.flatMap(({ values }) => values.filter((v) => v !== null));
     const top = Math.max(...all), least = Math.min(...all);
-    const log = least > 0 && top > 20 * least, low = log ? least : Math.min(0, least);
+    const log = least > 0 && top > 20 * least, low = log ? Math.max(least, top / DECADES) : Math.min(0, least);
     const y = (v) => {
-      const part = log ? Math.log(v / low) / Math.log(top / low) : (v - low) / (top - low || 1);
+      const part = log ? Math.log(Math.max(v, low) / low) / Math.log(top / low) : (v - low) / (top - low || 1);
       return HEIGHT - BOTTOM - part * (HEIGHT - BOTTOM - EDGE);
     };
     const [first, last] = [epochs[0], epochs[epochs.length - 1]];
@@ -98,7 +99,8 @@ class Course {
       d: `M${LEFT} ${EDGE}V${HEIGHT - BOTTOM}H${WIDTH - EDGE}` });
     const text = parts ? percentOf : figureOf;
     for (const v of [low, top]) {
-      svgChild(svg, "text", { x: LEFT - 4, y: y(v) + 4, "text-anchor": "end" }, text(v));
+      const below = v === low && least < low ? "≤ " : "";
+      svgChild(svg, "text", { x: LEFT - 4, y: y(v) + 4, "text-anchor": "end" }, below + text(v));
     }
     for (const [e, anchor] of [[first, "start"], [last, "end"]]) {
       svgChild(svg, "text", { x: x(e), y: HEIGHT - 8, "text-anchor": anchor }, `epoch ${e}`);
