@@ -222,13 +222,14 @@ def test_the_slider_goes_through_the_epochs(browser: Any, digits: tuple[Run, Pat
     element(page, "forth").click()
     assert slider.get_attribute("aria-valuetext") == "epoch 0"
     shown = {f.text.split()[0] for f in page.find_elements("css selector", "#amp-findings b")}
-    shown |= {"learned"} if element(page, "more").is_displayed() else set()
-    belong = {f.kind.split("_")[0] for f in run.findings if (f.from_epoch or 0) <= 0}
-    assert shown <= belong | {"learned"}
+    assert shown <= {f.kind.split("_")[0] for f in run.findings if (f.from_epoch or 0) <= 0}
+    assert "learned" not in shown, "that is said of the end"
     element(page, "play").click()
     until(page, lambda b: slider.get_attribute("aria-valuetext") == "epoch 3")
     until(page, lambda b: element(b, "play").text == "Play")
     np.testing.assert_allclose(predicted(page), before, atol=1e-12)
+    assert element(page, "findings").text.startswith(run.findings[0].kind.replace("_", " "))
+    assert run.findings[0].sentence in element(page, "findings").text
 
 
 def test_earlier_weights_are_rounded_and_decide_alike(

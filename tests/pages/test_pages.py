@@ -279,8 +279,13 @@ def test_texts_of_the_user_cannot_end_an_element() -> None:
 # The course
 
 
-def test_figures_are_the_historys_and_the_probes() -> None:
-    run = run_of(snapshots=3, probes=True, training_error=True)
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [("learned", {}), ("dead_units", {"optimizer": "sgd", "learning_rate": 30.0})],
+)
+def test_figures_are_the_historys_and_the_probes(expected: str, given: dict[str, Any]) -> None:
+    run = run_of(snapshots=3, probes=True, training_error=True, epochs=30, hidden=(30,), **given)
+    assert expected in {finding.kind for finding in run.findings}
     snapshots = subject_of(run).stacks[0].snapshots
     course = described_course(run, snapshots)
     assert [stop["epoch"] for stop in course["stops"]] == [s.epoch for s in run.snapshots]
@@ -293,6 +298,9 @@ def test_figures_are_the_historys_and_the_probes() -> None:
         (measured,) = [m for m in run.measurements if m.step == stop["step"]]
         assert stop["live"] == measured.active_units
     for i, finding in enumerate(run.findings):
+        if finding.kind == "learned":
+            assert [i in stop["findings"] for stop in course["stops"]] == [False, False, True]
+            continue
         for stop in course["stops"]:
             first, last = finding.from_epoch, finding.to_epoch
             if first is not None and last is not None:

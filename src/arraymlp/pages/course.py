@@ -11,6 +11,7 @@ from arraymlp.training.run import Run
 from arraymlp.training.snapshots import AS_DRAWN, Snapshot
 
 CURVES = ("validation_error", "training_error")
+LEARNED = "learned"  # a finding whose figures are those of the end
 LOSSES = ("validation_loss", "training_loss", "loss")
 
 
@@ -32,14 +33,14 @@ def described_course(run: Run | None, snapshots: Sequence[Snapshot]) -> dict[str
         "epochs": run.history["epoch"] if len(run.history) else [],
         "percent": percent,
         "curves": curves,
-        "stops": [_stop(run, snapshot) for snapshot in snapshots],
+        "stops": [_stop(run, snapshot, snapshot is snapshots[-1]) for snapshot in snapshots],
         "findings": [_described(finding, run.network.members or 1) for finding in run.findings],
         "probed": bool(run.measurements),
         "restored": _restored(run),
     }
 
 
-def _stop(run: Run, snapshot: Snapshot) -> dict[str, Any]:
+def _stop(run: Run, snapshot: Snapshot, is_last: bool) -> dict[str, Any]:
     """A snapshot's epoch, and what was measured at its end."""
     live = None
     for measurement in run.measurements:
@@ -50,12 +51,14 @@ def _stop(run: Run, snapshot: Snapshot) -> dict[str, Any]:
         "step": snapshot.step,
         "live": None if live is None else [_mean(figure) for figure in live.active_units],
         "liveStep": None if live is None else live.step,
-        "findings": [i for i, f in enumerate(run.findings) if _belongs(f, snapshot)],
+        "findings": [i for i, f in enumerate(run.findings) if _belongs(f, snapshot, is_last)],
     }
 
 
-def _belongs(finding: Finding, snapshot: Snapshot) -> bool:
+def _belongs(finding: Finding, snapshot: Snapshot, is_last: bool) -> bool:
     """Whether what was found holds at the end of the snapshot's epoch."""
+    if finding.kind == LEARNED:
+        return is_last
     if snapshot.epoch == AS_DRAWN:
         return finding.from_epoch is None and finding.from_step is None
     if finding.from_epoch is not None and finding.to_epoch is not None:
