@@ -281,7 +281,7 @@ def test_texts_of_the_user_cannot_end_an_element() -> None:
 
 @pytest.mark.parametrize(
     ("expected", "given"),
-    [("learned", {}), ("dead_units", {"optimizer": "sgd", "learning_rate": 30.0})],
+    [("learned", {}), ("dead_units", {"optimizer": "sgd", "learning_rate": 5.0})],
 )
 def test_figures_are_the_historys_and_the_probes(expected: str, given: dict[str, Any]) -> None:
     run = run_of(snapshots=3, probes=True, training_error=True, epochs=30, hidden=(30,), **given)
