@@ -82,7 +82,8 @@ def check_gradients(
             members.
         X: what goes in: the sums s of an activation, the logits (..., B, n) of a loss, the inputs
             (B, n_in) of a layer or network. Drawn if None.
-        y: targets for a loss or network, as `Loss.value_and_delta` takes them. Drawn if None.
+        y: targets for a loss or network, as `arraymlp.losses.Loss.value_and_delta` takes
+            them. Drawn if None.
         tolerance: of the largest difference, relative to the term's largest entry.
         backend: of an activation or loss; a layer and a network are checked where they are. It must
             have float64.
