@@ -66,7 +66,7 @@ def but(n: int) -> HostArray:
 PAIRS = [(np.arange(12), np.arange(12, 24)), (np.arange(12, 24), np.arange(12))]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"learning_rat": [0.1]}, "unknown setting 'learning_rat': did you mean 'learning_rate'"),
-    ({"callbacks": []}, "unknown setting 'callbacks'"),
+    ({"on_epoch": []}, "unknown setting 'on_epoch'"),
     ({"learning_rate": []}, "learning_rate is empty"),
     ({"seed": [0, 1], "l2": [0.1, 0.2, 0.3], "mode": "zip"}, "2 of seed, 3 of l2"),
     ({"mode": "lattice"}, "unknown mode 'lattice'"),

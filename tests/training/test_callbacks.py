@@ -11,7 +11,8 @@ import pytest
 
 import runs
 from arraymlp import History, Run, train
-from arraymlp.training.callbacks import Callback, CSVLog, StopAt, TensorBoardLog
+from arraymlp.training.callbacks import Callback, StopAt
+from arraymlp.training.logs import CSVLog, TensorBoardLog
 from problems import BATCH, HIDDEN, N, labels
 
 STEPS = N // BATCH

@@ -17,6 +17,7 @@ from arraymlp.backends.threads import cores, side_by_side
 from arraymlp.data.data import Data
 from arraymlp.sweeps.memory import member_bytes, memory_budget, step_bytes, step_products
 from arraymlp.sweeps.population import (
+    MemberCallbacks,
     MemberResult,
     MemberSpec,
     PopulationFile,
@@ -24,7 +25,8 @@ from arraymlp.sweeps.population import (
     train_population,
 )
 from arraymlp.sweeps.stacking import stacking_key
-from arraymlp.training.history import Record
+from arraymlp.training.history import History, Record
+from arraymlp.training.model import MultilayerPerceptron
 
 # On NumPy the arrays of a stack's step are to stay in the processor's caches, and a stack is to
 # have enough to do in a step that Python's share of it is small: bytes, and multiply-adds.
@@ -207,6 +209,7 @@ def train_stacks(
     on_end: Callable[[int], None] | None = None,
     step_losses: Callable[[], StepLosses] | None = None,
     file: Callable[[Sequence[int]], PopulationFile] | None = None,
+    callbacks: MemberCallbacks | None = None,
 ) -> list[MemberResult | None]:
     """Train all stacks: one after another, or with NumPy side by side, a core each.
 
@@ -224,6 +227,7 @@ def train_stacks(
         on_end: called after each stack with how many epochs fewer than planned its members took.
         step_losses: makes what a stack adds up its losses with.
         file: gives what keeps the state of a stack, for checkpoints.
+        callbacks: told of each member's epochs, by its number, from several threads.
 
     Returns:
         Each member's result; None for those that Ctrl-C or SIGTERM came before.
@@ -251,6 +255,7 @@ def train_stacks(
             on_epoch=epoch_ended,
             step_losses=None if step_losses is None else step_losses(),
             file=None if file is None else file(numbers),
+            callbacks=None if callbacks is None else _ByNumber(callbacks, numbers),
         )
         for k, result in zip(numbers, trained, strict=True):
             results[k] = result
@@ -266,6 +271,24 @@ def train_stacks(
             for stack in stacks:
                 train(stack)
     return results
+
+
+@dataclass(frozen=True)
+class _ByNumber:
+    """Callbacks that are told of a stack's members by their numbers."""
+
+    callbacks: MemberCallbacks
+    numbers: Sequence[int]
+
+    def epoch_ended(
+        self, k: int, history: History, make_network: Callable[[], MultilayerPerceptron]
+    ) -> bool:
+        return self.callbacks.epoch_ended(self.numbers[k], history, make_network)
+
+    def finished_before(
+        self, k: int, history: History, make_network: Callable[[], MultilayerPerceptron]
+    ) -> None:
+        self.callbacks.finished_before(self.numbers[k], history, make_network)
 
 
 def _with_own_orders(specs: Sequence[MemberSpec]) -> list[MemberSpec]:

@@ -7,6 +7,7 @@ among the settings, in the rows they train on, and in their schedules. A member 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite
 from typing import Any, Protocol
 
@@ -151,6 +152,7 @@ def train_population(
     on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None = None,
     step_losses: StepLosses | None = None,
     file: "PopulationFile | None" = None,
+    callbacks: "MemberCallbacks | None" = None,
 ) -> list[MemberResult]:
     """Train several networks together, each as if alone.
 
@@ -165,14 +167,29 @@ def train_population(
             and at first with those of all epochs that the file has, member by member.
         step_losses: see `MemberSpec.watch`.
         file: of checkpoints, from which it goes on; None without them.
+        callbacks: told of each member's epochs, by its position.
     """
-    population = Population(specs, data, backend, compact, on_epoch, step_losses)
+    population = Population(specs, data, backend, compact, on_epoch, step_losses, callbacks)
     if file is not None:
         file.restore(population)
         population.report()
     if not population.is_finished:
         population.train(interrupt, file)
     return [population.results[k] for k in range(len(specs))]
+
+
+class MemberCallbacks(Protocol):
+    """What is told of each member by itself, as `arraymlp.sweeps.callbacks` does."""
+
+    def epoch_ended(
+        self, k: int, history: History, make_network: Callable[[], MultilayerPerceptron], /
+    ) -> bool:
+        """Called with a member's last epoch; return True to stop its training."""
+
+    def finished_before(
+        self, k: int, history: History, make_network: Callable[[], MultilayerPerceptron], /
+    ) -> None:
+        """Called for a member that a checkpoint's file has finished."""
 
 
 class PopulationFile(Protocol):
@@ -204,11 +221,12 @@ class Population:
         compact: bool,
         on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None,
         step_losses: StepLosses | None,
+        callbacks: MemberCallbacks | None,
     ) -> None:
         self.specs, self.all_data, self.backend = specs, data, backend
         self.epochs, self.is_finished = specs[0].settings.epochs, False
         self.compact = compact and not specs[0].settings.probes
-        self.on_epoch, self.step_losses = on_epoch, step_losses
+        self.on_epoch, self.step_losses, self.callbacks = on_epoch, step_losses, callbacks
         self.members = list(range(len(specs)))
         self.histories = [History() for _ in specs]
         self.results: dict[int, MemberResult] = {}
@@ -259,11 +277,16 @@ class Population:
                 saver.close()
 
     def report(self) -> None:
-        """Tell of the epochs that a file has, of all at once."""
+        """Tell of the epochs and of the finished members that a file has."""
         if self.on_epoch is not None:
             told = [(k, record) for k, history in enumerate(self.histories) for record in history]
             if told:
                 self.on_epoch([k for k, _ in told], [record for _, record in told])
+        if self.callbacks is not None:
+            for k, result in sorted(self.results.items()):
+                if len(result.history):
+                    make = partial(getattr, result, "network")
+                    self.callbacks.finished_before(k, result.history, make)
 
     def _end(self, saver: Saver | None) -> None:
         """Finish the members that are left, or those that are interrupted as they are."""
@@ -302,14 +325,24 @@ class Population:
             self.histories[k].records.append(record)
             trained.append(k)
             records.append(record)
-            self._finish_if_due(i, record, None if losses is None else losses[i])
         if self.on_epoch is not None:
             self.on_epoch(trained, records)
+        places = self.unfinished
+        stopped = [self._callbacks_say_stop(i) for i in places]
+        for i, record, stop in zip(places, records, stopped, strict=True):
+            self._finish_if_due(i, record, None if losses is None else losses[i], stop)
         finished = len(self.members) - len(self.unfinished)
         enough = self.compact and finished * LEAVE >= len(self.members)
         return not self.unfinished or (finished > 0 and enough)
 
-    def _finish_if_due(self, i: int, record: Record, step_loss: float | None) -> None:
+    def _callbacks_say_stop(self, i: int) -> bool:
+        """Tell the callbacks of the epoch of the member at place i; True where one says stop."""
+        if self.callbacks is None:
+            return False
+        k, make = self.members[i], partial(self.run.network.member, i)
+        return self.callbacks.epoch_ended(k, self.histories[k], make)
+
+    def _finish_if_due(self, i: int, record: Record, step_loss: float | None, stop: bool) -> None:
         """Finish the member at place i where it diverged or is to stop after a whole epoch."""
         if self.run.partial_epoch.steps > 0:
             return
@@ -317,7 +350,7 @@ class Population:
         says_stop = watch is not None and watch(record, step_loss)
         if not isfinite(record["loss"]):
             self._finish(i, DIVERGED)
-        elif says_stop or (stopper is not None and stopper.stopped[i]):
+        elif stop or says_stop or (stopper is not None and stopper.stopped[i]):
             self._finish(i, STOPPED)
 
     def _finish(self, i: int, status: str) -> None:

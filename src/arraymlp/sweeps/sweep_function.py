@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, NamedTuple, Unpack
@@ -17,6 +17,7 @@ from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.loading import columns
 from arraymlp.data.table_input import take_table
 from arraymlp.nn.metrics import greater_is_better as better_when_greater
+from arraymlp.sweeps.callbacks import SweepCallbacks, ToldOf
 from arraymlp.sweeps.checkpoint import sweep_folder
 from arraymlp.sweeps.constant import ConstantOutputs
 from arraymlp.sweeps.data import Folds, SweepData, seen_by
@@ -33,6 +34,7 @@ from arraymlp.sweeps.population import (
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.sweeps.space import REPEATS, Point, points, shown
+from arraymlp.training.callbacks import AnyCallback
 from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
 from arraymlp.training.held_out import validation_for
 from arraymlp.training.progress import SweepProgress, sweep_progress_for
@@ -65,6 +67,7 @@ def sweep(
     device: Any = None,
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     progress: bool | SweepProgress | None = None,
+    callbacks: AnyCallback | Iterable[AnyCallback] = (),
     **settings: Unpack[SweptSettings],
 ) -> SweepResult:
     """Train a network for each of many settings, together; each as `train` would alone.
@@ -127,6 +130,11 @@ def sweep(
         progress: True shows one bar for all, with the best and the median score and the networks
             that lead, in a notebook with their curve; lines where there is neither a notebook nor a
             terminal.
+        callbacks: one or several, each called after each epoch of each network, with a
+            `MemberEpochEnd`, never twice at the same time. One that returns True ends this network,
+            as early stopping does; one that raises ends the sweep with that error. What comes
+            before a checkpoint is not told again. One with ``on_step``, and with a checkpoint one
+            with ``state``, is a ValueError.
         settings: those of `train`, one value or several.
 
     Returns:
@@ -147,6 +155,7 @@ def sweep(
     if progress is not None and not isinstance(progress, SweepProgress):
         require_switch("progress", progress)
     require_switch("compact", compact)
+    told = SweepCallbacks(callbacks, keeps=checkpoint is not None)
     X, y = take_table(X, y, encode)
     preset = preset or preset_for(X)
     drawn, swept = points(settings, mode, n, draw_seed)
@@ -158,6 +167,7 @@ def sweep(
         jobs = _jobs(drawn, every, data)
         specs, datas = [job.spec for job in jobs], [job.data for job in jobs]
         column, greater = _score(score, greater_is_better, jobs)
+        told.begin([_told_of(job, swept) for job in jobs] if told else [])
         kept = None if checkpoint is None else as_checkpoint(checkpoint)
         with interruptible(), sweep_folder(kept, specs, datas, target) as folder:
             stacks, plan = plan_stacks(specs, datas, memory, target, folder.held)
@@ -179,6 +189,7 @@ def sweep(
                     on_epoch=bar.update,
                     on_end=bar.spare,
                     file=folder.file,
+                    callbacks=told if told else None,
                 )
         _mark_constant(jobs, results, target)
     return SweepResult(
@@ -279,13 +290,23 @@ def _name(job: _Job, swept: Sequence[str]) -> str:
 def _member(
     k: int, job: _Job, swept: Sequence[str], result: MemberResult | None, column: str
 ) -> Member:
+    settings, values = job.spec.settings.to_dict(), _values(job, swept)
+    return Member(k, job.number, values, job.fold, settings, result, score_of(result, column))
+
+
+def _values(job: _Job, swept: Sequence[str]) -> Point:
+    """A network's values of the settings that were swept."""
     own = job.spec.settings
-    values = {
+    return {
         name: getattr(own, name) if name in REPEATS else job.point[name]  # a fold has its own
         for name in swept
     }
-    settings = own.to_dict()
-    return Member(k, job.number, values, job.fold, settings, result, score_of(result, column))
+
+
+def _told_of(job: _Job, swept: Sequence[str]) -> ToldOf:
+    settings = job.spec.settings
+    values = {name: shown(value) for name, value in _values(job, swept).items()}
+    return ToldOf(_name(job, swept), values, job.fold, settings.to_dict(), settings.epochs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,17 +1,13 @@
-"""Callbacks for `train`: their base class, what they are given, and some that are ready to use.
+"""Callbacks for `train` and `sweep`: their base class, what they are given, and what stops a run.
 
-A callback is any function of an `EpochEnd`, or a `Callback`. Those here write and stop by
-``event.record`` alone, which is on the host already. A log knows a new training by its history:
-each call of `train` has its own.
+A callback is any function of an `EpochEnd`, or a `Callback`. Those that write are in
+`arraymlp.training.logs`.
 """
 
-import csv
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from math import isfinite
-from pathlib import Path
-from time import time, time_ns
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -39,6 +35,45 @@ class EpochEnd:
     epochs: int
     network: MultilayerPerceptron
     history: History
+
+
+class MemberEpochEnd(EpochEnd):
+    """The end of an epoch of one network of a sweep, as a callback of `arraymlp.sweep` is given it.
+
+    The attributes of an `EpochEnd` are those of this network alone: ``record`` has numbers, not
+    lists, ``epochs`` is how many it is to make, and ``number`` counts those before a checkpoint,
+    too. ``network`` is a copy, made when it is first read, which must be before the callback
+    returns; what it costs is seldom worth it in each epoch.
+
+    Attributes:
+        member: the network's number, as in ``result.members``.
+        name: the network in words, by what was swept: "learning_rate 0.01, seed 3, fold 1".
+        swept: its values of the settings that were swept, by name, as numbers and texts; of a fold
+            its own seeds.
+        fold: the number of its fold; None without ``cv``.
+        settings: all its settings by name, in plain types.
+        histories: of all networks of the sweep, by number: their epochs so far. Those of networks
+            that this call has not begun to train are empty. Another sweep has another list.
+    """
+
+    member: int
+    name: str
+    swept: Mapping[str, Any]
+    fold: int | None
+    settings: Mapping[str, Any]
+    histories: Sequence[History]
+
+    def __init__(self, *, make_network: Callable[[], MultilayerPerceptron], **attributes: Any):
+        vars(self).update(attributes, _make_network=make_network)  # it is frozen
+
+    def __repr__(self) -> str:
+        return f"MemberEpochEnd(member={self.member}, name={self.name!r}, record={self.record!r})"
+
+    @cached_property
+    def network(self) -> MultilayerPerceptron:
+        """The network as it is now, a copy."""
+        made: MultilayerPerceptron = vars(self)["_make_network"]()
+        return made
 
 
 @dataclass(frozen=True)
@@ -71,11 +106,14 @@ class Callback:
     """Called during training; a subclass overrides one of the first two methods, or both.
 
     A function of an `EpochEnd` is a callback, too. One that remembers what it saw, and is to go on
-    from a checkpoint as if nothing had happened, has the other two as well.
+    from a checkpoint as if nothing had happened, has ``state`` and ``restore`` as well.
+
+    `arraymlp.sweep` calls it after each epoch of each network, with a `MemberEpochEnd`, and never
+    twice at the same time, though networks train in several threads.
     """
 
     def __call__(self, event: EpochEnd) -> bool | None:
-        """Called after each epoch. Return True to stop the run."""
+        """Called after each epoch. Return True to stop the run; in a sweep, this network alone."""
         return None
 
     def on_step(self, event: StepEnd) -> bool | None:
@@ -91,6 +129,12 @@ class Callback:
 
     def restore(self, state: Any) -> None:
         """Take over what ``state`` returned, before the first call of a run that goes on."""
+
+    def finished_before(self, event: "MemberEpochEnd") -> None:
+        """Called by a sweep that goes on from a checkpoint, for a network that is finished there.
+
+        The event is that of its last epoch. A log that replaces its file has its history here.
+        """
 
 
 AnyCallback: TypeAlias = Callback | Callable[[EpochEnd], bool | None]
@@ -113,12 +157,15 @@ def step_watchers(
     callbacks: Sequence[AnyCallback],
 ) -> list[Callable[[StepEnd], bool | None]]:
     """The ``on_step`` of each callback that has one of its own."""
-    methods = [getattr(callback, "on_step", None) for callback in callbacks]
-    return [
-        on_step
-        for on_step in methods
-        if callable(on_step) and getattr(on_step, "__func__", None) is not Callback.on_step
-    ]
+    methods = [own_method(callback, "on_step") for callback in callbacks]
+    return [on_step for on_step in methods if on_step is not None]
+
+
+def own_method(callback: AnyCallback, name: str) -> Callable[..., Any] | None:
+    """A method of a callback that is not `Callback`'s, which does nothing; else None."""
+    method = getattr(callback, name, None)
+    of_base = getattr(method, "__func__", None) is getattr(Callback, name)
+    return method if callable(method) and not of_base else None
 
 
 def says_stop(answers: Iterable[Any]) -> bool:
@@ -126,138 +173,11 @@ def says_stop(answers: Iterable[Any]) -> bool:
     return any(isinstance(answer, bool | np.bool) and bool(answer) for answer in answers)
 
 
-class CSVLog:
-    """Writes the history to a CSV file: a header, and a row an epoch as soon as it is done.
-
-    For example::
-
-        train(X, y, callbacks=[CSVLog("run.csv")])
-
-    The file is that of one training, a continued run's earlier epochs included; one that is there
-    is replaced. A column that comes later has the whole file written again. The K values of a
-    population stand in columns ``loss[0]``, ``loss[1]``, ...; a figure that an epoch lacks is
-    empty; floats are written so that they read back exactly, NaN as ``nan``. Between epochs the
-    file is closed.
-
-    Args:
-        path: of the file; its folder must exist.
-
-    Raises:
-        OSError: there is no such folder; later, that the file cannot be written.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {self.path.parent} to write {path} in")
-        if self.path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder: give the path of a file")
-        self._history: History | None = None
-        self._columns: list[str] = []
-
-    def __repr__(self) -> str:
-        return f"CSVLog({str(self.path)!r})"
-
-    def __call__(self, event: EpochEnd) -> None:
-        """Write the epoch's row; of a history not seen before, all rows."""
-        rows, mode = [_row(event.record)], "a"
-        if event.history is not self._history or not rows[0].keys() <= set(self._columns):
-            rows, mode = [_row(record) for record in event.history], "w"
-            self._columns = list(dict.fromkeys(name for row in rows for name in row))
-            self._history = event.history
-        with self.path.open(mode, encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, self._columns, lineterminator="\n")
-            if mode == "w":
-                table.writeheader()
-            table.writerows(rows)
-
-
-class TensorBoardLog:
-    """Writes each record's numbers as scalars for TensorBoard, as soon as the epoch is done.
-
-    For example, with the second line in a shell::
-
-        train(X, y, callbacks=[TensorBoardLog("runs/first")])
-        $ tensorboard --logdir runs
-
-    TensorBoard draws into one chart what has the same tag in different runs, and a run is a folder.
-    So ``validation_loss`` has the tag ``loss`` in the subfolder ``validation``, ``training_loss``
-    in ``training``: one chart shows them with ``loss``, which is in the folder itself, as is all
-    else under its own name. Of a population, member k has the subfolder ``member-k`` with the
-    same inside, and what all members share is in the folder itself. A list of several numbers, such
-    as ``predicted``, has a tag for each: ``predicted/0``, ``predicted/1``, ...
-
-    The horizontal axis is ``record["step"]``, the steps done, which tells the parts of an
-    interrupted epoch apart and compares batch sizes. Give each training a folder of its own. One
-    that goes on may keep it: its history is written again, from the start, to a new event file
-    that takes the place of the earlier ones in TensorBoard. Between epochs the files are closed.
-
-    Args:
-        folder: where to write; it is made where there is none.
-
-    Raises:
-        ModuleNotFoundError: TensorBoard is not installed; the message has the install line.
-        OSError: the folder cannot be made; later, that a file cannot be written.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        try:
-            import tensorboard.summary.writer.record_writer  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "TensorBoardLog needs TensorBoard: pip install tensorboard"
-            ) from error
-        self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._history: History | None = None
-        self._name = ""
-        self._runs: set[str] = set()  # whose files of this training are begun
-
-    def __repr__(self) -> str:
-        return f"TensorBoardLog({str(self.folder)!r})"
-
-    def __call__(self, event: EpochEnd) -> None:
-        """Write the epoch's scalars; of a history not seen before, those of all epochs."""
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        records = [event.record]
-        if event.history is not self._history:
-            records = list(event.history)
-            self._history = event.history
-            self._runs = set()
-            self._name = f"events.out.tfevents.{time_ns()}"  # TensorBoard reads by name: in order
-        events: dict[str, list[Any]] = {}
-        for record in records:
-            for run, scalars in _scalars(record, event.network.members is not None).items():
-                values = [Summary.Value(tag=t, simple_value=v) for t, v in scalars.items()]
-                events.setdefault(run, []).append(
-                    Event(step=record["step"], wall_time=time(), summary=Summary(value=values))
-                )
-        for run in events:
-            self._append(run, events[run])
-
-    def _append(self, run: str, events: list[Any]) -> None:
-        """Append to the run's event file; a new one starts with what a reader expects."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        path = self.folder / run / self._name
-        if run not in self._runs:
-            self._runs.add(run)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            start = SessionLog(status=SessionLog.START)  # from step 0: drops what earlier files say
-            version = Event(wall_time=time(), file_version="brain.Event:2")
-            events = [version, Event(wall_time=time(), step=0, session_log=start), *events]
-        with path.open("ab") as file:
-            writer = RecordWriter(file)
-            for event in events:
-                writer.write(event.SerializeToString())
-
-
 @dataclass(frozen=True)
 class StopAt:
     """Stops the training as soon as a recorded figure reaches a target; NaN never does.
+
+    In a sweep it stops the network that has reached it.
 
     For example::
 
@@ -303,35 +223,3 @@ class StopAt:
             return False
         low, high = self.below, self.above
         return (low is not None and value <= low) or (high is not None and value >= high)
-
-
-def _row(record: Record) -> dict[str, Any]:
-    """The cells of a record, by column."""
-    return dict(cell for name, value in record.items() for cell in _flat(name, value, "{}[{}]"))
-
-
-def _scalars(record: Record, population: bool) -> dict[str, dict[str, float]]:
-    """The numbers of a record but its step, by run and tag."""
-    runs: dict[str, dict[str, float]] = {}
-    for name, value in record.items():
-        if name == "step":
-            continue
-        where, _, what = name.partition("_")
-        run, tag = (where, what) if where in ("training", "validation") else ("", name)
-        of_runs = {run: value}
-        if population and isinstance(value, list | tuple):
-            of_runs = {f"member-{k}/{run}": v for k, v in enumerate(value)}
-        for run, v in of_runs.items():
-            numbers = {t: x for t, x in _flat(tag, v, "{}/{}") if is_number(x)}
-            if numbers:
-                runs.setdefault(run, {}).update(numbers)
-    return runs
-
-
-def _flat(name: str, value: Any, form: str) -> Iterator[tuple[str, Any]]:
-    """A value under its name; each of a list, however deep, under the name with its position."""
-    if isinstance(value, list | tuple):
-        for i, v in enumerate(value):
-            yield from _flat(form.format(name, i), v, form)
-    else:
-        yield name, value
