@@ -105,6 +105,8 @@ def check_gradients(
         there = resolve(backend)
     if not there.has("float64"):
         raise ValueError(f"the gradients are checked in float64, which {there} has not")
+    if isinstance(subject, Network):
+        _check_pieces(subject, tolerance, there, seed)
     with there.active(), np.errstate(all="ignore"):
         if isinstance(subject, Activation):
             name = f"activation {subject.name}"
@@ -134,3 +136,24 @@ def check_gradients(
     if check.wrong:
         raise GradientError(f"{name}: {'; '.join(check.wrong.values())}", check)
     return check
+
+
+def _check_pieces(network: Network, tolerance: float, backend: Backend, seed: int) -> None:
+    """Check activations, loss and layers of one's own: what is wrong there is said first.
+
+    Raises:
+        GradientError: as of `check_gradients`, of the piece.
+    """
+    pieces: list[Activation | Loss | Layer] = [
+        layer.activation
+        for layer in network.layers
+        if ACTIVATIONS.get(layer.activation.name) != layer.activation
+    ]
+    if type(LOSSES.get(network.loss.name)) is not type(network.loss):
+        pieces.append(network.loss)
+    pieces += [layer for layer in network.layers if type(layer) is not Layer]
+    for piece in pieces:
+        try:
+            check_gradients(piece, tolerance=tolerance, backend=backend, seed=seed)
+        except GradientError as error:
+            raise GradientError(f"{network!r}: {error}", error.check) from error

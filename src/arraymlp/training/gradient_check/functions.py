@@ -26,14 +26,25 @@ def activation_terms(
         z = activation.function(backend.asarray(at, "float64", copy=True), xp)
         return on_host(z, backend, f"{name}.function", at.shape)
 
-    z = backend.asarray(f(s), "float64", copy=True)
-    slope = activation.derivative(backend.asarray(s, "float64", copy=True), z, xp)
-    given = on_host(slope, backend, f"{name}.derivative", s.shape)
+    def place(at: tuple[int, ...]) -> str:
+        return f"at s = {s[at]:.6g}"
+
+    def derivative(s: HostArray, z: HostArray) -> HostArray:
+        sums, outputs = (backend.asarray(a, "float64", copy=True) for a in (s, z))
+        slope = activation.derivative(sums, outputs, xp)
+        return on_host(slope, backend, f"{name}.derivative", s.shape)
+
+    z, in_a_row = f(s), f(s.T).T
+    if not np.allclose(z, in_a_row, rtol=1e-12, atol=1e-12, equal_nan=True):
+        by_itself = "f is to take each sum by itself, and of a row it gives other values"
+        return [
+            Term("f(s)", in_a_row, z, np.ones(z.shape, dtype=bool), {by_itself: in_a_row}, place)
+        ]
     numeric, smooth = slopes(f, s, widths(s), widths(s))
-    mistakes = {"It is f(s) itself": f(s)}
-    return [
-        Term("f'(s)", given, numeric, smooth, mistakes, lambda at: f"at s = {s[at]:.6g}"),
-    ]
+    given, mistakes = derivative(s, z), {"It is f(s) itself": z}
+    if np.allclose(derivative(z, s)[smooth], numeric[smooth], rtol=1e-6):
+        mistakes["It has s and z exchanged"] = given
+    return [Term("f'(s)", given, numeric, smooth, mistakes, place)]
 
 
 def drawn_targets(loss: Loss, rows: int, n: int, rng: np.random.Generator) -> HostArray:
@@ -86,6 +97,15 @@ def loss_terms(
         "mean": numeric / rows,
         f"It is divided by the {n} outputs, and the value is not": numeric / n,
     }
+    given = np.asarray(backend.to_numpy(targets), np.float64)
+    if given.ndim == 1 and loss.classifies == "one":
+        given = np.eye(n)[given.astype(int)]
+    if given.shape[-1] == n:
+        given = np.broadcast_to(given, s.shape)
+        mistakes |= {
+            "It lacks the term - y": numeric + given,
+            "It has y with the wrong sign": numeric + 2 * given,
+        }
 
     def place(at: tuple[int, ...]) -> str:
         of_member = f", member {at[0]}" if leading else ""

@@ -61,7 +61,11 @@ def layer_terms(layer: Layer, X: Any, rng: np.random.Generator) -> list[Term]:
         ("weights", "bias"), ("dL/dW", "dL/db"), gradients, strict=True
     ):
         terms.append(_parameter_term(term, gradient, layer, part, lambda: summed(x), backend, rng))
-    return [*terms, _entries_term("dL/dX", dx, summed, x, backend, rng, x.shape[-2])]
+    of_input = _entries_term("dL/dX", dx, summed, x, backend, rng, x.shape[-2])
+    weights = np.asarray(backend.to_numpy(layer.weights), np.float64)
+    if layer.n_in == layer.n_out:
+        of_input.mistakes["It is dL/dS W, where dL/dS W^T is right"] = ds @ weights
+    return [*terms, of_input]
 
 
 def network_terms(network: Network, X: Any, y: Any, rng: np.random.Generator) -> list[Term]:
