@@ -100,7 +100,8 @@ def seen_in_training(name: str, look: Callable[[], str]) -> dict[int, set[str]]:
     relu, seen = ACTIVATIONS["relu"], dict[int, set[str]]()
 
     def watching(s: Array, xp: Namespace) -> Array:
-        seen.setdefault(int(s.shape[-2]), set()).add(look())
+        if int(s.shape[-2]) in (10, 20):  # it is tried on other rows before
+            seen.setdefault(int(s.shape[-2]), set()).add(look())
         return relu.function(s, xp)
 
     activation = Activation("watching", watching, relu.derivative)
