@@ -84,10 +84,14 @@ def _source(function: Callable[..., Any]) -> tuple[str, str]:
     return f"arraymlp/{name}, from line {first}", inspect.cleandoc("\n" + "".join(lines))
 
 
+def text_of(name: str) -> str:
+    """A text of the report that stands in a file of its own."""
+    return resources.files("arraymlp.app.lab").joinpath(name).read_text(encoding="utf-8")
+
+
 def method() -> str:
     """The network, its formulas, what they compute, their shapes, and what eta is."""
-    text = resources.files("arraymlp.app.lab").joinpath("method.html").read_text(encoding="utf-8")
-    return Template(text).substitute(
+    return Template(text_of("method.html")).substitute(
         inputs=SIZES[0],
         units=SIZES[1],
         weights=f"{sum((n + 1) * m for n, m in pairwise(SIZES)):,}",

@@ -128,7 +128,7 @@ def _of_rates(runs: dict[str, LabRun]) -> Iterator[str]:
         since = f.get("step_nine_tenths_saturated", f.get("step_saturated"))
         when = "" if since is None else f" from step {since:,} on"
         yield (
-            f"So large weights make sums so far from 0 that sigmoid is flat there:{when} hardly a "
+            f"Sums are then so far from 0 that sigmoid is flat there:{when} hardly a "
             f"unit of hidden layer {f['layer_number']} has a slope above 0.001 for any image, so "
             "that almost nothing is passed back. That is saturation."
         )
@@ -253,8 +253,8 @@ def _function_conclusion(runs: dict[str, LabRun]) -> Iterator[str]:
     if sigmoid is None or relu is None:
         return
     yield (
-        f"At the rate where both can learn, 0.005, sigmoid ended at {sigmoid.accuracy:.2f} % and "
-        f"ReLU at {relu.accuracy:.2f} %."
+        f"At 0.005, the one rate of both, sigmoid ended at {sigmoid.accuracy:.2f} % and ReLU at "
+        f"{relu.accuracy:.2f} %."
     )
     first = sigmoid.run.measurements[:1], relu.run.measurements[:1]
     if first[0] and first[1]:

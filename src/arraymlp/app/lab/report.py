@@ -9,7 +9,7 @@ import numpy as np
 
 from arraymlp.app.lab import pictures
 from arraymlp.app.lab.experiments import EXPERIMENTS, LabRun, published_escape
-from arraymlp.app.lab.method import BATCH, listings, method
+from arraymlp.app.lab.method import BATCH, listings, method, text_of
 from arraymlp.app.lab.questions import conclusion, questions
 from arraymlp.app.lab.result import LabResult, LabRow, verdict_text
 from arraymlp.app.lab.sections import Files, section
@@ -168,6 +168,8 @@ When they were published, two of the five ended at chance level and a third was 
 <th>band<th>in band<th>what happened<th>time</tr>{rows}</table></div>
 <p class="cap">Test accuracy: how many of the 10,000 test images are read right after the last
 epoch. The band is what counts as the published result come out again.</p>{escapes}
+<h3>Words that the findings use</h3>
+{text_of("words.html")}
 {_play(result)}
 {"".join(sections)}
 {conclusion(result)}
@@ -178,6 +180,8 @@ the findings with their figures are also in findings.json, the pictures beside t
 
 
 STYLE = """
+.words{max-width:56em;display:grid;grid-template-columns:auto 1fr;gap:.25em 1.2em;margin:.6em 0}
+.words dt{font-weight:600}.words dd{margin:0}
 .formulas>li{margin:1.2em 0}.formulas h3{display:inline}
 math[display=block]{font-size:1.25rem;margin:.7em 0;overflow-x:auto}
 figure{margin:0}figcaption{font-size:.78rem;color:var(--quiet);margin-top:.2em}
@@ -191,6 +195,7 @@ figure{margin:0}figcaption{font-size:.78rem;color:var(--quiet);margin-top:.2em}
 color:var(--quiet);padding-bottom:.4em}
 .results td:nth-child(-n+3),.results td:last-child{white-space:nowrap}
 td:first-child{white-space:nowrap}
+@media (max-width:600px){.words{display:block}.words dd{margin:0 0 .5em 1em}}
 @media print{section{break-before:page}math{overflow:visible!important}
 .digits{gap:4px;display:grid;grid-template-columns:repeat(10,1fr)}.digits figure{width:auto}
 .digits img{width:40px}.row{display:grid;grid-template-columns:1fr 1fr;gap:10px}
