@@ -96,10 +96,25 @@ def test_the_network_is_the_one_that_has_this_epoch() -> None:
 
 def test_a_network_that_is_read_too_late_is_an_error() -> None:
     told: list[MemberEpochEnd] = []
-    sweep(told.append)
-    assert told[-1].network.sizes == (4, 6, 5, 3)
-    with pytest.raises(RuntimeError, match="network 0 has been trained on since epoch 0"):
-        _ = told[0].network
+
+    def look(event: Any) -> bool:
+        told.append(event)
+        return event.member == 1 and event.number == 2
+
+    # Network 1 stays in its stack, whose steps change its weights after it ended.
+    sweep(look, **GRID, compact=False)
+    (ended,) = [event for event in told if (event.member, event.number) == (1, 2)]
+    for late in (told[0], told[-1], ended):
+        words = f"network {late.member} may have been trained on since epoch {late.number - 1}"
+        with pytest.raises(RuntimeError, match=words):
+            _ = late.network
+
+
+def test_a_network_that_was_read_in_time_is_kept() -> None:
+    told: list[MemberEpochEnd] = []
+    sweep(lambda event: told.append(event) if event.network else None)
+    assert told[0].network.sizes == told[-1].network.sizes == (4, 6, 5, 3)
+    assert told[0].network is not told[-1].network
 
 
 def test_histories_are_of_all_networks_so_far() -> None:

@@ -58,6 +58,7 @@ class SweepCallbacks:
                     "event.history, which has a network's epochs before the checkpoint, too"
                 )
         self._lock, self._failed = Lock(), False
+        self._open: object = None  # what stands for the event that callbacks have now
         self._told: Sequence[ToldOf] = ()
         self._histories: list[History] = []
 
@@ -78,7 +79,7 @@ class SweepCallbacks:
             event = self._event(k, history, make_network)
             self._failed = True  # until all have returned
             answers = [callback(event) for callback in self._callbacks]
-            self._failed = False
+            self._failed, self._open = False, None
             return says_stop(answers)
 
     def finished_before(
@@ -93,17 +94,19 @@ class SweepCallbacks:
                     self._failed = True
                     hook(event)
                     self._failed = False
+            self._open = None
 
     def _event(
         self, k: int, history: History, make_network: Callable[[], MultilayerPerceptron]
     ) -> MemberEpochEnd:
         self._histories[k] = history
         told, record = self._told[k], history[-1]
+        this = self._open = object()
 
         def network() -> MultilayerPerceptron:
-            if history[-1] is not record:
+            if self._open is not this:  # its stack may train on, without it, too
                 raise RuntimeError(
-                    f"network {k} has been trained on since epoch {record['epoch']}: read "
+                    f"network {k} may have been trained on since epoch {record['epoch']}: read "
                     "event.network before the callback returns"
                 )
             return make_network()
