@@ -217,7 +217,7 @@ def test_the_slider_goes_through_the_epochs(browser: Any, digits: tuple[Run, Pat
     )
     assert element(page, "live").text.startswith(live)
     slider.send_keys(Keys.HOME)
-    assert element(page, "when").text == "As drawn, before the first step"
+    assert element(page, "when").text == "Before the first step"
     assert slider.get_attribute("aria-valuetext") == "as drawn"
     element(page, "forth").click()
     assert slider.get_attribute("aria-valuetext") == "epoch 0"

@@ -128,7 +128,14 @@ def test_population(backend: Backend) -> None:
     )
 
 
-@pytest.mark.parametrize("wrong", [1, -1, True, 2.5, "all"])
+@pytest.mark.parametrize("wrong", [1, -1, 2.5, "all"])
 def test_what_is_no_number_of_them(wrong: object) -> None:
     with pytest.raises(ValueError, match="snapshots must be 0, or a whole number from 2"):
         train(X, y, snapshots=wrong)  # type: ignore[arg-type]
+
+
+def test_true_is_a_number_of_them() -> None:
+    run = train(X, y, **SMALL, epochs=40, snapshots=True)
+    assert 8 <= len(run.snapshots) <= 16
+    assert repr(run.snapshots[0]) == "<Snapshot before the first step, 2 layers>"
+    assert repr(run.snapshots[-1]) == "<Snapshot after epoch 39, 2 layers>"

@@ -13,7 +13,8 @@ from math import ceil, floor, isfinite, log10
 PALETTE = ("#2f7ed8", "#d1495b", "#1b8a6b", "#b8691d", "#9a5cc0", "#808080")
 MOST_POINTS = 400  # of a line; more do not show at this size
 LEFT, RIGHT, TOP, BOTTOM = 58, 10, 8, 36  # margins, in pixels
-TITLE, LEGEND = 20, 18  # heights of what stands above the chart
+TITLE, LEGEND, GAP = 20, 18, 6  # heights of what stands above the chart
+ALIKE = 1e-3  # numbers that differ by less of themselves are drawn as one
 LARGEST, SMALLEST = 1e290, 1e-290  # further numbers are gaps: their differences overflow
 CHARACTER = 6.3  # width of one at 11 pixels, on average
 
@@ -111,6 +112,7 @@ def line_chart(
     labelled = [line for line in lines if line.label]
     rows = _legend_rows(labelled, width)
     top = TOP + (TITLE if title else 0) + LEGEND * len(rows) + (LEGEND if y_label else 0)
+    top += GAP if rows else 0
     x_axis = _axis(xs, LEFT, width - RIGHT, log_x, None, tight=True)
     y_axis = _axis(ys, height - BOTTOM, top, log, y_range)
     parts = [
@@ -178,8 +180,8 @@ def _axis(
         if high < 2 * low:
             room = 1.5
         return _Axis(low / room, high * room, start, end, log=True)
-    if high - low <= max(1e-9 * max(abs(low), abs(high)), SMALLEST):
-        room = 0.5 if tight else abs(high) / 2 if abs(high) > SMALLEST else 0.5
+    if high - low <= max((1e-9 if tight else ALIKE) * max(abs(low), abs(high)), SMALLEST):
+        room = 0.5 if tight or abs(high) <= SMALLEST else abs(high) / 10
         return _Axis(low - room, high + room, start, end)
     if tight:
         return _Axis(low, high, start, end)

@@ -58,7 +58,7 @@ class Course {
     const figures = curves.map(({ label, values }) =>
       `${label} ${parts ? percentOf(values[at]) : figureOf(values[at])}`);
     const { restored } = this.course, last = this.stop === stops.length - 1;
-    element("when").textContent = epoch < 0 ? "As drawn, before the first step"
+    element("when").textContent = epoch < 0 ? "Before the first step"
       : last && restored ? `As early stopping left it, with the weights of ${restored}`
         : `After epoch ${epoch}, ${step.toLocaleString("en")} steps: ${figures.join(", ")}`;
     element("epoch").setAttribute("aria-valuetext", epoch < 0 ? "as drawn" : `epoch ${epoch}`);

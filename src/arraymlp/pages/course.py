@@ -10,9 +10,9 @@ from arraymlp.diagnosis.findings import Finding
 from arraymlp.training.run import Run
 from arraymlp.training.snapshots import AS_DRAWN, Snapshot
 
-CURVES = ("validation_error", "training_error")
+CURVES = ("training_error", "validation_error")  # in the colours that charts have, too
 LEARNED = "learned"  # a finding whose figures are those of the end
-LOSSES = ("validation_loss", "training_loss", "loss")
+LOSSES = (("training_loss", "loss"), ("validation_loss",))  # of each the first that there is
 
 
 def described_course(run: Run | None, snapshots: Sequence[Snapshot]) -> dict[str, Any]:
@@ -24,7 +24,8 @@ def described_course(run: Run | None, snapshots: Sequence[Snapshot]) -> dict[str
         return {"stops": [{"epoch": None, "step": None}], "curves": [], "findings": []}
     names = [name for name in CURVES if name in run.history.columns]
     percent = bool(names)
-    names = names or [name for name in LOSSES if name in run.history.columns]
+    of_losses = ([n for n in several if n in run.history.columns] for several in LOSSES)
+    names = names or [there[0] for there in of_losses if there]
     curves = [
         {"label": name.replace("_", " "), "values": [_mean(v) for v in run.history[name]]}
         for name in names

@@ -89,7 +89,11 @@ def examples_for(
     truth = None if y is None else np.asarray(y)
     if truth is not None and len(truth) != _length(X):
         raise ValueError(f"examples has {_length(X)} rows, but y has {len(truth)}")
-    return Examples(cells, *_told(network, None if truth is None else truth[rows]))
+    told = _told(network, None if truth is None else truth[rows])
+    if told[1] is not None and -1 in told[1]:
+        strange = told[0][told[1].index(-1)] if told[0] else ""
+        raise ValueError(f"examples has the target {strange!r}, which is no class of the model")
+    return Examples(cells, *told)
 
 
 def _length(X: Any) -> int:
@@ -127,7 +131,9 @@ def _of_run(run: Run, columns: Sequence[InputColumn]) -> Examples | None:
         plan = data.row_plans[0]
         encoding = encoding or plan.encoding
         among = plan.rows if plan.held_out is None else plan.held_out
-        what = what if plan.held_out is None else "validation rows"
+        several = "validation rows of network 1, which the others were trained on"
+        if plan.held_out is not None:
+            what = several if len(data.row_plans) > 1 else "validation rows"
     if isinstance(X, Streamed):
         return None
     n = int(X.shape[0]) if among is None else len(among)

@@ -21,7 +21,7 @@ def markup(
         heading: the level of its headings.
     """
     parts = [
-        '<section class="amp screen" id="amp" aria-label="Play with the network">',
+        '<section class="amp" id="amp" aria-label="Play with the network">',
         '<noscript><p class="amp-note">This part of the page needs JavaScript.</p></noscript>',
         '<p class="amp-note" id="amp-problem" role="alert" hidden></p>',
         _choice(names),
@@ -79,7 +79,7 @@ aria-label="drawing" aria-describedby="amp-keys"></canvas><i id="amp-cursor"></i
 <p class="amp-hidden" id="amp-said" aria-live="polite"></p>
 <div class="amp-row"><button type="button" id="amp-clear">Clear</button>
 <canvas id="amp-seen" role="img" aria-label="the drawing as the network sees it"></canvas></div>
-<p><label><input type="checkbox" id="amp-centre" checked autocomplete="off"> centre a drawing by its
+<p><label><input type="checkbox" id="amp-centre" autocomplete="off"> centre a drawing by its
 mass, as MNIST's digits are</label></p>
 <p class="amp-note" id="amp-keys">{KEYS} An empty pixel is {pixels[0]:.4g}, a drawn one
 {pixels[1]:.4g}.</p>

@@ -20,7 +20,7 @@ def write_page(
     title: str | None = None,
     examples: Any = None,
     image_shape: ImageShape = "auto",
-) -> None:
+) -> Path:
     """Write a self-contained HTML page in which to play with a model: no server, no network.
 
     Of images a digit is drawn or chosen, of tables each feature has a slider; the units of each
@@ -47,3 +47,4 @@ def write_page(
     body = playground({heading: model}, examples, image_shape=image_shape, heading=2)
     page = document(heading, f"<h1>{escape(heading)}</h1>\n{body}")
     write_whole(Path(path), page.encode())
+    return Path(path)

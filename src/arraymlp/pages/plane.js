@@ -76,8 +76,8 @@ class Plane {
         : "the most probable class, fainter where it is less sure";
     this.canvas.setAttribute("aria-label", `${what}, by ${a} and ${b}`);
     const key = element("map-key");
-    key.textContent = `${what}, by ${a} (across) and ${b} (up). Dots are examples, the ring is the`
-      + " point that the sliders say. ";
+    key.textContent = `${what}, by ${a} (across) and ${b} (up). ${rows.length ? "Dots are examples, the" : "The"}`
+      + " ring is the point that the sliders say. ";
     if (labels !== null) outputs.forEach((name, j) => key.append(swatch(name, rgb(this.hue(j)))));
   }
 }

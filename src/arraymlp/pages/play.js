@@ -14,6 +14,7 @@ class Play {
     else {
       this.inputs = new Paper(image, low, high, changed);
       element("clear").onclick = () => this.inputs.clear();
+      element("centre").checked = image[0] === 28 && image[1] === 28;  // MNIST's are centred so
       element("centre").onchange = () => this.inputs.update();
     }
     element("model").onchange = () => this.choose(element("model").selectedIndex);

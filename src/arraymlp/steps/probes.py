@@ -174,7 +174,9 @@ class Probes:
         if network.loss.classifies == "one":
             chosen = network.choices(s, xp)
             figures["predicted"] = xp.sum(one_hot(chosen, s.shape[-1], s.dtype, xp), axis=-2)
-        figures["spread"] = [xp.sqrt(xp.mean(xp.var(z, axis=-2), axis=-1)) for _, _, z, _ in caches]
+        # Less the first row: outputs that are alike for all rows then have a spread of exactly 0.
+        differences = [z - z[..., :1, :] for _, _, z, _ in caches]
+        figures["spread"] = [xp.sqrt(xp.mean(xp.var(d, axis=-2), axis=-1)) for d in differences]
         units: list[Array] = []
         pairs: list[Array] = []
         for layer, (_, s, z, _) in zip(network.layers[:-1], caches[:-1], strict=True):

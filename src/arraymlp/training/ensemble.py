@@ -7,6 +7,7 @@ weights and minibatches. Its prediction is their mean; the spread over them tell
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,14 +171,14 @@ class Ensemble:
         title: str | None = None,
         examples: Any = None,
         image_shape: "ImageShape" = "auto",
-    ) -> None:
+    ) -> Path:
         """Write an HTML page in which to play with the networks; see `Run.page`.
 
         Without ``examples``, rows to choose from, there are none.
         """
         from arraymlp.pages.page import write_page
 
-        write_page(path, self, title=title, examples=examples, image_shape=image_shape)
+        return write_page(path, self, title=title, examples=examples, image_shape=image_shape)
 
 
 def _joined(stacks: list[Array]) -> Array:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,14 +132,14 @@ class MultilayerPerceptron(Network):
         title: str | None = None,
         examples: Any = None,
         image_shape: "ImageShape" = "auto",
-    ) -> None:
+    ) -> Path:
         """Write an HTML page in which to play with the network; see `Run.page`.
 
         Without ``examples``, rows to choose from, there are none.
         """
         from arraymlp.pages.page import write_page
 
-        write_page(path, self, title=title, examples=examples, image_shape=image_shape)
+        return write_page(path, self, title=title, examples=examples, image_shape=image_shape)
 
     def device_classes(self) -> Array:
         """The classes on the device, in its widest integers: JAX without x64 has int32 alone.

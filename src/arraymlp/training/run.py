@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -173,7 +174,7 @@ class Run:
         title: str | None = None,
         examples: Any = None,
         image_shape: "ImageShape" = "auto",
-    ) -> None:
+    ) -> Path:
         """Write an HTML page in which to play with what predicts, and to see how it learned.
 
         One self-contained file: draw a digit, or move sliders, and each layer's units and the
@@ -194,7 +195,7 @@ class Run:
         """
         from arraymlp.pages.page import write_page
 
-        write_page(path, self, title=title, examples=examples, image_shape=image_shape)
+        return write_page(path, self, title=title, examples=examples, image_shape=image_shape)
 
     @property
     def interrupted(self) -> bool:

@@ -54,6 +54,7 @@ from arraymlp.training.defaults import (
 from arraymlp.training.early_stopping import EarlyStopping, get_early_stopping
 
 ENGINES = ("auto", "array")
+MANY_SNAPSHOTS = 16  # that True stands for
 REDUCTIONS = ("mean", "sum")
 DTYPES = ("float32", "float64")
 
@@ -285,6 +286,8 @@ class Settings:
         if self.schedule is None:
             keep("schedule", AUTO_SCHEDULE if chosen else "constant")
         keep("schedule", get_schedule(self.schedule))
+        if isinstance(self.snapshots, bool):
+            keep("snapshots", MANY_SNAPSHOTS if self.snapshots else 0)
         keep("dropout", get_dropout(self.dropout))
         keep("early_stopping", get_early_stopping(self.early_stopping))
         metrics: Any = self.metrics

@@ -14,7 +14,7 @@ from arraymlp.training.schema import COUNT, Form, ModelFileError
 AS_DRAWN = -1  # the epoch of the snapshot before the first step
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Snapshot:
     """A network's parameters after an epoch, as it would have predicted with them.
 
@@ -30,6 +30,10 @@ class Snapshot:
     epoch: int
     step: int
     parameters: tuple[tuple[HostArray, HostArray], ...]
+
+    def __repr__(self) -> str:
+        when = f"after epoch {self.epoch}" if self.epoch != AS_DRAWN else "before the first step"
+        return f"<Snapshot {when}, {len(self.parameters)} layers>"
 
     def members(self, which: int | Sequence[int]) -> "Snapshot":
         """That of one member of a population, or of several, by their places in it."""

@@ -95,7 +95,7 @@ def train(
     precision: Literal["float32", "tf32", "bf16"] | None = None,
     training_error: bool | None = None,
     probes: bool | None = None,
-    snapshots: int | None = None,
+    snapshots: int | bool | None = None,
     engine: Literal["auto", "array"] | None = None,
     encode: bool | TableEncoder | TableEncoding | None = None,
     preset: str | None = None,
@@ -210,9 +210,9 @@ def train(
             can. A ValueError where the backend cannot, or with dtype "float64".
         training_error: False; True evaluates all training rows after each epoch.
         probes: False; True measures the insides of the layers for the diagnosis.
-        snapshots: 0; from 2 on, the weights after so many epochs at most are kept as
-            ``run.snapshots``, those before the first step and the latest among them, evenly spread.
-            Each takes the memory of the network, on the host, and as much in the run's file.
+        snapshots: 0; True (16) or a number from 2 on: the weights after so many epochs at most are
+            kept as ``run.snapshots``, those before the first step and the latest among them, evenly
+            spread. Each takes the memory of the network, on the host, and as much in the run's file.
         engine: "auto": an engine of the backend does the steps where there is one that covers the
             network (NumPy, CuPy), with the results of the array code to rounding; "array": the
             array code does, which is the definition: `arraymlp.nn.layer.Layer`, the losses and

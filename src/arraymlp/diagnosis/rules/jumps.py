@@ -107,7 +107,8 @@ def _finding(
     template += _when(run, at, figures) + _step(run, at, figures)
     template += (
         " The learning rate was {learning_rate:.3g}, with minibatches of {batch_size}: some steps"
-        " were too large for where the weights were. A run that ends in such an epoch ends badly;"
+        " were probably too large for where the weights were. A run that ends in such an epoch"
+        " ends badly;"
         " early stopping goes back to the best one, and a learning rate that falls, or a bound on"
         " the gradient, makes such jumps rarer."
     )
@@ -129,8 +130,7 @@ def _when(run: RunColumns, at: int, figures: Figures) -> str:
         return (
             " The training loss was {training_loss_then:.4g} at its end, but its minibatches had"
             " met {met_then:.4g} on average, and those of the next epoch met {met_after:.4g}:"
-            " the weights were off for a moment about the epoch's end, thrown out by a few"
-            " minibatches and brought back by the next."
+            " the weights were off for a moment about the epoch's end alone."
         )
     return (
         " Its minibatches met a mean loss of {met_then:.4g}, those of the epoch before"

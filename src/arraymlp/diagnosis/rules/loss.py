@@ -40,9 +40,11 @@ def _plateau_finding(run: RunColumns, start: int, end: int) -> Finding:
         "loss_most": max(loss),
         "guess": run.guess,
     }
+    alike = f"{min(loss):.4f}" == f"{max(loss):.4f}"
+    stayed = "at {loss_most:.4f}" if alike else "between {loss_least:.4f} and {loss_most:.4f}"
     template = (
-        "From epoch {epoch_first} to {epoch_last} the loss stayed between {loss_least:.4f} and"
-        f" {{loss_most:.4f}}; {run.guessing} costs {{guess:.4f}}."
+        f"From epoch {{epoch_first}} to {{epoch_last}} the loss stayed {stayed}; {run.guessing}"
+        " costs {guess:.4f}."
     )
     inside = [i for i, e in enumerate(run.step_epochs) if first <= e <= last]
     probed = {*range(first, last + 1)} <= {run.step_epochs[i] for i in inside}

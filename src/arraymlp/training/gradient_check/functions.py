@@ -23,8 +23,10 @@ def activation_terms(
     name, xp = activation.name, backend.xp
 
     def f(at: HostArray) -> HostArray:
-        z = activation.function(backend.asarray(at, "float64", copy=True), xp)
-        return on_host(z, backend, f"{name}.function", at.shape)
+        sums = backend.asarray(at, "float64", copy=True)
+        z = on_host(activation.function(sums, xp), backend, f"{name}.function", at.shape)
+        _require_unwritten(sums, at, backend, f"{name}.function", "s")
+        return z
 
     def place(at: tuple[int, ...]) -> str:
         return f"at s = {s[at]:.6g}"
@@ -32,19 +34,34 @@ def activation_terms(
     def derivative(s: HostArray, z: HostArray) -> HostArray:
         sums, outputs = (backend.asarray(a, "float64", copy=True) for a in (s, z))
         slope = activation.derivative(sums, outputs, xp)
+        _require_unwritten(sums, s, backend, f"{name}.derivative", "s")
+        _require_unwritten(outputs, z, backend, f"{name}.derivative", "z")
         return on_host(slope, backend, f"{name}.derivative", s.shape)
 
     z, in_a_row = f(s), f(s.T).T
-    if not np.allclose(z, in_a_row, rtol=1e-12, atol=1e-12, equal_nan=True):
-        by_itself = "f is to take each sum by itself, and of a row it gives other values"
-        return [
-            Term("f(s)", in_a_row, z, np.ones(z.shape, dtype=bool), {by_itself: in_a_row}, place)
-        ]
+    if not np.isfinite(z).all():
+        at = s[~np.isfinite(z)][0]
+        raise ValueError(f"{name}.function is not finite at s = {at:.6g}: it must be, for any s")
+    if not np.allclose(z, in_a_row, rtol=1e-12, atol=1e-12):
+        again = "f gives other values each time that it is called"
+        alone = "f is to take each sum by itself, and of a row it gives other values"
+        mistake = alone if np.array_equal(z, f(s)) else again
+        everywhere = np.ones(z.shape, dtype=bool)
+        by = "the same sums one by one"
+        return [Term("f(s)", in_a_row, z, everywhere, {mistake: in_a_row}, place, by)]
     numeric, smooth = slopes(f, s, widths(s), widths(s))
     given, mistakes = derivative(s, z), {"It is f(s) itself": z}
     if np.allclose(derivative(z, s)[smooth], numeric[smooth], rtol=1e-6):
         mistakes["It has s and z exchanged"] = given
     return [Term("f'(s)", given, numeric, smooth, mistakes, place)]
+
+
+def _require_unwritten(
+    array: Any, before: HostArray, backend: Backend, what: str, name: str
+) -> None:
+    """Raise a ValueError where a function wrote to an argument, which the step goes on using."""
+    if not np.array_equal(backend.to_numpy(array), before, equal_nan=True):
+        raise ValueError(f"{what} writes to its argument {name}: it must return a new array")
 
 
 def drawn_targets(loss: Loss, rows: int, n: int, rng: np.random.Generator) -> HostArray:

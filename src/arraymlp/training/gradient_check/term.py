@@ -28,6 +28,7 @@ class Term:
         smooth: where there is a slope.
         mistakes: what it would be by known mistakes, by what these are in words.
         place: an entry's index, in words.
+        by: what ``numeric`` is by, in words.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Term:
     smooth: HostArray
     mistakes: dict[str, HostArray] = field(default_factory=dict)
     place: Callable[[tuple[int, ...]], str] = index_text
+    by: str = "finite differences"
 
     def judged(self, tolerance: float) -> tuple[float, str]:
         """The largest difference over the largest entry, and what is wrong; "" for nothing."""
@@ -56,7 +58,7 @@ class Term:
             return error, ""
         at = _first(off == error)
         return error, (
-            f"{self.name} is {given[at]:.6g} {self.place(at)}, where finite differences give "
+            f"{self.name} is {given[at]:.6g} {self.place(at)}, where {self.by} give "
             f"{numeric[at]:.6g}; {np.sum(off > tolerance)} of {np.sum(smooth)} entries differ"
             f"{self._likeness(scale)}"
         )
