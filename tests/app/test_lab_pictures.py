@@ -102,7 +102,7 @@ def test_answers_and_conclusion_are_of_the_runs_at_hand(dead: LabRun) -> None:
     figures = next(f for f in dead.run.findings if f.kind == "dead_units").figures
     assert "None of the sigmoid runs is among these." in answers
     assert f"were dead from step {figures['step_dead']} on" in answers
-    assert f"From step {figures['step_gradients_zero']} of 600 on no weight moved" in said
+    assert f"from {figures['step_gradients_zero']} of 600 on the slope of the loss" in said
     assert "The run at 0.005 supports that" not in said, "it is not among them"
     assert "Sigmoid and ReLU</h3>" not in said
 

@@ -75,7 +75,7 @@ font-weight:600}
 .bad{color:var(--bad)}
 pre{background:var(--soft);padding:.8em 1em;overflow-x:auto;font-size:.88rem}
 pre code{background:none;padding:0}code{background:var(--soft);padding:.05em .25em;font-size:.92em}
-@page{size:A4;margin:16mm 15mm}
+@page{size:A4;margin:16mm 15mm;@bottom-right{content:counter(page);font:9pt system-ui,sans-serif}}
 @media print{body{font-size:10.5pt}main{padding:0;max-width:none}h2,h3{break-after:avoid}
 figure,svg,img,tr,.findings li{break-inside:avoid}.screen{display:none}
 .wide{overflow:visible}pre{white-space:pre-wrap}a{color:inherit}}

@@ -28,6 +28,11 @@ def table(
     return f"<table>{above}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def scrolling(content: str) -> str:
+    """A wide table, or several, in a box that scrolls by itself where the page is narrow."""
+    return f'<div class="wide" tabindex="0">{content}</div>'
+
+
 def _cells(row: Sequence[object], numeric: Collection[int]) -> str:
     return "".join(
         f"<td{_right(i in numeric)}>{escape(str(cell))}</td>" for i, cell in enumerate(row)

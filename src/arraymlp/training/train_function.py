@@ -212,7 +212,7 @@ def train(
         probes: False; True measures the insides of the layers for the diagnosis.
         snapshots: 0; True (16) or a number from 2 on: the weights after so many epochs at most are
             kept as ``run.snapshots``, those before the first step and the latest among them, evenly
-            spread. Each takes the memory of the network, on the host, and as much in the run's file.
+            spread. Each takes the network's memory, on the host, and as much in the run's file.
         engine: "auto": an engine of the backend does the steps where there is one that covers the
             network (NumPy, CuPy), with the results of the array code to rounding; "array": the
             array code does, which is the definition: `arraymlp.nn.layer.Layer`, the losses and

@@ -8,7 +8,11 @@ from itertools import pairwise
 from string import Template
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from arraymlp.app.lab.experiments import LAB
+from arraymlp.backends.registry import resolve
+from arraymlp.html.chart import Line, line_chart
 from arraymlp.html.table import table
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.layer import Layer
@@ -60,7 +64,9 @@ def listings() -> str:
     parts = [
         '<h2 id="code">Appendix: the code of one step</h2><p>These are the lines themselves, as '
         "this version of the package has them: what runs with <code>--engine array</code>, and "
-        "what the compiled engine is checked against.</p>"
+        "what the compiled engine is checked against. In the code x is z of the layer before, ds "
+        "is delta, and .mT is T. The last layer has no f: its slope is 1, so that its delta stays "
+        "the loss's. Masks, momentum and velocity are not used in this lab.</p>"
     ]
     for listing in LISTINGS:
         sources = [_source(function) for function in listing.functions]
@@ -100,7 +106,54 @@ def method() -> str:
         steps=ROWS // BATCH,
         rate=f"{0.05 * BATCH:g}",
         shapes=_shapes(),
+        network=text_of("network.svg"),
+        functions=_functions(),
     )
+
+
+def _functions() -> str:
+    """Sigmoid and ReLU with their slopes, as charts."""
+    s, xp = np.linspace(-6, 6, 121), resolve("numpy").xp
+    charts = []
+    for name, title in (("sigmoid", "sigmoid"), ("relu", "ReLU")):
+        f = ACTIVATIONS[name]
+        z = np.asarray(f.function(s, xp))
+        slope = np.broadcast_to(np.asarray(f.derivative(s, z, xp)), s.shape)
+        lines = [
+            Line("f(s), the output z", s.tolist(), z.tolist(), 0),
+            Line("its slope f'(s)", s.tolist(), slope.tolist(), 1),
+        ]
+        charts.append(line_chart(lines, title=title, x_label="s", width=330, height=210))
+    return f'<div class="row">{"".join(charts)}</div>'
+
+
+def backward_table() -> str:
+    """The lines of the backward pass: formula, method, shape, in words."""
+    batch, hidden, out = BATCH, SIZES[1], SIZES[3]
+    rows = [
+        (
+            "δ₃ = ŷ - y",
+            "value_and_delta",
+            f"{batch} x {out}",
+            "the probability less the one wanted",
+        ),
+        (
+            "δ₂ = (δ₃ W₃ᵀ) ⊙ f'(s₂)",
+            "backward_input, then backward_activation",
+            f"{batch} x {hidden}",
+            "how far each unit of hidden layer 2 is to blame, image by image",
+        ),
+        ("δ₁ = (δ₂ W₂ᵀ) ⊙ f'(s₁)", "the same", f"{batch} x {hidden}", "likewise of hidden layer 1"),
+        (
+            "zᵀ δ, of each layer",
+            "backward_parameters",
+            "those of W",
+            "the slope of the loss along each weight, added up over the images",
+        ),
+        ("the sum of δ's rows", "backward_parameters", "those of b", "the same for each bias"),
+        ("W - η zᵀ δ", "update", "those of W", "the weights after the step"),
+    ]
+    return table(("formula", "in the code", "rows x columns", "in words"), rows)
 
 
 def _shapes() -> str:

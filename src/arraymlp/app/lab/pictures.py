@@ -193,8 +193,10 @@ def confusion(true: HostArray, predicted: HostArray, n_classes: int = 10) -> str
         right = f"{100 * row[i] / total:.1f} %" if total else ""
         rows.append(f'<tr><th scope="row">{i}</th>{cells}<td class="sum">{right}</td></tr>')
     return (
-        '<div class="wide"><table class="confusion"><caption>Rows: the digit it is. Columns: what '
-        "it was read as, in images. Last column: how many of the digit were read right.</caption>"
+        '<p class="cap">Rows: the digit it is. Columns: what it was read as, in images; blue is '
+        "right, red is wrong, and the more the darker. Last column: how many of the digit were "
+        "read right."
+        '</p><div class="wide" tabindex="0"><table class="confusion">'
         f'<thead><tr><td></td>{head}<th scope="col">right</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )

@@ -6,15 +6,16 @@ among them is left out.
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from itertools import pairwise
 from math import isfinite
 
 import numpy as np
 
 from arraymlp.app.lab.experiments import LAB, LabRun
-from arraymlp.app.lab.method import BATCH
+from arraymlp.app.lab.method import BATCH, ROWS, backward_table
 from arraymlp.app.lab.result import LabResult
-from arraymlp.diagnosis.findings import Finding
-from arraymlp.html.table import table
+from arraymlp.diagnosis.findings import Figures, Finding
+from arraymlp.html.table import scrolling, table
 
 WELL = 0.05  # a test error below it is "well" here
 LEARNED, FAILED = 90.0, 20.0  # per cent read right, above and below
@@ -25,14 +26,12 @@ def questions(result: LabResult) -> str:
     runs = _firsts(result)
     return f"""<h2 id="questions">The lab's three questions</h2>
 <h3>1. What do the lines of the backward pass compute?</h3>
-<p>Who is to blame, from the last layer to the first, and then how far to move each weight. The last
-layer's delta is the probability given minus the one wanted. Each layer before gets the deltas of
-the next one back through the same weights, times the slope of its own f: equation 3. From a layer's
-inputs and deltas follows how the loss changes with each of its weights, and the weight moves
-against that by &eta; times as much: equation 4. Nothing else is computed;
-<a href="#method">above</a> each line stands with its formula, and <a href="#code">below</a> with
-its code.</p>
+<p>Who is to blame, from the last layer to the first, and then how far to move each weight:</p>
+{scrolling(backward_table())}
+<p>That is the whole backward pass. <a href="#method">Above</a> each line stands with its formula,
+and in the <a href="#code">appendix</a> with its code.</p>
 <h3>2. What does the learning rate do?</h3>
+<p>It decides how far each step goes.</p>
 {_paragraph(_of_rates(runs), "None of the sigmoid runs is among these.")}
 <h3>3. What does ReLU change, and why does one of its runs never learn?</h3>
 <p>ReLU's slope is 1 for every image at which the unit is on, where sigmoid's is at most 1/4. So
@@ -47,10 +46,10 @@ def conclusion(result: LabResult) -> str:
     runs = _firsts(result)
     parts = [
         '<h2 id="conclusion">Conclusion: the runs beside each other</h2>',
-        f'<div class="wide">{_beside(list(runs.values()))}</div>',
+        scrolling(_beside(list(runs.values()))),
         '<p class="cap">"Off" are units whose slope is at most 0.001 for every training image at '
-        "the end: dead with ReLU, saturated with sigmoid. The slopes' sizes are the norms of the "
-        "weights' gradients in the last measured step.</p>",
+        "the end: dead with ReLU, saturated with sigmoid. The gradients' sizes are the norms of "
+        "those of the weights, in the last measured step.</p>",
     ]
     for heading, sentences in (
         ("The rate", _rate_conclusion(runs)),
@@ -108,30 +107,49 @@ def _of_rates(runs: dict[str, LabRun]) -> Iterator[str]:
         well = well_from(lab_run)
         soon = f"; fewer than 5 % were wrong first after epoch {well}" if well is not None else ""
         yield f"With sigmoid and &eta; = {_link(lab_run)}, {_ended(lab_run)}{soon}."
+    if learned:
+        yield "(Epochs are counted from 0: after epoch 3 four passes are done.)"
     if "sigmoid-0.5" not in runs:
         return
     lab_run = runs["sigmoid-0.5"]
     rate = lab_run.experiment.learning_rate
     yield (
         f"At {_link(lab_run)}, for the mean gradient of {BATCH} images a rate of {rate * BATCH:g}, "
-        "it began with what the run at 0.005 had learned, and "
-        f"{_ended(lab_run)}."
+        f"it began with what the run at 0.005 had learned, and lost it: {_ended(lab_run)}."
     )
-    if (exploded := _finding(lab_run, "exploding_gradients")) is not None:
-        f = exploded.figures
-        yield (
-            f"Step {f['step_then']:,} alone changed the weights of layer {f['layer_number']} by "
-            f"{f['update']:.3g}, and left them at {f['weights']:.3g} (norms)."
-        )
+    yield from _burst(lab_run)
     if (off := _finding(lab_run, "saturated_units", all_units=True)) is not None:
-        f = off.figures
-        since = f.get("step_nine_tenths_saturated", f.get("step_saturated"))
-        when = "" if since is None else f" from step {since:,} on"
         yield (
-            f"Sums are then so far from 0 that sigmoid is flat there:{when} hardly a "
-            f"unit of hidden layer {f['layer_number']} has a slope above 0.001 for any image, so "
-            "that almost nothing is passed back. That is saturation."
+            f"Sums so far from 0 are where sigmoid is flat: at the end no unit of hidden layer "
+            f"{off.figures['layer_number']} has a slope above 0.001 for any image, so that almost "
+            "nothing is passed back. That is saturation."
         )
+
+
+def _burst(lab_run: LabRun) -> Iterator[str]:
+    """The first probed step that changed some layer's weights by more than twice their norm."""
+    probes = lab_run.run.measurements
+    for before, m in pairwise(probes):
+        norms = [float(np.asarray(n)) for n in before.weight_norm]
+        moved = [float(np.asarray(u)) for u in m.update_norm]
+        times = [u / n if n else 0.0 for u, n in zip(moved, norms, strict=True)]
+        if m.step != before.step + 1 or max(times) < 2:
+            continue
+        i = times.index(max(times))
+        yield (
+            f"Step {m.step:,} changed the weights of layer {i + 1} by {moved[i]:.3g}, where they "
+            f"had a norm of {norms[i]:.3g}."
+        )
+        after = [p for p in probes if m.step <= p.step <= m.step + 3]
+        active = ", ".join(
+            f"{100 * float(np.asarray(p.active_units[-1])):.0f} % after step {p.step:,}"
+            for p in after
+        )
+        yield (
+            f"Of the units of hidden layer {len(m.active_units)}, on 1,000 training images, "
+            f"{active} were active."
+        )
+        return
 
 
 def _of_relu(runs: dict[str, LabRun]) -> Iterator[str]:
@@ -148,11 +166,13 @@ def _of_relu(runs: dict[str, LabRun]) -> Iterator[str]:
                 f"At {_link(dead)} all {f['units']} units of hidden layer {f['layer_number']} were "
                 f"dead from step {since:,} on."
             )
+            yield from _why_off(f)
             if "step_gradients_zero" in f:
                 yield (
-                    f"From step {f['step_gradients_zero']:,} on the slope of the loss along every "
-                    "weight of the network was exactly 0. Only the ten output biases still moved, "
-                    "and they do not see the image: so the answer is one class for all."
+                    f"At each measured step from {f['step_gradients_zero']:,} on the slope of the "
+                    "loss along every weight of the network was exactly 0. Only the ten output "
+                    "biases still moved, and they do not see the image: so the answer is one class "
+                    "for all."
                 )
     if slow is not None:
         verdict = slow.verdict
@@ -168,6 +188,18 @@ def _of_relu(runs: dict[str, LabRun]) -> Iterator[str]:
             yield f"At {_link(slow)}, {_ended(slow)}."
 
 
+def _why_off(figures: Figures) -> Iterator[str]:
+    """Why the units of a layer went off together, where that was measured."""
+    if "bias_update_over_spread" in figures:
+        yield (
+            "Why? So small a start gives a unit almost the same sum for every image: the layer's "
+            f"outputs differed by {figures['spread_first']:.1e} from image to image, and step 1 "
+            f"moved its biases by {figures['bias_update_first']:.1e}, "
+            f"{figures['bias_update_over_spread']:,.0f} times as much. A bias that falls below 0 "
+            "then turns its unit off for nearly all images at once."
+        )
+
+
 def _beside(runs: Sequence[LabRun]) -> str:
     """A table of all runs with what was measured in each."""
     header = (
@@ -175,9 +207,9 @@ def _beside(runs: Sequence[LabRun]) -> str:
         "test accuracy",
         "training error at the end",
         "below 5 % wrong from epoch",
-        "units off, by layer",
-        "size of the slopes, by layer",
-        "first finding",
+        "units off, hidden layers 1, 2",
+        "size of the gradients, layers 1, 2, 3",
+        "outcome",
     )
     rows = []
     for lab_run in runs:
@@ -187,14 +219,20 @@ def _beside(runs: Sequence[LabRun]) -> str:
             (
                 lab_run.experiment.name,
                 f"{lab_run.accuracy:.2f} %",
-                f"{100 * run.history[-1]['training_error']:.2f} %",
+                _share(run.history[-1]["training_error"]),
                 "never" if well is None else well,
                 ", ".join(f"{n:g}" for n in run.dead_units),
                 "" if last is None else ", ".join(f"{g:.2g}" for g in last.gradient_norm),
-                next((f.kind.replace("_", " ") for f in run.findings), ""),
+                lab_run.verdict.what.partition(":")[0],
             )
         )
     return table(header, rows, numeric=(1, 2, 3))
+
+
+def _share(error: float) -> str:
+    """A share of the training images: as a number of them where it is small."""
+    wrong = round(error * ROWS)
+    return f"{100 * error:.2f} %" if wrong == 0 or wrong > ROWS / 1000 else f"{wrong} of {ROWS:,}"
 
 
 def _rate_conclusion(runs: dict[str, LabRun]) -> Iterator[str]:
@@ -220,9 +258,9 @@ def _rate_conclusion(runs: dict[str, LabRun]) -> Iterator[str]:
     over = [runs[n] for n in ("sigmoid-0.5", "relu-0.05") if n in runs]
     if over and all(any(r.run.dead_units) and r.accuracy < FAILED for r in over):
         yield (
-            "Too high a rate ends learning not by large steps as such, but by where they lead: "
-            "within some steps most units of a layer are where their slope is 0, or next to it, "
-            "and then nothing reaches the layers before that could bring them back."
+            "In the runs that failed here it was not large steps as such that ended learning, but "
+            "where they led: within some steps most units of a layer were where their slope is 0, "
+            "or next to it, and nothing, or almost nothing, reached the layers before."
         )
 
 
@@ -236,16 +274,22 @@ def _two_rates(low: LabRun, high: LabRun) -> Iterator[str]:
             f"percentage points; the ten times higher rate came below 5 % wrong {order} (epoch "
             f"{soon[1]}, and {soon[0]} at the lower one)."
         )
-    rises = [
-        r.run.history[-1]["validation_loss"] / min(r.run.history["validation_loss"])
-        for r in (low, high)
-    ]
-    if min(rises) > 1.01:
-        yield (
-            f"Its test loss ended {100 * (rises[1] - 1):.0f} % above its lowest, that of the lower "
-            f"rate {100 * (rises[0] - 1):.0f} %: both went on to learn the training images by "
-            "heart when there was no more to learn for others."
-        )
+    for lab_run in (high, low):
+        yield from _overfitted(lab_run)
+
+
+def _overfitted(lab_run: LabRun) -> Iterator[str]:
+    """How the test loss rose while the error fell, where it did."""
+    f = next((f.figures for f in lab_run.run.findings if f.kind == "overfitting"), None)
+    if f is None or f.get("validation_error_last", 1) > f.get("validation_error_then", 0):
+        return
+    yield (
+        f"At {_link(lab_run)} the test loss rose after epoch {f['epoch_least']}, from "
+        f"{f['validation_loss_least']:.3f} to {f['validation_loss_last']:.3f}, while the test "
+        f"error went on from {100 * f['validation_error_then']:.2f} to "
+        f"{100 * f['validation_error_last']:.2f} %: fewer images are misread, but with more "
+        "certainty, which costs more."
+    )
 
 
 def _function_conclusion(runs: dict[str, LabRun]) -> Iterator[str]:
@@ -266,22 +310,22 @@ def _function_conclusion(runs: dict[str, LabRun]) -> Iterator[str]:
                 f"{passed[1]:.1g} times with ReLU (norms of dL/db): so small a start passes hardly "
                 "anything back, with either."
             )
-    soon = [(name, well_from(r)) for name, r in (("Sigmoid", sigmoid), ("ReLU", relu))]
+    soon = [(name, well_from(r)) for name, r in (("sigmoid", sigmoid), ("ReLU", relu))]
     reached = [f"{name} in epoch {epoch}" for name, epoch in soon if epoch is not None]
     if len(reached) == 2:
-        yield f"Fewer than 5 % wrong had {reached[0]}, and {reached[1]}."
+        yield f"Below 5 % wrong came {reached[0]}, and {reached[1]}."
     if first[1]:
         (m,), widths = first[1], [layer.n_out for layer in relu.run.network.layers]
         on = round(np.asarray(m.active_units[-1]).item() * widths[-2])
         yield (
             f"In the start the sums are all next to 0, where sigmoid has its greatest slope; of "
-            f"ReLU's {widths[-2]} units of the last hidden layer {on} were on for any image after "
-            "the first step, by the sign of their bias. Once its units are on, ReLU passes the "
-            "deltas back undiminished."
+            f"ReLU's {widths[-2]} units of the last hidden layer {on} were on for at least one "
+            "image after the first step. ReLU's slope does not shrink the deltas of units that are "
+            "on (the weights still may)."
         )
     yield (
         f"The start is the lab's own, <code>{LAB['initializer'].name}</code>; one that fits the "
-        "layers' widths (He et al. 2015) lets units see the image from the first step."
+        "layers' widths (He et al. 2015) is meant to avoid this, and was not tried here."
     )
 
 
@@ -299,20 +343,50 @@ def _explanation(runs: dict[str, LabRun]) -> Iterator[str]:
         f = finding.figures
         total = dead.run.history[-1]["step"]
         yield (
-            f"What was measured is another thing. From step {f['step_gradients_zero']:,} of "
-            f"{total:,} on no weight moved at all, because the slope of the loss along each was "
-            "exactly 0: not a valley that is leapt over, but a plain without any slope."
+            f"What was measured is another thing. At each measured step from "
+            f"{f['step_gradients_zero']:,} of {total:,} on the slope of the loss along every "
+            "weight was exactly 0, and no weight moved: not a valley that is leapt over, but a "
+            "plain without any slope."
         )
     if len(errors) == 1 and len(dead.run.history) > 1:
         yield (
             f"After each of the {len(dead.run.history)} epochs the test error was the same, "
-            f"{100 * errors.pop():.2f} %. What bounces is ten biases, which follow the last "
-            "minibatches of the file."
+            f"{100 * errors.pop():.2f} %.{_bounces(dead)}"
         )
     slow = runs.get("relu-0.005")
     if slow is not None and slow.verdict.escape_epoch is not None:
-        yield (
-            f"The run at 0.005 supports that: it stood on the same plain for "
-            f"{slow.verdict.escape_epoch} epochs at a tenth of the rate, where steps are small, "
-            "and left it since some units were still on."
-        )
+        yield from _plain(slow)
+
+
+def _bounces(dead: LabRun) -> str:
+    """What the network answers at the measured steps after its death; "" where it is one class."""
+    zero = next(
+        f.figures["step_gradients_zero"]
+        for f in dead.run.findings
+        if "step_gradients_zero" in f.figures
+    )
+    answers = [
+        int(np.argmax(np.asarray(m.predicted)))
+        for m in dead.run.measurements
+        if m.predicted is not None and zero <= m.step < zero + 8
+    ]
+    if len(set(answers)) < 2:
+        return ""
+    return (
+        " What bounces is ten biases, which follow the minibatches: at the measured steps from "
+        f"{zero:,} on the one answer was {', '.join(map(str, answers))}; each epoch ends with the "
+        "same minibatches."
+    )
+
+
+def _plain(slow: LabRun) -> Iterator[str]:
+    """What the run that came back says of that, from its plateau's figures."""
+    f = next((f.figures for f in slow.run.findings if f.kind == "plateau"), {})
+    if "active_least" not in f or "gradient_least" not in f:
+        return
+    yield (
+        f"The run at 0.005 was nearly as flat until epoch {slow.verdict.escape_epoch}, but not "
+        f"quite: at the fewest {f['active_least']} of {f['units']} units were active, and the "
+        f"gradient of the first layer's weights was {f['gradient_least']:.1e} at its smallest, not "
+        "0. It grew from there. This fits the explanation; one run does not prove it."
+    )

@@ -14,7 +14,7 @@ from arraymlp.app.lab.questions import conclusion, questions
 from arraymlp.app.lab.result import LabResult, LabRow, verdict_text
 from arraymlp.app.lab.sections import Files, section
 from arraymlp.html.document import document
-from arraymlp.html.table import table
+from arraymlp.html.table import scrolling, table
 from arraymlp.pages.playground import playground
 from arraymlp.training.atomic import write_whole
 from arraymlp.training.history import finite
@@ -114,6 +114,7 @@ def _data(result: LabResult) -> str:
         (name, *(f"{n:,}" for n in count), f"{count.sum():,}")
         for name, count in zip(("training images", "test images"), counts, strict=True)
     ]
+    counted = table(("", *map(str, range(10)), "all"), rows, numeric=range(1, 12))
     most = counts[0].max() / counts[0].sum()
     return f"""<h2 id="data">The data</h2>
 <p>MNIST: handwritten digits, {len(y_train):,} to learn from and {len(y_test):,} that the network
@@ -122,7 +123,21 @@ black (the file's 0 to 255, divided by 255). The images come in the order of the
 step, and are never shuffled. To answer the most frequent digit always would be right for
 {100 * most:.1f} % of the training images.</p>
 <div class="digits">{samples}</div>
-<div class="wide">{table(("", *map(str, range(10)), "all"), rows, numeric=range(1, 12))}</div>"""
+{scrolling(counted)}"""
+
+
+def _came_out(result: LabResult) -> str:
+    """How many runs came out as published, and what one seed can show."""
+    judged = [r.verdict.in_band for r in result.runs if r.verdict.in_band is not None]
+    said = f"{sum(judged)} of {len(judged)} judged runs came out as published. " if judged else ""
+    if len(result.seeds) == 1:
+        said += (
+            f"Each was made once, with seed {result.seeds[0]}: accuracies that differ by less than "
+            "some 0.4 percentage points may do so by chance (two standard deviations of a "
+            "difference on 10,000 images). What other seeds do is not measured here; "
+            '<code style="white-space:nowrap">--seeds 8</code> does it.'
+        )
+    return said
 
 
 def _play(result: LabResult) -> str:
@@ -158,14 +173,16 @@ def _page(result: LabResult, sections: list[str]) -> str:
 and at three learning rates: the five runs of a published university lab, with its own settings.
 When they were published, two of the five ended at chance level and a third was stuck there for
 {published_escape()} epochs. The measurements below show what happens in each, and why.</p>
+<p class="paper">Name: ______________________________ &emsp; Date: ______________</p>
 <p class="sub">{escape(result.title())}</p>
 <nav class="screen" aria-label="contents"><p>{links}</p></nav>
 {method()}
 {questions(result)}
 {_data(result)}
 <h2 id="results">The results</h2>
-{interrupted}<div class="wide"><table class="results"><tr><th>run<th>published<th>test accuracy
-<th>band<th>in band<th>what happened<th>time</tr>{rows}</table></div>
+{interrupted}<div class="wide" tabindex="0"><table class="results"><tr><th>run<th>published
+<th>test accuracy<th>band<th>in band<th>what happened<th>time</tr>{rows}</table></div>
+<p>{_came_out(result)}</p>
 <p class="cap">Test accuracy: how many of the 10,000 test images are read right after the last
 epoch. The band is what counts as the published result come out again.</p>{escapes}
 <h3>Words that the findings use</h3>
@@ -174,6 +191,11 @@ epoch. The band is what counts as the published result come out again.</p>{escap
 {"".join(sections)}
 {conclusion(result)}
 {listings()}
+<h2>References</h2>
+<ul class="cap"><li>The lab: "Artificial Neural Network and Backpropagation", a report of course
+D7041E, lab 5.</li><li>D. E. Rumelhart, G. E. Hinton, R. J. Williams, Learning representations by
+back-propagating errors, Nature 323, 1986.</li><li>K. He, X. Zhang, S. Ren, J. Sun, Delving deep
+into rectifiers, arXiv:1502.01852, 2015.</li></ul>
 <p class="cap">MNIST: Y. LeCun, C. Cortes, C. J. C. Burges, CC BY-SA 3.0. The table, the curves and
 the findings with their figures are also in findings.json, the pictures beside this page.</p>"""
     return document("arraymlp: the lab, run again", body, style=STYLE)
@@ -183,7 +205,8 @@ STYLE = """
 .words{max-width:56em;display:grid;grid-template-columns:auto 1fr;gap:.25em 1.2em;margin:.6em 0}
 .words dt{font-weight:600}.words dd{margin:0}
 .formulas>li{margin:1.2em 0}.formulas h3{display:inline}
-math[display=block]{font-size:1.25rem;margin:.7em 0;overflow-x:auto}
+.eqs{display:flex;flex-wrap:wrap;gap:.5em 2.5em;margin:.7em 0}.eqs math{font-size:1.25rem}
+.paper{display:none}
 figure{margin:0}figcaption{font-size:.78rem;color:var(--quiet);margin-top:.2em}
 .digits{display:flex;flex-wrap:wrap;gap:12px 16px;margin:1em 0}
 .digits img{border:1px solid var(--line);background:#fff}
@@ -196,8 +219,9 @@ color:var(--quiet);padding-bottom:.4em}
 .results td:nth-child(-n+3),.results td:last-child{white-space:nowrap}
 td:first-child{white-space:nowrap}
 @media (max-width:600px){.words{display:block}.words dd{margin:0 0 .5em 1em}}
-@media print{section{break-before:page}math{overflow:visible!important}
+@media print{section{break-before:page}.paper{display:block;max-width:none}
 .digits{gap:4px;display:grid;grid-template-columns:repeat(10,1fr)}.digits figure{width:auto}
 .digits img{width:40px}.row{display:grid;grid-template-columns:1fr 1fr;gap:10px}
+.confusion,figure,.formulas li{break-inside:avoid}
 .row.three{grid-template-columns:1fr 1fr 1fr}.row svg{width:100%;height:auto}}
 """
