@@ -29,8 +29,9 @@ def markup(
         _course(heading),
         '<div class="amp-stage">',
         _sliders(heading, examples) if pixels is None else _drawing(heading, examples, pixels),
-        _layers(heading),  # the last on a phone, where the output is nearer to the input
-        f'<div class="amp-card">{_outputs(heading)}{UNIT}</div>',
+        _layers(heading),  # on a phone below the output, which is nearer to the input
+        f'<div class="amp-card amp-out">{_outputs(heading)}</div>',
+        f'<div class="amp-card amp-one">{UNIT}</div>',
         "</div></section>",
     ]
     return "\n".join(parts)
