@@ -326,7 +326,7 @@ def test_dates_are_days_where_that_is_asked_for() -> None:
         (np.full(9, np.nan), "no values"),
         (texts([None] * 9), "no values"),
         (np.array(["NaT"] * 9, "M8[D]"), "no values"),
-        (np.array(["2024-01-01"] * 9, "M8[D]"), "dates; dates=True encodes them"),
+        (np.array(["2024-01-01"] * 9, "M8[D]"), "dates; TableEncoder(dates=True) encodes them"),
         (np.arange(30), "it numbers the rows; keep=['a'] encodes it"),
         (np.arange(30)[::-1] + 1.0, "it numbers the rows; keep=['a'] encodes it"),
         (np.arange(0, 60, 2), "it numbers the rows; keep=['a'] encodes it"),

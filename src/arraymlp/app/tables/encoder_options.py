@@ -98,7 +98,7 @@ class Learnt:
         ]
 
 
-HINT = re.compile(r"; (dates|keep)=.*")  # as it is said to who writes Python
+HINT = re.compile(r"; (TableEncoder\()?(dates|keep)=.*")  # as it is said to who writes Python
 
 
 def _hint(why: str, names: list[str]) -> str:

@@ -105,7 +105,7 @@ class Learning:
             if np.isnat(values).all():
                 return LeftOut("no values")
             if not self.dates:
-                return LeftOut("dates; encode=TableEncoder(dates=True), or --dates, encodes them")
+                return LeftOut("dates; TableEncoder(dates=True) encodes them")
             return self._numbers(name, days(values), Dates)
         if self._are_categories(name, values):
             return self._categories(name, as_texts(values, name))
