@@ -41,7 +41,7 @@ def require_arguments(function: Any, names: Sequence[str], what: str) -> None:
     if not callable(function):
         raise ValueError(f"{what} must be a function of ({', '.join(names)}), not {function!r}")
     try:
-        signature = inspect.signature(function)
+        signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # of functions in C not all have one
         return
     try:

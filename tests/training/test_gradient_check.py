@@ -68,13 +68,13 @@ def test_a_large_network_is_checked_in_some_entries_and_stays_as_it_was() -> Non
 
 def test_differences_of_a_cubic_and_of_kinks() -> None:
     at = np.array([0.0, 1.0, -2.0])
-    numeric, smooth = slopes(lambda s: s**3, at, widths(at), widths(at))
+    numeric, smooth, _ = slopes(lambda s: s**3, at, widths(at), widths(at))
     np.testing.assert_allclose(numeric, 3 * at**2, atol=1e-9)
     assert smooth.all()
     for kink in (abs, lambda s: s * abs(s)):  # of the function, and of its slope
-        _, smooth = slopes(kink, at, widths(at), widths(at))
+        _, smooth, _ = slopes(kink, at, widths(at), widths(at))
         assert smooth.tolist() == [False, True, True]
-    numeric, _ = slopes_by_entry(lambda a: (a**2).sum(), np.array([[1.0, 2.0]]), np.array([1]))
+    numeric, _, _ = slopes_by_entry(lambda a: (a**2).sum(), np.array([[1.0, 2.0]]), np.array([1]))
     np.testing.assert_allclose(numeric, [4.0])
 
 
@@ -222,7 +222,33 @@ def test_what_goes_back_between_layers_is_checked_in_the_network(
     assert "of layer 2" not in text
 
 
+# What rounding alone decides
+
+
+def test_what_is_lost_in_rounding_is_no_mistake() -> None:
+    deep = MultilayerPerceptron.create([4, *[6] * 10, 2], activation="sigmoid")
+    check_gradients(deep)
+    check_gradients("squared_error", 1000 + np.arange(15.0).reshape(5, 3), 1e5 * np.ones((5, 3)))
+    check_gradients("poisson", np.full((5, 3), 20.0), np.ones((5, 3)))
+
+
+def test_an_output_of_small_weight_is_judged_by_its_own_size() -> None:
+    class Weighed(Loss):
+        name = "weighed"
+
+        def value_and_delta(self, s, y, xp):
+            w = np.array([1.0, 1e-6, 1.0])
+            return xp.sum(w * (s - y) ** 2, axis=-1), 2 * w * (s - y) * np.array([1, 2, 1])
+
+    assert "for output 1 of row" in wrong(Weighed())
+
+
 # What cannot be checked
+
+
+def writes(s, xp):
+    s *= s
+    return s
 
 
 @pytest.mark.parametrize(
@@ -234,6 +260,14 @@ def test_what_goes_back_between_layers_is_checked_in_the_network(
         ("rleu", "did you mean 'relu'"),
         (Activation("a", lambda s, xp: None, SWISH.derivative), "a.function must return an array"),
         (Activation("a", SWISH.function, lambda s, z, xp: s[:2]), "not an array of shape (2, 1)"),
+        (
+            Activation("w", writes, lambda s, z, xp: 2 * s),
+            "writes to its argument s",
+        ),
+        (
+            Activation("log", lambda s, xp: xp.log(s), lambda s, z, xp: 1 / s),
+            "not finite at s = -4",
+        ),
         (Broken(lambda d: None), "for the delta, must return an array of shape (5, 3), not None"),
     ],
 )

@@ -1,9 +1,10 @@
 """Initial weights, drawn on the host in float64 so that one seed means one network everywhere."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,12 @@ class Initializer:
 
     def drawn(self, rng: np.random.Generator, n_in: int, n_out: int) -> tuple[HostArray, HostArray]:
         """What ``draw`` gives; a ValueError where it is not finite weights and bias of a layer."""
-        parts = self.draw(rng, n_in, n_out)
+        drawn: Any = self.draw(rng, n_in, n_out)
         shapes = (n_in, n_out), (1, n_out)
-        fits = isinstance(parts, tuple) and len(parts) == 2
+        parts = drawn if hasattr(drawn, "shape") or not isinstance(drawn, Iterable) else [*drawn]
+        fits = isinstance(parts, list) and len(parts) == 2
         if not fits or tuple(np.shape(part) for part in parts) != shapes:
-            given = [np.shape(part) for part in parts] if fits else type(parts).__name__
+            given = [np.shape(part) for part in parts] if fits else type(drawn).__name__
             raise ValueError(
                 f"draw of the initializer {self.name} must return weights {shapes[0]} and bias "
                 f"{shapes[1]}, not {given}"

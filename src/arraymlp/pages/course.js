@@ -84,7 +84,7 @@ class Course {
   curve(epoch) {
     const { curves, epochs, percent: parts } = this.course;
     const all = curves.flatMap(({ values }) => values.filter((v) => v !== null));
-    const top = Math.max(...all), least = Math.min(...all);
+    const top = all.reduce((a, b) => Math.max(a, b)), least = all.reduce((a, b) => Math.min(a, b));
     const log = least > 0 && top > 20 * least, low = log ? Math.max(least, top / DECADES) : Math.min(0, least);
     const y = (v) => {
       const part = log ? Math.log(Math.max(v, low) / low) / Math.log(top / low) : (v - low) / (top - low || 1);

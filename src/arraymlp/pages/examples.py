@@ -106,8 +106,9 @@ def _numbers(
     """Rows of plain features, float64."""
     require_names(X, network.features, "examples")
     if is_frame(X):
-        frame = frame_of(X).select([column.name for column in columns])
-        X = np.asarray(frame)
+        frame = frame_of(X)
+        names = [column.name for column in columns]
+        X = np.asarray(frame if network.features is None else frame.select(names))
     if is_sparse(X):
         X = X.tocsr()[rows].toarray()
         rows = np.arange(len(rows))

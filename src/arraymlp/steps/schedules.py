@@ -353,7 +353,7 @@ def get_schedule(name: str | Schedule) -> Schedule:
             "factors(steps, n_steps)"
         )
         return lookup(SCHEDULES, name, "schedule", own)
-    if type(name).factors is Schedule.factors:
+    if getattr(name.factors, "__func__", None) is Schedule.factors:
         raise ValueError(f"{type(name).__name__} must define factors(steps, n_steps)")
     require_methods(name, {"factors": ("steps", "n_steps")}, "a Schedule")
     return name

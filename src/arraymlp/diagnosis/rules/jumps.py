@@ -1,5 +1,6 @@
 """The rule about a loss or an error that had been learned, jumped for a moment, and came back."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import sqrt
@@ -53,12 +54,13 @@ def spike(run: RunColumns) -> Iterator[Finding]:
 
 def _jumps(figures: Sequence[float], back_to: float) -> Iterator[Jump]:
     """Rises of one epoch that were undone soon after, and are exceptional in this run."""
-    rises = [b - a for a, b in pairwise(figures)]
+    rises = sorted(b - a for a, b in pairwise(figures))
     for i in range(max(2, len(figures) // 4), len(figures) - 1):  # the first may go up and down
         before, later = figures[i - 1], range(i + 1, min(i + 1 + BACK_IN, len(figures)))
         back = [j for j in later if figures[j] - before <= back_to * (figures[i] - before)]
         height = figures[i] - max(before, figures[back[0]]) if back else 0.0
-        if height > 0 and sum(r > UNREST * height for r in rises) <= OFTEN * len(rises):
+        as_high = len(rises) - bisect_right(rises, UNREST * height)
+        if height > 0 and as_high <= OFTEN * len(rises):
             yield Jump(height, i, back[0])
 
 

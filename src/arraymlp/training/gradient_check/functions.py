@@ -36,7 +36,7 @@ def activation_terms(
         slope = activation.derivative(sums, outputs, xp)
         _require_unwritten(sums, s, backend, f"{name}.derivative", "s")
         _require_unwritten(outputs, z, backend, f"{name}.derivative", "z")
-        return on_host(slope, backend, f"{name}.derivative", s.shape)
+        return on_host(slope, backend, f"{name}.derivative", s.shape, broadcasts=True)
 
     z, in_a_row = f(s), f(s.T).T
     if not np.isfinite(z).all():
@@ -49,11 +49,14 @@ def activation_terms(
         everywhere = np.ones(z.shape, dtype=bool)
         by = "the same sums one by one"
         return [Term("f(s)", in_a_row, z, everywhere, {mistake: in_a_row}, place, by)]
-    numeric, smooth = slopes(f, s, widths(s), widths(s))
+    numeric, smooth, noise = slopes(f, s, widths(s), widths(s))
     given, mistakes = derivative(s, z), {"It is f(s) itself": z}
-    if np.allclose(derivative(z, s)[smooth], numeric[smooth], rtol=1e-6):
+    exchanged = derivative(z, s)
+    if np.allclose(exchanged[smooth], numeric[smooth], rtol=1e-6) and not np.allclose(
+        given, exchanged
+    ):
         mistakes["It has s and z exchanged"] = given
-    return [Term("f'(s)", given, numeric, smooth, mistakes, place)]
+    return [Term("f'(s)", given, numeric, smooth, mistakes, place, noise=noise)]
 
 
 def _require_unwritten(
@@ -108,7 +111,7 @@ def loss_terms(
     _, delta = called(s)
     h = widths(s)
     by_output = [slopes(value, s, h * (np.arange(n) == j), h[..., j]) for j in range(n)]
-    numeric, smooth = (np.stack(parts, axis=-1) for parts in zip(*by_output, strict=True))
+    numeric, smooth, noise = (np.stack(parts, axis=-1) for parts in zip(*by_output, strict=True))
     mistakes = {
         f"It is divided by the {rows} rows, but is to be each sample's own; the training takes the "
         "mean": numeric / rows,
@@ -128,4 +131,4 @@ def loss_terms(
         of_member = f", member {at[0]}" if leading else ""
         return f"for output {at[-1]} of row {at[-2]}{of_member}"
 
-    return [Term("dL/ds", delta, numeric, smooth, mistakes, place)]
+    return [Term("dL/ds", delta, numeric, smooth, mistakes, place, noise=noise, each=(-2,))]

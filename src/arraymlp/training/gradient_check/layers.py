@@ -111,13 +111,13 @@ def _sums_term(
 
     if not np.allclose(f(s), z, rtol=1e-9, atol=1e-9):
         return None
-    slope, smooth = slopes(f, s, widths(s), widths(s))
+    slope, smooth, noise = slopes(f, s, widths(s), widths(s))
     mistakes = {
         "It lacks the factor f'(S)": r,
         "It is f'(S), without the factor dL/dZ": slope,
         "It has f(S) where f'(S) is right": r * z,
     }
-    return Term("dL/dS", given, r * slope, smooth, mistakes)
+    return Term("dL/dS", given, r * slope, smooth, mistakes, noise=np.abs(r) * noise)
 
 
 def _parameter_term(
@@ -158,13 +158,14 @@ def _entries_term(
     tried = np.arange(at.size)
     if at.size > MOST:
         tried = np.sort(rng.choice(at.size, MOST, replace=False))
-    numeric, smooth = slopes_by_entry(f, at, tried)
+    numeric, smooth, noise = slopes_by_entry(f, at, tried)
     mean = f"It is the mean over the {rows} rows, where their sum is right"
     if at.size <= MOST:
-        numeric = numeric.reshape(at.shape)
-        return Term(name, host, numeric, smooth.reshape(at.shape), {mean: numeric / rows})
+        numeric, smooth, noise = (a.reshape(at.shape) for a in (numeric, smooth, noise))
+        return Term(name, host, numeric, smooth, {mean: numeric / rows}, noise=noise)
 
     def place(i: tuple[int, ...]) -> str:
         return index_text(tuple(int(k) for k in np.unravel_index(tried[i[0]], at.shape)))
 
-    return Term(name, host.ravel()[tried], numeric, smooth, {mean: numeric / rows}, place)
+    mistakes = {mean: numeric / rows}
+    return Term(name, host.ravel()[tried], numeric, smooth, mistakes, place, noise=noise)

@@ -29,6 +29,8 @@ class Term:
         mistakes: what it would be by known mistakes, by what these are in words.
         place: an entry's index, in words.
         by: what ``numeric`` is by, in words.
+        noise: how far rounding may have moved ``numeric``.
+        each: the axes whose entries are of one size; of others each has a size of its own.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Term:
     mistakes: dict[str, HostArray] = field(default_factory=dict)
     place: Callable[[tuple[int, ...]], str] = index_text
     by: str = "finite differences"
+    noise: HostArray | float = 0.0
+    each: tuple[int, ...] = (-2, -1)
 
     def judged(self, tolerance: float) -> tuple[float, str]:
         """The largest difference over the largest entry, and what is wrong; "" for nothing."""
@@ -51,8 +55,12 @@ class Term:
             return np.inf, f"{self.name} is {given[at]} {self.place(at)}"
         if not smooth.any():
             return np.inf, f"{self.name} cannot be checked: there is no slope at any point"
-        scale = float(np.abs(numeric[smooth]).max(initial=0.0)) or 1.0
-        off = np.where(smooth, np.abs(given - numeric), 0.0) / scale
+        largest = float(np.abs(numeric[smooth]).max(initial=0.0)) or 1.0
+        axes = self.each if numeric.ndim > 1 else (0,)
+        scale = np.abs(np.where(smooth, numeric, 0.0)).max(axis=axes, keepdims=True)
+        scale = np.where(scale > 0, scale, largest)
+        off = np.maximum(np.abs(given - numeric) - self.noise, 0.0)
+        off = np.where(smooth, off, 0.0) / scale
         error = float(off.max(initial=0.0))
         if error <= tolerance:
             return error, ""
@@ -60,7 +68,7 @@ class Term:
         return error, (
             f"{self.name} is {given[at]:.6g} {self.place(at)}, where {self.by} give "
             f"{numeric[at]:.6g}; {np.sum(off > tolerance)} of {np.sum(smooth)} entries differ"
-            f"{self._likeness(scale)}"
+            f"{self._likeness(largest)}"
         )
 
     def _likeness(self, scale: float) -> str:
@@ -94,15 +102,34 @@ def _near(a: HostArray, b: HostArray, scale: float) -> bool:
     return bool(np.abs(a - b).max(initial=0.0) <= ALIKE * scale)
 
 
-def on_host(value: Any, backend: Backend, what: str, shape: tuple[int, ...]) -> HostArray:
-    """What a subject's method returned, on the host in float64; a number stands for all entries.
+def _broadcasts(has: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(has, shape) == shape
+    except ValueError:
+        return False
+
+
+def on_host(
+    value: Any, backend: Backend, what: str, shape: tuple[int, ...], broadcasts: bool = False
+) -> HostArray:
+    """What a subject's method returned, on the host in float64.
+
+    Args:
+        value: what it returned.
+        backend: of its arrays.
+        what: it is, for the message.
+        shape: that it must have.
+        broadcasts: whether one that broadcasts to it will do.
 
     Raises:
         ValueError: it is no array of that shape.
     """
-    if isinstance(value, int | float) and not isinstance(value, np.generic):
-        return np.full(shape, float(value))
+    if isinstance(value, int | float | np.generic | list):
+        value = np.asarray(value, dtype=np.float64)
     has = getattr(value, "shape", None)
+    if broadcasts and has is not None and _broadcasts(tuple(has), shape):
+        host = value if isinstance(value, np.ndarray) else backend.to_numpy(value)
+        return np.array(np.broadcast_to(host, shape), dtype=np.float64)
     if has is None or tuple(has) != shape:
         kind = "None" if value is None else f"a {type(value).__name__}"
         given = kind if has is None else f"an array of shape {tuple(has)}"
