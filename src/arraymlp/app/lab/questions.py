@@ -4,6 +4,7 @@ Every number is measured in the runs at hand, or a setting of theirs; a sentence
 among them is left out.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import pairwise
@@ -223,10 +224,15 @@ def _beside(runs: Sequence[LabRun]) -> str:
                 "never" if well is None else well,
                 ", ".join(f"{n:g}" for n in run.dead_units),
                 "" if last is None else ", ".join(f"{g:.2g}" for g in last.gradient_norm),
-                lab_run.verdict.what.partition(":")[0],
+                _outcome(lab_run),
             )
         )
     return table(header, rows, numeric=(1, 2, 3))
+
+
+def _outcome(lab_run: LabRun) -> str:
+    """What happened, without what was published and the figures."""
+    return re.sub(r" \(published[^)]*\)", "", lab_run.verdict.what).partition(":")[0]
 
 
 def _share(error: float) -> str:
