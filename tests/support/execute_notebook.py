@@ -7,6 +7,8 @@ import json
 import sys
 from typing import Any
 
+ATTEMPTS = 4  # to start a kernel
+
 
 def execute(sources: list[str]) -> list[dict[str, Any]]:
     """The outputs of each cell, as a saved notebook has them, and when which message was sent."""
@@ -26,7 +28,14 @@ def execute(sources: list[str]) -> list[dict[str, Any]]:
             messages[cell_index].append((msg["msg_type"], when))
             return super().process_message(msg, cell, cell_index)
 
-    Client(book, timeout=60, kernel_name="python3").execute()
+    for attempt in range(ATTEMPTS):
+        try:
+            Client(book, timeout=60, kernel_name="python3").execute()
+            break
+        except RuntimeError as error:
+            # A kernel is given ports that were free; another program may have taken one meanwhile.
+            if "died before replying" not in str(error) or attempt == ATTEMPTS - 1:
+                raise
     return [
         {"outputs": cell.outputs, "messages": of_cell}
         for cell, of_cell in zip(book.cells, messages, strict=True)
