@@ -11,7 +11,8 @@ import numpy as np
 from arraymlp.backends.array import HostArray
 from arraymlp.pages.columns import columns_of
 from arraymlp.pages.playground import playground, source
-from arraymlp.pages.subject import Model, subject_of
+from arraymlp.pages.subject import subject_of
+from arraymlp.training.with_page import WithPage
 from browser import absent, the_browser
 
 FILES = ("forward.js", "encode.js", "decode.js")
@@ -64,14 +65,14 @@ def data_of(html: str) -> tuple[dict[str, Any], list[str]]:
     return content, list(parts.values())
 
 
-def in_javascript(model: Model, cells: Any, stop: int = -1) -> tuple[HostArray, HostArray]:
+def in_javascript(model: WithPage, cells: Any, stop: int = -1) -> tuple[HostArray, HostArray]:
     """The mean prediction and its spread, each (N, n), of rows of a page (N, n_columns)."""
     out = _run(model, cells, stop)["out"]
     mean, spread = (np.array([[float(v) for v in row[i]] for row in out]) for i in (0, 1))
     return mean, spread
 
 
-def weights_in_javascript(model: Model, stop: int) -> list[list[tuple[HostArray, HostArray]]]:
+def weights_in_javascript(model: WithPage, stop: int) -> list[list[tuple[HostArray, HostArray]]]:
     """Each network's weights and biases, flat, as the page has them after a snapshot."""
     floats = [
         [tuple(np.array([float(v) for v in part]) for part in layer) for layer in network]
@@ -80,7 +81,7 @@ def weights_in_javascript(model: Model, stop: int) -> list[list[tuple[HostArray,
     return floats  # type: ignore[return-value]
 
 
-def _run(model: Model, cells: Any, stop: int) -> Any:
+def _run(model: WithPage, cells: Any, stop: int) -> Any:
     content, blobs = data_of(playground({"": model}))
     content["columns"] = [column.to_dict() for column in columns_of(subject_of(model))]
     rows = [[None if v != v else v for v in row] for row in np.asarray(cells, float).tolist()]

@@ -1,10 +1,10 @@
 """A finding of the diagnosis: one thing that was measured in a run, in figures and in words."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, SupportsIndex, TypeAlias, overload
+from typing import Any, TypeAlias
 
 from arraymlp.html.document import findings_list
-from arraymlp.html.view import paragraph, shown, view
+from arraymlp.html.view import ShownList, paragraph, shown, view
 
 SHOWN = 3  # findings of one kind that a notebook shows, where there are more than MANY in all
 MANY = 12
@@ -52,16 +52,8 @@ class Finding:
         return shown(lambda: view("Finding", findings_list([self])))
 
 
-class Findings(list[Finding]):
+class Findings(ShownList[Finding]):
     """Findings in their order: a list, which a notebook shows as sentences."""
-
-    @overload
-    def __getitem__(self, key: SupportsIndex) -> Finding: ...
-    @overload
-    def __getitem__(self, key: slice) -> "Findings": ...
-    def __getitem__(self, key: SupportsIndex | slice) -> "Finding | Findings":
-        found = super().__getitem__(key)
-        return found if isinstance(found, Finding) else Findings(found)
 
     def _repr_html_(self) -> str | None:
         """The sentences, as notebooks show them."""

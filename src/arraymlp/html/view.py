@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from html import escape
+from typing import Self, SupportsIndex, TypeVar, overload
+
+T = TypeVar("T")
 
 # Notebooks align cells to the right and centre tables; a class of our own says otherwise, and is
 # the same each time, so that a page may hold it often.
@@ -79,3 +82,16 @@ def shown(make: Callable[[], str]) -> str | None:
         return make()
     except Exception:
         return None
+
+
+class ShownList(list[T]):
+    """A list whose parts are of its class: the base of those that a notebook shows as a view."""
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> T: ...
+    @overload
+    def __getitem__(self, key: slice) -> Self: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> T | Self:
+        if isinstance(key, slice):
+            return type(self)(super().__getitem__(key))
+        return super().__getitem__(key)

@@ -1,7 +1,7 @@
 // The epochs of a run: a slider, its curves, and what was measured at the end of each.
 
 const PACE = 700;  // milliseconds an epoch, while it plays
-const [WIDTH, HEIGHT, LEFT, BOTTOM, EDGE] = [360, 170, 64, 24, 10];  // of the curves
+const [WIDTH, HEIGHT, LEFT, BOTTOM, EDGE] = [360, 170, 76, 24, 10];  // of the curves
 const DECADES = 1000;  // the range of a logarithmic axis; what is lower is drawn at its end
 
 class Course {

@@ -7,15 +7,15 @@ from typing import Any
 
 from arraymlp.html.document import document
 from arraymlp.pages.playground import ImageShape, playground
-from arraymlp.pages.subject import Model
 from arraymlp.training.atomic import write_whole
+from arraymlp.training.with_page import WithPage
 
 TITLE = "A network to play with"
 
 
 def write_page(
     path: str | os.PathLike[str],
-    model: Model,
+    model: WithPage,
     *,
     title: str | None = None,
     examples: Any = None,

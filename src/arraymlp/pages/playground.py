@@ -21,9 +21,10 @@ from arraymlp.pages.course import described_course
 from arraymlp.pages.examples import GREYS, Examples, examples_for
 from arraymlp.pages.markup import markup
 from arraymlp.pages.packing import Block, narrow
-from arraymlp.pages.subject import Model, Subject, subject_of
+from arraymlp.pages.subject import Subject, subject_of
 from arraymlp.pages.weights import described_stack
 from arraymlp.training.history import finite
+from arraymlp.training.with_page import WithPage
 
 ImageShape: TypeAlias = tuple[int, int] | Literal["auto"] | None
 
@@ -44,7 +45,7 @@ LEAST_PIXELS = 64  # of a square of unnamed features that is taken for an image
 
 
 def playground(
-    models: Mapping[str, Model],
+    models: Mapping[str, WithPage],
     examples: Any = None,
     *,
     image_shape: ImageShape = "auto",

@@ -1,7 +1,6 @@
 """What a page shows: the networks of a model in stacks, and their snapshots."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
@@ -14,8 +13,7 @@ from arraymlp.training.ensemble import Ensemble
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.run import Run
 from arraymlp.training.snapshots import AS_DRAWN, Snapshot, snapshot_of
-
-Model: TypeAlias = Run | MultilayerPerceptron | Ensemble
+from arraymlp.training.with_page import WithPage
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +49,7 @@ class Subject:
         return self.stacks[0].network
 
 
-def subject_of(model: Model) -> Subject:
+def subject_of(model: WithPage) -> Subject:
     """What a page shows of a model.
 
     Raises:

@@ -1,10 +1,10 @@
 """Rows of a sweep: a list, which a notebook shows as a table."""
 
 from collections.abc import Sequence
-from typing import Any, SupportsIndex, TypeAlias, overload
+from typing import Any, TypeAlias
 
 from arraymlp.html.table import table
-from arraymlp.html.view import paragraph, shown, view
+from arraymlp.html.view import ShownList, paragraph, shown, view
 
 Row: TypeAlias = dict[str, Any]  # of a table, by column: numbers, strings, lists of these, None
 
@@ -12,16 +12,8 @@ SHOWN = 50  # rows of a table
 NUMBERS = 4  # of a list in a cell
 
 
-class Rows(list[Row]):
+class Rows(ShownList[Row]):
     """Rows as dicts by name of the column, in their order: a list, which a notebook shows."""
-
-    @overload
-    def __getitem__(self, key: SupportsIndex) -> Row: ...
-    @overload
-    def __getitem__(self, key: slice) -> "Rows": ...
-    def __getitem__(self, key: SupportsIndex | slice) -> "Row | Rows":
-        found = super().__getitem__(key)
-        return found if isinstance(found, dict) else Rows(found)
 
     def _repr_html_(self) -> str | None:
         """The rows as a table, as notebooks show it."""

@@ -6,9 +6,7 @@ weights and minibatches. Its prediction is their mean; the spread over them tell
 
 from collections.abc import Sequence
 from dataclasses import replace
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +19,10 @@ from arraymlp.html.view import shown
 from arraymlp.nn.losses import Loss
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.scores.scores import Scores, evaluation_of
-
-if TYPE_CHECKING:
-    from arraymlp.pages.playground import ImageShape
+from arraymlp.training.with_page import WithPage
 
 
-class Ensemble:
+class Ensemble(WithPage):
     """The mean of several networks' predictions, each of equal weight.
 
     Its members differ in initial weights and minibatches; the spread over them tells how sure the
@@ -163,22 +159,6 @@ class Ensemble:
     def evaluate(self, X: Any, y: Any = None) -> Scores:
         """How good the mean predictions for X are; see `MultilayerPerceptron.evaluate`."""
         return evaluation_of(self, X, true_targets(X, y, self.networks[0].targets))
-
-    def page(
-        self,
-        path: str | PathLike[str],
-        *,
-        title: str | None = None,
-        examples: Any = None,
-        image_shape: "ImageShape" = "auto",
-    ) -> Path:
-        """Write an HTML page in which to play with the networks; see `Run.page`.
-
-        Without ``examples``, rows to choose from, there are none.
-        """
-        from arraymlp.pages.page import write_page
-
-        return write_page(path, self, title=title, examples=examples, image_shape=image_shape)
 
 
 def _joined(stacks: list[Array]) -> Array:

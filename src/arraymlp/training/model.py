@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +18,13 @@ from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import undone
 from arraymlp.training.engine import forward_of
 from arraymlp.training.scores.scores import Scores, evaluation_of
-
-if TYPE_CHECKING:
-    from arraymlp.pages.playground import ImageShape
+from arraymlp.training.with_page import WithPage
 
 ENCODED = 8 * ROWS_AT_ONCE  # rows of a table that a thread encodes before they go through it
 
 
 @dataclass(repr=False)
-class MultilayerPerceptron(Network):
+class MultilayerPerceptron(WithPage, Network):
     """Layers in order and a loss: one network, or a population of K with a leading axis.
 
     It predicts from data on the host or on its device; one that was trained on a table, from tables
@@ -124,22 +120,6 @@ class MultilayerPerceptron(Network):
         from arraymlp.training.views.network import network_view
 
         return shown(lambda: network_view(self))
-
-    def page(
-        self,
-        path: str | PathLike[str],
-        *,
-        title: str | None = None,
-        examples: Any = None,
-        image_shape: "ImageShape" = "auto",
-    ) -> Path:
-        """Write an HTML page in which to play with the network; see `Run.page`.
-
-        Without ``examples``, rows to choose from, there are none.
-        """
-        from arraymlp.pages.page import write_page
-
-        return write_page(path, self, title=title, examples=examples, image_shape=image_shape)
 
     def device_classes(self) -> Array:
         """The classes on the device, in its widest integers: JAX without x64 has int32 alone.

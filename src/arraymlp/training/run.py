@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,10 +25,10 @@ from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.scores.scores import Scores
 from arraymlp.training.settings import Settings
 from arraymlp.training.snapshots import Snapshot
+from arraymlp.training.with_page import WithPage
 
 if TYPE_CHECKING:
     from arraymlp.diagnosis.findings import Findings
-    from arraymlp.pages.playground import ImageShape
 
 
 FINISHED, STOPPED_EARLY = "finished", "stopped early"
@@ -68,7 +66,7 @@ class PartialEpoch(NamedTuple):
 
 
 @dataclass
-class Run:
+class Run(WithPage):
     """The result of `train`; ``network, history = run`` unpacks it.
 
     Attributes:
@@ -166,36 +164,6 @@ class Run:
     def evaluate(self, X: Any, y: Any = None) -> Scores:
         """How good the predictions for X are, likewise; see `MultilayerPerceptron.evaluate`."""
         return self.predictor.evaluate(X, y)
-
-    def page(
-        self,
-        path: str | PathLike[str],
-        *,
-        title: str | None = None,
-        examples: Any = None,
-        image_shape: "ImageShape" = "auto",
-    ) -> Path:
-        """Write an HTML page in which to play with what predicts, and to see how it learned.
-
-        One self-contained file: draw a digit, or move sliders, and each layer's units and the
-        outputs follow. With ``snapshots=`` a slider goes through the epochs.
-
-        Args:
-            path: of the file.
-            title: of the page.
-            examples: rows to choose from, X or (X, y), at most 1000; None for up to 200 of the
-                run's validation rows, or of its training rows where there are none.
-            image_shape: (rows, columns) of images; "auto" for a square of 64 or more features
-                without names; None for sliders.
-
-        Raises:
-            ValueError: it has a layer, an activation or a loss of the user's own, which the page
-                cannot compute; or the examples or the image's shape do not fit it.
-            OSError: the file cannot be written.
-        """
-        from arraymlp.pages.page import write_page
-
-        return write_page(path, self, title=title, examples=examples, image_shape=image_shape)
 
     @property
     def interrupted(self) -> bool:

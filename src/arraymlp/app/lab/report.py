@@ -214,8 +214,7 @@ figure{margin:0}figcaption{font-size:.78rem;color:var(--quiet);margin-top:.2em}
 .key{display:flex;flex-wrap:wrap;gap:.6em;align-items:center;font-size:.85rem;margin:.5em 0}
 .confusion{border-collapse:separate;border-spacing:1px}
 .confusion td,.confusion th{text-align:right;min-width:2.3em;padding:.2em .45em;border:0}
-.confusion i{opacity:.65;font-style:normal}.confusion caption{text-align:left;font-size:.87rem;
-color:var(--quiet);padding-bottom:.4em}
+.confusion i{opacity:.65;font-style:normal}
 .results td:nth-child(-n+3),.results td:last-child{white-space:nowrap}
 td:first-child{white-space:nowrap}
 @media (max-width:600px){.words{display:block}.words dd{margin:0 0 .5em 1em}}

@@ -92,7 +92,8 @@ it would be on new data.</p>
 <h2>Which networks trained together</h2>
 <pre>{escape(result.plan)}</pre>
 <p class=cap>Ranking, settings, histories and findings are also in sweep.json.</p>"""
-    return document(f"arraymlp: {title[0].lower()}{title[1:]}", body)
+    style = ".ranking td{white-space:nowrap}"
+    return document(f"arraymlp: {title[0].lower()}{title[1:]}", body, style=style)
 
 
 def _diagnosis(result: SweepResult) -> list[str]:
