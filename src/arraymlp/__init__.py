@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from arraymlp.app.speed import BackendSpeed, backend_speeds
     from arraymlp.backends.backend import Backend, NoSuchDeviceError
+    from arraymlp.backends.group import Group
     from arraymlp.backends.memory import DeviceMemoryError
     from arraymlp.backends.registry import (
         BackendFallbackWarning,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from arraymlp.training.gradient_check.check import GradientError, check_gradients
     from arraymlp.training.history import History
     from arraymlp.training.model import MultilayerPerceptron
+    from arraymlp.training.ranks.ranks import RankError
     from arraymlp.training.run import NonFiniteLossError, Run
     from arraymlp.training.saver import CheckpointWarning
     from arraymlp.training.schema import ModelFileError
@@ -86,6 +88,7 @@ _LAZY = {
     "Ensemble": "training.ensemble",
     "Finding": "diagnosis.findings",
     "GradientError": "training.gradient_check.check",
+    "Group": "backends.group",
     "History": "training.history",
     "Layer": "nn.layer",
     "MLPClassifier": "estimators.classifier",
@@ -97,6 +100,7 @@ _LAZY = {
     "MultilayerPerceptron": "training.model",
     "NoSuchDeviceError": "backends.backend",
     "NonFiniteLossError": "training.run",
+    "RankError": "training.ranks.ranks",
     "Run": "training.run",
     "Settings": "training.settings",
     "SweepResult": "sweeps.result",
@@ -142,12 +146,14 @@ __all__ = [
     "Ensemble",
     "Finding",
     "GradientError",
+    "Group",
     "History",
     "Layer",
     "ModelFileError",
     "MultilayerPerceptron",
     "NoSuchDeviceError",
     "NonFiniteLossError",
+    "RankError",
     "Run",
     "Settings",
     "SweepResult",

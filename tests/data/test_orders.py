@@ -36,9 +36,9 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     events: list[str] = []
     draw, fetch = orders.epoch_order, Backend.fetch
 
-    def drawing(n: int, seed: int, epoch: int, window: int | None = None) -> HostArray:
+    def drawing(n: int, seed: int, epoch: int, *rest: Any) -> HostArray:
         events.append(f"draw {epoch}")
-        return draw(n, seed, epoch, window)
+        return draw(n, seed, epoch, *rest)
 
     def fetching(backend: Backend, arrays: Any) -> Any:
         events.append("read")

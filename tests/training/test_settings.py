@@ -25,6 +25,7 @@ ARGUMENTS = {
     "device",
     "callbacks",
     "checkpoint",
+    "group",
     "progress",
     "profile",
 }

@@ -76,12 +76,13 @@ class _Pool:
 
 @dataclass
 class _Process:
-    """What the process has: trainings and the like inside, and its pools' numbers before them."""
+    """What the process has: who is inside, its pools' numbers before that, and a limit."""
 
     lock: Any = field(default_factory=threading.RLock)
     inside: int = 0
     waiting: int = 0  # of those inside, for others
     before: dict[_Pool, int] = field(default_factory=dict)
+    at_most: int | None = None
 
 
 class _Thread(threading.local):
@@ -171,8 +172,23 @@ if hasattr(os, "register_at_fork"):  # held over the fork, or the child might fi
     )
 
 
+@contextmanager
+def at_most(threads: int) -> Iterator[None]:
+    """Context in which the whole process uses no more threads than these; not for two at a time.
+
+    It is for one of several processes that share a machine.
+    """
+    before, _PROCESS.at_most = _PROCESS.at_most, threads
+    try:
+        yield
+    finally:
+        _PROCESS.at_most = before
+
+
 def available_threads() -> int:
     """The number of processors that this process may use, or of BLAS's threads where fewer."""
+    if _PROCESS.at_most is not None:
+        return _PROCESS.at_most
     known = _PROCESS.before | _THREAD.before
     blas = [known.get(pool) or pool.get() for pool in _pools()]
     return max(1, min(processors(), max(blas, default=processors())))

@@ -1,6 +1,7 @@
 """Blocks of rows that go through a network together, in evaluation and prediction."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -14,6 +15,12 @@ def blocks(n: int, size: int) -> Iterator[slice]:
     """Slices of ``size`` rows that cover n; the last is smaller where it must be."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))  # the standard has no slices past the end
+
+
+def some_blocks(n: int, size: int, own: Callable[[int], range]) -> Iterator[slice]:
+    """Of the blocks of ``size`` rows that cover n, those in a row that ``own(number)`` says."""
+    numbers = own(-(-n // size))
+    return islice(blocks(n, size), numbers.start, numbers.stop)
 
 
 def rows_at_once(network: Network) -> int:

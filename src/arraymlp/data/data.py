@@ -7,6 +7,7 @@ comes in windows of rows.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from arraymlp._checks import merge
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
-from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
+from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once, some_blocks
 from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.row_plans import RowPlan, groups
 from arraymlp.data.stream import Streamed, window_rows
@@ -77,6 +78,10 @@ class DataSettings(Protocol):
     @property
     def standardize(self) -> bool | str:
         """What is standardised: True, False, "features" or "targets"."""
+
+    @property
+    def shards(self) -> int | None:
+        """The number of parts that a minibatch's gradient is added up of; None for no parts."""
 
     @property
     def training_error(self) -> bool:
@@ -277,27 +282,38 @@ def class_positions(targets: Targets, backend: Backend) -> HostArray | None:
 
 
 def row_blocks(
-    X: Array | Streamed, network: Network, window: int | None = None
+    X: Array | Streamed,
+    network: Network,
+    window: int | None = None,
+    own: Callable[[int], range] = range,
 ) -> Iterator[tuple[slice, Array]]:
-    """All rows of X in blocks that go through a network together; see `rows_at_once`.
+    """The rows of X in blocks that go through a network together; see `rows_at_once`.
 
     Rows larger than memory are read ``window`` at a time, or as many as fill 64 MiB.
+
+    Args:
+        X: (N, n_in).
+        network: that they go through.
+        window: rows to read at once.
+        own: of a number of blocks, or of windows, those to give; by default all.
 
     Yields:
         The positions of a block, and its rows on the network's device.
     """
     backend, at_once = network.backend, rows_at_once(network)
+    n = int(X.shape[0])
     if not isinstance(X, Streamed):
-        for rows in blocks(X.shape[0], at_once):
+        for rows in some_blocks(n, at_once, own):
             yield rows, X[rows, :]
         return
     if X.any_order:
-        yield from X.dense_blocks(backend, at_once)
+        yield from X.dense_blocks(backend, at_once, own)
         return
-    start = 0
     size = window_rows(X.shape[1], ROWS_AT_ONCE, "float64", window)
-    with closing(X.windows(backend, size)) as windows:
-        for x in windows:
+    numbers = own(-(-n // size))
+    start = numbers.start * size
+    with closing(X.windows(backend, size, numbers.start)) as windows:
+        for x in islice(windows, len(numbers)):
             for rows in blocks(x.shape[0], at_once):
                 yield slice(start + rows.start, start + rows.stop), x[rows, :]
             start += x.shape[0]

@@ -13,13 +13,20 @@ from arraymlp.backends.array import Array, HostArray, array_namespace
 from arraymlp.backends.backend import Backend
 from arraymlp.data.blocks import blocks
 from arraymlp.data.stream import Streamed
+from arraymlp.data.stripes import striped_order
 
 # A random stream of its own, so that no other draw shifts it: initial values have 0, splits 2,
 # dropout 3.
 _ORDER = 1
 
 
-def epoch_order(n: int, order_seed: int, epoch: int, window: int | None = None) -> HostArray:
+def epoch_order(
+    n: int,
+    order_seed: int,
+    epoch: int,
+    window: int | None = None,
+    stripes: tuple[int, int] | None = None,
+) -> HostArray:
     """A permutation of n rows (int32), which depends on nothing but the arguments.
 
     Args:
@@ -27,9 +34,17 @@ def epoch_order(n: int, order_seed: int, epoch: int, window: int | None = None) 
         order_seed: the seed of the random stream.
         epoch: counted from 0.
         window: rows are shuffled only within consecutive windows of so many; None for all together.
+        stripes: (batch size, shards) where each shard of a minibatch is drawn from a stripe of its
+            own in the window; see `arraymlp.data.stripes`.
     """
     stream = np.random.default_rng(np.random.SeedSequence(order_seed, spawn_key=(_ORDER, epoch)))
-    drawn = [b.start + stream.permutation(b.stop - b.start) for b in blocks(n, window or n)]
+
+    def draw(rows: int) -> HostArray:
+        if stripes is None:
+            return stream.permutation(rows)
+        return striped_order(rows, *stripes, stream)
+
+    drawn = [b.start + draw(b.stop - b.start) for b in blocks(n, window or n)]
     return np.concatenate(drawn).astype(np.int32)
 
 
@@ -57,12 +72,17 @@ class Minibatch:
         weight: of each sample (B,), or (K, B) for one a member; None where all are 1.
         samples_per_member: the number of samples among the rows, (K,) on the host, where members
             differ in it; the other rows only fill up and have weight 0.
+        whole: the minibatch that this is a shard of; None for a whole one. Gradients are divided by
+            the whole one's number or weight of rows.
+        first: of a shard, the position of its first row there.
     """
 
     x: Array
     y: Array
     weight: Array | None = None
     samples_per_member: HostArray | None = None
+    whole: "Minibatch | None" = None
+    first: int = 0
 
     def __iter__(self) -> Iterator[Array | None]:
         return iter((self.x, self.y, self.weight))

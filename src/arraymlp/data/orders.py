@@ -23,6 +23,8 @@ class Orders:
 
     def __init__(self, data: Data, settings: DataSettings, backend: Backend) -> None:
         self._n, self._window = int(data.X.shape[0]), data.window(settings)
+        by_rows = settings.window is None and not is_by_window(data, settings)
+        self._shards = None if by_rows else settings.shards
         self._settings, self._backend = settings, backend
         self.by_window = is_by_window(data, settings)
         if self.by_window and callable(settings.shuffle):
@@ -63,7 +65,10 @@ class Orders:
         shuffle, n = self._settings.shuffle, self._n
         if callable(shuffle):
             return user_order(shuffle, n, epoch)
-        return epoch_order(n, self._settings.order_seed, epoch, self._window) if shuffle else None
+        if not shuffle:
+            return None
+        stripes = None if self._shards is None else (self._settings.batch_size, self._shards)
+        return epoch_order(n, self._settings.order_seed, epoch, self._window, stripes)
 
 
 def is_by_window(data: Data, settings: DataSettings) -> bool:

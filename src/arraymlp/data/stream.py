@@ -7,7 +7,7 @@ large as a dense one; its rows become dense a few at a time, in any order.
 """
 
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from arraymlp._checks import require_table, require_width
 from arraymlp.backends.array import Array, HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
-from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
+from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, some_blocks
 from arraymlp.data.inputs import not_finite, scaled_rows
 from arraymlp.nn.scaling import Scaling
 
@@ -106,13 +106,16 @@ class Streamed:
             raise ValueError(not_finite(dense, into, self._what, numbers))
         return backend.asarray(into)
 
-    def dense_blocks(self, backend: Backend, at_once: int) -> Iterator[tuple[slice, Array]]:
-        """All rows as (positions, rows on the device), for sources with `any_order`.
+    def dense_blocks(
+        self, backend: Backend, at_once: int, own: Callable[[int], range] = range
+    ) -> Iterator[tuple[slice, Array]]:
+        """Rows as (positions, rows on the device), for sources with `any_order`.
 
-        There are ``at_once`` rows in each block, or fewer where these would fill more than 64 MiB.
+        There are ``at_once`` rows in each block, or fewer where these would fill more than 64 MiB;
+        of the number of blocks ``own`` says which to give, by default all.
         """
-        most = window_rows(self.shape[1], 1, "float64", None)
-        for rows in blocks(self.shape[0], min(most, at_once)):
+        size = min(window_rows(self.shape[1], 1, "float64", None), at_once)
+        for rows in some_blocks(self.shape[0], size, own):
             yield rows, self.gather(np.arange(rows.start, rows.stop), backend)
 
     def take(self, rows: HostArray, backend: Backend) -> Array:

@@ -61,18 +61,17 @@ class DropoutKey(NamedTuple):
     scale: Any
 
 
-def mask_maker(
-    dtype: DType, xp: Namespace, device: Device
-) -> Callable[[DropoutKey, int, int], Array]:
+def mask_maker(dtype: DType, xp: Namespace, device: Device) -> Callable[..., Array]:
     """A function that makes masks; it keeps the hashed counters of the shapes it has met."""
-    counters: dict[tuple[int, int], Array] = {}
+    counters: dict[tuple[int, int, int], Array] = {}
 
-    def mask(dropout: DropoutKey, rows: int, units: int) -> Array:
-        """Factors (..., rows, units) for a layer's input: 0, or 1 / (1 - p)."""
-        if (rows, units) not in counters:
-            count = xp.arange(rows * units, dtype=xp.int32, device=device)
-            counters[rows, units] = hash32(xp.reshape(count, (rows, units)))
-        kept = hash32(counters[rows, units] ^ dropout.key) >= dropout.threshold
+    def mask(dropout: DropoutKey, rows: int, units: int, first: int = 0) -> Array:
+        """Factors (..., rows, units) for a layer's input, from row ``first``: 0, or 1 / (1 - p)."""
+        if (first, rows, units) not in counters:
+            start = first * units
+            count = xp.arange(start, start + rows * units, dtype=xp.int32, device=device)
+            counters[first, rows, units] = hash32(xp.reshape(count, (rows, units)))
+        kept = hash32(counters[first, rows, units] ^ dropout.key) >= dropout.threshold
         factors: Array = xp.astype(kept, dtype) * dropout.scale
         return factors
 

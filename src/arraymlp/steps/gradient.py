@@ -11,7 +11,7 @@ from arraymlp.nn.losses import smoothed
 from arraymlp.nn.network import Network
 from arraymlp.steps.hyper import Hyper
 
-Masks: TypeAlias = Callable[[Network, int, Hyper], list[Array | None] | None]
+Masks: TypeAlias = Callable[[Network, Minibatch, Hyper], list[Array | None] | None]
 Backpropagation: TypeAlias = Callable[[Network, Minibatch, Hyper], tuple[Array, list[Gradients]]]
 
 
@@ -31,7 +31,7 @@ def backpropagation(
     def backpropagate(
         network: Network, batch: Minibatch, hyper: Hyper
     ) -> tuple[Array, list[Gradients]]:
-        caches = network.forward(batch.x, xp, masks(network, batch.rows, hyper))
+        caches = network.forward(batch.x, xp, masks(network, batch, hyper))
         loss, delta = loss_and_delta(network, caches[-1].z, batch, hyper, reduction, xp)
         return loss, network.backward(caches, delta, xp)
 
@@ -43,11 +43,11 @@ def masks_for(network: Network) -> Masks:
     dtype = network.layers[0].weights.dtype
     mask = mask_maker(dtype, network.backend.xp, network.backend.device)
 
-    def masks(network: Network, rows: int, hyper: Hyper) -> list[Array | None] | None:
+    def masks(network: Network, batch: Minibatch, hyper: Hyper) -> list[Array | None] | None:
         if hyper.dropout is None:
             return None
         return [
-            None if key is None else mask(key, rows, layer.n_in)
+            None if key is None else mask(key, batch.rows, layer.n_in, batch.first)
             for layer, key in zip(network.layers, hyper.dropout, strict=True)
         ]
 
@@ -60,9 +60,9 @@ def loss_and_delta(
     """Return the summed loss (...,) of logits s (..., B, n), and its derivative dL/ds (..., B, n).
 
     With the reduction "mean" the derivative, and not the loss, is divided by the
-    number of rows, or by the sum of their weights.
+    number of rows, or by the sum of their weights; of a shard by that of its minibatch.
     """
-    y, weight = batch.y, batch.weight
+    y, weight, whole = batch.y, batch.weight, batch.whole or batch
     if hyper.label_smoothing is not None:
         n = network.layers[-1].n_out
         y = smoothed(y, n, hyper.label_smoothing, network.loss, xp, s.dtype)
@@ -71,9 +71,9 @@ def loss_and_delta(
         value = value * weight
         delta *= weight[..., None]
     if reduction == "mean" and weight is None:
-        delta *= 1 / batch.rows
+        delta *= 1 / whole.rows
     elif reduction == "mean":
-        delta /= divisor(batch, reduction)
+        delta /= divisor(whole, reduction)
     return xp.sum(value, axis=-1), delta
 
 

@@ -56,4 +56,5 @@ class SweptSettings(TypedDict, total=False):
     training_error: Swept[bool]
     probes: Swept[bool]
     snapshots: Swept[int]
+    shards: Swept[int | None]
     engine: Swept[Literal["auto", "array"]]

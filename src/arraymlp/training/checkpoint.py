@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -117,6 +117,8 @@ class RunFile:
         ValueError: the schedule remembers records, but cannot say what.
     """
 
+    HEADER: ClassVar[dict[str, object]] = {"run": {"version": VERSION}}
+
     def __init__(self, checkpoint: Checkpoint, run: Run, callbacks: Sequence[AnyCallback]) -> None:
         require_state(run.schedule)
         self._run, self._callbacks = run, callbacks
@@ -124,8 +126,7 @@ class RunFile:
         self._data = fingerprint(run.required_data(), run.backend)
         self._began = beginning(run)
         self._files = Generations(checkpoint.path, checkpoint.keep)
-        header: dict[str, Any] = {"run": {"version": VERSION}}
-        self.saver = Saver(self._files, header, self._state, run.backend, **checkpoint.cadence)
+        self.saver = Saver(self._files, self.HEADER, self.state, run.backend, **checkpoint.cadence)
         self._finished = False
 
     @contextmanager
@@ -156,7 +157,8 @@ class RunFile:
         self._finished = self._run.ended != INTERRUPTED
         self.saver.finish()
 
-    def _state(self) -> State:
+    def state(self) -> State:
+        """What is to be written now."""
         state = file_state(
             self._run,
             self._settings,

@@ -1,6 +1,6 @@
 """How good a network is on given data: loss, error, metrics, added up on the device."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from arraymlp.nn.metrics import Metric, Predictions
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import Scaling, undone
 from arraymlp.steps.step import Evaluator, Forward
+from arraymlp.training.ranks.ranks import Ranks
 
 
 class Evaluation(NamedTuple):
@@ -44,13 +45,16 @@ def evaluate(
     window: int | None = None,
     evaluator: Evaluator | None = None,
     forward: Forward | None = None,
+    ranks: Ranks | None = None,
 ) -> Evaluation:
     """Run all rows of X (N, n_in) through the network; those larger than memory by ``window`` rows.
 
     Metrics need all logits at once: (..., N, n_outputs) numbers besides. On NumPy, rows in
-    memory are shared out among threads. ``evaluator`` is an engine's own way, ``forward`` its way
-    to the logits.
+    memory are shared out among threads, and the blocks of rows among the ``ranks``: their sums are
+    added up in the order of the rows, whoever has computed them. ``evaluator`` is an engine's own
+    way, ``forward`` its way to the logits.
     """
+    ranks = ranks or Ranks()
     xp = backend.xp
     logits: list[Array] = []
     own_way = None if metrics else evaluator
@@ -69,10 +73,11 @@ def evaluate(
             parts += [_sum(wrong, y.weight, rows, xp), *counts]
         return [*parts, s] if metrics else parts
 
-    blocks = row_blocks(X, network, window)
+    blocks = row_blocks(X, network, window, ranks.own)
     sums: list[Array] = []
     in_memory = not isinstance(X, Streamed)  # else only a window of it is
-    for parts in backend.in_threads(figures, blocks) if in_memory else map(figures, blocks):
+    every = backend.in_threads(figures, blocks) if in_memory else map(figures, blocks)
+    for parts in _of_all_ranks(every, ranks, backend):
         if metrics:
             logits.append(parts.pop())
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
@@ -82,6 +87,17 @@ def evaluate(
     error = sums[1] / _total(y.weight, y, xp) if len(sums) > 1 else None
     predicted = sums[2] if len(sums) > 2 else None
     return Evaluation(sums[0] / _total(y.loss_weight, y, xp), error, predicted, values)
+
+
+def _of_all_ranks(
+    parts: Iterable[list[Array]], ranks: Ranks, backend: Backend
+) -> Iterable[list[Array]]:
+    """The figures of all blocks of rows, of which each rank has some in a row."""
+    if ranks.size == 1:
+        return parts
+    own = [[backend.to_numpy(a) for a in of_block] for of_block in parts]
+    every = ranks.gather(own)
+    return [[backend.asarray(a) for a in of_block] for of_rank in every for of_block in of_rank]
 
 
 def _metrics(

@@ -1,6 +1,6 @@
 """The training loop: epochs of steps, a record and callbacks after each."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -15,7 +15,9 @@ from arraymlp.backends.host import Interrupt, keep_freed_memory
 from arraymlp.data.data import Data
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.data.orders import Orders, epoch_batches
+from arraymlp.data.sharding import Sharding
 from arraymlp.data.stream import Streamed
+from arraymlp.data.stripes import owned
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import LossSums, epoch_parts
 from arraymlp.steps.hyper import Hyper, HyperTable, hyper_table, learning_rates
@@ -31,6 +33,7 @@ from arraymlp.training.engine import EngineChoice, choose_engine
 from arraymlp.training.evaluation import evaluate, units
 from arraymlp.training.history import Record
 from arraymlp.training.progress import Progress
+from arraymlp.training.ranks.ranks import Ranks
 from arraymlp.training.run import STOPPED_EARLY, PartialEpoch, Run, Unrecorded
 from arraymlp.training.saver import Saver
 from arraymlp.training.setup import stopper_for
@@ -171,6 +174,7 @@ def train_epochs(
     progress: Progress | None = None,
     start: Position | None = None,
     saver: Saver | None = None,
+    ranks: Ranks | None = None,
 ) -> bool:
     """Train a run for as many epochs as its settings say.
 
@@ -181,6 +185,7 @@ def train_epochs(
         progress: shows each epoch before the callbacks see it.
         start: where the call began; None for here.
         saver: of checkpoints.
+        ranks: the processes that train it together; None for this one.
 
     Returns:
         True where it ended since no loss is finite any more.
@@ -188,6 +193,8 @@ def train_epochs(
     choice = choose_engine(run.raw_network, run.settings.engine, run.settings.optimizer)
     if run.profile is not None and choice.engine is not None and not choice.engine.profiles:
         choice.leave("profile=True times the definition's steps")
+    if run.settings.shards is not None:
+        choice.leave(f"the gradient is added up of {run.settings.shards} shards")
     run.engine, run.engine_reason = choice.name, choice.reason
     run.stopper = stopper_for(run)
     if run.backend.name == "numpy":
@@ -196,7 +203,7 @@ def train_epochs(
     with run.backend.active(), np.errstate(all="ignore"):
         position = start or Position.of(run, run.required_data().rows)
         ledger = Ledger(run, position.at(run), interrupt, saver)
-        epochs = _Epochs(run, callbacks, ledger, progress, choice)
+        epochs = _Epochs(run, callbacks, ledger, progress, choice, ranks or Ranks())
         while epochs.more():
             if epochs.train_one():
                 break
@@ -213,14 +220,20 @@ class _Epochs:
         ledger: Ledger,
         progress: Progress | None,
         choice: EngineChoice,
+        ranks: Ranks,
     ) -> None:
-        self.run, self.ledger, self.choice = run, ledger, choice
+        self.run, self.ledger, self.choice, self.ranks = run, ledger, choice, ranks
         self.data: Data = run.required_data()
         self.position, self.interrupt = ledger.position, ledger.interrupt
         self.watchers = step_watchers(callbacks)
         self.callbacks = [*([] if progress is None else [progress.update]), *callbacks]
-        self.steps: Steps = choose_steps(run, choice, self.watchers, self.position.steps_per_epoch)
+        steps_per_epoch = self.position.steps_per_epoch
+        self.steps: Steps = choose_steps(run, choice, self.watchers, steps_per_epoch, ranks)
         self.orders = Orders(self.data, run.settings, run.backend)
+        self.sharding: Sharding | None = None
+        if (shards := run.settings.shards) is not None:
+            mine = owned(shards, ranks.rank, ranks.size)
+            self.sharding = Sharding(self.data, run.settings, run.backend, self.orders, mine)
         self.failed = False
         if run.settings.snapshots and not len(run.history) and not run.snapshots:
             run.snapshots = [snapshot_of(run.network, AS_DRAWN, 0)]
@@ -288,8 +301,12 @@ class _Epochs:
             self.steps.epoch, run, self.orders, table, self.ledger
         ):
             return False
-        batches = epoch_batches(
-            self.data, run.settings, run.backend, position.epoch, position.step, self.orders
+        batches: Generator[Minibatch, None, None] = (
+            epoch_batches(
+                self.data, run.settings, run.backend, position.epoch, position.step, self.orders
+            )
+            if self.sharding is None
+            else self.sharding.batches(position.epoch, position.step)
         )
         with closing(batches):
             timed = batches if profile is None else profile.gathered(batches)
@@ -316,7 +333,7 @@ class _Epochs:
         figures: dict[str, Any] = {"loss": sums.loss / sums.weight}
         if np.any(as_floats(run.settings.alpha)):
             figures["penalty"] = sums.penalty / sums.weight
-        figures |= evaluations(run, self.choice)
+        figures |= evaluations(run, self.choice, self.ranks)
         pending = probes.take_pending() if probes else []
         values = run.backend.fetch([*figures.values(), *pending])
         if probes:
@@ -460,25 +477,27 @@ def run_epoch(
     return stopped
 
 
-def evaluations(run: Run, choice: EngineChoice) -> dict[str, Array]:
+def evaluations(run: Run, choice: EngineChoice, ranks: Ranks) -> dict[str, Array]:
     """The figures asked for at an epoch's end, on the device."""
     data, settings, backend = run.required_data(), run.settings, run.backend
     if data.row_plans is None:
-        return _evaluated(run.network, data, run, choice)
+        return _evaluated(run.network, data, run, choice, ranks)
     if not data.part_names(settings):
         return {}
     parts = [
-        _evaluated(run.network.slice_members(start, stop), own, run, choice)
+        _evaluated(run.network.slice_members(start, stop), own, run, choice, ranks)
         for start, stop, own in data.by_row_plan(settings, backend)
     ]
     return {name: backend.xp.concat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _evaluated(network: Network, data: Data, run: Run, choice: EngineChoice) -> dict[str, Array]:
+def _evaluated(
+    network: Network, data: Data, run: Run, choice: EngineChoice, ranks: Ranks
+) -> dict[str, Array]:
     settings, figures = run.settings, dict[str, Array | None]()
     for part, X, y in data.parts(settings):
         own_ways = choice.evaluator(network), choice.forward(network)
-        how = (settings.metrics, settings.window, *own_ways)
+        how = (settings.metrics, settings.window, *own_ways, ranks)
         result = evaluate(network, X, y, run.backend, *how)
         figures[f"{part}_loss"], figures[f"{part}_error"] = result.loss, result.error
         figures |= {f"{part}_{name}": value for name, value in result.metrics.items()}

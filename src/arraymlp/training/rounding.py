@@ -118,7 +118,7 @@ def step_bounds(
         precision: of the products' factors.
     """
     xp = network.backend.xp
-    caches = network.forward(batch.x, xp, masks_for(network)(network, batch.rows, hyper))
+    caches = network.forward(batch.x, xp, masks_for(network)(network, batch, hyper))
     loss, delta = loss_and_delta(network, caches[-1].z, batch, hyper, reduction, xp)
     gradients = network.backward(caches, delta, xp)
     errors = _Errors(network, caches, batch, hyper, reduction, precision)

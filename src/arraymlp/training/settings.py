@@ -233,6 +233,9 @@ class Settings:
         "after how many epochs at most the weights are kept, to look at them",
         rule=Rule("0, or a whole number from 2", lambda v: whole(0).allows(v) and v != 1),
     )
+    shards: int | None = setting(
+        None, "parts that each minibatch's gradient is added up of", rule=whole(1)
+    )
     engine: Literal["auto", "array"] = setting(
         "auto", "who does the steps: an engine, or array code", rule=one_of(ENGINES)
     )
@@ -309,7 +312,7 @@ class Settings:
         if name == "shuffle" and callable(value):
             require_arguments(value, ("n", "epoch"), "a shuffle function")
             return
-        if value is None and name in ("total_epochs", "window", "seed", "batch_size"):
+        if value is None and name in ("total_epochs", "window", "seed", "batch_size", "shards"):
             return
         values: tuple[Any, ...] = (value,)
         if name == "hidden":

@@ -8,9 +8,11 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.precision import require_precision
 from arraymlp.data.stream import Streamed
 from arraymlp.steps.probes import Probes
+from arraymlp.steps.shards import sharded_step
 from arraymlp.steps.step import EpochStep, Step, array_step, averaging
 from arraymlp.training.engine import EngineChoice
 from arraymlp.training.engine_check import checked
+from arraymlp.training.ranks.ranks import Ranks
 from arraymlp.training.run import Run
 
 log = logging.getLogger("arraymlp")
@@ -35,6 +37,7 @@ def choose_steps(
     choice: EngineChoice,
     watchers: Sequence[Any] = (),
     steps_per_epoch: int = 1,
+    ranks: Ranks | None = None,
 ) -> Steps:
     """The step to train a run with: the engine's or the definition's, averaging, and probed.
 
@@ -43,6 +46,7 @@ def choose_steps(
         choice: as `choose_engine` gives it.
         watchers: called after each step.
         steps_per_epoch: of the run.
+        ranks: the processes that train it together; None for this one.
 
     Raises:
         ValueError: nothing here computes in the precision asked for.
@@ -58,7 +62,7 @@ def choose_steps(
         if profile is not None:
             bare = engine.step(network, settings.optimizer, settings.reduction, None, precision)
     else:
-        step = _definition(run)
+        step = _definition(run, ranks or Ranks())
     log.info("engine: %s%s", choice.name, f" ({choice.reason})" if choice.reason else "")
     reason = ""
     if isinstance(step, EpochStep):
@@ -72,7 +76,7 @@ def choose_steps(
             choice.leave(reason)
             run.engine, run.engine_reason = choice.name, choice.reason
             log.info("engine: %s (%s)", choice.name, choice.reason)
-            return _definition(run)
+            return _definition(run, ranks or Ranks())
 
         step = checked(step, bare, run, settings.epochs * steps_per_epoch, leave)
     if run.averages and isinstance(step, EpochStep) and step.averages:
@@ -89,10 +93,15 @@ def choose_steps(
     return Steps(step, together, probes)
 
 
-def _definition(run: Run) -> Step:
+def _definition(run: Run, ranks: Ranks) -> Step:
     """The definition's step for a run."""
     settings, profile, backend = run.settings, run.profile, run.backend
-    step = array_step(run.raw_network, settings.optimizer, settings.reduction, profile)
+    how = (run.raw_network, settings.optimizer, settings.reduction)
+    if settings.shards is None:
+        step = array_step(*how, profile)
+    else:
+        all_ranks = ranks.adder(settings.shards, backend)
+        step = sharded_step(*how, settings.shards, all_ranks, ranks.before_step)
     # CuPy has no such setting: where its engine was left, products are in full precision.
     if settings.precision in backend.rounded_precisions:
         step = _rounding(step, backend)

@@ -9,6 +9,7 @@ import numpy as np
 from arraymlp._checks import require_switch, with_brief_help
 from arraymlp.backends.array import HostArray, is_device_array
 from arraymlp.backends.backend import Backend
+from arraymlp.backends.group import group_of
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import resolve
 from arraymlp.data.data import ClassWeight
@@ -34,6 +35,10 @@ from arraymlp.training.loop import Position, not_finite_layers, train_epochs
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.own_layers import require_layers
 from arraymlp.training.progress import Progress, progress_for
+from arraymlp.training.ranks.agreement import in_shards, require_alike
+from arraymlp.training.ranks.callbacks import of_first_rank
+from arraymlp.training.ranks.file import FileOfFirstRank
+from arraymlp.training.ranks.ranks import Ranks
 from arraymlp.training.run import (
     DIVERGED,
     FINISHED,
@@ -96,6 +101,7 @@ def train(
     training_error: bool | None = None,
     probes: bool | None = None,
     snapshots: int | bool | None = None,
+    shards: int | None = None,
     engine: Literal["auto", "array"] | None = None,
     encode: bool | TableEncoder | TableEncoding | None = None,
     preset: str | None = None,
@@ -104,6 +110,7 @@ def train(
     device: Any = None,
     callbacks: AnyCallback | Iterable[AnyCallback] = (),
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+    group: Any = None,
     progress: bool | Progress | None = None,
     profile: bool = False,
 ) -> Run:
@@ -213,6 +220,10 @@ def train(
         snapshots: 0; True (16) or a number from 2 on: the weights after so many epochs at most are
             kept as ``run.snapshots``, those before the first step and the latest among them, evenly
             spread. Each takes the network's memory, on the host, and as much in the run's file.
+        shards: None; parts that each minibatch is cut into by the positions of its rows. Their
+            gradients are added up in one fixed tree, so that whoever computes them, in whatever
+            number of threads or of processes (``group``), gets the same bits. With a window, or
+            data larger than memory, each shard is drawn from its own stripe of the window.
         engine: "auto": an engine of the backend does the steps where there is one that covers the
             network (NumPy, CuPy), with the results of the array code to rounding; "array": the
             array code does, which is the definition: `arraymlp.nn.layer.Layer`, the losses and
@@ -240,6 +251,12 @@ def train(
             is kept there, and the same call goes on from it, to the same bits, whatever ended it;
             a finished one returns at once. Other data or settings are an error. The file has
             nothing of the data but digests; see docs/long-runs.md.
+        group: None; "mpi" or an mpi4py communicator (or an `arraymlp.Group`): the processes of the
+            group train one network together, with the bits of one process with as many shards
+            (``shards``, by default 8). All make the same call with the same data, of which each
+            reads the rows of its own shards where it is larger than memory; rank 0 shows progress,
+            calls back and writes the checkpoint; all return the run. An error in one ends all. See
+            docs/many-machines.md.
         progress: True shows a progress bar on a terminal, a bar and growing curves in a notebook,
             and elsewhere a line an epoch.
         profile: True measures where the time goes (products, elementwise, gather, evaluation,
@@ -255,6 +272,7 @@ def train(
         DeviceMemoryError: the data, or a step, does not fit the device's memory.
         CheckpointError: the checkpoint is another call's, or damaged, or another process has it.
         OSError: the checkpoint cannot be read, or not be written at the beginning.
+        RankError: of a group: another process failed, or was given something else.
         BackendUnavailableError: see `arraymlp.resolve`.
     """
     given = {
@@ -290,6 +308,7 @@ def train(
         "training_error": training_error,
         "probes": probes,
         "snapshots": snapshots,
+        "shards": shards,
         "engine": engine,
     }
     if progress is not None and not isinstance(progress, Progress):
@@ -299,39 +318,45 @@ def train(
     old = network.network if isinstance(network, Run) else network
     if isinstance(old, MultilayerPerceptron):
         require_layers(old)
-    X, y = take_table(X, y, encode, old)
-    preset = preset or (preset_for(X) if old is None else DEFAULT)
-    settings = merge_settings(given, preset, old, before)
-    validation = validation_for(X, validation, [settings])
-    listed = callback_list(callbacks)
-    target = _resolve(X, old, backend, device)
-    with target.within_memory(LESS_MEMORY):
-        data, settings = prepare_data(
-            X, y, sample_weight, validation, settings, old, before, target
-        )
-        run = new_run(data, settings, target, old)
-        if before is not None:
-            same_rows, same_data = X is None, X is None and validation is None
-            if before.fingerprint is not None and before.data is None:  # of a file
-                same_rows, same_data = knows_data(before.fingerprint, fingerprint(data, target))
-            resume_from(run, before, same_rows=same_rows, same_data=same_data)
-        require_end(run)
-        bar = (
-            progress if isinstance(progress, Progress) else progress_for(progress, settings.epochs)
-        )
-        if profile:
-            run.profile = Profile(target)
-        if checkpoint is None:
-            _train(run, listed, bar)
-        else:
-            run.stopper = stopper_for(run)
-            file = RunFile(as_checkpoint(checkpoint), run, listed)
-            call = Call.of(run)
-            # Around it all: a first signal ends nothing before the last state is written.
-            with interruptible(), file.open() as resumes:
-                if not file.is_finished:
-                    _train(run, listed, bar, call, file.saver, resumes)
-                    file.finish()
+    ranks = Ranks(None if group is None else group_of(group))
+    with ranks.together():
+        X, y = take_table(X, y, encode, old)
+        preset = preset or (preset_for(X) if old is None else DEFAULT)
+        settings = merge_settings(given, preset, old, before)
+        validation = validation_for(X, validation, [settings])
+        listed = callback_list(callbacks)
+        target = ranks.own_device(_resolve(X, old, backend, device), device)
+        with ranks.sharing_cores(), target.within_memory(LESS_MEMORY):
+            data, settings = prepare_data(
+                X, y, sample_weight, validation, settings, old, before, target
+            )
+            settings = in_shards(settings, data, group is not None, profile)
+            run = new_run(data, settings, target, old)
+            if before is not None:
+                same_rows, same_data = X is None, X is None and validation is None
+                if before.fingerprint is not None and before.data is None:  # of a file
+                    now = fingerprint(data, target)
+                    same_rows, same_data = knows_data(before.fingerprint, now)
+                resume_from(run, before, same_rows=same_rows, same_data=same_data)
+            require_end(run)
+            require_alike(ranks, run, checkpoint is not None)
+            shown = progress if ranks.is_first else False
+            bar = shown if isinstance(shown, Progress) else progress_for(shown, settings.epochs)
+            if profile:
+                run.profile = Profile(target)
+            if checkpoint is None:
+                _train(run, of_first_rank(listed, ranks, run), bar, ranks)
+            else:
+                run.stopper = stopper_for(run)
+                kept = as_checkpoint(checkpoint)
+                file = FileOfFirstRank(lambda: RunFile(kept, run, listed), run, ranks)
+                call = Call.of(run)
+                # Around it all: a first signal ends nothing before the last state is written.
+                with interruptible(), file.open() as resumes:
+                    if not file.is_finished:
+                        told = of_first_rank(listed, ranks, run)
+                        _train(run, told, bar, ranks, call, file.saver, resumes)
+                        file.finish()
     if run.ended == DIVERGED:
         raise NonFiniteLossError(run.cause, run)
     return run
@@ -360,6 +385,7 @@ def _train(
     run: Run,
     callbacks: Sequence[AnyCallback],
     progress: Progress,
+    ranks: Ranks,
     call: Call | None = None,
     saver: Saver | None = None,
     resumes: bool = False,
@@ -370,6 +396,7 @@ def _train(
         run: to train.
         callbacks: of the call.
         progress: of the call.
+        ranks: the processes that train it together.
         call: where it began; None for here.
         saver: of checkpoints.
         resumes: whether the run is as a checkpoint has it.
@@ -380,7 +407,9 @@ def _train(
         if saver is not None:
             count = saver.resume if resumes else saver.begin
             count(run.steps_done, run.next_epoch)
-        failed = train_epochs(run, callbacks, interrupt, progress, call.start, saver)
+        if run.settings.shards is not None:
+            interrupt = ranks.agreed(interrupt)
+        failed = train_epochs(run, callbacks, interrupt, progress, call.start, saver, ranks)
         interrupted = interrupt.requested
     stopper = run.stopper
     all_stopped = stopper is not None and bool(stopper.stopped.all())

@@ -1,0 +1,1 @@
+"""One training by several processes: what they say to each other, and what must be alike."""

@@ -1,0 +1,223 @@
+"""Ranks: the processes of one training, none of which waits for one that has failed.
+
+Before anything is said each rank gathers a code of what it is about to say. A rank that has failed
+says so there, and then why; all others raise that. So the error of one rank ends all, and a rank
+that has gone another way is noticed at the next word.
+"""
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from importlib import import_module
+from itertools import pairwise
+from math import prod
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from arraymlp._checks import error_text
+from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.backend import Backend
+from arraymlp.backends.group import Group
+from arraymlp.backends.host import Interrupt
+from arraymlp.backends.registry import resolve
+from arraymlp.backends.threads import at_most, processors
+from arraymlp.data.stripes import bounds, owned
+from arraymlp.steps.shards import AddUp, Node, Sums, add_up, flattened, places, unflattened
+
+FAILED, END, GATHER, SHARE, STEP, LAST_STEP = range(-1, 5)
+SAID = ("end", "gather", "share", "do a step", "do a step")  # by code
+
+
+# From this rank's vectors, each rank's nodes, and a vector's numbers: the sum over all ranks.
+Exchange: TypeAlias = Callable[[Sequence[Array], Sequence[Sequence[tuple[Node, bool]]], int], Array]
+
+
+class RankError(RuntimeError):
+    """Another process of the training failed, or does not do what this one does."""
+
+
+class Ranks:
+    """The processes of a training; with no group this one alone.
+
+    Args:
+        group: what they speak by; None for one process.
+
+    Attributes:
+        rank: the number of this one; rank 0 prints, calls back and saves.
+        size: how many there are.
+        carrier: adds up gradients on the device, where something can; None for the host.
+    """
+
+    def __init__(self, group: Group | None = None) -> None:
+        self.group = group
+        self.rank, self.size = (0, 1) if group is None else (group.rank, group.size)
+        self._interrupt, self._own = Interrupt(), Interrupt()  # that all agreed on; this one's
+        self.carrier: Exchange | None = None
+        self._inside = self._aborted = False
+
+    @property
+    def is_first(self) -> bool:
+        """True for the rank that prints, calls back and saves."""
+        return self.rank == 0
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within it an error of this rank is told to the others, and theirs to this one.
+
+        Raises:
+            RankError: another rank failed, or does something else.
+        """
+        if self.size == 1 or self._inside:
+            yield
+            return
+        self._inside = True
+        try:
+            yield
+            self._say(END)
+        except RankError:
+            raise
+        except Exception as error:
+            if not self._aborted:
+                self._fail(error)
+            raise
+        except BaseException as error:  # a second Ctrl-C, or exit: the others are not asked
+            self._abort(error)
+        finally:
+            self._inside = False
+
+    def _say(self, code: int) -> list[int]:
+        """Gather what all are about to say."""
+        assert self.group is not None
+        codes = self.group.gather_code(code)
+        if FAILED in codes:
+            texts = self.group.gather("")
+            told = [f"rank {r}: {text}" for r, text in enumerate(texts) if text]
+            raise RankError("; ".join(told))
+        kinds = [STEP if c == LAST_STEP else c for c in codes]
+        if len(set(kinds)) > 1:
+            told = [f"rank {r} is to {SAID[c]}" for r, c in enumerate(kinds)]
+            raise RankError(
+                f"the ranks do different things: {', '.join(told)}. All must make the same calls, "
+                "with the same data and settings"
+            )
+        return codes
+
+    def _fail(self, error: Exception) -> None:
+        """Tell the others, when they next gather, that this rank failed."""
+        assert self.group is not None
+        self.group.gather_code(FAILED)
+        self.group.gather(error_text(error))
+
+    def _abort(self, error: BaseException) -> NoReturn:
+        assert self.group is not None
+        self._aborted = True
+        text = "".join(traceback.format_exception(error))
+        self.group.abort(f"rank {self.rank} of {self.size} ends all:\n{text}")
+        raise error
+
+    def gather(self, value: Any) -> list[Any]:
+        """Each rank's object, by rank; it is pickled."""
+        if self.group is None or self.size == 1:
+            return [value]
+        self._say(GATHER)
+        return self.group.gather(value)
+
+    def share(self, make: Callable[[], Any]) -> Any:
+        """What rank 0 makes, for all; it is pickled."""
+        value = make() if self.is_first else None
+        if self.group is None or self.size == 1:
+            return value
+        self._say(SHARE)
+        return self.group.share(value)
+
+    def own(self, n: int) -> range:
+        """This rank's part of n things in a row."""
+        ends = bounds(n, self.size)
+        return range(ends[self.rank], ends[self.rank + 1])
+
+    def agreed(self, interrupt: Interrupt) -> Interrupt:
+        """The request to end that all hear of before the same step, of this process's own."""
+        self._interrupt, self._own = Interrupt(), interrupt
+        return self._interrupt
+
+    def before_step(self) -> None:
+        """Agree on whether the step that comes is the last one."""
+        last = self._own.requested
+        if self.size > 1:
+            last = LAST_STEP in self._say(LAST_STEP if last else STEP)
+        if last:
+            self._interrupt.requested, self._interrupt.signal = True, self._own.signal
+
+    def own_device(self, backend: Backend, device: Any) -> Backend:
+        """The backend on a GPU of this rank's own, where its machine has several and none is named.
+
+        Args:
+            backend: as it was resolved.
+            device: as the user gave it.
+        """
+        if self.group is None or device is not None or backend.name != "cupy":
+            return backend
+        count = int(import_module("cupy").cuda.runtime.getDeviceCount())
+        return resolve("cupy", self.group.local_rank % count)
+
+    def sharing_cores(self) -> AbstractContextManager[object]:
+        """Context in which this process has its share of the machine's cores."""
+        if self.group is None or self.group.local_size == 1:
+            return nullcontext()
+        return at_most(max(1, processors() // self.group.local_size))
+
+    def adder(self, shards: int, backend: Backend) -> AddUp | None:
+        """What adds up the gradients of all ranks' shards; None for one rank.
+
+        Each rank gets a part of every rank's vector and adds the parts up, by the tree of
+        `arraymlp.steps.shards`; then all get all parts. Each of W ranks sends 2 (W - 1) / W of a
+        vector, which is the least that is possible.
+        """
+        if self.group is None or self.size == 1:
+            return None
+        xp, shares = backend.xp, [owned(shards, r, self.size) for r in range(self.size)]
+        exchange = self.carrier or partial(host_exchange, self.group, backend)
+
+        def add_up_all(sums: Sums, rows: int, shapes: Sequence[tuple[int, ...]], /) -> list[Array]:
+            try:
+                vectors = [flattened(value, xp) for _, value in sums if value is not None]
+                nodes = [places(rows, shards, mine) for mine in shares]
+                return unflattened(exchange(vectors, nodes, sum(map(prod, shapes))), shapes, xp)
+            except Exception as error:  # the others wait within the exchange
+                self._abort(error)
+
+        return add_up_all
+
+
+def host_exchange(
+    group: Group,
+    backend: Backend,
+    vectors: Sequence[Array],
+    nodes: Sequence[Sequence[tuple[Node, bool]]],
+    n: int,
+) -> Array:
+    """The sum over all ranks' vectors, by way of the host; see `Ranks.adder`.
+
+    Args:
+        group: of the ranks.
+        backend: of the vectors.
+        vectors: of this rank, (n,) each.
+        nodes: for each rank, where in the tree its vectors stand, and where it has none.
+        n: numbers of a vector.
+    """
+    parts = list(pairwise(bounds(n, group.size)))
+    host = [backend.to_numpy(vector) for vector in vectors]
+    dtype = host[0].dtype if host else np.dtype(backend.widest)
+    start, stop = parts[group.rank]
+    pieces = [np.concatenate([np.empty(0, dtype), *(v[a:b] for v in host)]) for a, b in parts]
+    lengths = [(stop - start) * sum(there for _, there in of_rank) for of_rank in nodes]
+    received = group.exchange(pieces, lengths)
+    values: list[tuple[Node, HostArray | None]] = []
+    for of_rank, piece in zip(nodes, received, strict=True):
+        rows = iter(piece.reshape(-1, stop - start))
+        values += [(node, next(rows) if there else None) for node, there in of_rank]
+    ((_, total),) = add_up(values, np.add)
+    assert total is not None
+    return backend.asarray(group.join(total, [b - a for a, b in parts]))
