@@ -100,7 +100,7 @@ def _definition(run: Run, ranks: Ranks) -> Step:
     if settings.shards is None:
         step = array_step(*how, profile)
     else:
-        all_ranks = ranks.adder(settings.shards, backend)
+        all_ranks = ranks.adder(settings.shards, run.raw_network)
         step = sharded_step(*how, settings.shards, all_ranks, ranks.before_step)
     # CuPy has no such setting: where its engine was left, products are in full precision.
     if settings.precision in backend.rounded_precisions:

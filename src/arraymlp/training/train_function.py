@@ -38,6 +38,7 @@ from arraymlp.training.progress import Progress, progress_for
 from arraymlp.training.ranks.agreement import in_shards, require_alike
 from arraymlp.training.ranks.callbacks import of_first_rank
 from arraymlp.training.ranks.file import FileOfFirstRank
+from arraymlp.training.ranks.nccl import carrier_for
 from arraymlp.training.ranks.ranks import Ranks
 from arraymlp.training.run import (
     DIVERGED,
@@ -340,6 +341,8 @@ def train(
                 resume_from(run, before, same_rows=same_rows, same_data=same_data)
             require_end(run)
             require_alike(ranks, run, checkpoint is not None)
+            if ranks.size > 1:
+                ranks.carrier = carrier_for(ranks, target)
             shown = progress if ranks.is_first else False
             bar = shown if isinstance(shown, Progress) else progress_for(shown, settings.epochs)
             if profile:

@@ -8,30 +8,26 @@ that has gone another way is noticed at the next word.
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
 from importlib import import_module
-from itertools import pairwise
 from math import prod
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import numpy as np
 
 from arraymlp._checks import error_text
-from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.array import Array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.group import Group
 from arraymlp.backends.host import Interrupt
 from arraymlp.backends.registry import resolve
 from arraymlp.backends.threads import at_most, processors
 from arraymlp.data.stripes import bounds, owned
-from arraymlp.steps.shards import AddUp, Node, Sums, add_up, flattened, places, unflattened
+from arraymlp.nn.network import Network
+from arraymlp.steps.shards import AddUp, Sums, flattened, places, unflattened
+from arraymlp.training.ranks.adding import Carrier, HostCarrier, sum_over_ranks
 
 FAILED, END, GATHER, SHARE, STEP, LAST_STEP = range(-1, 5)
 SAID = ("end", "gather", "share", "do a step", "do a step")  # by code
-
-
-# From this rank's vectors, each rank's nodes, and a vector's numbers: the sum over all ranks.
-Exchange: TypeAlias = Callable[[Sequence[Array], Sequence[Sequence[tuple[Node, bool]]], int], Array]
 
 
 class RankError(RuntimeError):
@@ -47,14 +43,14 @@ class Ranks:
     Attributes:
         rank: the number of this one; rank 0 prints, calls back and saves.
         size: how many there are.
-        carrier: adds up gradients on the device, where something can; None for the host.
+        carrier: of gradients, where they do not go by way of the host.
     """
 
     def __init__(self, group: Group | None = None) -> None:
         self.group = group
         self.rank, self.size = (0, 1) if group is None else (group.rank, group.size)
         self._interrupt, self._own = Interrupt(), Interrupt()  # that all agreed on; this one's
-        self.carrier: Exchange | None = None
+        self.carrier: Carrier | None = None
         self._inside = self._aborted = False
 
     @property
@@ -168,56 +164,30 @@ class Ranks:
             return nullcontext()
         return at_most(max(1, processors() // self.group.local_size))
 
-    def adder(self, shards: int, backend: Backend) -> AddUp | None:
+    def adder(self, shards: int, network: Network) -> AddUp | None:
         """What adds up the gradients of all ranks' shards; None for one rank.
 
-        Each rank gets a part of every rank's vector and adds the parts up, by the tree of
-        `arraymlp.steps.shards`; then all get all parts. Each of W ranks sends 2 (W - 1) / W of a
-        vector, which is the least that is possible.
+        Args:
+            shards: of a minibatch.
+            network: whose gradients they are.
         """
-        if self.group is None or self.size == 1:
+        if self.size == 1:
             return None
-        xp, shares = backend.xp, [owned(shards, r, self.size) for r in range(self.size)]
-        exchange = self.carrier or partial(host_exchange, self.group, backend)
+        assert self.group is not None
+        xp, backend = network.backend.xp, network.backend
+        carrier = self.carrier or HostCarrier(self.group, backend)
+        shares = [owned(shards, r, self.size) for r in range(self.size)]
 
         def add_up_all(sums: Sums, rows: int, shapes: Sequence[tuple[int, ...]], /) -> list[Array]:
             try:
                 vectors = [flattened(value, xp) for _, value in sums if value is not None]
-                nodes = [places(rows, shards, mine) for mine in shares]
-                return unflattened(exchange(vectors, nodes, sum(map(prod, shapes))), shapes, xp)
+                # A rank without rows has none to tell length and dtype by.
+                n = sum(map(prod, shapes))
+                like = vectors[0] if vectors else backend.asarray(np.empty(n), network.dtype)
+                of_ranks = [places(rows, shards, mine) for mine in shares]
+                flat = sum_over_ranks(carrier, self.rank, vectors, of_ranks, like)
+                return unflattened(flat, shapes, xp)
             except Exception as error:  # the others wait within the exchange
                 self._abort(error)
 
         return add_up_all
-
-
-def host_exchange(
-    group: Group,
-    backend: Backend,
-    vectors: Sequence[Array],
-    nodes: Sequence[Sequence[tuple[Node, bool]]],
-    n: int,
-) -> Array:
-    """The sum over all ranks' vectors, by way of the host; see `Ranks.adder`.
-
-    Args:
-        group: of the ranks.
-        backend: of the vectors.
-        vectors: of this rank, (n,) each.
-        nodes: for each rank, where in the tree its vectors stand, and where it has none.
-        n: numbers of a vector.
-    """
-    parts = list(pairwise(bounds(n, group.size)))
-    host = [backend.to_numpy(vector) for vector in vectors]
-    dtype = host[0].dtype if host else np.dtype(backend.widest)
-    start, stop = parts[group.rank]
-    pieces = [np.concatenate([np.empty(0, dtype), *(v[a:b] for v in host)]) for a, b in parts]
-    lengths = [(stop - start) * sum(there for _, there in of_rank) for of_rank in nodes]
-    received = group.exchange(pieces, lengths)
-    values: list[tuple[Node, HostArray | None]] = []
-    for of_rank, piece in zip(nodes, received, strict=True):
-        rows = iter(piece.reshape(-1, stop - start))
-        values += [(node, next(rows) if there else None) for node, there in of_rank]
-    ((_, total),) = add_up(values, np.add)
-    assert total is not None
-    return backend.asarray(group.join(total, [b - a for a, b in parts]))

@@ -1,0 +1,157 @@
+"""Gradients from GPU to GPU: NCCL carries them where it is found to work, else the host does.
+
+Only pieces of vectors are sent, never sums: NCCL's own reductions change their order, and so their
+bits, with the size of a message and the number of ranks.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+
+from arraymlp._checks import error_text
+from arraymlp.backends.array import Array, Namespace
+from arraymlp.backends.backend import Backend
+from arraymlp.training.ranks.adding import Carrier, HostCarrier
+from arraymlp.training.ranks.ranks import Ranks
+
+log = logging.getLogger("arraymlp")
+
+OFF = "0"
+TRIED = 1000  # numbers of each piece in the trial
+
+
+def carrier_for(ranks: Ranks, backend: Backend) -> Carrier:
+    """What carries the gradients of a network on this backend; all ranks get the same kind.
+
+    The environment variable ARRAYMLP_NCCL=0 has the host carry them. Where NCCL cannot be used the
+    log says why.
+    """
+    assert ranks.group is not None
+    host = HostCarrier(ranks.group, backend)
+    if backend.name != "cupy":
+        return host
+    with backend.active():
+        reason, carrier = _nccl(ranks, backend)
+    if carrier is None:
+        if ranks.is_first:
+            log.warning("gradients go from GPU to GPU by way of the host: %s", reason)
+        return host
+    log.info("gradients go from GPU to GPU by NCCL %s", carrier.version)
+    return carrier
+
+
+class NCCLCarrier:
+    """Carries CuPy arrays by NCCL's point-to-point messages, on the current stream.
+
+    Args:
+        nccl: the module ``cupy.cuda.nccl``.
+        name: the unique id that rank 0 made.
+        rank: the number of this one.
+        size: how many there are.
+        backend: of the arrays.
+    """
+
+    def __init__(self, nccl: Any, name: Any, rank: int, size: int, backend: Backend) -> None:
+        self._nccl, self._rank, self._size = nccl, rank, size
+        self.xp: Namespace = backend.xp
+        self.version = str(nccl.get_version())
+        self._comm = nccl.NcclCommunicator(size, name, rank)
+
+    def taken(self, vector: Array) -> Array:
+        """The vector itself."""
+        return vector
+
+    def given(self, vector: Array) -> Array:
+        """The vector itself."""
+        return vector
+
+    def exchange(self, pieces: Sequence[Array], lengths: Sequence[int]) -> list[Array]:
+        """As `arraymlp.Group.exchange`, of arrays on the device."""
+        received = [self._empty(n, pieces[0]) for n in lengths]
+        received[self._rank] = pieces[self._rank]
+        self._send_and_receive(pieces, received)
+        return received
+
+    def join(self, piece: Array, lengths: Sequence[int]) -> Array:
+        """As `arraymlp.Group.join`, of arrays on the device."""
+        whole = self._empty(sum(lengths), piece)
+        parts: list[Any] = [whole[a:b] for a, b in pairwise(accumulate(lengths, initial=0))]
+        parts[self._rank][...] = piece
+        self._send_and_receive([piece] * self._size, parts)
+        return whole
+
+    def _empty(self, n: int, like: Array) -> Array:
+        return self.xp.empty(n, dtype=like.dtype)
+
+    def _send_and_receive(self, sent: Sequence[Any], received: Sequence[Any]) -> None:
+        """Give each other rank an array and take one from it, all as one operation."""
+        nccl, stream = self._nccl, import_module("cupy").cuda.get_current_stream().ptr
+        kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
+        nccl.groupStart()
+        for r in range(self._size):
+            if r == self._rank:
+                continue
+            for move, array in ((self._comm.send, sent[r]), (self._comm.recv, received[r])):
+                if array.size:
+                    move(array.data.ptr, array.size, kinds[str(array.dtype)], r, stream)
+        nccl.groupEnd()
+
+
+def _nccl(ranks: Ranks, backend: Backend) -> tuple[str, NCCLCarrier | None]:
+    """A carrier that has been tried, or why there is none; no rank begins alone what all must do."""
+    made: list[Any] = []
+
+    def stage(work: Callable[[], Any]) -> str:
+        """What went wrong with some work, on whatever rank; "" where it did on none."""
+        try:
+            made.append(work())
+            lack = ""
+        except Exception as error:
+            lack = error_text(error)
+        told = [f"rank {r}: {why}" for r, why in enumerate(ranks.gather(lack)) if why]
+        return "; ".join(told)
+
+    def loaded() -> Any:
+        if os.environ.get("ARRAYMLP_NCCL") == OFF:
+            raise RuntimeError(f"ARRAYMLP_NCCL={OFF}")
+        nccl = import_module("cupy.cuda.nccl")
+        return nccl, nccl.get_unique_id() if ranks.is_first else None
+
+    if reason := stage(loaded):
+        return reason, None
+    nccl, name = made[-1]
+    gpu = import_module("cupy").cuda.runtime.deviceGetPCIBusId(backend.device.id)
+    gpus = ranks.gather((socket.gethostname(), gpu))
+    if len(set(gpus)) < len(gpus):
+        return "NCCL needs a GPU a rank, and some have the same one", None
+    name = ranks.share(lambda: name)
+    if reason := stage(lambda: NCCLCarrier(nccl, name, ranks.rank, ranks.size, backend)):
+        return reason, None
+    carrier: NCCLCarrier = made[-1]
+    if reason := stage(lambda: _try(carrier, ranks, backend)):
+        return reason, None
+    return "", carrier
+
+
+def _try(carrier: NCCLCarrier, ranks: Ranks, backend: Backend) -> None:
+    """Carry some numbers; a RuntimeError where others arrive."""
+
+    def numbers(sender: int, receiver: int) -> Any:
+        return np.arange(TRIED, dtype=np.float32) + 1000.0 * sender + receiver
+
+    everyone = range(ranks.size)
+    sent = [backend.asarray(numbers(ranks.rank, r)) for r in everyone]
+    received = carrier.exchange(sent, [TRIED] * ranks.size)
+    joined = carrier.join(sent[0], [TRIED] * ranks.size)
+    good = all(
+        np.array_equal(backend.to_numpy(a), numbers(r, ranks.rank)) for r, a in enumerate(received)
+    )
+    expected = np.concatenate([numbers(r, 0) for r in everyone])
+    if not good or not np.array_equal(backend.to_numpy(joined), expected):
+        raise RuntimeError("NCCL carried other numbers than it was given")
