@@ -21,7 +21,6 @@ from arraymlp.training.ranks.nccl import carrier_for
 from arraymlp.training.ranks.ranks import Ranks
 from ranks import TIMEOUT, ThreadGroup, on_ranks
 
-
 BYTES = {7: 4, 8: 8}  # of a number, by NCCL's kinds
 
 

@@ -104,7 +104,7 @@ class NCCLCarrier:
 
 
 def _nccl(ranks: Ranks, backend: Backend) -> tuple[str, NCCLCarrier | None]:
-    """A carrier that has been tried, or why there is none; no rank begins alone what all must do."""
+    """A carrier that was tried, or why there is none; no rank begins alone what all must do."""
     made: list[Any] = []
 
     def stage(work: Callable[[], Any]) -> str:
