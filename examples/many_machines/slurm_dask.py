@@ -1,0 +1,56 @@
+"""A sweep by workers that SLURM starts: python slurm_dask.py FOLDER, on a login node.
+
+It needs dask-jobqueue: pip install dask-jobqueue. Each job is a process with one core and one
+thread; those that wait in the queue join when they start, and one that is lost costs the seconds of
+training that it had not handed in.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from dask_jobqueue import SLURMCluster
+from distributed import Client
+
+import arraymlp
+
+
+def main() -> None:
+    """Sweep, and keep the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="with X.npy and y.npy")
+    parser.add_argument("--jobs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--interface", help="the network of the nodes, such as ib0")
+    options = parser.parse_args()
+
+    X, y = np.load(options.folder / "X.npy"), np.load(options.folder / "y.npy")
+    with (
+        SLURMCluster(
+            cores=1,
+            processes=1,
+            memory="4GB",
+            walltime="02:00:00",
+            interface=options.interface,
+            job_extra_directives=["--requeue"],
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        cluster.scale(jobs=options.jobs)
+        client.wait_for_workers(1, timeout=3600)
+        result = arraymlp.sweep(
+            X,
+            y,
+            executor=client.get_executor(),
+            hidden=[(100,), (100, 100)],
+            seed=range(4),
+            epochs=options.epochs,
+            validation=0.2,
+            checkpoint=options.folder / "sweep",
+        )
+    result.save(options.folder / "sweep.safetensors")
+    print(result.best.swept, result.best.score)
+
+
+if __name__ == "__main__":
+    main()
