@@ -95,12 +95,10 @@ def test_a_sweep_by_jobs_of_slurm(folder: Path) -> None:
     bin_folder = folder / "bin"
     env = environment(bin_folder, DASK_DISTRIBUTED__DASHBOARD__LINK="")
     jobs = folder / "jobs"
-    program(
-        bin_folder,
-        "sbatch",
-        f'nohup setsid bash "${{@: -1}}" >>{jobs}.log 2>&1 &\n'
-        f'echo "$!" >>{jobs}; echo "Submitted batch job $!"',
-    )
+    copied = 'script=$(mktemp -p "$(dirname "$0")"); cp "${@: -1}" "$script"'  # it is removed
+    start = f'nohup setsid bash "$script" >>{jobs}.log 2>&1 &'
+    told = f'echo "$!" >>{jobs}; echo "Submitted batch job $!"'
+    program(bin_folder, "sbatch", "\n".join([copied, start, told]))
     program(bin_folder, "scancel", 'for job in "$@"; do kill -- "-$job" 2>/dev/null; done; exit 0')
     try:
         options = ["--jobs", "2", "--epochs", "2", "--interface", "lo"]
