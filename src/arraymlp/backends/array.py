@@ -121,8 +121,13 @@ class Namespace(Protocol):
 
 
 def is_device_array(values: object) -> bool:
-    """True for an array of a namespace other than NumPy (a torch tensor on the CPU counts)."""
-    return array_api_compat.is_array_api_obj(values) and not array_api_compat.is_numpy_array(values)
+    """True for an array of a namespace other than NumPy (a torch tensor on the CPU counts).
+
+    One of dask is on no device: it is computed where its rows are read.
+    """
+    if array_api_compat.is_numpy_array(values) or array_api_compat.is_dask_array(values):
+        return False
+    return bool(array_api_compat.is_array_api_obj(values))
 
 
 def dtype_name(array: Array) -> str:

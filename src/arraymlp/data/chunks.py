@@ -9,7 +9,8 @@ from arraymlp._checks import require_table
 from arraymlp.backends.array import HostArray
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks
 from arraymlp.data.names import feature_names, require_same_names
-from arraymlp.data.stream import Rows, Streamed, convert, on_host, require_numeric
+from arraymlp.data.sources import Rows, on_host, require_numeric
+from arraymlp.data.stream import Streamed, convert
 
 
 def is_chunks(X: object) -> bool:

@@ -17,6 +17,7 @@ from arraymlp.data.datasets import load_mnist
 from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.inputs import features, numeric, table
 from arraymlp.data.names import feature_names, require_names, require_same_names
+from arraymlp.data.sources import is_sparse
 from arraymlp.data.splits import split
 from arraymlp.data.standardize import (
     learn_scaling,
@@ -24,12 +25,7 @@ from arraymlp.data.standardize import (
     scales_features,
     scales_targets,
 )
-from arraymlp.data.stream import (
-    Streamed,
-    is_sparse,
-    is_streamed,
-    stream,
-)
+from arraymlp.data.stream import Streamed, is_streamed, stream
 from arraymlp.data.table_input import TableInput, encoded
 from arraymlp.data.targets import Targets, targets
 from arraymlp.nn.network import Network

@@ -1,52 +1,52 @@
 """Data larger than memory: the next window of rows is read while the caller computes on the last.
 
-X is a memmap, an HDF5 or Zarr array, or an iterable of (X, y) chunks (see `arraymlp.data.chunks`);
-y is always held in memory.
+X is a memmap, an array of HDF5, Zarr or dask, the rows of a table that are read from where they are
+stored (`arraymlp.data.elsewhere`), or an iterable of (X, y) chunks (see `arraymlp.data.chunks`); y
+is always held in memory.
 A pass keeps the order of the rows. X may also be a SciPy sparse matrix or array, which would be too
 large as a dense one; its rows become dense a few at a time, in any order.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from collections.abc import Callable, Generator, Iterator
+from contextvars import copy_context
+from typing import Any
 
 import numpy as np
 
 from arraymlp._checks import require_table, require_width
 from arraymlp.backends.array import Array, HostArray, is_device_array
 from arraymlp.backends.backend import Backend
-from arraymlp.backends.registry import backend_of
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, some_blocks
 from arraymlp.data.inputs import not_finite, scaled_rows
+from arraymlp.data.memory_maps import is_map
+from arraymlp.data.sources import (
+    AS_STORED,
+    Rows,
+    Slices,
+    Source,
+    Sparse,
+    is_dask,
+    is_sparse,
+    on_host,
+    require_numeric,
+)
 from arraymlp.nn.scaling import Scaling
 
 WINDOW_BYTES = 64 * 2**20  # of a window, where the number of its rows is not given
-Rows: TypeAlias = Sequence[int] | HostArray  # ascending row numbers
-
-
-class Source(Protocol):
-    """A source of rows: an array that is sliced, or an iterable of chunks."""
-
-    shape: tuple[int, int]
-
-    def parts(self, rows: Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
-        """Yield (a, the values from row a on) in order, with all of ``rows[start:]`` among them.
-
-        Args:
-            rows: the rows to read.
-            start: a position in ``rows``.
-            at_once: rows of the source to read together, or more.
-        """
 
 
 class Streamed:
     """Rows (N, n_features) that are read window by window and never all at once.
 
     Memory: three windows on the host, and with CuPy three on the GPU (one of those on the host is
-    then page-locked). In addition an HDF5 or Zarr array takes one window in its own dtype, or one
-    of its storage chunks where that is larger; an iterable takes two of its chunks. The third
-    window exists only while the caller exchanges one for the next. The operating system's cache of
-    a memmap is not counted.
+    then page-locked). In addition an array of HDF5, Zarr or dask takes one window in its own dtype,
+    or one of its storage chunks where that is larger; an iterable takes two of its chunks. The
+    third window exists only while the caller exchanges one for the next. The operating system's
+    cache of a memmap is not counted.
+
+    It is pickled as its source is: what reads a store reads it again, a memmap by its path, and
+    arrays in memory by their content.
     """
 
     ndim = 2
@@ -82,20 +82,25 @@ class Streamed:
         from concurrent.futures import ThreadPoolExecutor
 
         uploads = map(backend.uploader(), self._read(rows, first, at_once=rows))
+        context = copy_context()  # in which dask has the client that is current here
+
+        def upload() -> Array | None:
+            return context.run(next, uploads, None)
+
         with ThreadPoolExecutor(1, "arraymlp-reader") as reader:
-            ahead = reader.submit(next, uploads, None)
+            ahead = reader.submit(upload)
             while (window := ahead.result()) is not None:
-                ahead = reader.submit(next, uploads, None)
+                ahead = reader.submit(upload)
                 yield backend.asarray(window, self.dtype)
 
     @property
     def any_order(self) -> bool:
         """True where rows in any order cost no more: for a sparse matrix."""
-        return isinstance(self._source, _Sparse)
+        return isinstance(self._source, Sparse)
 
     def gather(self, rows: HostArray, backend: Backend) -> Array:
         """Rows in any order, together on the device; for sources with `any_order`."""
-        assert isinstance(self._source, _Sparse)
+        assert isinstance(self._source, Sparse)
         numbers = np.asarray(self._rows)[rows]
         dense = self._source.dense(numbers)
         if self._scaling is None:  # it is known to be finite
@@ -120,7 +125,7 @@ class Streamed:
 
     def take(self, rows: HostArray, backend: Backend) -> Array:
         """These rows (ascending row numbers), together on the device."""
-        (window,) = self.kept(rows)._read(len(rows), at_once=1)
+        (window,) = self.kept(rows)._read(len(rows), at_once=AS_STORED)
         return backend.asarray(window, self.dtype)
 
     def kept(self, rows: HostArray) -> "Streamed":
@@ -136,7 +141,7 @@ class Streamed:
 
     def host_blocks(self) -> Iterator[HostArray]:
         """All rows in float64 on the host, some at a time."""
-        if isinstance(self._source, _Sparse):
+        if isinstance(self._source, Sparse):
             for block in blocks(self.shape[0], ROWS_AT_ONCE):
                 dense = self._source.dense(np.asarray(self._rows[block]))
                 yield np.asarray(_scaled(dense, self._scaling), dtype=np.float64)
@@ -202,10 +207,9 @@ def convert(
 
 
 def is_streamed(X: object) -> bool:
-    """True for what is read window by window: a memmap, an HDF5 or Zarr array, or `Streamed`."""
+    """True for what is read by windows: a memmap, an array of HDF5, Zarr or dask, or `Streamed`."""
     if isinstance(X, np.ndarray | np.generic):  # a result computed from a memmap is one in name
-        mapped = isinstance(X, np.memmap) and getattr(X, "_mmap", None) is not None
-        return mapped and not _is_joblibs(X)
+        return is_map(X) and not _is_joblibs(X)
     if is_sparse(X) or getattr(getattr(X, "variable", None), "_in_memory", False):  # xarray's
         return False
     is_shaped = isinstance(getattr(X, "shape", None), tuple) and hasattr(X, "dtype")
@@ -219,11 +223,6 @@ def _is_joblibs(X: object) -> bool:
     That is for arrays of over 1 MB, by default; a memmap of the user's keeps its own file there.
     """
     return "joblib_memmapping_folder" in str(getattr(X, "filename", None))
-
-
-def is_sparse(X: object) -> bool:
-    """True for a SciPy sparse matrix or array."""
-    return hasattr(X, "tocsr") and isinstance(getattr(X, "shape", None), tuple)
 
 
 def window_rows(n_features: int, batch_size: int, dtype: str, at_most: int | None) -> int:
@@ -246,109 +245,24 @@ def stream(X: Any, dtype: str, *, n_features: int | None = None, what: str = "X"
     Raises:
         ValueError: X is not 2-D, empty, of another width, or not numeric.
     """
+    require_known(X.shape, what)
     require_table(X.shape, what)
-    source = (_Sparse if is_sparse(X) else _Slices)(X, what)
-    require_numeric(source.values(0, 1) if is_sparse(X) else on_host(X[:1], what), what)
+    source = (Sparse if is_sparse(X) else Slices)(X, what)
+    if is_dask(X):  # a look at its rows would compute some
+        require_numeric(X, what)
+    else:
+        first = source.values(0, 1) if is_sparse(X) else on_host(source.first(), what)
+        require_numeric(first, what)
     require_width(X.shape[1], n_features, what)
-    if isinstance(source, _Sparse):
+    if isinstance(source, Sparse):
         source.require_finite(dtype, what)
     return Streamed(source, dtype, what)
 
 
-def require_numeric(values: HostArray, what: str) -> None:
-    """Raise a ValueError where values are not numbers."""
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"{what} must be numeric, not of dtype {values.dtype}")
-
-
-class _Sliceable(Protocol):
-    """An array that gives rows as slices ``array[a:b]``."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    def __getitem__(self, rows: slice, /) -> object: ...
-
-
-class _SparseRows(Protocol):
-    """A SciPy sparse array in CSR form."""
-
-    data: HostArray
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    def __getitem__(self, rows: slice | HostArray, /) -> "_SparseRows": ...
-    def toarray(self) -> HostArray: ...
-
-
-class _Slices:
-    """An array that is read by as few slices as possible, each checked as an array would be."""
-
-    def __init__(self, array: _Sliceable, what: str) -> None:
-        self._array, self._what = array, what
-        self.shape = cast(tuple[int, int], tuple(array.shape))
-        chunks = getattr(array, "chunks", None) or (1,)  # of the storage, each read as a whole
-        self._at_least: int = chunks[0] if isinstance(chunks[0], int) else 1
-
-    def parts(self, rows: Rows, start: int, at_once: int) -> Iterator[tuple[int, HostArray]]:
-        """See `Source`."""
-        at_once = max(at_once, self._at_least)
-        while start < len(rows):
-            a = int(rows[start])
-            start = bisect_left(rows, a + at_once)
-            yield a, self.values(a, int(rows[start - 1]) + 1)
-
-    def values(self, a: int, b: int) -> HostArray:
-        """Rows a to b - 1.
-
-        Raises:
-            ValueError: they are masked, not numeric, or of another shape than asked for.
-        """
-        values = on_host(self._array[a:b], self._what)
-        require_numeric(values, self._what)
-        if values.shape != (b - a, self.shape[1]):
-            raise ValueError(
-                f"{self._what}[{a}:{b}] must be of shape {(b - a, self.shape[1])}, as the shape "
-                f"{self.shape} of {self._what} says, not of {values.shape}"
-            )
-        return values
-
-
-class _Sparse(_Slices):
-    """A SciPy sparse matrix or array, by rows."""
-
-    def __init__(self, matrix: Any, what: str) -> None:
-        self._rows: _SparseRows = matrix.tocsr()
-        super().__init__(self._rows, what)
-
-    def require_finite(self, dtype: str, what: str) -> None:
-        """Raise a ValueError where a value is not finite as ``dtype``."""
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(self._rows.data.astype(dtype))
-        if not finite.all():
-            value = self._rows.data[~finite][0]
-            raise ValueError(f"{what} must be finite, but it has {value}, as {dtype}")
-
-    def values(self, a: int, b: int) -> HostArray:
-        """Rows a to b - 1."""
-        return self.dense(slice(a, b))
-
-    def dense(self, rows: slice | HostArray) -> HostArray:
-        """Rows of these numbers, dense."""
-        return np.asarray(self._rows[rows].toarray())
-
-
-def on_host(values: Any, what: str) -> HostArray:
-    """The values as an array on the host, sparse ones dense; a ValueError for masked ones."""
-    if is_sparse(values):
-        return np.asarray(values.toarray())
-    if isinstance(values, np.ma.MaskedArray):
+def require_known(shape: tuple[float, ...], what: str) -> None:
+    """Raise a ValueError where dask does not know yet how long the chunks of an array are."""
+    if any(size != size for size in shape):  # NaN
         raise ValueError(
-            f"{what} has a masked array, whose mask would be lost: fill it first, or have the "
-            "reader give plain arrays"
+            f"{what} has chunks of unknown sizes, shape {shape}: call its compute_chunk_sizes() "
+            "first, or make it of a data frame with to_dask_array(lengths=True)"
         )
-    if is_device_array(values):
-        return backend_of(values).to_numpy(values)
-    try:
-        return np.asarray(values)
-    except ValueError as error:  # ragged lists
-        raise ValueError(f"{what} is not an array: {error}") from error

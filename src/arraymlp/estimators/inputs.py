@@ -18,7 +18,7 @@ from sklearn.utils.validation import validate_data
 from arraymlp.backends.array import Array, HostArray, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of, resolve
-from arraymlp.data.stream import is_sparse
+from arraymlp.data.sources import is_sparse
 
 
 class SparseRows(Protocol):

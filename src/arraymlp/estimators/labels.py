@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
-from arraymlp.data.stream import is_sparse
+from arraymlp.data.sources import is_sparse
 from arraymlp.training.model import MultilayerPerceptron
 
 FIELDS = {"classes": "classes", "several": "multilabel", "sparse": "sparse"}  # in a model file

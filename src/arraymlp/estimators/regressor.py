@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 
 from arraymlp.backends.array import Array, HostArray, Namespace
 from arraymlp.backends.backend import Backend
-from arraymlp.data.stream import is_sparse
+from arraymlp.data.sources import is_sparse
 from arraymlp.estimators.base import BaseMLP, is_stochastic
 from arraymlp.estimators.fitting.tasks import with_callbacks
 from arraymlp.estimators.inputs import RowsLike, on_host

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import _is_arraylike, _num_samples
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.stream import is_sparse
+from arraymlp.data.sources import is_sparse
 from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.fitting.rows import take_rows
 from arraymlp.estimators.inputs import RowsLike

@@ -12,8 +12,9 @@ from arraymlp.data.data import take_rows
 from arraymlp.data.frames.sources import frame_of, is_frame
 from arraymlp.data.inputs import features
 from arraymlp.data.names import require_names
+from arraymlp.data.sources import is_sparse
 from arraymlp.data.splits import sample_rows
-from arraymlp.data.stream import Streamed, is_sparse
+from arraymlp.data.stream import Streamed
 from arraymlp.data.table_input import true_targets
 from arraymlp.data.targets import Targets
 from arraymlp.nn.network import Network

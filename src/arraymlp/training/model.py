@@ -11,7 +11,8 @@ from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
 from arraymlp.data.frames.sources import frame_of
 from arraymlp.data.inputs import features
 from arraymlp.data.names import require_names
-from arraymlp.data.stream import is_sparse, stream
+from arraymlp.data.sources import is_sparse
+from arraymlp.data.stream import stream
 from arraymlp.data.table_input import true_targets
 from arraymlp.html.view import shown
 from arraymlp.nn.network import Network

@@ -4,8 +4,7 @@ import shutil
 import tempfile
 import weakref
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -14,6 +13,8 @@ import numpy as np
 
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.memory import host_memory
+from arraymlp.data.files.cells import Kind
+from arraymlp.data.files.large_table import LargeTable
 from arraymlp.data.files.stored_blocks import StoredBlock, write_block
 from arraymlp.data.files.table_file import TableFile, cast, join_columns
 from arraymlp.data.frames.frame import Column, Frame, Texts
@@ -27,7 +28,7 @@ def fits_memory(n_bytes: int) -> bool:
     return memory is None or n_bytes <= SHARE * memory[0]
 
 
-class TableRows:
+class TableRows(LargeTable):
     """The rows of a table, in a temporary file that is removed at the end.
 
     Reading some of them takes no more memory than these do; what was read before is not kept.
@@ -52,7 +53,7 @@ class TableRows:
         except BaseException:
             self.close()
             raise
-        self.kinds = table.kinds()
+        self._kinds = table.kinds()
         self._stops = np.asarray([block.stop for block in self._blocks])
 
     def _write(self, frames: Iterable[Frame]) -> list[StoredBlock]:
@@ -67,46 +68,22 @@ class TableRows:
     def _path(self) -> Path:
         return self._folder / "rows"
 
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """What each column is, by its name."""
+        return self._kinds
+
     def __len__(self) -> int:
         return self._blocks[-1].stop
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, n), the numbers of rows and columns."""
-        return len(self), len(self.names)
-
-    def __getitem__(self, rows: slice) -> Frame:
-        return self.read(rows)
-
-    def select(self, names: Sequence[str]) -> "TableRows":
+    def select(self, names: Sequence[str]) -> Self:
         """The same rows with these columns, in this order."""
-        selected = copy(self)
-        selected.names, selected._whole = tuple(names), self  # whose end removes the file
+        selected = super().select(names)
+        selected._whole = self  # whose end removes the file
         return selected
 
-    def column(self, name: str) -> Column:
-        """A column, in memory."""
-        return self.read(names=[name]).columns[0]
-
-    def read(self, rows: slice = slice(None), names: Sequence[str] | None = None) -> Frame:
-        """Consecutive rows (B, n).
-
-        Args:
-            rows: without a step.
-            names: of the columns, in the order wanted; by default all.
-        """
-        start, stop, step = rows.indices(len(self))
-        if step != 1:
-            raise ValueError(f"rows are read one after the other, not with a step of {step}")
-        return self.take(range(start, max(start, stop)), names)
-
     def take(self, rows: range | HostArray, names: Sequence[str] | None = None) -> Frame:
-        """Rows (B, n) by their numbers, which ascend.
-
-        Args:
-            rows: (B,).
-            names: as for `read`.
-        """
+        """See `LargeTable`."""
         names = self.names if names is None else tuple(names)
         numbers = [self._numbers[name] for name in names]
         if not len(rows):
@@ -114,7 +91,7 @@ class TableRows:
         with self._path.open("rb") as file:
             parts = list(self._parts(file, rows, numbers))
         columns = [join_columns(column) for column in zip(*parts, strict=True)]
-        return cast(Frame(names, tuple(columns)), self.kinds)
+        return cast(Frame(names, tuple(columns)), self._kinds)
 
     def _parts(
         self, file: BinaryIO, rows: range | HostArray, columns: Sequence[int]
@@ -132,26 +109,11 @@ class TableRows:
             yield [_compact(column) for column in values]
             a = b
 
-    def sample(
-        self,
-        n: int,
-        seed: int | np.random.Generator,
-        rows: HostArray | None = None,
-        names: Sequence[str] | None = None,
-    ) -> Frame:
-        """Rows drawn at random, without replacement, in their order; all where there are no more.
-
-        Args:
-            n: how many.
-            seed: of the draw.
-            rows: the numbers of those to draw from, which ascend; by default all.
-            names: as for `read`.
-        """
-        total = len(self) if rows is None else len(rows)
-        if n >= total:
-            return self.take(range(total) if rows is None else rows, names)
-        drawn = np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
-        return self.take(drawn if rows is None else rows[drawn], names)
+    def __reduce__(self) -> str:
+        raise TypeError(
+            f"{self.title} is kept in a temporary file, which another process does not have: give "
+            "a folder of Parquet files, or a data frame of dask"
+        )
 
     def close(self) -> None:
         """Remove the file."""
