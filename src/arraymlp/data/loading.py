@@ -14,6 +14,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.data.chunks import is_chunks, stream_chunks
 from arraymlp.data.data import Data, DataSettings, class_positions
 from arraymlp.data.datasets import load_mnist
+from arraymlp.data.elsewhere.given import plain
 from arraymlp.data.encoding.encoding import TableEncoding
 from arraymlp.data.inputs import features, numeric, table
 from arraymlp.data.names import feature_names, require_names, require_same_names
@@ -211,7 +212,7 @@ def _opened(
     """X as numbers (N, n_features) of the dtype they have, or to be streamed; nothing is copied.
 
     Args:
-        X: as the user gave it.
+        X: as the user gave it, but for a table that lies elsewhere.
         settings: of the run.
         backend: whose device it may be on.
         n_features: the width that it must have; None for any.
@@ -318,6 +319,7 @@ def _with_validation(
     if data.encoding is not None:
         X, y = encoded(X, y, data.encoding, settings.dtype)
     else:
+        X = plain(X)
         require_names(X, data.features, what)
     X = _opened(X, settings, backend, data.X.shape[1], what)
     rows = _brought(X, settings, backend, what, data.inputs)

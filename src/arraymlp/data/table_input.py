@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from arraymlp.backends.array import HostArray
-from arraymlp.data.encoded_rows import EncodedRows
+from arraymlp.data.elsewhere.given import held, opened
+from arraymlp.data.encoded_rows import EncodedRows, PlainRows
 from arraymlp.data.encoding.columns import require_all_finite
 from arraymlp.data.encoding.encoder import TableEncoder
 from arraymlp.data.encoding.encoding import TableEncoding
-from arraymlp.data.files.table_rows import TableRows
+from arraymlp.data.files.large_table import LargeTable
 from arraymlp.data.frames.frame import Frame, Texts
 from arraymlp.data.frames.sources import frame_of, is_frame
 from arraymlp.data.names import feature_names
@@ -35,7 +36,7 @@ class TableInput:
         targets: the names of the targets, where they have some.
     """
 
-    table: Frame | TableRows
+    table: Frame | LargeTable
     encoder: TableEncoder | TableEncoding
     targets: tuple[str, ...] | None = None
 
@@ -58,13 +59,13 @@ class TableInput:
         return [encoding.padded(width) for encoding in encodings]
 
     def _sample(self, rows: HostArray | None) -> Frame:
-        if isinstance(self.table, TableRows):
+        if isinstance(self.table, LargeTable):
             return self.table.sample(LEARNT_OF, 0, rows)
         return self.table if rows is None else self.table[rows]
 
     def features(self, encodings: Sequence[TableEncoding], dtype: str) -> HostArray | EncodedRows:
         """The features of all rows by each encoding in turn, (len(encodings) * N, width)."""
-        if isinstance(self.table, TableRows):
+        if isinstance(self.table, LargeTable):
             if len(encodings) > 1:
                 raise ValueError("folds, each with an encoding of its own, need X in memory")
             return EncodedRows(self.table, encodings[0], dtype)
@@ -96,7 +97,8 @@ def take_table(
         raise ValueError(f"encode must be True, False, a TableEncoder or None, not {encode!r}")
     if network is not None and encode is not None:
         raise ValueError("encode cannot be given together with network=, which has its own")
-    if not (is_frame(X) or isinstance(X, TableRows)):
+    X, y = opened(X), held(y)
+    if not (is_frame(X) or isinstance(X, LargeTable)):
         if isinstance(y, str):
             raise ValueError(f"y is {y!r}, the name of a column, but X is no data frame")
         if X is None or (encoding is None and not encode):
@@ -105,7 +107,8 @@ def take_table(
             return X, y
     plain = encode is False or (encode is None and _has_numbers_for_names(X))
     if plain and encoding is None and not isinstance(y, str | list | tuple):
-        return X, y  # nothing of it is asked by name
+        # Nothing of it is asked by name.
+        return (PlainRows(X) if isinstance(X, LargeTable) else X), y
     rest, values, names = _split(X, y)
     targets = names or _names_of(y)
     if encoding is not None:
@@ -113,8 +116,10 @@ def take_table(
     if network is not None:
         encode = False  # it was trained on rows that needed no encoding
     if encode is None:
-        encode = names is not None or isinstance(rest, TableRows) or not _all_numbers(rest)
+        encode = names is not None or not _all_numbers(rest)
     if encode is False:
+        if isinstance(rest, LargeTable):
+            return PlainRows(rest), values
         return (X if names is None else rest), values
     encoder = encode if isinstance(encode, TableEncoder | TableEncoding) else TableEncoder()
     return TableInput(rest, encoder, targets), values
@@ -143,13 +148,20 @@ def true_targets(X: Any, y: Any, targets: Sequence[str] | None) -> Any:
         if targets is None:
             raise ValueError("y is missing: the network does not know its targets by name")
         y = targets
-    if not is_frame(X):
+    X, y = opened(X), y if y is targets else held(y)
+    if not (is_frame(X) or isinstance(X, LargeTable)):
         if y is targets or isinstance(y, str):
             raise ValueError(f"y is missing: X is no data frame with columns such as {y!r}")
         return y
-    table = frame_of(X)
+    table = table_of(X)
     names = targets if y is targets else _columns_named(y, table)
     return y if names is None else _parted(table, names)[1]
+
+
+def table_of(X: Any) -> Frame | LargeTable:
+    """What the user gives as a table: in memory, or where it is stored."""
+    table = opened(X)
+    return table if isinstance(table, LargeTable) else frame_of(table)
 
 
 def encoding_of(network: Network) -> Any:
@@ -167,11 +179,13 @@ def _has_numbers_for_names(X: Any) -> bool:
     return hasattr(X, "iloc") and feature_names(X) is None
 
 
-def _all_numbers(frame: Frame) -> bool:
+def _all_numbers(frame: Frame | LargeTable) -> bool:
+    if isinstance(frame, LargeTable):
+        return not {"text", "time"} & {frame.kinds[name] for name in frame.names}
     return all(isinstance(c, np.ndarray) and c.dtype.kind in "biuf" for c in frame.columns)
 
 
-def _columns_named(y: Any, table: Frame | TableRows) -> tuple[str, ...] | None:
+def _columns_named(y: Any, table: Frame | LargeTable) -> tuple[str, ...] | None:
     """The columns that y names: as a text, or as a list of different texts that all are columns.
 
     Texts that repeat are labels, even where there are columns of these names.
@@ -191,12 +205,13 @@ def _names_of(y: Any) -> tuple[str, ...] | None:
 
 def _split(X: Any, y: Any) -> tuple[Any, Any, tuple[str, ...] | None]:
     """The table X without its targets, these, and their names where y names columns of X."""
-    table = X if isinstance(X, TableRows) else frame_of(X)
+    table = table_of(X)
+    y = held(y)
     names = _columns_named(y, table)
     return (table, y, None) if names is None else (*_parted(table, names), names)
 
 
-def _parted(table: Frame | TableRows, names: Sequence[str]) -> tuple[Any, Any]:
+def _parted(table: Frame | LargeTable, names: Sequence[str]) -> tuple[Any, Any]:
     """The table without these columns, and their values."""
     missing = [name for name in names if name not in table.names]
     if missing:

@@ -10,6 +10,7 @@ import numpy as np
 
 from arraymlp.backends.array import Array, HostArray, dtype_name
 from arraymlp.backends.backend import Backend
+from arraymlp.data.elsewhere.given import held
 from arraymlp.data.inputs import finite, numeric
 from arraymlp.data.labels import text_labels
 from arraymlp.nn.losses import Loss, get_loss
@@ -115,6 +116,7 @@ def targets(
         ValueError: another length, not numeric, not finite, or nothing the loss can learn from,
             such as a negative count.
     """
+    y = held(y, what)
     texts = text_labels(y, what)
     values = numeric(y, backend, what, labels=True) if texts is None else texts
     floating = texts is None and dtype_name(values).startswith(("float", "bfloat"))

@@ -13,8 +13,8 @@ import numpy as np
 from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.registry import backend_of
-from arraymlp.data.frames.sources import frame_of
-from arraymlp.data.table_input import true_targets
+from arraymlp.data.elsewhere.given import opened
+from arraymlp.data.table_input import table_of, true_targets
 from arraymlp.html.view import shown
 from arraymlp.nn.losses import Loss
 from arraymlp.training.model import MultilayerPerceptron
@@ -109,8 +109,8 @@ class Ensemble(WithPage):
         return _joined([network.predict(X) for network in self.networks])
 
     def _table(self, X: Any) -> Any:
-        """A table that each stack encodes, read once."""
-        return X if self.networks[0].encoding is None else frame_of(X)
+        """A table that each stack encodes; in memory it is read once."""
+        return opened(X) if self.networks[0].encoding is None else table_of(X)
 
     def predict_proba(self, X: Any, *, return_std: bool = False) -> Any:
         """Mean probability of each class over the members, (N, n_classes).

@@ -1,6 +1,7 @@
 """`MultilayerPerceptron`: a network that takes the user's data and gives predictions."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,15 @@ import numpy as np
 
 from arraymlp.backends.array import Array, Namespace, is_device_array
 from arraymlp.data.blocks import ROWS_AT_ONCE, blocks, rows_at_once
-from arraymlp.data.frames.sources import frame_of
+from arraymlp.data.elsewhere.given import plain
+from arraymlp.data.encoded_rows import EncodedRows
+from arraymlp.data.encoding.encoding import TableEncoding
+from arraymlp.data.files.large_table import LargeTable
 from arraymlp.data.inputs import features
 from arraymlp.data.names import require_names
 from arraymlp.data.sources import is_sparse
-from arraymlp.data.stream import stream
-from arraymlp.data.table_input import true_targets
+from arraymlp.data.stream import Streamed, is_streamed, stream, window_rows
+from arraymlp.data.table_input import table_of, true_targets
 from arraymlp.html.view import shown
 from arraymlp.nn.network import Network
 from arraymlp.nn.scaling import undone
@@ -147,6 +151,7 @@ class MultilayerPerceptron(WithPage, Network):
         """Rows in, rows out; a table's rows are made features, some at a time."""
         encoding = self.encoding
         if encoding is None:
+            X = plain(X)
             require_names(X, self.features, "X")
             return self._apply_to_features(X, output)
         if isinstance(encoding, tuple):
@@ -154,7 +159,11 @@ class MultilayerPerceptron(WithPage, Network):
                 "the members of this population have encodings of their own: take "
                 "network.member(k), or an Ensemble of them"
             )
-        table = frame_of(X)
+        table = table_of(X)
+        if isinstance(table, LargeTable):
+            assert isinstance(encoding, TableEncoding)
+            encoding.require_columns(table.names)
+            return self._apply_to_features(EncodedRows(table, encoding, self.dtype), output)
 
         def of_rows(rows: slice) -> Any:
             return self._apply_to_features(encoding.transform(table[rows], self.dtype), output)
@@ -186,6 +195,10 @@ class MultilayerPerceptron(WithPage, Network):
                     sparse = stream(X, self.dtype, n_features=self.sizes[0])
                     sparse = sparse if shared is None else sparse.scaled(shared)
                     parts = [outputs(x) for _, x in sparse.dense_blocks(backend, at_once)]
+                elif is_streamed(X):
+                    rows = stream(X, self.dtype, n_features=self.sizes[0])
+                    rows = rows if shared is None else rows.scaled(shared)
+                    parts = self._windows_apply(rows, outputs)
                 else:
                     n = self.sizes[0]
                     x = features(X, backend, self.dtype, n_features=n, scaling=shared)
@@ -196,3 +209,14 @@ class MultilayerPerceptron(WithPage, Network):
             return result
         host = backend.to_numpy(result)
         return host if host.flags.writeable else host.copy()  # JAX's are read-only
+
+    def _windows_apply(self, rows: Streamed, outputs: Callable[[Array], Array]) -> list[Array]:
+        """Outputs of rows that are read window by window, each window's blocks shared out."""
+        backend, at_once = self.backend, rows_at_once(self)
+        size = window_rows(rows.shape[1], at_once, "float64", None)
+        parts: list[Array] = []
+        with closing(rows.windows(backend, size)) as windows:
+            for x in windows:
+                inputs = [x[block, :] for block in blocks(x.shape[0], at_once)]
+                parts += backend.in_threads(outputs, inputs)
+        return parts

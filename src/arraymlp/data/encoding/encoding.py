@@ -101,15 +101,20 @@ class TableEncoding:
         return out
 
     def _select(self, frame: Frame) -> list[Any]:
-        """The columns that are used; a ValueError lists those that the table lacks."""
+        """The columns that are used; errors as of `require_columns`."""
         columns = dict(zip(frame.names, frame.columns, strict=True))
-        missing = [name for name in self.names if name not in columns]
+        self.require_columns(frame.names)
+        return [columns[name] for name in self.names]
+
+    def require_columns(self, names: Sequence[str]) -> None:
+        """Raise a ValueError that lists the columns which a table with these names lacks."""
+        there = set(names)
+        missing = [name for name in self.names if name not in there]
         if missing:
             raise ValueError(
                 f"X lacks {len(missing)} of {len(self.columns)} columns: {listed(missing)}; "
-                f"it has {listed(frame.names)}"
+                f"it has {listed(names)}"
             )
-        return [columns[name] for name in self.names]
 
     def to_json(self) -> dict[str, Any]:
         """The encoding in JSON's types, for `of_json`; its numbers are kept to the last bit."""

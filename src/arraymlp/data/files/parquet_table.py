@@ -1,6 +1,6 @@
 """Parquet files, by pyarrow, some rows at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -29,15 +29,21 @@ class ParquetFile(TableFile):
     """A Parquet file as a table; see `arraymlp.data.files.table_files.open_table`."""
 
     def __init__(self, path: Path, title: str, kinds: Mapping[str, Kind] | None = None) -> None:
-        self._path, self._given = path, dict(kinds or {})
+        self._path = path
         with errors_of(title), _reading():
-            with _parquet().ParquetFile(path) as file:
-                names, groups = _names(file.schema_arrow), file.metadata
-                self._bytes: int = sum(
+            with parquet().ParquetFile(path) as file:
+                names, groups = names_of(file.schema_arrow), file.metadata
+                n_bytes = sum(
                     groups.row_group(i).total_byte_size for i in range(groups.num_row_groups)
                 )
-            require_columns(names, tuple(self._given))
+            require_columns(names, tuple(kinds or ()))
+        self._begin(title, names, kinds, n_bytes)
+
+    def _begin(
+        self, title: str, names: Sequence[str], kinds: Mapping[str, Kind] | None, n_bytes: int
+    ) -> None:
         super().__init__(title, names, kinds)
+        self._given, self._bytes = dict(kinds or {}), n_bytes
         self._kinds: dict[str, Kind | None] = dict.fromkeys(self.used)
 
     @property
@@ -72,7 +78,7 @@ class ParquetFile(TableFile):
 
     def _batches(self) -> Iterator[Any]:
         with _reading():
-            file = _parquet().ParquetFile(self._path, pre_buffer=False)
+            file = parquet().ParquetFile(self._path, pre_buffer=False)
         with file:
             batches = file.iter_batches(ROWS, columns=list(self.used))
             while True:
@@ -109,7 +115,8 @@ class ParquetFile(TableFile):
         return changed
 
 
-def _parquet() -> Any:
+def parquet() -> Any:
+    """Pyarrow's module; a ModuleNotFoundError says what to install."""
     try:
         return import_module("pyarrow.parquet")
     except ImportError as error:
@@ -132,7 +139,7 @@ def _reading() -> Iterator[None]:
         raise ValueError(f"not readable as Parquet ({reason})") from error
 
 
-def _names(schema: Any) -> tuple[str, ...]:
+def names_of(schema: Any) -> tuple[str, ...]:
     """The columns' names, without the index of a pandas data frame, which is no feature.
 
     pandas says in the file's metadata which columns are its index.

@@ -218,3 +218,12 @@ def join_columns(parts: Sequence[Column]) -> Column:
         known = [positions.setdefault(value, len(positions)) for value in part.values]
         codes.append(np.asarray([*known, -1], dtype=np.int32)[part.codes])
     return Texts(np.concatenate(codes), tuple(positions))
+
+
+def compact(column: Column) -> Column:
+    """The column; if there are more different texts than rows, with those alone that it has."""
+    if not isinstance(column, Texts) or len(column.values) <= len(column):
+        return column
+    used = np.unique(column.codes[column.codes >= 0])
+    codes = np.where(column.codes >= 0, np.searchsorted(used, column.codes), -1)
+    return Texts(codes.astype(np.int32), tuple(column.values[code] for code in used.tolist()))

@@ -10,6 +10,8 @@ from pathlib import Path
 from arraymlp.data.files.cells import Kind
 from arraymlp.data.files.csv_table import CsvFile
 from arraymlp.data.files.npz_table import NpzFile
+from arraymlp.data.files.parquet_dataset import is_url
+from arraymlp.data.files.parquet_folder import ParquetFolder
 from arraymlp.data.files.parquet_table import ParquetFile
 from arraymlp.data.files.table_file import TableFile
 
@@ -33,8 +35,9 @@ def open_table(path: Path | str, kinds: Mapping[str, Kind] | None = None) -> Tab
 
     Args:
         path: of a file that ends in .csv (cells parted by commas, semicolons or tabs), .tsv,
-            .parquet or .npz; or ``-`` for standard input, which is kept in a temporary file
-            until the table is closed.
+            .parquet or .npz; of a folder of .parquet files, or a URL of such, as
+            s3://bucket/folder; or ``-`` for standard input, which is kept in a temporary file until
+            the table is closed.
         kinds: of the columns to read, by their names: "number", "text", or "time", for which a CSV
             file has ISO 8601. By default all columns are read, and the rows say what they are.
 
@@ -46,10 +49,14 @@ def open_table(path: Path | str, kinds: Mapping[str, Kind] | None = None) -> Tab
     """
     if str(path) == "-":
         return _standard_input(kinds)
+    if is_url(path) or Path(path).is_dir():
+        return ParquetFolder(str(path), str(path), kinds)
     path = Path(path)
     form = FORMATS.get(path.suffix.lower())
     if form is None:
-        raise ValueError(f"{path}: a data file is .csv, .tsv, .parquet or .npz")
+        raise ValueError(
+            f"{path}: a data file is .csv, .tsv, .parquet or .npz, or a folder of .parquet files"
+        )
     with path.open("rb"):  # an OSError that names the file, whatever would read it
         pass
     return form(path, str(path), kinds)

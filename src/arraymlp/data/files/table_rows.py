@@ -16,8 +16,8 @@ from arraymlp.backends.memory import host_memory
 from arraymlp.data.files.cells import Kind
 from arraymlp.data.files.large_table import LargeTable
 from arraymlp.data.files.stored_blocks import StoredBlock, write_block
-from arraymlp.data.files.table_file import TableFile, cast, join_columns
-from arraymlp.data.frames.frame import Column, Frame, Texts
+from arraymlp.data.files.table_file import TableFile, cast, compact, join_columns
+from arraymlp.data.frames.frame import Column, Frame
 
 SHARE = 1 / 4  # of the free memory that a table may fill
 
@@ -106,7 +106,7 @@ class TableRows(LargeTable):
             if last - first > b - a - 1:  # some in between are not among them
                 chosen = np.asarray(rows[a:b]) - first
                 values = [column[chosen] for column in values]
-            yield [_compact(column) for column in values]
+            yield [compact(column) for column in values]
             a = b
 
     def __reduce__(self) -> str:
@@ -129,12 +129,3 @@ class TableRows(LargeTable):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _compact(column: Column) -> Column:
-    """The column; if there are more different texts than rows, with those alone that it has."""
-    if not isinstance(column, Texts) or len(column.values) <= len(column):
-        return column
-    used = np.unique(column.codes[column.codes >= 0])
-    codes = np.where(column.codes >= 0, np.searchsorted(used, column.codes), -1)
-    return Texts(codes.astype(np.int32), tuple(column.values[code] for code in used.tolist()))
