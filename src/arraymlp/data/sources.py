@@ -83,6 +83,7 @@ class Slices:
 
     def __init__(self, array: Sliceable, what: str) -> None:
         self._array, self._what = array, what
+        self._map: MapOfFile | None = None  # where the array is, in a process that it was sent to
         self.shape = cast(tuple[int, int], tuple(array.shape))
         self._chunks = storage_chunks(array)
 
@@ -114,7 +115,9 @@ class Slices:
 
     def first(self) -> Any:
         """The first row, as the array gives it."""
-        with reading(self._what):
+        if isinstance(self._array, OwnRows):
+            return self._array[:1]
+        with reading(f"{self._what}[0:1]"):
             return self._array[:1]
 
     def _read(self, a: int, b: int) -> Any:
@@ -126,13 +129,15 @@ class Slices:
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         if is_map(self._array):
-            state["_array"] = MapOfFile.of(cast(HostArray, self._array))
+            state["_map"] = MapOfFile.of(cast(HostArray, self._array))
+        if state["_map"] is not None:
+            del state["_array"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if isinstance(self._array, MapOfFile):
-            self._array = self._array.open()
+        if self._map is not None:
+            self._array = self._map.open()
 
 
 class Sparse(Slices):

@@ -26,7 +26,6 @@ from arraymlp.data.sources import (
     Slices,
     Source,
     Sparse,
-    is_dask,
     is_sparse,
     on_host,
     require_numeric,
@@ -248,7 +247,7 @@ def stream(X: Any, dtype: str, *, n_features: int | None = None, what: str = "X"
     require_known(X.shape, what)
     require_table(X.shape, what)
     source = (Sparse if is_sparse(X) else Slices)(X, what)
-    if is_dask(X):  # a look at its rows would compute some
+    if isinstance(X.dtype, np.dtype):  # a look at a row would read, or compute, a whole chunk
         require_numeric(X, what)
     else:
         first = source.values(0, 1) if is_sparse(X) else on_host(source.first(), what)

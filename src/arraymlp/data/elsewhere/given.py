@@ -19,7 +19,7 @@ def opened(X: Any) -> Any:
 
     Raises:
         ValueError: it is a path of something else than Parquet files.
-        OSError: what the path names cannot be read.
+        OSError: what the path names is not there, or cannot be read.
         ModuleNotFoundError: what reads it is not installed.
     """
     if is_dask_frame(X):
@@ -27,8 +27,9 @@ def opened(X: Any) -> Any:
     if not isinstance(X, str | os.PathLike):
         return X
     path = os.fspath(X)
-    is_other = os.path.isfile(path) or (not is_url(path) and not os.path.exists(path))
-    if is_other and not path.lower().endswith(SUFFIX):
+    if not is_url(path) and not os.path.exists(path):
+        raise FileNotFoundError(f"X is {path!r}, but there is no such file or folder")
+    if os.path.isfile(path) and not path.lower().endswith(SUFFIX):
         raise ValueError(
             f"X is {path!r}: of paths those of {SUFFIX} files, and of folders of them, are read; "
             "give a data frame for another file"

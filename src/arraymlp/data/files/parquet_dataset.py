@@ -117,11 +117,18 @@ class ParquetDataset:
             OSError: a file cannot be read.
         """
         fs, _ = filesystem(self.title)
-        for f, of_file in groupby(groups, lambda group: group.file):
-            file = self.files[f]
+        each = [list(of_file) for _, of_file in groupby(groups, lambda group: group.file)]
+
+        def read(of_file: Sequence[RowGroup]) -> Any:
+            file = self.files[of_file[0].file]
             with readable(self._named(file.path)):
-                table = self._table(fs, file, list(of_file), names)
-            yield table
+                return self._table(fs, file, of_file, names)
+
+        if not self._scheme or len(each) < 2:  # pyarrow has threads for what is on a disk
+            yield from map(read, each)
+            return
+        with ThreadPoolExecutor(AT_ONCE, "arraymlp-files") as pool:
+            yield from pool.map(read, each)
 
     def _table(
         self, fs: Any, file: ParquetFileOf, groups: Sequence[RowGroup], names: Sequence[str]
@@ -283,8 +290,12 @@ def readable(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ImportError, MemoryError, FileNotFoundError):
+    except (ImportError, MemoryError):
         raise
+    except FileNotFoundError as error:
+        if what in str(error):
+            raise
+        raise FileNotFoundError(f"{what} is no longer there") from error
     except Exception as error:
         said, kind = " ".join(str(error).split()), type(error)
         of_arrow = kind.__module__.startswith("pyarrow")
