@@ -21,10 +21,12 @@ class BlockKinds:
     Attributes:
         known: the kind of each column, by its name; None where no value was seen yet.
         gaps: names of columns with missing values.
+        texts: names of columns that are of texts by their type, where none is there.
     """
 
     known: dict[str, Kind | None]
     gaps: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "BlockKinds":
@@ -46,6 +48,8 @@ class BlockKinds:
         for name, column in zip(frame.names, frame.columns, strict=True):
             if _is_missing(column):
                 self.gaps.add(name)
+                if isinstance(column, Texts):
+                    self.texts.add(name)
                 continue
             known, kind = self.known[name], kind_of(column)
             if _has_booleans(column) and known in ("boolean", None):
@@ -66,7 +70,7 @@ class BlockKinds:
         """What each column is, all blocks together."""
         kinds: dict[str, Kind] = {}
         for name, known in self.known.items():
-            kind = known or "number"
+            kind = known or ("text" if name in self.texts else "number")
             kinds[name] = WITH_MISSING.get(kind, kind) if name in self.gaps else kind
         return kinds
 
@@ -84,6 +88,8 @@ def as_kind(column: Column, kind: Kind, what: str) -> Column:
             return Texts(np.full(len(column), -1, np.int32), ())
     elif kind == "time" and _is_missing(column):
         return np.full(len(column), np.datetime64("NaT", "us"))
+    elif kind == "number" and isinstance(column, Texts) and _is_missing(column):
+        return np.full(len(column), np.nan)
     found = kind_of(column)
     if kind == "number" and found == "integer":
         return np.asarray(column, dtype=np.float64)

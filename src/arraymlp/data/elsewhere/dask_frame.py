@@ -52,6 +52,7 @@ class DaskFrame:
         require_different(names)
         self.names = tuple(names)
         self._lengths: list[int] | None = None
+        self._parts: dict[tuple[str, ...], list[Any]] = {}
         self._kinds: dict[str, Kind] = {}
 
     @property
@@ -95,7 +96,13 @@ class DaskFrame:
 
     def _computed(self, blocks: range, names: Sequence[str]) -> list[Frame]:
         what = f"partitions {blocks[0]} to {blocks[-1]} of {self.title}"
-        selected = self._frame[list(names)].partitions
+        chosen = tuple(names)
         with reading(what):
-            parts = import_module("dask").compute(*(selected[number] for number in blocks))
+            if chosen not in self._parts:  # planned by dask once, which takes it longer than to run
+                self._parts[chosen] = self._frame[list(chosen)].to_delayed()
+            parts = self._parts[chosen][blocks.start : blocks.stop]
+            parts = import_module("dask").compute(*parts)
         return [frame_of(part, what) for part in parts]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_parts": {}}

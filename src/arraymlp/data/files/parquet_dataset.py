@@ -299,16 +299,12 @@ def readable(what: str) -> Iterator[None]:
     except Exception as error:
         said, kind = " ".join(str(error).split()), type(error)
         of_arrow = kind.__module__.startswith("pyarrow")
-        if isinstance(error, OSError) and not of_arrow:
-            if is_url(what) and not said.startswith(what):
-                raise OSError(f"{what} could not be read: {kind.__name__}: {said}") from error
-            if is_url(what) or error.errno is not None:
-                raise
-        elif not of_arrow and (isinstance(error, ValueError) or not is_url(what)):
-            raise
-        if not of_arrow and not isinstance(error, OSError):
+        of_file = isinstance(error, OSError) and error.errno is None and not is_url(what)
+        if of_arrow or of_file:
+            raise ValueError(f"{what}: not readable as Parquet ({said})") from error
+        if is_url(what) and not isinstance(error, ValueError) and not said.startswith(what):
             raise OSError(f"{what} could not be read: {kind.__name__}: {said}") from error
-        raise ValueError(f"{what}: not readable as Parquet ({said})") from error
+        raise
 
 
 def listed(names: Sequence[str] | Mapping[str, Any]) -> str:
