@@ -127,9 +127,11 @@ def train(
 
     Args:
         X: (n_samples, n_features) numbers, on the host or on a device. Never written. Larger than
-            memory: a `numpy.memmap`, an HDF5- or Zarr-like array, or an iterable of chunks (X, y)
-            that can be iterated anew (then y is None); see `arraymlp.data.stream`. Or a table (see
-            ``encode``): a data frame of pandas, polars or pyarrow, or a structured array.
+            memory: a `numpy.memmap`, an array of HDF5, Zarr or dask, or an iterable of chunks
+            (X, y) that can be iterated anew (then y is None); see `arraymlp.data.stream`. Or a
+            table (see ``encode``): a data frame of pandas, polars or pyarrow, or a structured
+            array; or, larger than memory, a data frame of dask, or the path or URL of a folder of
+            Parquet files.
         y: (n_samples,) labels, integers or texts, (n_samples, n_columns) integers 0 and 1 for
             multi-label, or floating-point numbers, 1-D or 2-D, for regression; or the name of a
             column of the table X, or several: the rest is then what is learnt from.
