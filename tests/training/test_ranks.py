@@ -273,6 +273,35 @@ def test_ranks_that_are_given_something_else_are_told(
     assert "rank 1 on" not in str(results[0])
 
 
+def test_versions_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    from arraymlp.training.ranks import agreement
+
+    own, second = agreement.versions, threading.local()
+
+    def versions(backend: Backend) -> dict[str, str]:
+        known = own(backend)
+        return {**known, "NumPy": "1.0"} if hasattr(second, "here") else known
+
+    def work(group: ThreadGroup) -> Run:
+        if group.rank == 1:
+            second.here = True
+        return grouped(group)
+
+    monkeypatch.setattr(agreement, "versions", versions)
+    told = errors(on_ranks(2, work))
+    assert all(f"NumPy is 1.0, at rank 0 {np.__version__}" in text for text in told), told
+
+
+def test_without_mpi_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'arraymlp\[mpi\]' mpich"):
+        train(X, LABELS, group="mpi")
+
+
 def test_too_few_shards_and_too_many() -> None:
     results = on_ranks(3, lambda group: grouped(group, shards=2))
     assert all("give shards=3 or more" in str(r) for r in results), results
