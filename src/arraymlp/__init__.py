@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from arraymlp.nn.layer import Layer
     from arraymlp.sweeps.result import SweepResult
     from arraymlp.sweeps.sweep_function import sweep
+    from arraymlp.sweeps.workers.errors import ExecutorError
     from arraymlp.training.checkpoint import Checkpoint
     from arraymlp.training.early_stopping import EarlyStopping
     from arraymlp.training.engine_check import EngineMismatchWarning
@@ -86,6 +87,7 @@ _LAZY = {
     "EarlyStopping": "training.early_stopping",
     "EngineMismatchWarning": "training.engine_check",
     "Ensemble": "training.ensemble",
+    "ExecutorError": "sweeps.workers.errors",
     "Finding": "diagnosis.findings",
     "GradientError": "training.gradient_check.check",
     "Group": "backends.group",
@@ -144,6 +146,7 @@ __all__ = [
     "EarlyStopping",
     "EngineMismatchWarning",
     "Ensemble",
+    "ExecutorError",
     "Finding",
     "GradientError",
     "Group",

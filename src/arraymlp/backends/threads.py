@@ -83,6 +83,7 @@ class _Process:
     waiting: int = 0  # of those inside, for others
     before: dict[_Pool, int] = field(default_factory=dict)
     at_most: int | None = None
+    limits: list[int] = field(default_factory=list)  # of those in `limited`
 
 
 class _Thread(threading.local):
@@ -186,12 +187,31 @@ def at_most(threads: int) -> Iterator[None]:
 
 
 def available_threads() -> int:
-    """The number of processors that this process may use, or of BLAS's threads where fewer."""
+    """The number of processors that this process may use, or of BLAS's threads where fewer.
+
+    Within `limited` it is no more than that, and within `at_most` that number.
+    """
     if _PROCESS.at_most is not None:
-        return _PROCESS.at_most
+        return max(1, min([_PROCESS.at_most, *_PROCESS.limits]))
     known = _PROCESS.before | _THREAD.before
     blas = [known.get(pool) or pool.get() for pool in _pools()]
-    return max(1, min(processors(), max(blas, default=processors())))
+    return max(1, min(processors(), max(blas, default=processors()), *_PROCESS.limits[:]))
+
+
+@contextmanager
+def limited(threads: int | None) -> Iterator[None]:
+    """Context in which this process uses so many threads at most; None for no limit of its own.
+
+    It is for processes that share a machine. The least of several limits counts. Bits hang on
+    nothing of it.
+    """
+    if threads is not None:
+        _PROCESS.limits.append(max(1, threads))
+    try:
+        yield
+    finally:
+        if threads is not None:
+            _PROCESS.limits.remove(max(1, threads))
 
 
 def processors() -> int:
@@ -266,7 +286,7 @@ def side_by_side(
         workers: the number of threads; each has its own share of the `cores`.
         interrupt: where either is noted.
     """
-    with _aside(), ThreadPoolExecutor(workers, "arraymlp-worker") as pool:
+    with aside(), ThreadPoolExecutor(workers, "arraymlp-worker") as pool:
         waiting = [pool.submit(work, item) for item in items]
         try:
             while not _over(waiting):
@@ -279,7 +299,7 @@ def side_by_side(
 
 
 @contextmanager
-def _aside() -> Iterator[None]:
+def aside() -> Iterator[None]:
     """Context in which this thread only waits, and so takes no share of the cores."""
     inside = _THREAD.depth > 0
     with _PROCESS.lock:

@@ -93,6 +93,12 @@ class Streamed:
                 yield backend.asarray(window, self.dtype)
 
     @property
+    def origin(self) -> object:
+        """What the rows are read from, as it was given."""
+        source: Any = self._source
+        return getattr(source, "_array", getattr(source, "_chunks", source))
+
+    @property
     def any_order(self) -> bool:
         """True where rows in any order cost no more: for a sparse matrix."""
         return isinstance(self._source, Sparse)

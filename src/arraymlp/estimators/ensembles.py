@@ -20,6 +20,7 @@ from arraymlp.backends.array import Array, HostArray, Namespace, array_namespace
 from arraymlp.backends.backend import Backend
 from arraymlp.estimators.base import BaseMLP
 from arraymlp.estimators.classifier import MLPClassifier
+from arraymlp.estimators.executor import EXECUTOR, WithExecutor
 from arraymlp.estimators.fitted import AtHome
 from arraymlp.estimators.inputs import Rows, RowsLike, checked_input
 from arraymlp.estimators.parameters import CHECKPOINT, Checkpoints, Constraints, require_number
@@ -29,7 +30,7 @@ from arraymlp.training.checkpoint import as_checkpoint
 from arraymlp.training.ensemble import Ensemble
 
 
-class DeepEnsemble(AtHome, ABC):
+class DeepEnsemble(WithExecutor, AtHome, ABC):
     """What both ensembles share; each says what its members are."""
 
     _parameter_constraints: ClassVar[Constraints] = {
@@ -37,6 +38,7 @@ class DeepEnsemble(AtHome, ABC):
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "checkpoint": CHECKPOINT,
+        "executor": EXECUTOR,
     }
 
     estimators_: Sequence[BaseMLP]
@@ -51,11 +53,13 @@ class DeepEnsemble(AtHome, ABC):
         *,
         random_state: int | np.random.RandomState | None = None,
         checkpoint: Checkpoints = None,
+        executor: Any = None,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
         self.random_state = random_state
         self.checkpoint = checkpoint
+        self.executor = executor
 
     @abstractmethod
     def _prototype(self) -> BaseMLP:
@@ -86,6 +90,8 @@ class DeepEnsemble(AtHome, ABC):
             The checkpoint is of another fit, or damaged, or another process has it.
         OSError
             The checkpoint cannot be read or written.
+        ExecutorError
+            The executor has been shut down, or a worker of it cannot train.
         """
         prototype, folder = self._prototype(), None
         if prototype.checkpoint is not None:
@@ -99,7 +105,10 @@ class DeepEnsemble(AtHome, ABC):
         random = check_random_state(self.random_state)
         seeds = random.randint(np.iinfo(np.int32).max, size=self.n_estimators)
         members = [clone(prototype).set_params(random_state=int(seed)) for seed in seeds]
-        for failure in fit_together(members, X, y, sample_weight, checkpoint=folder):
+        failures = fit_together(
+            members, X, y, sample_weight, checkpoint=folder, executor=self.executor
+        )
+        for failure in failures:
             if failure is not None:
                 raise failure
         self.estimators_ = members
@@ -161,6 +170,11 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
         A folder that keeps the state of the training, or a `Checkpoint` of one that also says how
         often: the same ``fit`` on the same data goes on from it, to the same bits. ``random_state``
         must be a number. Members with solver 'lbfgs', callbacks or warm starts are fitted again.
+    executor : executor or None, default=None
+        One of `concurrent.futures` (of processes, threads, MPI) or a client of dask, whose workers
+        train the networks to the same bits, as for `arraymlp.sweep`. It stays open. A clone has the
+        same one; a pickle has none. Members with solver 'lbfgs', callbacks or warm starts are
+        fitted here.
 
     Attributes
     ----------
@@ -289,6 +303,11 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
         A folder that keeps the state of the training, or a `Checkpoint` of one that also says how
         often: the same ``fit`` on the same data goes on from it, to the same bits. ``random_state``
         must be a number. Members with solver 'lbfgs', callbacks or warm starts are fitted again.
+    executor : executor or None, default=None
+        One of `concurrent.futures` (of processes, threads, MPI) or a client of dask, whose workers
+        train the networks to the same bits, as for `arraymlp.sweep`. It stays open. A clone has the
+        same one; a pickle has none. Members with solver 'lbfgs', callbacks or warm starts are
+        fitted here.
 
     Attributes
     ----------

@@ -27,7 +27,9 @@ from arraymlp.estimators.inputs import (
 from arraymlp.estimators.stochastic import FitJob
 from arraymlp.sweeps.checkpoint import sweep_folder
 from arraymlp.sweeps.partition import plan_stacks, train_stacks
-from arraymlp.sweeps.population import DIVERGED, INTERRUPTED, MemberResult, MemberSpec
+from arraymlp.sweeps.population import DIVERGED, INTERRUPTED, LOST, MemberResult, MemberSpec
+from arraymlp.sweeps.workers.pools import Pool, pool_of
+from arraymlp.sweeps.workers.training import Workers
 from arraymlp.training.checkpoint import Checkpoint
 from arraymlp.training.history import Record
 from arraymlp.training.settings import TABLE, Settings
@@ -43,6 +45,7 @@ def fit_together(
     *,
     memory: int | str | None = None,
     checkpoint: Checkpoint | None = None,
+    executor: Any = None,
 ) -> list[Exception | None]:
     """Fit each estimator on its rows, as ``fit(X[rows], y[rows], sample_weight[rows])`` would.
 
@@ -58,6 +61,8 @@ def fit_together(
         rows: for each estimator the numbers of its rows; None for all.
         memory: as for `arraymlp.sweep`.
         checkpoint: a folder, from which the populations go on; those fitted one by one begin anew.
+        executor: whose workers train the populations, as for `arraymlp.sweep`; None for none. Those
+            fitted one by one are fitted here.
 
     Returns:
         For each estimator the exception that its ``fit`` would have raised, or None.
@@ -67,7 +72,9 @@ def fit_together(
             ended are as their own fits leave them then: half trained, with a warning.
         CheckpointError: the folder is of other fits, or damaged, or another process has it.
         OSError: the folder cannot be read or written.
+        ExecutorError: the executor has been shut down, or a worker of it cannot train.
     """
+    pool = None if executor is None else pool_of(executor)
     rows_of = [None] * len(estimators) if rows is None else list(rows)
     failures: list[Exception | None] = [None] * len(estimators)
     shared = _SharedData(X, y, sample_weight)
@@ -87,7 +94,7 @@ def fit_together(
             failures[i] = error
     for position, numbers in enumerate(groups.values(), 1):
         folder = part_of(checkpoint, f"group-{position}", len(groups))
-        ends = _train([members[i] for i in numbers], memory, folder)
+        ends = _train([members[i] for i in numbers], memory, folder, pool)
         for i, failure in zip(numbers, ends, strict=True):
             failures[i] = failure
         if position < len(groups) and any(estimators[i]._interrupted for i in numbers):
@@ -123,23 +130,26 @@ class _Watch:
     """Tells an estimator's rules of its network's epochs; for `MemberSpec`."""
 
     def __init__(self, job: FitJob) -> None:
-        self._job = job
+        self._rules, self._weighted = job.rules, job.weighted
 
     def __call__(self, record: Record, step_loss: float | None) -> bool:
         """Record an epoch. Return True to stop the training."""
-        return self._job.rules.epoch(record, step_loss if self._job.weighted else None)
+        return self._rules.epoch(record, step_loss if self._weighted else None)
 
     def state(self) -> dict[str, Any]:
         """What the rules remember."""
-        return self._job.rules.state()
+        return self._rules.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what ``state`` returned."""
-        self._job.rules.restore(state)
+        self._rules.restore(state)
 
 
 def _train(
-    members: Sequence[_Member], memory: int | str | None, checkpoint: Checkpoint | None
+    members: Sequence[_Member],
+    memory: int | str | None,
+    checkpoint: Checkpoint | None,
+    pool: Pool | None,
 ) -> list[Exception | None]:
     """Train the members, and give each estimator its result; return what each one's fit raises.
 
@@ -150,7 +160,9 @@ def _train(
     weighted = any(m.job.weighted for m in members)
     columns = members[0].estimator._columns()
     with backend.active(), sweep_folder(checkpoint, specs, datas, backend) as folder:
-        stacks, _ = plan_stacks(specs, datas, memory, backend, folder.held)
+        workers = None if pool is None else Workers(pool, (backend.name, backend.device_name))
+        n_workers = 0 if pool is None else pool.workers
+        stacks, _ = plan_stacks(specs, datas, memory, backend, folder.held, n_workers)
         with interruptible() as interrupt:
             results = train_stacks(
                 specs,
@@ -160,6 +172,7 @@ def _train(
                 interrupt,
                 step_losses=(lambda: WeightedLosses(columns)) if weighted else None,
                 file=folder.file,
+                workers=workers,
             )
     if any(result is None for result in results):
         raise KeyboardInterrupt
@@ -175,7 +188,7 @@ def _conclude(member: _Member, result: MemberResult) -> Exception | None:
             member.job,
             result.network,
             result.history,
-            failure=f"{result.cause}." if result.status == DIVERGED else "",
+            failure=f"{result.cause}." if result.status in (DIVERGED, LOST) else "",
             interrupted=result.status == INTERRUPTED,
         )
         estimator._require_finite()

@@ -27,6 +27,7 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 
 from arraymlp.backends.array import HostArray
 from arraymlp.estimators.base import BaseMLP
+from arraymlp.estimators.executor import EXECUTOR, WithExecutor
 from arraymlp.estimators.fitting.rows import take_rows
 from arraymlp.estimators.inputs import RowsLike, on_host
 from arraymlp.estimators.parameters import CHECKPOINT, Checkpoints, Constraints, require_number
@@ -39,7 +40,7 @@ Splitter: TypeAlias = int | BaseCrossValidator | Iterable[Fold] | None
 Scoring: TypeAlias = str | Callable[..., Any] | Sequence[str] | Mapping[str, Any] | None
 
 
-class MLPSearchCV(BaseSearchCV):
+class MLPSearchCV(WithExecutor, BaseSearchCV):
     """Cross-validated search for parameters, with many networks in one training run.
 
     It is scikit-learn's `GridSearchCV`, or with ``param_distributions`` its `RandomizedSearchCV`,
@@ -66,7 +67,8 @@ class MLPSearchCV(BaseSearchCV):
     scoring : str, callable, list, tuple, dict or None, default=None
         One metric or several, as for `GridSearchCV`; None is the estimator's ``score``.
     n_jobs : int or None, default=None
-        Without effect, so that code for `GridSearchCV` runs: all fits share one process.
+        Without effect, so that code for `GridSearchCV` runs: all fits share one process, or the
+        workers of ``executor``.
     refit : bool, str or callable, default=True
         Whether to fit the best candidate to all of the data. With several metrics the name of the
         one that decides; a callable gets ``cv_results_`` and returns the number of the best.
@@ -87,6 +89,11 @@ class MLPSearchCV(BaseSearchCV):
         A folder that keeps the networks of the search, those in training and that of the refit, or
         a `Checkpoint` of one that also says how often: the same search on the same data goes on
         from it, to the same scores and the same network. Random states must be numbers.
+    executor : executor or None, default=None
+        One of `concurrent.futures` (of processes, threads, MPI) or a client of dask, whose workers
+        train the networks to the same bits, as for `arraymlp.sweep`. It stays open. A clone has the
+        same one; a pickle has none. The refit is done here, and so are fits that are served one
+        after the other (see the notes).
 
     Attributes
     ----------
@@ -149,6 +156,7 @@ class MLPSearchCV(BaseSearchCV):
         "random_state": ["random_state"],
         "memory": [Interval(Integral, 1, None, closed="left"), str, None],
         "checkpoint": CHECKPOINT,
+        "executor": EXECUTOR,
     }
 
     def __init__(
@@ -168,6 +176,7 @@ class MLPSearchCV(BaseSearchCV):
         random_state: int | np.random.RandomState | None = None,
         memory: int | str | None = None,
         checkpoint: Checkpoints = None,
+        executor: Any = None,
     ) -> None:
         self.estimator = estimator
         self.param_grid = param_grid
@@ -183,6 +192,7 @@ class MLPSearchCV(BaseSearchCV):
         self.random_state = random_state
         self.memory = memory
         self.checkpoint = checkpoint
+        self.executor = executor
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: RowsLike, y: RowsLike | None = None, **params: Any) -> Self:
@@ -211,6 +221,8 @@ class MLPSearchCV(BaseSearchCV):
             The checkpoint is of another search, or damaged, or another process has it.
         OSError
             The checkpoint cannot be read or written.
+        ExecutorError
+            The executor has been shut down, or a worker of it cannot train.
         TypeError
             The estimator is, or ends in, no network of this package.
         KeyboardInterrupt
@@ -232,7 +244,8 @@ class MLPSearchCV(BaseSearchCV):
         out: list[dict[str, Any]] = [{} for _ in range(len(candidates) * len(splits))]
         trials = self._trials(candidates, splits)
         folder = self._folder(trials)
-        for group in fit_trials(trials, X, y, routed.estimator.fit, self.memory, folder):
+        fitted = fit_trials(trials, X, y, routed.estimator.fit, self.memory, folder, self.executor)
+        for group in fitted:
             for trial in group:
                 out[trial.number] = self._scored(trial, X, y, scorer, routed.scorer.score)
         _warn_or_raise_about_fit_failures(out, self.error_score)

@@ -72,6 +72,7 @@ def fit_trials(
     params: Params,
     memory: int | str | None,
     checkpoint: Checkpoint | None = None,
+    executor: Any = None,
 ) -> Iterator[list[Trial]]:
     """Fit all trials; yields them group by group of those that train together.
 
@@ -82,6 +83,7 @@ def fit_trials(
         params: of ``fit``; those with a value for each sample are split with X.
         memory: as for `arraymlp.sweep`.
         checkpoint: a folder, as for `fit_together`.
+        executor: as for `fit_together`.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM: what is half trained is not to be compared.
@@ -93,9 +95,10 @@ def fit_trials(
         start = time.perf_counter()
         folder = part_of(checkpoint, f"inputs-{position}", len(groups))
         if isinstance(group[0].estimator, Pipeline):
-            _fit_pipelines(group, X, y, params, memory, folder)
+            _fit_pipelines(group, X, y, params, memory, folder, executor)
         else:
-            _fit_networks(group, X, y, params, [trial.train for trial in group], memory, folder)
+            rows = [trial.train for trial in group]
+            _fit_networks(group, X, y, params, rows, memory, folder, executor)
         seconds = (time.perf_counter() - start) / len(group)
         for trial in group:
             trial.seconds = seconds
@@ -109,6 +112,7 @@ def _fit_pipelines(
     params: Params,
     memory: int | str | None,
     checkpoint: Checkpoint | None,
+    executor: Any,
 ) -> None:
     """Fit pipelines that differ in their last steps alone, on one fold."""
     networks = [trial.network for trial in trials]
@@ -124,7 +128,7 @@ def _fit_pipelines(
         trial.estimator.steps = [*first.steps[:-1], (name, network)]
     if failure is None:
         X, y, params = recorder.fitted_to_
-        _fit_networks(trials, X, y, params, None, memory, checkpoint)
+        _fit_networks(trials, X, y, params, None, memory, checkpoint, executor)
 
 
 def _fit_networks(
@@ -135,12 +139,14 @@ def _fit_networks(
     rows: Sequence[HostArray] | None,
     memory: int | str | None,
     checkpoint: Checkpoint | None,
+    executor: Any,
 ) -> None:
     """Fit the networks, each on its rows; on all rows where ``rows`` is None."""
     networks = [trial.network for trial in trials]
     weight = params.get("sample_weight")
     if params.keys() <= {"sample_weight"} and not isinstance(weight, Real):
-        failures = fit_together(networks, X, y, weight, rows, memory=memory, checkpoint=checkpoint)
+        where = {"memory": memory, "checkpoint": checkpoint, "executor": executor}
+        failures = fit_together(networks, X, y, weight, rows, **where)
     else:
         all_rows = np.arange(_num_samples(X))
         failures = []

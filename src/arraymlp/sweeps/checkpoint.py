@@ -10,9 +10,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +22,16 @@ from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data
 from arraymlp.data.fingerprint import differing, fingerprint, row_plan_digests, without_scales
-from arraymlp.data.loading import columns
-from arraymlp.steps.probes import Measurement
-from arraymlp.sweeps.data import seen_by
 from arraymlp.sweeps.partition import populations
 from arraymlp.sweeps.population import (
     DIVERGED,
     FINISHED,
     INTERRUPTED,
     STOPPED,
-    MemberResult,
     MemberSpec,
     Population,
 )
+from arraymlp.sweeps.population_state import population_state, restore_population
 from arraymlp.training.checkpoint import (
     NOT_COMPARED,
     Checkpoint,
@@ -43,29 +39,21 @@ from arraymlp.training.checkpoint import (
     require_state,
 )
 from arraymlp.training.description import described_settings, differing_settings
-from arraymlp.training.early_stopping import Stopper
 from arraymlp.training.generations import CheckpointError, Generations
-from arraymlp.training.history import History
-from arraymlp.training.network_parts import parameters
 from arraymlp.training.run_files import DATA
 from arraymlp.training.saver import Saver
 from arraymlp.training.schema import (
     ANY,
     COUNT,
     FLAG,
-    REAL,
     TEXT,
     Form,
     ModelFileError,
     optional,
     require,
 )
-from arraymlp.training.setup import stopper_for
 from arraymlp.training.snapshots import (
     SNAPSHOT,
-    described_snapshots,
-    restored_snapshots,
-    snapshot_arrays,
 )
 from arraymlp.training.state import (
     FIGURES,
@@ -73,13 +61,7 @@ from arraymlp.training.state import (
     MEASUREMENT,
     RECORD,
     State,
-    callback_states,
     content_of,
-    plain,
-    restore_callbacks,
-    restore_state,
-    state_of,
-    taken,
 )
 
 log = logging.getLogger("arraymlp")
@@ -269,6 +251,16 @@ class StackFile:
         self._files, self._cadence, self._found = files, cadence, found
         self._of = {"numbers": numbers, "sweep": digest}
 
+    @property
+    def found(self) -> tuple[dict[str, Any], dict[str, HostArray]] | None:
+        """Content and tensors of the file that was there; None once `restore` has taken them."""
+        return self._found
+
+    @property
+    def cadence(self) -> Mapping[str, Any]:
+        """How often its state is to be kept, as `Saver` is told it."""
+        return self._cadence
+
     def restore(self, population: Population) -> None:
         """Bring a population to where the file has it, where there is one.
 
@@ -280,7 +272,7 @@ class StackFile:
         content, tensors = self._found
         self._found = None
         try:
-            _restore(population, content, tensors)
+            restore_population(population, content, tensors)
         except (ModelFileError, KeyError, IndexError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self._files.path} does not fit its sweep: {error}") from error
 
@@ -289,11 +281,32 @@ class StackFile:
         saver = Saver(
             self._files,
             {"stack": {"version": VERSION}},
-            lambda: _state(population, self._of),
+            lambda: population_state(population, self._of),
             population.backend,
             **self._cadence,
         )
         saver.resume(population.run.steps_done, population.run.next_epoch)
+        return saver
+
+    def saver_of(
+        self, state: Callable[[], State], backend: Backend, steps: int, epochs: int
+    ) -> Saver:
+        """The same of a population that is trained elsewhere.
+
+        Args:
+            state: gives its newest state.
+            backend: of the arrays in it.
+            steps: that it has done so far, as the file has it.
+            epochs: likewise.
+        """
+
+        def of_this_stack() -> State:
+            taken = state()
+            return State(taken.content | self._of, taken.arrays)
+
+        header: dict[str, object] = {"stack": {"version": VERSION}}
+        saver = Saver(self._files, header, of_this_stack, backend, **self._cadence)
+        saver.resume(steps, epochs)
         return saver
 
 
@@ -363,101 +376,3 @@ def _differences(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
         own += [f"other {name}" for name in ("data", "rows", "network") if a[name] != b[name]]
         differ += [f"network {k}: {d}" for d in own]
     return differ
-
-
-def _state(population: Population, of: Mapping[str, Any]) -> State:
-    """All that goes on with a population, with copies of the arrays in training."""
-    run = population.run
-    state = State({}, {}) if population.is_finished else state_of(run)
-    arrays, results = dict(state.arrays), []
-    for k, result in sorted(population.results.items()):
-        arrays |= parameters(result.network, f"results.{k}.")
-        arrays |= snapshot_arrays(result.snapshots, f"results.{k}.")
-        results.append(
-            {
-                "member": k,
-                "status": result.status,
-                "cause": result.cause,
-                "best_epoch": result.best_epoch,
-                "engine": result.engine,
-                "engine_reason": result.engine_reason,
-                "measurements": [plain(m.to_dict()) for m in result.measurements],
-                "dead_units": plain(result.dead_units),
-                **described_snapshots(result.snapshots),
-            }
-        )
-    content = {
-        **of,
-        "members": population.members,
-        "finished": population.is_finished,
-        "results": results,
-        "histories": [[plain(record) for record in h] for h in population.histories],
-        "callbacks": callback_states(population.watchers),
-        "run": state.content,
-    }
-    return State(content, arrays)
-
-
-def _restore(
-    population: Population, content: Mapping[str, Any], tensors: Mapping[str, HostArray]
-) -> None:
-    """Give a population, before its first step, a file's state."""
-    _require_histories(population, content)
-    rest = dict(tensors)
-    network = population.run.network
-    for entry in content["results"]:
-        k = entry["member"]
-        own = network.member(k)
-        arrays = {
-            name: taken(rest, f"results.{k}.{name}", array, population.backend)
-            for name, array in parameters(own).items()
-        }
-        own.layers = [
-            layer.with_parameters(arrays[f"layers.{i}.weights"], arrays[f"layers.{i}.bias"])
-            for i, layer in enumerate(own.layers)
-        ]
-        population.results[k] = MemberResult(
-            own,
-            History(),
-            **{
-                **{name: value for name, value in entry.items() if name != "member"},
-                "measurements": [Measurement(**m) for m in entry["measurements"]],
-                "snapshots": restored_snapshots(entry, rest, own, f"results.{k}."),
-            },
-        )
-    for k, records in enumerate(content["histories"]):
-        population.histories[k].records[:] = records
-        if k in population.results:
-            population.results[k].history = population.histories[k]
-    if not content["finished"]:
-        if content["members"] != population.members:
-            population.keep_members(content["members"], population.epochs)
-        run = population.run
-        run.stopper = stopper_for(run)
-        restore_state(run, content["run"], rest)
-        if run.stopper is not None:
-            _require_best(run.stopper, population)
-        run.settings = replace(run.settings, epochs=population.epochs - run.next_epoch)
-    restore_callbacks(population.watchers, content["callbacks"])
-    population.is_finished = content["finished"]
-
-
-def _require_histories(population: Population, content: Mapping[str, Any]) -> None:
-    """A ModelFileError unless each record has a number in every column of its network."""
-    histories = content["histories"]
-    for spec, records in zip(population.specs, histories, strict=True):
-        known = columns(spec.settings, seen_by(spec.row_plan, population.all_data))
-        for record in records:
-            if not all(REAL.allows(record.get(name)) for name in known):
-                raise ModelFileError(f"its histories lack a number of {', '.join(known)}")
-    for result in content["results"]:
-        best, epochs = result["best_epoch"], [r["epoch"] for r in histories[result["member"]]]
-        if best is not None and best not in epochs:
-            raise ModelFileError("a network's best epoch is not in its history")
-
-
-def _require_best(stopper: Stopper, population: Population) -> None:
-    """A ModelFileError where early stopping keeps the weights of an epoch without a record."""
-    for k, best in zip(population.members, stopper.epoch.tolist(), strict=True):
-        if best >= 0 and best not in population.histories[k]["epoch"]:
-            raise ModelFileError("early stopping keeps an epoch that is not in its history")

@@ -18,7 +18,7 @@ from arraymlp._checks import to_python
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.diagnosis.findings import Finding, Findings
-from arraymlp.sweeps.population import INTERRUPTED, MemberResult
+from arraymlp.sweeps.population import INTERRUPTED, LOST, MemberResult
 from arraymlp.sweeps.space import Shown, shown
 from arraymlp.training.history import History
 from arraymlp.training.model import MultilayerPerceptron
@@ -212,7 +212,7 @@ def _members(content: Json, trained: Sequence[int]) -> list[dict[str, Any]]:
 def _result(content: Json, k: int, network: MultilayerPerceptron) -> MemberResult:
     """A trained member's network and history."""
     row = content["rows"][k]
-    history = _history(content["members"][k]["history"], row["status"] == INTERRUPTED)
+    history = _history(content["members"][k]["history"], row["status"] in (INTERRUPTED, LOST))
     return MemberResult(network, history, row["status"], row["cause"], row["best_epoch"])
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import isfinite, nan
 
 from arraymlp.html.view import shown as shown_view
-from arraymlp.sweeps.population import CONSTANT, DIVERGED, MemberResult
+from arraymlp.sweeps.population import CONSTANT, DIVERGED, LOST, MemberResult
 from arraymlp.sweeps.rows import Row
 from arraymlp.sweeps.space import REPEATS, Point, shown
 from arraymlp.training.history import History, Record
@@ -78,23 +78,23 @@ class Member:
         """How it ended.
 
         "finished", "stopped" (early), "diverged", "constant" (it gives every row the same output),
-        "interrupted" or "not trained".
+        "lost" (with the workers of an executor), "interrupted" or "not trained".
         """
         return NOT_TRAINED if self.result is None else self.result.status
 
     @property
     def counts(self) -> bool:
-        """True where it is ranked: it has a score, did not diverge and is not constant."""
+        """True where it is ranked: it has a score, did not diverge, is not constant nor lost."""
         return self.score is not None and not self.failed
 
     @property
     def failed(self) -> bool:
-        """True where it diverged, or gives every row the same output."""
-        return self.status in (DIVERGED, CONSTANT)
+        """True where it diverged, gives every row the same output, or was lost."""
+        return self.status in (DIVERGED, CONSTANT, LOST)
 
     @property
     def cause(self) -> str:
-        """Why it diverged or is constant, in words; "" where neither."""
+        """Why it diverged, is constant or was lost, in words; "" where none of these."""
         return "" if self.result is None else self.result.cause
 
     @property

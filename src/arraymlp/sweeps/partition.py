@@ -6,8 +6,10 @@ a population is partitioned affects only speed and memory.
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import ceil
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from arraymlp.sweeps.population import (
     train_population,
 )
 from arraymlp.sweeps.stacking import stacking_key
+from arraymlp.sweeps.workers.training import PartFile, Workers
 from arraymlp.training.history import History, Record
 from arraymlp.training.model import MultilayerPerceptron
 
@@ -32,6 +35,11 @@ from arraymlp.training.model import MultilayerPerceptron
 # have enough to do in a step that Python's share of it is small: bytes, and multiply-adds.
 CACHE = 24 * 2**20
 WORTH_A_THREAD = 4_000_000
+STACKS_A_WORKER = 2  # of an executor: one travels while another trains
+
+
+class StackFile(PopulationFile, PartFile, Protocol):
+    """What keeps the state of a stack, whoever trains it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ def partition_members(
     n_validation: int,
     budget: int,
     backend: Backend,
+    workers: int = 0,
+    share: int = 0,
 ) -> list[list[int]]:
     """Partition members with one stacking key: the positions of those in each stack.
 
@@ -64,6 +74,8 @@ def partition_members(
         n_validation: rows whose logits metrics keep.
         budget: bytes that training may take.
         backend: trains one stack at a time, but NumPy one on each core.
+        workers: that train instead, each a stack at a time; 0 for none.
+        share: how many stacks they are to have of these members, at least.
 
     Raises:
         ValueError: not even one member fits the budget.
@@ -77,12 +89,14 @@ def partition_members(
             f"{specs[0].settings.batch_size}, but memory allows {budget:,}"
         )
     at_once = min(cores(), fits) if backend.name == "numpy" else 1
+    at_once = min(workers, fits) if workers else at_once
     most, fewest = fits // at_once, 1  # members of a stack; stacks
     if backend.name == "numpy":
         products = step_products(specs[0], sizes)
         small = max(1, CACHE // step_bytes(specs[0], sizes), ceil(WORTH_A_THREAD / products))
         most = min(most, small)
         fewest = at_once if n * products >= at_once * WORTH_A_THREAD else 1
+    fewest = share if workers else fewest
     return _evenly(specs, most, fewest)
 
 
@@ -118,6 +132,7 @@ def plan_stacks(
     memory: int | str | None,
     backend: Backend,
     held: Sequence[Sequence[int]] = (),
+    workers: int = 0,
 ) -> tuple[list[Stack], list[str]]:
     """The stacks to train, in order, and a description of them in lines of text.
 
@@ -127,6 +142,7 @@ def plan_stacks(
         memory: what training may take: an amount such as "2GB", bytes, or None.
         backend: where they train.
         held: stacks that a checkpoint has, which stay as they are, by their members' numbers.
+        workers: of an executor, each of which is to have two stacks; 0 without one.
 
     Raises:
         ValueError: no amount of memory, or too little for one member.
@@ -147,7 +163,8 @@ def plan_stacks(
         s = members[0].settings
         sizes = [int(data.X.shape[1]), *(int(width) for width in s.hidden), data.y.n_outputs]
         n_validation = _validation_rows(members[0], data)
-        partition = partition_members(members, sizes, n_validation, budget, backend)
+        share = max(1, ceil(STACKS_A_WORKER * workers * len(numbers) / (len(specs) - len(begun))))
+        partition = partition_members(members, sizes, n_validation, budget, backend, workers, share)
         products = step_products(members[0], sizes)
         for positions in partition:
             worth_a_thread = len(positions) * products >= WORTH_A_THREAD
@@ -208,10 +225,11 @@ def train_stacks(
     on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None = None,
     on_end: Callable[[int], None] | None = None,
     step_losses: Callable[[], StepLosses] | None = None,
-    file: Callable[[Sequence[int]], PopulationFile] | None = None,
+    file: Callable[[Sequence[int]], StackFile] | None = None,
     callbacks: MemberCallbacks | None = None,
+    workers: Workers | None = None,
 ) -> list[MemberResult | None]:
-    """Train all stacks: one after another, or with NumPy side by side, a core each.
+    """Train all stacks: one after another, or with NumPy side by side, a core each; or by workers.
 
     Threads help, since products of NumPy release Python's lock. Each keeps to one thread of BLAS.
 
@@ -228,13 +246,31 @@ def train_stacks(
         step_losses: makes what a stack adds up its losses with.
         file: gives what keeps the state of a stack, for checkpoints.
         callbacks: told of each member's epochs, by its number, from several threads.
+        workers: of an executor, that do it instead of this process.
 
     Returns:
         Each member's result; None for those that Ctrl-C or SIGTERM came before.
 
     Raises:
         DeviceMemoryError: a stack did not fit the device's memory.
+        ExecutorError: workers cannot train.
+        ValueError: something cannot be sent to workers.
     """
+    if workers is not None:
+        return workers.train(
+            specs,
+            datas,
+            [stack.numbers for stack in stacks],
+            backend,
+            interrupt,
+            compact=compact,
+            on_epoch=on_epoch,
+            on_end=on_end,
+            step_losses=step_losses,
+            file=file,
+            callbacks=None if callbacks is None else partial(_ByNumber, callbacks),
+            less_memory=_less_memory(stacks),
+        )
     results: list[MemberResult | None] = [None] * len(specs)
 
     def train(stack: Stack) -> None:
@@ -263,10 +299,10 @@ def train_stacks(
             done = sum(len(result.history) for result in trained)
             on_end(sum(specs[k].settings.epochs for k in numbers) - done)
 
-    workers = min(cores(), len(stacks)) if backend.name == "numpy" else 1
+    threads = min(cores(), len(stacks)) if backend.name == "numpy" else 1
     with backend.within_memory(_less_memory(stacks)):
-        if workers > 1 and any(stack.worth_a_thread for stack in stacks):
-            side_by_side(train, stacks, workers, interrupt)
+        if threads > 1 and any(stack.worth_a_thread for stack in stacks):
+            side_by_side(train, stacks, threads, interrupt)
         else:
             for stack in stacks:
                 train(stack)

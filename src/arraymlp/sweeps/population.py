@@ -38,7 +38,12 @@ from arraymlp.training.snapshots import Snapshot
 
 FINISHED, STOPPED, DIVERGED, INTERRUPTED = "finished", "stopped", "diverged", "interrupted"
 CONSTANT = "constant"  # what `arraymlp.sweeps.constant` makes of finished and stopped
-ENDED = {STOPPED: STOPPED_EARLY, CONSTANT: FINISHED}  # where ``run.ended`` says it otherwise
+LOST = "lost"  # with the workers that trained it: see `arraymlp.sweeps.workers`
+ENDED = {  # where ``run.ended`` says it otherwise
+    STOPPED: STOPPED_EARLY,
+    CONSTANT: FINISHED,
+    LOST: INTERRUPTED,
+}
 LEAVE = 8  # finished members are taken out once they are one in so many of the stack
 
 
@@ -69,8 +74,9 @@ class MemberResult:
         network: as it is to be kept: with early stopping of its best epoch.
         history: its own records. A member's ``seconds`` are its share of its population's.
         status: "finished", "stopped" (early), "diverged" or "interrupted"; in a sweep "constant"
-            for a finished or stopped one that gives every row the same output.
-        cause: why it diverged or is constant, in words; else "".
+            for a finished or stopped one that gives every row the same output; with an executor
+            "lost" where its workers were.
+        cause: why it diverged, is constant or was lost, in words; else "".
         best_epoch: with early stopping, the epoch whose weights the network has.
         measurements: its own, with probes.
         dead_units: likewise, of each hidden layer.
@@ -211,6 +217,11 @@ class Population:
         run: the stack's.
         histories: of all members, by number.
         is_finished: whether there is nothing left to train.
+        pauses: asked after each epoch whether to go on another time, from the state as it is then.
+        holds: True where somebody else tells callbacks: the training pauses after each epoch, which
+            `settle` then ends.
+        is_paused: whether `train` has returned for either.
+        held: what the steps of the epoch that `settle` is to end added up their losses to.
     """
 
     def __init__(
@@ -225,6 +236,9 @@ class Population:
     ) -> None:
         self.specs, self.all_data, self.backend = specs, data, backend
         self.epochs, self.is_finished = specs[0].settings.epochs, False
+        self.pauses: Callable[[], bool] | None = None
+        self.holds = self.is_paused = False
+        self.held: list[float] | None = None
         self.compact = compact and not specs[0].settings.probes
         self.on_epoch, self.step_losses, self.callbacks = on_epoch, step_losses, callbacks
         self.members = list(range(len(specs)))
@@ -265,16 +279,53 @@ class Population:
             callbacks.append(self.step_losses)
         saver = None if file is None else file.saver(self)
         try:
-            while True:
+            while not (self._has_trained and self._is_over):
                 train_epochs(self.run, callbacks, interrupt, saver=saver)
-                epochs_left = self.epochs - self.run.next_epoch
-                if interrupt.requested or not self.unfinished or not epochs_left:
+                if self.is_paused:
+                    if self._is_to_shrink and not interrupt.requested:
+                        self._shrink()
+                    if saver is not None:
+                        saver.finish()
+                    return
+                if interrupt.requested or self._is_over:
                     break
-                self.keep_members(self.unfinished, epochs_left)
-            self._end(saver)
+                self._shrink()
+            self.end(saver)
         finally:
             if saver is not None:
                 saver.close()
+
+    @property
+    def _has_trained(self) -> bool:
+        return bool(self.results) or len(self.run.history) > 0
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether all members are finished, or all epochs done."""
+        return not self.unfinished or self.run.next_epoch == self.epochs
+
+    @property
+    def _is_to_shrink(self) -> bool:
+        """Whether enough members are finished to be taken out of the stack."""
+        finished = len(self.members) - len(self.unfinished)
+        return finished > 0 and self.compact and finished * LEAVE >= len(self.members)
+
+    def _shrink(self) -> None:
+        """Go on with the members that are not finished."""
+        self.keep_members(self.unfinished, self.epochs - self.run.next_epoch)
+
+    def settle(self, stops: Sequence[int], losses: Sequence[float] | None) -> None:
+        """End an epoch after which `holds` had the training pause, as of the state then.
+
+        Args:
+            stops: the members that callbacks have said to stop, by number.
+            losses: ``held`` then.
+        """
+        places = self.unfinished
+        records = [self.histories[self.members[i]].records[-1] for i in places]
+        self._finish_those_due(places, records, losses, [self.members[i] in stops for i in places])
+        if self.unfinished and self._is_to_shrink and not self._is_over:
+            self._shrink()
 
     def report(self) -> None:
         """Tell of the epochs and of the finished members that a file has."""
@@ -288,14 +339,22 @@ class Population:
                     make = partial(getattr, result, "network")
                     self.callbacks.finished_before(k, result.history, make)
 
-    def _end(self, saver: Saver | None) -> None:
-        """Finish the members that are left, or those that are interrupted as they are."""
+    def end(self, saver: Saver | None = None, status: str = INTERRUPTED, cause: str = "") -> None:
+        """Finish the members that are left, or those that are not trained to the end as they are.
+
+        Args:
+            saver: of checkpoints, to which the last state goes.
+            status: of members that are not trained to the end.
+            cause: likewise.
+        """
         unfinished = self.unfinished
         whole = self.run.next_epoch == self.epochs and self.run.partial_epoch.steps == 0
         if unfinished and not whole and saver is not None:
             saver.finish()  # the members as they are to go on
         for i in unfinished:
-            self._finish(i, FINISHED if whole else INTERRUPTED)
+            self._finish(i, FINISHED if whole else status)
+            if not whole:
+                self.results[self.members[i]].cause = cause
         if self.run.settings.probes:
             self._share_probes()
         self.is_finished = whole or not unfinished
@@ -327,13 +386,26 @@ class Population:
             records.append(record)
         if self.on_epoch is not None:
             self.on_epoch(trained, records)
+        if self.holds:
+            self.held, self.is_paused = losses, True
+            return True
         places = self.unfinished
         stopped = [self._callbacks_say_stop(i) for i in places]
+        self._finish_those_due(places, records, losses, stopped)
+        if not self._is_over and self.pauses is not None and self.pauses():
+            self.is_paused = True
+        return self.is_paused or not self.unfinished or self._is_to_shrink
+
+    def _finish_those_due(
+        self,
+        places: Sequence[int],
+        records: Sequence[Record],
+        losses: Sequence[float] | None,
+        stopped: Sequence[bool],
+    ) -> None:
+        """Finish the members at some places where they are to go no further."""
         for i, record, stop in zip(places, records, stopped, strict=True):
             self._finish_if_due(i, record, None if losses is None else losses[i], stop)
-        finished = len(self.members) - len(self.unfinished)
-        enough = self.compact and finished * LEAVE >= len(self.members)
-        return not self.unfinished or (finished > 0 and enough)
 
     def _callbacks_say_stop(self, i: int) -> bool:
         """Tell the callbacks of the epoch of the member at place i; True where one says stop."""
@@ -372,7 +444,7 @@ class Population:
             if stopper.has_kept[i]:
                 result.best_epoch, partial = int(stopper.epoch[i]), PartialEpoch()
                 _restore(result.network, stopper, i, self.backend)
-        if status == INTERRUPTED and partial.steps:
+        if status in (INTERRUPTED, LOST) and partial.steps:
             sums = [a if isinstance(a, int | float) or a.ndim == 0 else a[i] for a in partial.sums]
             result.partial_epoch = PartialEpoch(partial.steps, LossSums(*sums))
         self.results[k] = result

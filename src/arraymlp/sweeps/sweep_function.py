@@ -8,9 +8,10 @@ from time import perf_counter
 from typing import Any, NamedTuple, Unpack
 
 from arraymlp._checks import require_switch, unknown, with_brief_help
+from arraymlp.backends.array import is_device_array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import interruptible
-from arraymlp.backends.registry import resolve
+from arraymlp.backends.registry import BackendUnavailableError, resolve
 from arraymlp.data.data import Data
 from arraymlp.data.encoding.encoder import TableEncoder
 from arraymlp.data.encoding.encoding import TableEncoding
@@ -34,6 +35,8 @@ from arraymlp.sweeps.population import (
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.sweeps.space import REPEATS, Point, points, shown
+from arraymlp.sweeps.workers.pools import pool_of
+from arraymlp.sweeps.workers.training import Workers
 from arraymlp.training.callbacks import AnyCallback
 from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
 from arraymlp.training.held_out import validation_for
@@ -68,6 +71,7 @@ def sweep(
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     progress: bool | SweepProgress | None = None,
     callbacks: AnyCallback | Iterable[AnyCallback] = (),
+    executor: Any = None,
     **settings: Unpack[SweptSettings],
 ) -> SweepResult:
     """Train a network for each of many settings, together; each as `train` would alone.
@@ -135,6 +139,11 @@ def sweep(
             as early stopping does; one that raises ends the sweep with that error. What comes
             before a checkpoint is not told again. One with ``on_step``, and with a checkpoint one
             with ``state``, is a ValueError.
+        executor: None; or one of `concurrent.futures` (processes, threads, mpi4py's, loky's), or a
+            client of dask, whose workers train the networks: to the bits of this process, as far
+            as their processors compute alike. It stays open. Callbacks, progress and checkpoints
+            are this process's; callbacks are told after each epoch, which costs a message. A
+            network whose workers are lost twice in one place has the status "lost".
         settings: those of `train`, one value or several.
 
     Returns:
@@ -142,11 +151,14 @@ def sweep(
 
     Raises:
         ValueError: data or a setting that cannot be trained with, in any of the networks; folds
-            that cannot be made; a budget too small for one network. Nothing is trained then.
+            that cannot be made; a budget too small for one network; with an executor, something
+            that cannot be pickled. Nothing is trained then.
         CheckpointError: the checkpoint is another sweep's, or damaged, or another process has it.
         OSError: the checkpoint cannot be read, or not be written at the beginning.
         DeviceMemoryError: the memory did not suffice after all; a smaller ``memory`` helps.
         BackendUnavailableError: see `arraymlp.resolve`.
+        ExecutorError: the executor has been shut down; or a worker of it cannot train: it lacks the
+            backend, or a file, or has other versions of Python, NumPy or this package.
     """
     started = perf_counter()
     for name in settings:
@@ -161,7 +173,7 @@ def sweep(
     drawn, swept = points(settings, mode, n, draw_seed)
     every = [_settings(point, preset) for point in drawn]
     validation = validation_for(X, validation, every) if cv is None else validation
-    target = resolve(backend, device, like=X)
+    workers, target = _where(executor, backend, device, X)
     with target.within_memory(LESS_MEMORY):
         data = SweepData(X, y, sample_weight, validation, cv, every, target)
         jobs = _jobs(drawn, every, data)
@@ -170,7 +182,8 @@ def sweep(
         told.begin([_told_of(job, swept) for job in jobs] if told else [])
         kept = None if checkpoint is None else as_checkpoint(checkpoint)
         with interruptible(), sweep_folder(kept, specs, datas, target) as folder:
-            stacks, plan = plan_stacks(specs, datas, memory, target, folder.held)
+            n_workers = 0 if workers is None else workers.pool.workers
+            stacks, plan = plan_stacks(specs, datas, memory, target, folder.held, n_workers)
             for line in plan:
                 log.info("%s", line)
             bar = progress
@@ -190,6 +203,7 @@ def sweep(
                     on_end=bar.spare,
                     file=folder.file,
                     callbacks=told if told else None,
+                    workers=workers,
                 )
         _mark_constant(jobs, results, target)
     return SweepResult(
@@ -203,6 +217,29 @@ def sweep(
         plan="\n".join(plan),
         _run=_Runs(jobs, results, target),
     )
+
+
+def _where(
+    executor: Any, backend: str | Backend, device: Any, X: Any
+) -> tuple[Workers | None, Backend]:
+    """The workers, where there is an executor, and the backend of this process.
+
+    Workers take the kind of backend that "auto" stands for here. One that is named they need to
+    have, and this process need not: it then keeps data and networks on NumPy.
+    """
+    if executor is None:
+        return None, resolve(backend, device, like=X)
+    pool = pool_of(executor)
+    if isinstance(backend, str) and backend not in ("auto", "numpy"):
+        try:
+            target = resolve(backend, device, fallback=False)
+        except BackendUnavailableError as error:
+            log.info("only workers have the backend %s: %s", backend, error)
+            return Workers(pool, (backend, device)), resolve("numpy")
+    else:
+        target = resolve(backend, device, like=X)
+    named = isinstance(backend, Backend) or device is not None or is_device_array(X)
+    return Workers(pool, (target.name, target.device_name if named else None)), target
 
 
 def _mark_constant(

@@ -7,12 +7,16 @@ from inspect import ismodule
 import arraymlp
 from arraymlp._checks import is_number
 from arraymlp.sweeps.member import NOT_TRAINED, Member
-from arraymlp.sweeps.population import CONSTANT, DIVERGED
+from arraymlp.sweeps.population import CONSTANT, DIVERGED, LOST
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.space import REPEATS, shown
 
 LISTED = 3  # settings whose failed networks are explained
-FAILURES = {DIVERGED: "diverged", CONSTANT: "give every row the same output"}
+FAILURES = {
+    DIVERGED: "diverged",
+    CONSTANT: "give every row the same output",
+    LOST: "were lost with their workers",
+}
 STUCK = ("plateau", "constant_predictions")  # findings: it has not learned, if up to the end
 UNSCALED = ("features_scale", "targets_scale")  # findings that come before other settings
 SMALLEST = {"batch_size": 1, "epochs": 1}  # that can be tried; of other settings 0

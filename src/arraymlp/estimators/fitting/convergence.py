@@ -8,6 +8,7 @@ They are those of its MLPClassifier and MLPRegressor, message by message. They d
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,6 +142,12 @@ class Convergence(Schedule):
         self._done, self.stopped = state["done"], state["stopped"]
         if self._losses is not None:
             self._losses.restore(state["losses"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # In another process a stand-in is told: with the parameters that decide, and no network.
+        est, names = self._estimator, (*RULES, *REMEMBERED, "verbose")
+        told = SimpleNamespace(**{n: getattr(est, n) for n in names if hasattr(est, n)})
+        return {**vars(self), "_estimator": told}
 
     def __call__(self, event: EpochEnd) -> bool:
         """Record an epoch. Return True to stop the training."""
