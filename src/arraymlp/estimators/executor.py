@@ -1,6 +1,5 @@
 """The parameter ``executor`` of searches and ensembles: kept by reference, and in no pickle."""
 
-from copy import copy
 from typing import Any, Self
 
 from sklearn.base import BaseEstimator, _clone_parametrized
@@ -15,7 +14,8 @@ class WithExecutor(BaseEstimator):
     executor: Any
 
     def __sklearn_clone__(self) -> Self:
-        bare = copy(self)  # by __getstate__, and so without the executor
+        bare = object.__new__(type(self))
+        vars(bare).update(vars(self), executor=None)
         cloned: Self = _clone_parametrized(bare)
         cloned.executor = self.executor
         return cloned

@@ -102,7 +102,9 @@ class Conductor:
             if answered is not None:
                 heard = True
                 self._take(answered)
-            elif not heard and time.monotonic() - began > SILENCE:
+            elif not heard:
+                self._pool.require_another_thread()  # a new thread's pool may not know it at first
+            if not heard and time.monotonic() - began > SILENCE:
                 heard = True
                 log.warning("no worker of the %s has answered in %g s", self._pool, SILENCE)
             self._gone = self._gone or self._pool.gone()

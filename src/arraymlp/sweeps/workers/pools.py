@@ -64,7 +64,11 @@ class Pool:
         names = ("_shutdown", "_shutdown_thread", "shutdown")
         if any(getattr(flags, name, False) is True for name in names):
             raise ExecutorError(f"the {self} given as executor= has been shut down")
-        if current_thread() in getattr(self.executor, "_threads", ()):
+        self.require_another_thread()
+
+    def require_another_thread(self) -> None:
+        """Raise an ExecutorError in one of the executor's own threads, which may be the last."""
+        if current_thread() in (getattr(self.executor, "_threads", None) or ()):
             raise ExecutorError(f"a sweep in a thread of the {self} would wait for itself")
 
     def submit(self, work: Callable[..., Any], request: Request, sent: Any) -> "Future[Any]":
