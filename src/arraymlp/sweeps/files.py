@@ -189,7 +189,7 @@ def _members(content: Json, trained: Sequence[int]) -> list[dict[str, Any]]:
         if not names <= details["settings"].keys() or names != details["swept"].keys():
             raise ModelFileError(f"{where} lacks some of the settings that were swept")
         columns = details["history"]
-        if k in set(trained):
+        if k in set(trained) and (columns or row["status"] != LOST):
             require(columns, {**COLUMNS, f"{content['score']}?": [optional(NUMBER)]}, where)
             if len({len(column) for column in columns.values()}) > 1:
                 raise ModelFileError(f"{where} has columns of different lengths in its history")

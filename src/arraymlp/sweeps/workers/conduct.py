@@ -247,7 +247,8 @@ class Conductor:
             return False
         if submitted:
             self._ready.appendleft(part)
-        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        first_line = str(error).partition("\n")[0]
+        what = f"{type(error).__name__}: {first_line}".rstrip(": ")
         if loss is Loss.ENGINE:
             self._gone = f"the {self._pool} is gone ({what})"
         elif lane is not None:
@@ -285,6 +286,8 @@ class Conductor:
 
     def _give_up(self, why: str) -> None:
         """End all parts that are left."""
+        if all(part.news is None for part in self._parts):
+            raise ExecutorError(why)  # nothing was trained
         log.warning("%s: what is not trained is lost", why)
         for part in self._parts:
             self._lost(part, why)

@@ -35,7 +35,7 @@ class Lane:
             busy: whether it may still train, for nobody.
         """
         processes: dict[int, Any] = dict(getattr(self.executor, "_processes", None) or {})
-        self.executor.shutdown(wait=not busy, cancel_futures=True)
+        self.executor.shutdown(wait=not busy)
         for process in processes.values() if busy else ():
             with suppress(Exception):  # it has ended by itself
                 process.kill()

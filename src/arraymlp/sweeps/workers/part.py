@@ -61,7 +61,7 @@ class Part:
     news: News | None = None
     histories: list[History] = field(default_factory=list)
     stops: list[int] = field(default_factory=list)
-    seconds: float = SHORTEST
+    seconds: float = field(default_factory=lambda: SHORTEST)
     strikes: int = 0
     results: list[MemberResult] | None = None
     saver: Saver | None = None

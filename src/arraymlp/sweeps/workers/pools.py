@@ -62,7 +62,8 @@ class Pool:
         """Raise an ExecutorError where nothing can be submitted."""
         flags = getattr(self.executor, "_flags", self.executor)  # loky's
         names = ("_shutdown", "_shutdown_thread", "shutdown")
-        if any(getattr(flags, name, False) is True for name in names):
+        broken = getattr(self.executor, "_broken", False) or getattr(flags, "broken", None)
+        if not broken and any(getattr(flags, name, False) is True for name in names):
             raise ExecutorError(f"the {self} given as executor= has been shut down")
         self.require_another_thread()
 
