@@ -15,7 +15,7 @@ class WithExecutor(BaseEstimator):
 
     def __sklearn_clone__(self) -> Self:
         bare = object.__new__(type(self))
-        vars(bare).update(vars(self), executor=None)
+        bare.__dict__.update(vars(self), executor=None)
         cloned: Self = _clone_parametrized(bare)
         cloned.executor = self.executor
         return cloned
