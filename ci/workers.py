@@ -96,7 +96,7 @@ def killed(runs: int, seed: int) -> bool:
             timer.cancel()
         differ = differences(actual, expected)
         lost = sum(m.status == "lost" for m in actual)
-        good = good and not differ and seconds < LONGEST_RUN + part.LONGEST
+        good = good and not differ and not lost and seconds < LONGEST_RUN + part.LONGEST
         print(
             f"{run:>4} {method:<11}{moment:>9.2f}s{seconds:>9.2f}{differ:>8}{lost:>6}", flush=True
         )
@@ -140,7 +140,7 @@ def small_slices(pool: ProcessPoolExecutor) -> float:
 
 def main() -> int:
     """Do what was asked for."""
-    parser = argparse.ArgumentParser(prog="ci/workers.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ci/workers", description=__doc__)
     parser.add_argument("--runs", type=int, default=0, help="sweeps in which a worker is killed")
     parser.add_argument("--seed", type=int, default=0, help="of the kills' times (0)")
     parser.add_argument("--speed", action="store_true", help="time it")
