@@ -15,6 +15,7 @@ from arraymlp import Checkpoint, Dropout, ExecutorError
 from arraymlp.backends.threads import cores, limited, processors
 from arraymlp.sweeps.workers import pools, slices, transport
 from arraymlp.sweeps.workers.conduct import Conductor
+from arraymlp.sweeps.workers.identity import kernels
 from arraymlp.training.progress import SweepProgress
 from broken_off import Killed
 from engines import CASES, WEIGHT, X, assert_same_sweep, closing, swept
@@ -220,7 +221,8 @@ def test_so_does_one_that_does_not_travel(forked: Executor) -> None:
 def test_a_worker_of_another_version_is_refused(
     threads: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slices, "versions", lambda: ["Python 3.99", "arraymlp 0", "NumPy 0"])
+    other = {**slices.identity(), "versions": ["Python 3.99", "arraymlp 0", "NumPy 0"]}
+    monkeypatch.setattr(slices, "identity", lambda: other)
     with pytest.raises(ExecutorError, match=r"worker .*:\d+ has Python 3\.99.*this process has Py"):
         swept(threads, seed=[0, 1])
 
@@ -232,7 +234,7 @@ def test_processors_that_differ_are_logged_once(
     monkeypatch.setattr(slices, "identity", lambda: identity() | {"kernels": "BLAS Cray-1"})
     swept(threads, seed=range(4))
     assert [r.message for r in caplog.records if "Cray-1" in r.message] == [
-        f"processors differ (BLAS Cray-1; {slices.kernels()}): the last bits of a network depend "
+        f"processors differ (BLAS Cray-1; {kernels()}): the last bits of a network depend "
         "on which of them trains it"
     ]
 

@@ -110,8 +110,8 @@ class SweepResult:
         best = self._best()
         if best is None:
             raise ValueError(
-                "no network has a score: all diverged, give every row the same output, were lost, or "
-                "were not trained"
+                "no network has a score: all diverged, give every row the same output, were lost "
+                "or were not trained"
             )
         return best
 

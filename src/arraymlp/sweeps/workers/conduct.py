@@ -18,10 +18,11 @@ from uuid import uuid4
 from arraymlp.backends.host import Interrupt
 from arraymlp.sweeps.population import INTERRUPTED, LOST, MemberCallbacks
 from arraymlp.sweeps.workers.errors import ExecutorError
+from arraymlp.sweeps.workers.identity import identity, versions
 from arraymlp.sweeps.workers.lanes import Lane, lanes_for
 from arraymlp.sweeps.workers.part import Part
 from arraymlp.sweeps.workers.pools import Loss, Pool
-from arraymlp.sweeps.workers.slices import STATE, STOP, identity, train_slice, versions
+from arraymlp.sweeps.workers.slices import STATE, STOP, train_slice
 from arraymlp.sweeps.workers.transport import Depot
 from arraymlp.training.history import Record
 

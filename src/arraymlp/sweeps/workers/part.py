@@ -16,7 +16,7 @@ from arraymlp.sweeps.population import (
     StepLosses,
 )
 from arraymlp.sweeps.population_state import population_state, restore_population
-from arraymlp.sweeps.workers.slices import News, States, news_of, opened
+from arraymlp.sweeps.workers.parcel import News, States, news_of, opened
 from arraymlp.sweeps.workers.transport import Packed
 from arraymlp.training.history import History, Record
 from arraymlp.training.model import MultilayerPerceptron

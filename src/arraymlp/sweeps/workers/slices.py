@@ -6,23 +6,15 @@ Request and reply are dictionaries of plain values, which every version of the p
 """
 
 import io
-import os
 import pickle
-import platform
-import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-import numpy as np
-
-from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt, interruptible
 from arraymlp.backends.registry import BackendUnavailableError, loaded, resolve
@@ -31,15 +23,15 @@ from arraymlp.data.data import Data
 from arraymlp.sweeps.population import MemberSpec, Population, StepLosses
 from arraymlp.sweeps.population_state import population_state, restore_population
 from arraymlp.sweeps.workers.errors import ExecutorError
+from arraymlp.sweeps.workers.identity import identity
+from arraymlp.sweeps.workers.parcel import News, Tensors, opened, packed
 from arraymlp.sweeps.workers.pools import threads_here
-from arraymlp.sweeps.workers.transport import MissingError, Shelf, shelf_of, write_whole
+from arraymlp.sweeps.workers.shelf import MissingError, Shelf, shelf_of
+from arraymlp.sweeps.workers.transport import write_whole
 from arraymlp.training.generations import Generations
 from arraymlp.training.history import Record
 from arraymlp.training.saver import Saver
 from arraymlp.training.state import content_of
-
-Tensors: TypeAlias = dict[str, HostArray]
-States: TypeAlias = tuple[Tensors, Tensors | None]  # to go on with; with a part of an epoch
 
 STOP = "stop"  # a file in the parent's folder: slices end at once
 LOOK = 0.1  # seconds between looks for it
@@ -62,60 +54,6 @@ class Job(NamedTuple):
     compact: bool
     step_losses: StepLosses | None
     holds: bool
-
-
-class News(NamedTuple):
-    """What a slice has done, in plain values.
-
-    Attributes:
-        records: of each member the records since the state that the slice began with.
-        more: likewise of a part of an epoch, which the state to go on with has not.
-        losses: what the steps of the last epoch added up to, where the parent is to settle it.
-        held: whether the parent is to tell of the last epoch.
-        finished: whether there is nothing left to train.
-        steps: that the stack has done.
-        epochs: likewise.
-        seconds: that the training took.
-    """
-
-    records: list[list[Record]]
-    more: list[list[Record]]
-    losses: list[float] | None
-    held: bool
-    finished: bool
-    steps: int
-    epochs: int
-    seconds: float
-
-
-def versions() -> list[str]:
-    """The versions that parent and workers must share: of Python, of this package, of NumPy."""
-    return [
-        f"Python {sys.version_info.major}.{sys.version_info.minor}",
-        f"arraymlp {import_module('arraymlp').__version__}",
-        f"NumPy {np.__version__}",
-    ]
-
-
-@cache
-def kernels() -> str:
-    """What computes products here: kernels of BLAS, and the CPU engine's instructions."""
-    from threadpoolctl import threadpool_info
-
-    blas = {str(i.get("architecture")) for i in threadpool_info() if i["user_api"] == "blas"}
-    try:
-        from arraymlp.engines.cpu import library
-
-        native = library.load()
-    except (ModuleNotFoundError, ValueError, BackendUnavailableError):
-        native = None
-    return f"BLAS {', '.join(sorted(blas)) or 'unknown'}, engine {native.isa if native else 'none'}"
-
-
-def identity() -> dict[str, Any]:
-    """Who computes here."""
-    worker = f"{platform.node()}:{os.getpid()}"
-    return {"worker": worker, "versions": versions(), "kernels": kernels()}
 
 
 def train_slice(request: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,21 +166,6 @@ def _slice(job: Job, backend: Backend, state: bytes | None, request: Mapping[str
         seconds=time.perf_counter() - began,
     )
     return packed(news, (file.state, file.shown))
-
-
-def packed(news: News, state: States) -> bytes:
-    """A parcel: two pickles, of which the parent mostly reads the first alone."""
-    return pickle.dumps(tuple(news), protocol=5) + pickle.dumps(state, protocol=5)
-
-
-def opened(parcel: BinaryIO) -> tuple[News, States]:
-    """What is in a parcel."""
-    return news_of(parcel), pickle.load(parcel)
-
-
-def news_of(parcel: BinaryIO) -> News:
-    """The news in a parcel, of which no more is read."""
-    return News(*pickle.load(parcel))
 
 
 def _since(tensors: Tensors | None, known: Sequence[int]) -> list[list[Record]]:

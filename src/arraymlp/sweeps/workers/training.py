@@ -21,9 +21,10 @@ from arraymlp.sweeps.population import (
     StepLosses,
 )
 from arraymlp.sweeps.workers.conduct import Conductor
+from arraymlp.sweeps.workers.parcel import News, packed
 from arraymlp.sweeps.workers.part import Part
 from arraymlp.sweeps.workers.pools import Pool
-from arraymlp.sweeps.workers.slices import Job, News, packed
+from arraymlp.sweeps.workers.slices import Job
 from arraymlp.sweeps.workers.transport import Depot, Packed, write_whole
 from arraymlp.training.history import Record
 from arraymlp.training.saver import Saver

@@ -12,8 +12,7 @@ import os
 import pickle
 import tempfile
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, NamedTuple
@@ -23,19 +22,8 @@ import numpy as np
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data
-from arraymlp.sweeps.workers.errors import ExecutorError
 
 LARGE = 64 * 2**10  # bytes, from which an array is a file of its own
-KEPT = 4  # jobs whose data a worker keeps
-SAME_TIME = 2.0  # seconds by which file systems may round the time of a change
-
-
-class MissingError(Exception):
-    """A worker lacks some of what the parent has; ``names`` says what."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(", ".join(names))
-        self.names = list(names)
 
 
 class Packed(NamedTuple):
@@ -173,139 +161,3 @@ def _mapped(array: "np.memmap[Any, Any]") -> tuple[Any, ...] | None:
     where = os.fspath(path), status.st_size, status.st_mtime
     layout = array.dtype.str, array.shape, array.strides, int(root.offset) + begins
     return "memmap", *where, *layout
-
-
-def _map(
-    path: str,
-    size: int,
-    changed: float,
-    dtype: str,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    offset: int,
-) -> HostArray:
-    """The array of `_mapped`, in a worker.
-
-    Raises:
-        ExecutorError: there is no such file, or another one.
-    """
-    try:
-        status = os.stat(path)
-        raw: HostArray = np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError) as error:
-        raise ExecutorError(
-            f"it cannot open {path}, which the data is read from ({error}): put the file where all "
-            "workers see it by that path, or give the data as an array in memory"
-        ) from error
-    if status.st_size != size or abs(status.st_mtime - changed) > SAME_TIME:
-        raise ExecutorError(f"its {path} is another file than that of the process that sweeps")
-    return np.ndarray(shape, np.dtype(dtype), buffer=raw, offset=offset, strides=strides)
-
-
-class Shelf:
-    """What a worker has of one job.
-
-    Args:
-        folder: the parent's.
-        backend: gives the worker's own, for which the job's stands.
-        host: NumPy.
-    """
-
-    def __init__(self, folder: Path, backend: Callable[[], Backend], host: Backend) -> None:
-        self._folder, self._make, self._host = folder, backend, host
-        self._backend: Backend | None = None
-        self._contents: dict[str, Any] = {}
-        self._data: dict[str, Data] = {}
-        self._lock = threading.RLock()
-
-    @property
-    def backend(self) -> Backend:
-        """The worker's own, on its device."""
-        with self._lock:
-            if self._backend is None:
-                self._backend = self._make()
-            return self._backend
-
-    def take(self, contents: Mapping[str, Any]) -> None:
-        """Keep what the parent has sent."""
-        with self._lock:
-            self._contents |= contents
-
-    def require(self, names: Sequence[str]) -> None:
-        """Have all of these at hand.
-
-        Raises:
-            MissingError: some are neither here nor in the folder.
-        """
-        with self._lock:
-            missing = [name for name in names if not self._has(name)]
-        if missing:
-            raise MissingError(missing)
-
-    def _has(self, name: str) -> bool:
-        if name in self._contents:
-            return True
-        try:
-            path = self._folder / name
-            if name.endswith(".npy"):  # writable, for libraries that warn otherwise, but its own
-                self._contents[name] = np.load(path, mmap_mode="c").view(np.ndarray)
-            else:
-                self._contents[name] = path.read_bytes()
-        except OSError:
-            return False
-        return True
-
-    def unpack(self, name: str) -> Any:
-        """What `Depot.pack` packed, made anew, but for its data and arrays.
-
-        Raises:
-            MissingError: something of it is not here.
-        """
-        self.require([name])
-        shelf = self
-
-        class Unpickler(pickle.Unpickler):
-            def persistent_load(self, pid: tuple[Any, ...]) -> Any:
-                return shelf._object(*pid)
-
-        return Unpickler(io.BytesIO(self._contents[name])).load()
-
-    def _object(self, kind: str, *which: Any) -> Any:
-        if kind == "backend":
-            return self._host  # data and networks are moved when they are whole
-        if kind == "memmap":
-            return _map(*which)
-        (name,) = which
-        self.require([name])
-        if kind == "array":
-            return self._contents[name]
-        with self._lock:
-            if name not in self._data:
-                self._data[name] = Data(**self.unpack(name)).moved(self._host, self.backend)
-            return self._data[name]
-
-
-_shelves: OrderedDict[str, Shelf] = OrderedDict()
-_lock = threading.Lock()
-
-
-def shelf_of(job: str, make: Callable[[], Shelf]) -> Shelf:
-    """The shelf of a job in this process; those of older jobs are given up."""
-    with _lock:
-        if job not in _shelves:
-            _shelves[job] = make()
-        _shelves.move_to_end(job)
-        while len(_shelves) > KEPT:
-            _shelves.popitem(last=False)
-        return _shelves[job]
-
-
-def _forked() -> None:
-    """In a child process: the locks may have been held by threads that it has not."""
-    global _lock
-    _lock = threading.Lock()
-    _shelves.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
