@@ -1,8 +1,4 @@
-"""Data that lies elsewhere: which libraries there are, stores that count, a server as S3's.
-
-ARRAYMLP_REQUIRE_ENGINES, a comma-separated list, names what must be there: "zarr", "dask",
-"parquet" and "s3". What is not named is skipped where it is absent.
-"""
+"""Data that lies elsewhere: stores that count, a server as S3's."""
 
 import multiprocessing
 import os
@@ -11,28 +7,11 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
-import pytest
 
 from arraymlp import resolve
 from arraymlp.data.stream import Streamed
 
-MODULES = {
-    "zarr": ("zarr",),
-    "dask": ("dask.array",),
-    "dask frames": ("dask.dataframe",),
-    "parquet": ("pyarrow.parquet", "pandas"),
-    "s3": ("moto.server", "s3fs", "zarr", "pyarrow.parquet", "pandas"),
-}
-REQUIRED = os.environ.get("ARRAYMLP_REQUIRE_ENGINES", "").split(",")
 PATIENCE = 60  # seconds for another process
-
-
-def needed(what: str) -> None:
-    """Skip where a library is not installed; fail where it is required."""
-    for module in MODULES[what]:
-        if what.partition(" ")[0] in REQUIRED:
-            __import__(module)
-        pytest.importorskip(module, reason=f"{module} is not installed")
 
 
 def rows_of(streamed: Streamed, size: int = 7) -> np.ndarray:

@@ -1,14 +1,7 @@
-"""Executors to sweep with, and sweeps that are compared to the bit.
+"""Executors to sweep with, and sweeps that are compared to the bit."""
 
-One environment variable, a comma-separated list of libraries:
-
-    ARRAYMLP_REQUIRE_ENGINES=dask,mpi      their tests fail where they would be skipped
-"""
-
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,9 +13,6 @@ from arraymlp.sweeps.workers import part
 from arraymlp.training.early_stopping import EarlyStopping
 from arraymlp.training.progress import SweepProgress
 from members import assert_same_bits
-
-MODULES = {"dask": "distributed", "mpi": "mpi4py", "loky": "joblib"}
-REQUIRED = {name for name in os.environ.get("ARRAYMLP_REQUIRE_ENGINES", "").split(",") if name}
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(240, 6)).astype(np.float32)
@@ -58,16 +48,6 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "probes": {"probes": True, "seed": range(3), "snapshots": 3},
 }
-
-
-def require_engine(name: str) -> Any:
-    """The library of an engine; without it the test is skipped, or fails where it is required."""
-    try:
-        return import_module(MODULES[name])
-    except ModuleNotFoundError as error:
-        if name in REQUIRED:
-            pytest.fail(f"required, but {error}")
-        return pytest.skip(f"{error}")
 
 
 def swept(executor: Any = None, **settings: Any) -> SweepResult:

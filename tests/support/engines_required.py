@@ -1,32 +1,47 @@
-"""Engines of other libraries that tests start: those that ARRAYMLP_REQUIRE_ENGINES names must run.
+"""Libraries of others that tests start or read: those that a variable names must be there.
 
-It is a comma-separated list, such as ``dask,mpi``.
+ARRAYMLP_REQUIRE_ENGINES is a comma-separated list of the names below, such as ``dask,mpi``. What it
+does not name is skipped where it is absent.
 """
 
 import os
 import shutil
 import sys
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-MODULES = {"dask": "distributed", "mpi": "mpi4py", "s3": "moto", "zarr": "zarr", "loky": "loky"}
+MODULES = {
+    "dask": ("distributed", "dask.array"),
+    "dask frames": ("dask.dataframe",),
+    "loky": ("joblib",),
+    "mpi": ("mpi4py",),
+    "parquet": ("pyarrow.parquet", "pandas"),
+    "s3": ("moto.server", "s3fs", "zarr", "pyarrow.parquet", "pandas"),
+    "zarr": ("zarr",),
+}
+REQUIRED = os.environ.get("ARRAYMLP_REQUIRE_ENGINES", "").split(",")
 
 
-def _lack(engine: str) -> str:
-    if find_spec(MODULES[engine]) is None:
-        return f"{MODULES[engine]} is not installed"
+def _lack(name: str) -> str:
+    for module in MODULES[name]:
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            return str(error)
     beside = Path(sys.executable).with_name("mpiexec")
-    if engine == "mpi" and not beside.exists() and shutil.which("mpiexec") is None:
+    if name == "mpi" and not beside.exists() and shutil.which("mpiexec") is None:
         return "there is no mpiexec"
     return ""
 
 
-def require_engine(engine: str) -> None:
-    """Skip the test where an engine is not there; fail it where it is required."""
-    lack = _lack(engine)
-    if lack and engine in os.environ.get("ARRAYMLP_REQUIRE_ENGINES", "").split(","):
-        pytest.fail(f"{engine} is required, but {lack}")
+def require_engine(name: str) -> Any:
+    """The first library of that name; without them the test is skipped, or fails if required."""
+    lack = _lack(name)
+    if lack and name.partition(" ")[0] in REQUIRED:
+        pytest.fail(f"{name} is required, but {lack}")
     if lack:
-        pytest.skip(lack)
+        pytest.skip(lack, allow_module_level=True)
+    return import_module(MODULES[name][0])

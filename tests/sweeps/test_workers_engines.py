@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from engines import CASES, At, assert_same_sweep, require_engine, swept
+from engines import CASES, At, assert_same_sweep, swept
 from engines import one_epoch_slices as one_epoch_slices
+from engines_required import require_engine
 
 pytestmark = [
     pytest.mark.xdist_group("engines"),

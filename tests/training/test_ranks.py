@@ -280,8 +280,8 @@ def test_versions_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     own, second = agreement.versions, threading.local()
 
-    def versions(backend: Backend) -> dict[str, str]:
-        known = own(backend)
+    def versions() -> dict[str, str]:
+        known = own()
         return {**known, "NumPy": "1.0"} if hasattr(second, "here") else known
 
     def work(group: ThreadGroup) -> Run:

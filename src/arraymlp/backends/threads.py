@@ -82,7 +82,6 @@ class _Process:
     inside: int = 0
     waiting: int = 0  # of those inside, for others
     before: dict[_Pool, int] = field(default_factory=dict)
-    at_most: int | None = None
     limits: list[int] = field(default_factory=list)  # of those in `limited`
 
 
@@ -173,26 +172,11 @@ if hasattr(os, "register_at_fork"):  # held over the fork, or the child might fi
     )
 
 
-@contextmanager
-def at_most(threads: int) -> Iterator[None]:
-    """Context in which the whole process uses no more threads than these; not for two at a time.
-
-    It is for one of several processes that share a machine.
-    """
-    before, _PROCESS.at_most = _PROCESS.at_most, threads
-    try:
-        yield
-    finally:
-        _PROCESS.at_most = before
-
-
 def available_threads() -> int:
     """The number of processors that this process may use, or of BLAS's threads where fewer.
 
-    Within `limited` it is no more than that, and within `at_most` that number.
+    Within `limited` it is no more than that.
     """
-    if _PROCESS.at_most is not None:
-        return max(1, min([_PROCESS.at_most, *_PROCESS.limits]))
     known = _PROCESS.before | _THREAD.before
     blas = [known.get(pool) or pool.get() for pool in _pools()]
     return max(1, min(processors(), max(blas, default=processors()), *_PROCESS.limits[:]))

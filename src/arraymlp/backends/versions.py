@@ -1,18 +1,15 @@
 """The versions that results hang on, of this process: for comparison with other processes'."""
 
-import platform
+import sys
 from importlib import import_module
 
 import numpy as np
 
-from arraymlp.backends.backend import Backend
 
-
-def versions(backend: Backend) -> dict[str, str]:
-    """By name the versions of Python, this package, NumPy and the backend's library."""
+def versions() -> dict[str, str]:
+    """By name the versions that processes must share: of Python, of this package, of NumPy."""
     return {
-        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "Python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "arraymlp": import_module("arraymlp").__version__,
         "NumPy": np.__version__,
-        backend.name.replace("numpy", "NumPy"): backend.version,
     }

@@ -11,9 +11,10 @@ import arraymlp
 from arraymlp import Backend
 from arraymlp.backends.array import is_device_array
 from arraymlp.data.stream import is_streamed, stream
-from elsewhere import needed, rows_elsewhere, rows_of, same_training
+from elsewhere import rows_elsewhere, rows_of, same_training
+from engines_required import require_engine
 
-needed("dask")
+require_engine("dask")
 import dask  # noqa: E402
 import dask.array as da  # noqa: E402
 

@@ -8,10 +8,11 @@ import pytest
 
 import arraymlp
 from arraymlp.data.elsewhere.given import opened
-from elsewhere import needed, rows_elsewhere, rows_of, same_training
+from elsewhere import rows_elsewhere, rows_of, same_training
+from engines_required import require_engine
 from tables_elsewhere import N, quiet, table
 
-needed("dask frames")
+require_engine("dask frames")
 import dask  # noqa: E402
 import dask.dataframe as dd  # noqa: E402
 import pandas as pd  # noqa: E402

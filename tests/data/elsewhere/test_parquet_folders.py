@@ -13,11 +13,12 @@ import commands
 from arraymlp.data.elsewhere.given import opened
 from arraymlp.data.files.parquet_dataset import ParquetDataset, natural
 from arraymlp.data.files.table_files import open_table
-from elsewhere import needed, rows_elsewhere, rows_of, same_training
+from elsewhere import rows_elsewhere, rows_of, same_training
+from engines_required import require_engine
 from tables_alike import plain
 from tables_elsewhere import N, quiet, reads, table, write_folder
 
-needed("parquet")
+require_engine("parquet")
 import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402

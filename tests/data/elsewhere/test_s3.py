@@ -10,10 +10,11 @@ import pytest
 import arraymlp
 from arraymlp.data.elsewhere.given import opened
 from arraymlp.data.stream import stream
-from elsewhere import needed, rows_elsewhere, rows_of, same_training
+from elsewhere import rows_elsewhere, rows_of, same_training
+from engines_required import require_engine
 from tables_elsewhere import N, quiet, table
 
-needed("s3")
+require_engine("s3")
 import s3fs  # noqa: E402
 import zarr  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402

@@ -10,9 +10,10 @@ import pytest
 import arraymlp
 from arraymlp.data.fingerprint import fingerprint
 from arraymlp.data.stream import stream
-from elsewhere import needed, rows_elsewhere, rows_of, same_training
+from elsewhere import rows_elsewhere, rows_of, same_training
+from engines_required import require_engine
 
-needed("zarr")
+require_engine("zarr")
 import zarr  # noqa: E402
 from zarr.storage import LocalStore, MemoryStore, WrapperStore  # noqa: E402
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 from arraymlp.backends.host import Interrupt
 from arraymlp.sweeps.population import INTERRUPTED, LOST, MemberCallbacks
 from arraymlp.sweeps.workers.errors import ExecutorError
-from arraymlp.sweeps.workers.identity import identity, versions
+from arraymlp.sweeps.workers.identity import identity, version_list
 from arraymlp.sweeps.workers.lanes import Lane, lanes_for
 from arraymlp.sweeps.workers.part import Part
 from arraymlp.sweeps.workers.pools import Loss, Pool
@@ -158,7 +158,7 @@ class Conductor:
         if isinstance(parcel, bytes):
             self._sent.setdefault(part, {})[STATE] = parcel
         return {
-            "versions": versions(),
+            "versions": version_list(),
             "job": self._job,
             "folder": str(self._depot.folder),
             "backend": self._kind,
@@ -182,7 +182,7 @@ class Conductor:
             raise error
         worker = f"worker {reply['worker']}"
         if "refused" in reply:
-            theirs, ours = (", ".join(them) for them in (reply["versions"], versions()))
+            theirs, ours = (", ".join(them) for them in (reply["versions"], version_list()))
             raise ExecutorError(f"{worker} has {theirs}, but this process has {ours}")
         if "unable" in reply:
             raise ExecutorError(f"{worker} cannot train: {reply['unable']}")

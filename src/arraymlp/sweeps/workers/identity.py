@@ -2,23 +2,16 @@
 
 import os
 import platform
-import sys
 from functools import cache
-from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from arraymlp.backends.registry import BackendUnavailableError
+from arraymlp.backends.versions import versions
 
 
-def versions() -> list[str]:
-    """The versions that parent and workers must share: of Python, of this package, of NumPy."""
-    return [
-        f"Python {sys.version_info.major}.{sys.version_info.minor}",
-        f"arraymlp {import_module('arraymlp').__version__}",
-        f"NumPy {np.__version__}",
-    ]
+def version_list() -> list[str]:
+    """The versions that parent and workers must share, each with its name."""
+    return [f"{name} {number}" for name, number in versions().items()]
 
 
 @cache
@@ -39,4 +32,4 @@ def kernels() -> str:
 def identity() -> dict[str, Any]:
     """Who computes here."""
     worker = f"{platform.node()}:{os.getpid()}"
-    return {"worker": worker, "versions": versions(), "kernels": kernels()}
+    return {"worker": worker, "versions": version_list(), "kernels": kernels()}

@@ -57,7 +57,7 @@ def require_alike(ranks: Ranks, run: Run, keeps: bool) -> None:
             "more, and as many wherever the same bits are to come out"
         )
     own = {
-        "versions": versions(run.backend),
+        "versions": {**versions(), "the backend": f"{run.backend.name} {run.backend.version}"},
         "settings": described_settings(run.settings),
         "data": fingerprint(run.required_data(), run.backend),
         "began": beginning(run),

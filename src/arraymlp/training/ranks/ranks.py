@@ -20,7 +20,7 @@ from arraymlp.backends.backend import Backend
 from arraymlp.backends.group import Group
 from arraymlp.backends.host import Interrupt
 from arraymlp.backends.registry import resolve
-from arraymlp.backends.threads import at_most, processors
+from arraymlp.backends.threads import limited, processors
 from arraymlp.data.stripes import bounds, owned
 from arraymlp.nn.network import Network
 from arraymlp.steps.shards import AddUp, Sums, flattened, places, unflattened
@@ -162,7 +162,7 @@ class Ranks:
         """Context in which this process has its share of the machine's cores."""
         if self.group is None or self.group.local_size == 1:
             return nullcontext()
-        return at_most(max(1, processors() // self.group.local_size))
+        return limited(max(1, processors() // self.group.local_size))
 
     def adder(self, shards: int, network: Network) -> AddUp | None:
         """What adds up the gradients of all ranks' shards; None for one rank.
