@@ -64,7 +64,12 @@ class Depot:
 
     def close(self) -> None:
         """Remove the folder; workers that still have a file of it open keep that one."""
-        rmtree(self.folder, ignore_errors=True)
+        folder = self.folder.with_name(f"{self.folder.name}.over")
+        try:
+            self.folder.rename(folder)  # or a slice that ends just now would write to it
+        except OSError:  # on Windows, where a file of it is open
+            folder = self.folder
+        rmtree(folder, ignore_errors=True)
 
     def contents(self, names: Sequence[str]) -> dict[str, bytes | HostArray]:
         """What workers that do not see the folder are sent, by name."""
