@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.data.data import Data
 from arraymlp.sweeps.workers.errors import ExecutorError
 
 KEPT = 4  # jobs whose data a worker keeps
-SAME_TIME = 2.0  # seconds by which file systems may round the time of a change
 
 
 class MissingError(Exception):
@@ -26,33 +24,6 @@ class MissingError(Exception):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(", ".join(names))
         self.names = list(names)
-
-
-def map_file(
-    path: str,
-    size: int,
-    changed: float,
-    dtype: str,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    offset: int,
-) -> HostArray:
-    """The array that lies in a file as `arraymlp.sweeps.workers.transport` has found it.
-
-    Raises:
-        ExecutorError: there is no such file, or another one.
-    """
-    try:
-        status = os.stat(path)
-        raw: HostArray = np.memmap(path, np.uint8, "r")
-    except (OSError, ValueError) as error:
-        raise ExecutorError(
-            f"it cannot open {path}, which the data is read from ({error}): put the file where all "
-            "workers see it by that path, or give the data as an array in memory"
-        ) from error
-    if status.st_size != size or abs(status.st_mtime - changed) > SAME_TIME:
-        raise ExecutorError(f"its {path} is another file than that of the process that sweeps")
-    return np.ndarray(shape, np.dtype(dtype), buffer=raw, offset=offset, strides=strides)
 
 
 class Shelf:
@@ -113,6 +84,7 @@ class Shelf:
 
         Raises:
             MissingError: something of it is not here.
+            ExecutorError: a file or a store that the data is read from cannot be opened here.
         """
         self.require([name])
         shelf = self
@@ -121,13 +93,17 @@ class Shelf:
             def persistent_load(self, pid: tuple[Any, ...]) -> Any:
                 return shelf._object(*pid)
 
-        return Unpickler(io.BytesIO(self._contents[name])).load()
+        try:
+            return Unpickler(io.BytesIO(self._contents[name])).load()
+        except OSError as error:
+            raise ExecutorError(
+                f"it cannot open what the data is read from ({error}): put it where all workers "
+                "see it by that path, or give the data as an array in memory"
+            ) from error
 
     def _object(self, kind: str, *which: Any) -> Any:
         if kind == "backend":
             return self._host  # data and networks are moved when they are whole
-        if kind == "memmap":
-            return map_file(*which)
         (name,) = which
         self.require([name])
         if kind == "array":

@@ -100,8 +100,6 @@ class Depot:
             return ("backend",) if obj in (self.backend, self.host) else None
         if not isinstance(obj, np.ndarray) or obj.dtype.hasobject or obj.dtype.fields:
             return None
-        if isinstance(obj, np.memmap) and (mapped := _mapped(obj)) is not None:
-            return mapped
         if type(obj) not in (np.ndarray, np.memmap) or obj.nbytes < LARGE:
             return None
         name = self._array(obj)
@@ -147,22 +145,3 @@ def write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     part.write_bytes(content)
     part.replace(path)
-
-
-def _mapped(array: "np.memmap[Any, Any]") -> tuple[Any, ...] | None:
-    """Where an array lies in the file that it maps; None where the file has something else."""
-    root: Any = array
-    while isinstance(root.base, np.memmap):
-        root = root.base
-    path = getattr(root, "filename", None)
-    if getattr(array, "_mmap", None) is None or root.mode == "c" or path is None:
-        return None
-    if "joblib_memmapping_folder" in str(path):  # which joblib may remove
-        return None
-    if root.mode in ("r+", "w+"):
-        root.flush()
-    begins = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
-    status = os.stat(path)
-    where = os.fspath(path), status.st_size, status.st_mtime
-    layout = array.dtype.str, array.shape, array.strides, int(root.offset) + begins
-    return "memmap", *where, *layout
