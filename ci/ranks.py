@@ -111,7 +111,7 @@ def main() -> None:
         work(how, [int(width) for width in hidden], int(batch))
         return
     where = machine.cpu()
-    print(", ".join(f"{k} {v or 'absent'}" for k, v in where.items()), "\n")
+    print(machine.headline("ci/ranks.py"), end="\n\n", flush=True)
     times: dict[str, list[float]] = {name: [] for name in CANDIDATES}
     for _ in range(options.rounds):
         for name, candidate in CANDIDATES.items():

@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3, help="of the timing (3)")
     options = parser.parse_args()
     logging.getLogger("arraymlp").setLevel(logging.ERROR)  # the workers that it kills itself
-    print(", ".join(f"{k} {v or 'absent'}" for k, v in machine.cpu().items()), end="\n\n")
+    print(machine.headline("ci/workers"), end="\n\n")
     good = killed(options.runs, options.seed) if options.runs else True
     if options.speed:
         speed(options.rounds)

@@ -78,7 +78,7 @@ def importers_of(library: str) -> set[str]:
 
 
 LIBRARIES = {
-    "cupy": {"backends/cupy.py", "engines/cuda/device.py"},
+    "cupy": {"backends/cupy.py", "backends/nccl.py", "engines/cuda/device.py"},
     "torch": {"backends/torch.py"},
     "jax": {"backends/jax.py"},
     "array_api_strict": {"backends/strict.py"},

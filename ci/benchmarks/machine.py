@@ -64,6 +64,14 @@ def processor() -> str:
     return model
 
 
+def headline(command: str) -> str:
+    """The first line of a file of results: the command, the day, the machine, the versions."""
+    numbers = versions(("numpy", "scikit-learn"))
+    known = ", ".join(f"{name} {number}" for name, number in numbers.items() if number)
+    where = f"{processors()} cores of an {processor()}"
+    return f"{command}, {date.today()}, {where}, commit {commit()}, {known}"
+
+
 def cpu() -> dict[str, Any]:
     """The day, the commit, the processor, its cores, NumPy's BLAS and the versions."""
     blas = {

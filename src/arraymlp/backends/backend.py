@@ -6,7 +6,7 @@ The class itself is what most libraries need; a library's module overrides what 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -102,6 +102,10 @@ class Backend:
             NotImplementedError: the library has no such setting.
         """
         raise NotImplementedError(f"{self} has no setting that rounds the factors of products")
+
+    def of_process(self, number: int) -> Self:
+        """The same library on a device for the process of that number, of those of a machine."""
+        return self
 
     def in_threads(self, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
         """The results of ``work(item)``, in order; on NumPy by several threads."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
 from arraymlp.backends.array import Array, Device, HostArray
 from arraymlp.backends.backend import Backend, device_number
@@ -56,6 +56,11 @@ class CupyBackend(Backend):
         """Context in which the device is CuPy's current one."""
         device: AbstractContextManager[object] = import_module("cupy").cuda.Device(self.device.id)
         return device
+
+    def of_process(self, number: int) -> Self:
+        """CuPy on the GPU of that number, from the first again where there are fewer."""
+        cuda = import_module("cupy").cuda
+        return replace(self, device=cuda.Device(number % cuda.runtime.getDeviceCount()))
 
     def memory(self) -> tuple[int, int]:
         """The device's memory in bytes: free, with what CuPy's pool holds unused, and total."""

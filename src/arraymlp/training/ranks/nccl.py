@@ -8,8 +8,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ import numpy as np
 from arraymlp._checks import error_text
 from arraymlp.backends.array import Array, Namespace
 from arraymlp.backends.backend import Backend
+from arraymlp.backends.nccl import GPUGroup, gpu_of, unique_name
 from arraymlp.training.ranks.adding import Carrier, HostCarrier
 from arraymlp.training.ranks.ranks import Ranks
 
@@ -42,26 +41,20 @@ def carrier_for(ranks: Ranks, backend: Backend) -> Carrier:
         if ranks.is_first:
             log.warning("gradients go from GPU to GPU by way of the host: %s", reason)
         return host
-    log.info("gradients go from GPU to GPU by NCCL %s", carrier.version)
     return carrier
 
 
 class NCCLCarrier:
-    """Carries CuPy arrays by NCCL's point-to-point messages, on the current stream.
+    """Carries CuPy arrays by NCCL's point-to-point messages.
 
     Args:
-        nccl: the module ``cupy.cuda.nccl``.
-        name: the unique id that rank 0 made.
-        rank: the number of this one.
-        size: how many there are.
+        gpus: of all ranks.
         backend: of the arrays.
     """
 
-    def __init__(self, nccl: Any, name: Any, rank: int, size: int, backend: Backend) -> None:
-        self._nccl, self._rank, self._size = nccl, rank, size
+    def __init__(self, gpus: GPUGroup, backend: Backend) -> None:
+        self._gpus = gpus
         self.xp: Namespace = backend.xp
-        self.version = str(nccl.get_version())
-        self._comm = nccl.NcclCommunicator(size, name, rank)
 
     def taken(self, vector: Array) -> Array:
         """The vector itself."""
@@ -73,34 +66,21 @@ class NCCLCarrier:
 
     def exchange(self, pieces: Sequence[Array], lengths: Sequence[int]) -> list[Array]:
         """As `arraymlp.Group.exchange`, of arrays on the device."""
-        received = [self._empty(n, pieces[0]) for n in lengths]
-        received[self._rank] = pieces[self._rank]
-        self._send_and_receive(pieces, received)
+        received = [self._new(n, pieces[0]) for n in lengths]
+        received[self._gpus.rank] = pieces[self._gpus.rank]
+        self._gpus.send_and_receive(pieces, received)
         return received
 
     def join(self, piece: Array, lengths: Sequence[int]) -> Array:
         """As `arraymlp.Group.join`, of arrays on the device."""
-        whole = self._empty(sum(lengths), piece)
-        parts: list[Any] = [whole[a:b] for a, b in pairwise(accumulate(lengths, initial=0))]
-        parts[self._rank][...] = piece
-        self._send_and_receive([piece] * self._size, parts)
-        return whole
+        parts = [self._new(n, piece) for n in lengths]
+        parts[self._gpus.rank] = piece
+        self._gpus.send_and_receive([piece] * self._gpus.size, parts)
+        return self.xp.concat(parts)
 
-    def _empty(self, n: int, like: Array) -> Array:
-        return self.xp.empty(n, dtype=like.dtype)
-
-    def _send_and_receive(self, sent: Sequence[Any], received: Sequence[Any]) -> None:
-        """Give each other rank an array and take one from it, all as one operation."""
-        nccl, stream = self._nccl, import_module("cupy").cuda.get_current_stream().ptr
-        kinds = {"float32": nccl.NCCL_FLOAT32, "float64": nccl.NCCL_FLOAT64}
-        nccl.groupStart()
-        for r in range(self._size):
-            if r == self._rank:
-                continue
-            for move, array in ((self._comm.send, sent[r]), (self._comm.recv, received[r])):
-                if array.size:
-                    move(array.data.ptr, array.size, kinds[str(array.dtype)], r, stream)
-        nccl.groupEnd()
+    def _new(self, n: int, like: Array) -> Array:
+        """An array (n,) to write to."""
+        return self.xp.asarray(np.zeros(n, str(like.dtype)))
 
 
 def _nccl(ranks: Ranks, backend: Backend) -> tuple[str, NCCLCarrier | None]:
@@ -117,25 +97,24 @@ def _nccl(ranks: Ranks, backend: Backend) -> tuple[str, NCCLCarrier | None]:
         told = [f"rank {r}: {why}" for r, why in enumerate(ranks.gather(lack)) if why]
         return "; ".join(told)
 
-    def loaded() -> Any:
+    def named() -> Any:
         if os.environ.get("ARRAYMLP_NCCL") == OFF:
             raise RuntimeError(f"ARRAYMLP_NCCL={OFF}")
-        nccl = import_module("cupy.cuda.nccl")
-        return nccl, nccl.get_unique_id() if ranks.is_first else None
+        return unique_name()
 
-    if reason := stage(loaded):
+    if reason := stage(named):
         return reason, None
-    nccl, name = made[-1]
-    gpu = import_module("cupy").cuda.runtime.deviceGetPCIBusId(backend.device.id)
-    gpus = ranks.gather((socket.gethostname(), gpu))
+    name = made[-1]
+    gpus = ranks.gather((socket.gethostname(), gpu_of(backend)))
     if len(set(gpus)) < len(gpus):
         return "NCCL needs a GPU a rank, and some have the same one", None
     name = ranks.share(lambda: name)
-    if reason := stage(lambda: NCCLCarrier(nccl, name, ranks.rank, ranks.size, backend)):
+    if reason := stage(lambda: GPUGroup(name, ranks.rank, ranks.size)):
         return reason, None
-    carrier: NCCLCarrier = made[-1]
+    carrier, version = NCCLCarrier(made[-1], backend), made[-1].version
     if reason := stage(lambda: _try(carrier, ranks, backend)):
         return reason, None
+    log.info("gradients go from GPU to GPU by NCCL %s", version)
     return "", carrier
 
 

@@ -8,7 +8,6 @@ that has gone another way is noticed at the next word.
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib import import_module
 from math import prod
 from typing import Any, NoReturn
 
@@ -19,7 +18,6 @@ from arraymlp.backends.array import Array
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.group import Group
 from arraymlp.backends.host import Interrupt
-from arraymlp.backends.registry import resolve
 from arraymlp.backends.threads import limited, processors
 from arraymlp.data.stripes import bounds, owned
 from arraymlp.nn.network import Network
@@ -147,16 +145,15 @@ class Ranks:
             self._interrupt.requested, self._interrupt.signal = True, self._own.signal
 
     def own_device(self, backend: Backend, device: Any) -> Backend:
-        """The backend on a GPU of this rank's own, where its machine has several and none is named.
+        """The backend on a device of this rank's own, where its machine has several.
 
         Args:
             backend: as it was resolved.
-            device: as the user gave it.
+            device: as the user gave it; None where it is not named.
         """
-        if self.group is None or device is not None or backend.name != "cupy":
+        if self.group is None or device is not None:
             return backend
-        count = int(import_module("cupy").cuda.runtime.getDeviceCount())
-        return resolve("cupy", self.group.local_rank % count)
+        return backend.of_process(self.group.local_rank)
 
     def sharing_cores(self) -> AbstractContextManager[object]:
         """Context in which this process has its share of the machine's cores."""
