@@ -141,7 +141,7 @@ def _mpi() -> Any:
         from mpi4py import MPI
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'group="mpi" needs mpi4py and an MPI: pip install mpi4py mpich (or your cluster\'s MPI)',
+            'group="mpi" needs mpi4py and MPI: pip install mpi4py mpich (or the MPI of a cluster)',
             name=error.name,
         ) from error
     except (ImportError, RuntimeError) as error:  # mpi4py is there, but no MPI that it can load
