@@ -7,6 +7,7 @@ failed, is `arraymlp.training.ranks`.
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -128,12 +129,28 @@ def group_of(group: Any) -> Group:
     if isinstance(group, Group):
         return group
     if isinstance(group, str) and group == "mpi":
-        return MPIGroup(_mpi().COMM_WORLD)
+        return _of_communicator(_mpi().COMM_WORLD)
     if callable(getattr(group, "Get_rank", None)) and callable(getattr(group, "Dup", None)):
-        return MPIGroup(group)
+        return _of_communicator(group)
     raise ValueError(
         f'group must be "mpi", an mpi4py communicator or an arraymlp.Group, not {group!r}'
     )
+
+
+def _of_communicator(communicator: Any) -> MPIGroup:
+    """The group of a communicator, which keeps it: MPI has only some thousands of duplicates."""
+    key = _attribute()
+    known = communicator.Get_attr(key)
+    if known is None:
+        known = MPIGroup(communicator)
+        communicator.Set_attr(key, known)
+    return known  # type: ignore[no-any-return]
+
+
+@cache
+def _attribute() -> int:
+    """The number of the attribute of communicators that is theirs to keep a group in."""
+    return int(_mpi().Comm.Create_keyval())
 
 
 def _mpi() -> Any:
