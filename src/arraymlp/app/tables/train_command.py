@@ -51,7 +51,8 @@ def train_command(
     data: Annotated[
         str,
         typer.Argument(
-            help="A table: .csv, .tsv, .parquet or .npz; - for standard input. Its columns may be "
+            help="A table: .csv, .tsv, .parquet or .npz; a folder of .parquet files, or its URL; "
+            "- for standard input. Its columns may be "
             "numbers, texts and dates, with cells missing.",
             show_default=False,
         ),
