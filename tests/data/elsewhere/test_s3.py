@@ -21,7 +21,7 @@ from moto.server import ThreadedMotoServer  # noqa: E402
 
 X = np.random.default_rng(7).normal(size=(200, 5)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int64)
-HOW: dict[str, Any] = {"epochs": 2, "batch_size": 10, "window": 50, "backend": "numpy"}
+HOW: dict[str, Any] = {"epochs": 1, "batch_size": 10, "window": 50, "backend": "numpy"}
 
 
 @pytest.fixture(scope="module")
