@@ -26,7 +26,7 @@ from arraymlp.optimizers import SGD
 from arraymlp.schedules import Cosine, StepDecay
 from arraymlp.steps.optimizers import OPTIMIZERS
 from arraymlp.steps.probes import Measurement
-from arraymlp.training import loop
+from arraymlp.training import epoch_figures
 from conftest import assert_same
 from numpy_engine import numpy_engine
 from runs import (
@@ -783,13 +783,13 @@ def test_ctrl_c_in_a_callback_ends_the_run() -> None:
 
 
 def test_ctrl_c_in_an_evaluation_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate = loop.evaluate
+    evaluate = epoch_figures.evaluate
 
     def press(*args: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
         return evaluate(*args)
 
-    monkeypatch.setattr(loop, "evaluate", press)
+    monkeypatch.setattr(epoch_figures, "evaluate", press)
     run = train(epochs=9, training_error=True, callbacks=[lambda e: monkeypatch.undo()])
     assert len(run.history) == 1
     assert run.interrupted

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp._checks import as_floats
-from arraymlp.backends.array import Array, HostArray
+from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt, keep_freed_memory
 from arraymlp.data.data import Data
@@ -30,7 +30,8 @@ from arraymlp.training.callbacks import (
     step_watchers,
 )
 from arraymlp.training.engine import EngineChoice, choose_engine
-from arraymlp.training.evaluation import evaluate, units
+from arraymlp.training.epoch_figures import evaluations
+from arraymlp.training.evaluation import units
 from arraymlp.training.history import Record
 from arraymlp.training.progress import Progress
 from arraymlp.training.ranks.ranks import Ranks
@@ -475,35 +476,6 @@ def run_epoch(
             steps = rows = 0
     ledger.note(steps, rows, sums)
     return stopped
-
-
-def evaluations(run: Run, choice: EngineChoice, ranks: Ranks) -> dict[str, Array]:
-    """The figures asked for at an epoch's end, on the device."""
-    data, settings, backend = run.required_data(), run.settings, run.backend
-    if data.row_plans is None:
-        return _evaluated(run.network, data, run, choice, ranks)
-    if not data.part_names(settings):
-        return {}
-    parts = [
-        _evaluated(run.network.slice_members(start, stop), own, run, choice, ranks)
-        for start, stop, own in data.by_row_plan(settings, backend)
-    ]
-    return {name: backend.xp.concat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _evaluated(
-    network: Network, data: Data, run: Run, choice: EngineChoice, ranks: Ranks
-) -> dict[str, Array]:
-    settings, figures = run.settings, dict[str, Array | None]()
-    for part, X, y in data.parts(settings):
-        own_ways = choice.evaluator(network), choice.forward(network)
-        how = (settings.metrics, settings.window, *own_ways, ranks)
-        result = evaluate(network, X, y, run.backend, *how)
-        figures[f"{part}_loss"], figures[f"{part}_error"] = result.loss, result.error
-        figures |= {f"{part}_{name}": value for name, value in result.metrics.items()}
-        if part == "validation" and settings.probes:
-            figures["predicted"] = result.predicted
-    return {name: value for name, value in figures.items() if value is not None}
 
 
 def not_finite_layers(network: Network) -> list[str]:

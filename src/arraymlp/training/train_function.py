@@ -349,19 +349,7 @@ def train(
             bar = shown if isinstance(shown, Progress) else progress_for(shown, settings.epochs)
             if profile:
                 run.profile = Profile(target)
-            if checkpoint is None:
-                _train(run, of_first_rank(listed, ranks, run), bar, ranks)
-            else:
-                run.stopper = stopper_for(run)
-                kept = as_checkpoint(checkpoint)
-                file = FileOfFirstRank(lambda: RunFile(kept, run, listed), run, ranks)
-                call = Call.of(run)
-                # Around it all: a first signal ends nothing before the last state is written.
-                with interruptible(), file.open() as resumes:
-                    if not file.is_finished:
-                        told = of_first_rank(listed, ranks, run)
-                        _train(run, told, bar, ranks, call, file.saver, resumes)
-                        file.finish()
+            _train_kept(run, listed, bar, ranks, checkpoint)
     if run.ended == DIVERGED:
         raise NonFiniteLossError(run.cause, run)
     return run
@@ -384,6 +372,29 @@ class Call(NamedTuple):
     def of(cls, run: Run) -> "Call":
         """The call that begins with a run as it is."""
         return cls(Position.of(run, run.required_data().rows), len(run.history), run.ended)
+
+
+def _train_kept(
+    run: Run,
+    callbacks: Sequence[AnyCallback],
+    progress: Progress,
+    ranks: Ranks,
+    checkpoint: str | os.PathLike[str] | Checkpoint | None,
+) -> None:
+    """As `_train`, from what the checkpoint has, and kept there; with none, as it is."""
+    if checkpoint is None:
+        _train(run, of_first_rank(callbacks, ranks, run), progress, ranks)
+        return
+    run.stopper = stopper_for(run)
+    kept = as_checkpoint(checkpoint)
+    file = FileOfFirstRank(lambda: RunFile(kept, run, callbacks), run, ranks)
+    call = Call.of(run)
+    # Around it all: a first signal ends nothing before the last state is written.
+    with interruptible(), file.open() as resumes:
+        if not file.is_finished:
+            told = of_first_rank(callbacks, ranks, run)
+            _train(run, told, progress, ranks, call, file.saver, resumes)
+            file.finish()
 
 
 def _train(
