@@ -1,1 +1,1 @@
-"""The training of a sweep's stacks by the workers of an executor of `concurrent.futures`."""
+"""The training of a sweep's stacks by the workers of an executor of ``concurrent.futures``."""
