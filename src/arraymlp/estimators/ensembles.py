@@ -171,7 +171,7 @@ class MLPEnsembleClassifier(ClassifierMixin, DeepEnsemble):
         often: the same ``fit`` on the same data goes on from it, to the same bits. ``random_state``
         must be a number. Members with solver 'lbfgs', callbacks or warm starts are fitted again.
     executor : executor or None, default=None
-        One of ``concurrent.futures`` (of processes, threads, MPI) or a client of dask, whose workers
+        One of ``concurrent.futures`` (processes, threads, MPI) or a client of dask, whose workers
         train the networks to the same bits, as for `arraymlp.sweep`. It stays open. A clone has the
         same one; a pickle has none. Members with solver 'lbfgs', callbacks or warm starts are
         fitted here.
@@ -304,7 +304,7 @@ class MLPEnsembleRegressor(RegressorMixin, DeepEnsemble):
         often: the same ``fit`` on the same data goes on from it, to the same bits. ``random_state``
         must be a number. Members with solver 'lbfgs', callbacks or warm starts are fitted again.
     executor : executor or None, default=None
-        One of ``concurrent.futures`` (of processes, threads, MPI) or a client of dask, whose workers
+        One of ``concurrent.futures`` (processes, threads, MPI) or a client of dask, whose workers
         train the networks to the same bits, as for `arraymlp.sweep`. It stays open. A clone has the
         same one; a pickle has none. Members with solver 'lbfgs', callbacks or warm starts are
         fitted here.

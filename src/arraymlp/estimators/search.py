@@ -90,7 +90,7 @@ class MLPSearchCV(WithExecutor, BaseSearchCV):
         a `Checkpoint` of one that also says how often: the same search on the same data goes on
         from it, to the same scores and the same network. Random states must be numbers.
     executor : executor or None, default=None
-        One of ``concurrent.futures`` (of processes, threads, MPI) or a client of dask, whose workers
+        One of ``concurrent.futures`` (processes, threads, MPI) or a client of dask, whose workers
         train the networks to the same bits, as for `arraymlp.sweep`. It stays open. A clone has the
         same one; a pickle has none. The refit is done here, and so are fits that are served one
         after the other (see the notes).

@@ -139,7 +139,7 @@ def sweep(
             as early stopping does; one that raises ends the sweep with that error. What comes
             before a checkpoint is not told again. One with ``on_step``, and with a checkpoint one
             with ``state``, is a ValueError.
-        executor: None; or one of ``concurrent.futures`` (processes, threads, mpi4py's, loky's), or a
+        executor: None; one of ``concurrent.futures`` (processes, threads, mpi4py's, loky's); or a
             client of dask, whose workers train the networks: to the bits of this process, as far
             as their processors compute alike. It stays open. Callbacks, progress and checkpoints
             are this process's; callbacks are told after each epoch, which costs a message. A
