@@ -55,11 +55,13 @@ class Sharding:
         self._orders, self._mine, self._shards = orders, mine, settings.shards
         self._window = data.window(settings)
         self._kept: Streamed | None = None
+        self._count = 0  # of windows of which this process has rows
         if orders.by_window:
             assert isinstance(data.X, Streamed)
             n = int(data.X.shape[0])
             own = [block.start + self._own_rows(block) for block in blocks(n, self._window)]
             self._kept = data.X.kept(np.concatenate(own))
+            self._count = sum(len(rows) > 0 for rows in own)
 
     def _own_rows(self, window: slice) -> HostArray:
         """The rows of a window that this process reads, counted from the window's first."""
@@ -97,7 +99,8 @@ class Sharding:
         per_window = -(-self._window // size)
         of_whole = len(self._own_rows(slice(0, min(n, self._window))))
         first, skip = divmod(skip, per_window)
-        with closing(kept.windows(backend, of_whole, first)) as read:
+        # The last window may have more: of 11 rows in one minibatch shard 3 of 8 has 1, of 10 2.
+        with closing(kept.windows(backend, of_whole, first, self._count)) as read:
             for window in islice(blocks(n, self._window), first, None):
                 own = self._own_rows(window)
                 x = next(read) if len(own) else None

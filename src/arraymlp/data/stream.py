@@ -64,7 +64,9 @@ class Streamed:
         self._rows: Rows = range(source.shape[0]) if rows is None else rows
         self.shape: tuple[int, int] = (len(self._rows), source.shape[1])
 
-    def windows(self, backend: Backend, rows: int, first: int = 0) -> Generator[Array, None, None]:
+    def windows(
+        self, backend: Backend, rows: int, first: int = 0, count: int | None = None
+    ) -> Generator[Array, None, None]:
         """Yield device arrays of ``rows`` rows each, the last one with the rest.
 
         Meanwhile a helper thread reads, checks, converts and uploads the next window. Leaving the
@@ -74,13 +76,14 @@ class Streamed:
             backend: of the arrays.
             rows: of a window.
             first: the window to begin with, counted from 0.
+            count: of windows, where the last one may have more rows; None for as many as it takes.
 
         Raises:
             ValueError: a value is not finite, or an iterable yields other chunks than before.
         """
         from concurrent.futures import ThreadPoolExecutor
 
-        uploads = map(backend.uploader(), self._read(rows, first, at_once=rows))
+        uploads = map(backend.uploader(), self._read(rows, first, count, at_once=rows))
         context = copy_context()  # in which dask has the client that is current here
 
         def upload() -> Array | None:
@@ -156,17 +159,22 @@ class Streamed:
         size = window_rows(self.shape[1], 1, "float64", None)
         yield from exact._read(size, at_once=size)
 
-    def _read(self, size: int, first: int = 0, *, at_once: int) -> Iterator[HostArray]:
-        """Windows of ``size`` rows on the host, each in memory of its own."""
+    def _read(
+        self, size: int, first: int = 0, count: int | None = None, *, at_once: int
+    ) -> Iterator[HostArray]:
+        """Windows of ``size`` rows on the host, each in its own memory; the last has the rest."""
         rows, (n, width) = self._rows, self.shape
+        last = (-(-n // size) if count is None else count) - 1
         start = first * size  # in rows
         for a, part in self._source.parts(rows, start, at_once):
             stop = bisect_left(rows, a + len(part))
             while start < stop:
-                filled = start % size  # rows that the window has
+                number = min(start // size, last)
+                filled = start - number * size  # rows that the window has
                 if filled == 0:
-                    window = np.empty((min(size, n - start), width), self.dtype)
-                taken = rows[start : min(stop, start + size - filled)]
+                    length = size if number < last else n - start
+                    window = np.empty((length, width), self.dtype)
+                taken = rows[start : min(stop, start + len(window) - filled)]
                 convert(part, a, taken, window[filled:], self._what, self._scaling)
                 start += len(taken)
                 if filled + len(taken) == len(window):
