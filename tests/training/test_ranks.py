@@ -146,6 +146,15 @@ def test_streams_have_the_bits_of_arrays(settings: dict[str, Any]) -> None:
         assert_same_bits(on_ranks(size, lambda g: grouped(g, X=Counted(X), **how)), alone)
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_last_window_with_more_rows_of_a_shard_than_a_whole_one_has(shuffle: bool) -> None:
+    few = slice(0, 21)  # a window of 11 rows, in which shard 3 of 8 has 1, and one of 10 with 2
+    how = {"y": LABELS[few], "window": 11, "batch_size": 11, "shuffle": shuffle, "validation": None}
+    alone = grouped(None, X=X[few], **how)
+    for size in (5, 8):
+        assert_same_bits(on_ranks(size, lambda g: grouped(g, X=Counted(X[few]), **how)), alone)
+
+
 def test_a_rank_reads_the_rows_of_its_own_shards_alone() -> None:
     sources = [Counted(X) for _ in range(4)]
     how = {"window": 40, "validation": None, "epochs": 1}
@@ -227,6 +236,17 @@ def test_an_error_of_a_callback_ends_all() -> None:
 
     told = errors(on_ranks(2, lambda group: grouped(group, callbacks=raising)))
     assert told == ['KeyError: "of the user\'s"', 'RankError: rank 0: KeyError: "of the user\'s"']
+
+
+def test_a_rank_error_of_a_callback_does() -> None:
+    def raising(event: Any) -> None:  # as a training within it would
+        raise RankError("of another group")
+
+    told = errors(on_ranks(2, lambda group: grouped(group, callbacks=raising)))
+    assert told == [
+        "RankError: of another group",
+        "RankError: rank 0: RankError: of another group",
+    ]
 
 
 def test_an_error_within_the_exchange_aborts() -> None:

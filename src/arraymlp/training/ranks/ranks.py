@@ -49,7 +49,7 @@ class Ranks:
         self.rank, self.size = (0, 1) if group is None else (group.rank, group.size)
         self._interrupt, self._own = Interrupt(), Interrupt()  # that all agreed on; this one's
         self.carrier: Carrier | None = None
-        self._inside = self._aborted = False
+        self._inside = self._aborted = self._told = False
 
     @property
     def is_first(self) -> bool:
@@ -66,14 +66,12 @@ class Ranks:
         if self.size == 1 or self._inside:
             yield
             return
-        self._inside = True
+        self._inside, self._told = True, False
         try:
             yield
             self._say(END)
-        except RankError:
-            raise
         except Exception as error:
-            if not self._aborted:
+            if not (self._aborted or self._told):  # a callback may raise a RankError of its own
                 self._fail(error)
             raise
         except BaseException as error:  # a second Ctrl-C, or exit: the others are not asked
@@ -86,11 +84,13 @@ class Ranks:
         assert self.group is not None
         codes = self.group.gather_code(code)
         if FAILED in codes:
+            self._told = True
             texts = self.group.gather("")
             told = [f"rank {r}: {text}" for r, text in enumerate(texts) if text]
             raise RankError("; ".join(told))
         kinds = [STEP if c == LAST_STEP else c for c in codes]
         if len(set(kinds)) > 1:
+            self._told = True
             told = [f"rank {r} is to {SAID[c]}" for r, c in enumerate(kinds)]
             raise RankError(
                 f"the ranks do different things: {', '.join(told)}. All must make the same calls, "
