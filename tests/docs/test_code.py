@@ -45,6 +45,8 @@ NEEDS = {
     "onnx": "to_onnx",
     "onnxruntime": "import onnxruntime",
     "skl2onnx": r"to_onnx\(pipeline",
+    "distributed": "import Client",
+    "mpi4py": "mpi4py|group=",
 }
 NO_GPU = "the cupy backend cannot run here"  # the one warning that the pages themselves speak of
 

@@ -190,14 +190,15 @@ def test_the_plan_has_two_stacks_a_worker(threads: Executor) -> None:
     assert "8 x 6-8-3, minibatches of 16, 1 epochs in 4 stacks of up to 2" in result.plan
 
 
-def test_an_error_of_the_training_ends_the_sweep_and_says_where(threads: Executor) -> None:
-    def order(n: int, epoch: int) -> Any:
-        if epoch == 1:
-            raise ZeroDivisionError("an order of one's own")
-        return np.arange(n)
+def failing_order(n: int, epoch: int) -> Any:
+    if epoch == 1:
+        raise ZeroDivisionError("an order of one's own")
+    return np.arange(n)
 
+
+def test_an_error_of_the_training_ends_the_sweep_and_says_where(threads: Executor) -> None:
     with pytest.raises(ZeroDivisionError, match="an order of one's own") as caught:
-        swept(threads, shuffle=order, seed=range(3))
+        swept(threads, shuffle=failing_order, seed=range(3))
     assert any("raised in worker" in note for note in caught.value.__notes__)
 
 
@@ -208,13 +209,14 @@ class OddError(Exception):
         super().__init__(what)
 
 
+def odd_order(n: int, epoch: int) -> Any:
+    raise OddError("of its own", "and more")
+
+
 @linux
 def test_so_does_one_that_does_not_travel(forked: Executor) -> None:
-    def order(n: int, epoch: int) -> Any:
-        raise OddError("of its own", "and more")
-
     with pytest.raises(ExecutorError, match="of its own"):
-        swept(forked, shuffle=order, seed=range(3))
+        swept(forked, shuffle=odd_order, seed=range(3))
     assert forked.submit(abs, -1).result(10) == 1  # the pool is whole
 
 

@@ -196,6 +196,16 @@ def test_the_tree_is_the_same_however_it_is_cut() -> None:
     assert whole[0][1].startswith("((((0+1)+(2+3))+((4+5)+(6+7)))+(")
 
 
+def test_an_order_that_is_drawn_is_rank_0s() -> None:
+    def work(group: ThreadGroup) -> Run:
+        drawn = np.random.default_rng(group.rank)
+        return grouped(group, shuffle=lambda n, epoch: drawn.permutation(n))
+
+    drawn = np.random.default_rng(0)
+    alone = grouped(None, shuffle=lambda n, epoch: drawn.permutation(n))
+    assert_same_bits(on_ranks(2, work), alone)
+
+
 # One of them fails
 
 

@@ -116,7 +116,7 @@ def test_values_may_come_in_any_sequence(several: dict[str, Any]) -> None:
 
 
 def test_a_bad_setting_is_refused_before_the_data_is_looked_at() -> None:
-    assert "unknown activation" in refusal(quick, "no data", Y, activation="rleu")
+    assert "unknown activation" in refusal(quick, object(), Y, activation="rleu")
 
 
 @pytest.mark.parametrize("momentum", [1, -0.1, nan, "0.9", True, [0.5, 1]])

@@ -230,7 +230,7 @@ class _Epochs:
         self.callbacks = [*([] if progress is None else [progress.update]), *callbacks]
         steps_per_epoch = self.position.steps_per_epoch
         self.steps: Steps = choose_steps(run, choice, self.watchers, steps_per_epoch, ranks)
-        self.orders = Orders(self.data, run.settings, run.backend)
+        self.orders = Orders(self.data, ranks.order_of_first(run.settings), run.backend)
         self.sharding: Sharding | None = None
         if (shards := run.settings.shards) is not None:
             mine = owned(shards, ranks.rank, ranks.size)

@@ -8,13 +8,14 @@ that has gone another way is noticed at the next word.
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
 
 from arraymlp._checks import error_text
-from arraymlp.backends.array import Array
+from arraymlp.backends.array import Array, HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.group import Group
 from arraymlp.backends.host import Interrupt
@@ -23,6 +24,7 @@ from arraymlp.data.stripes import bounds, owned
 from arraymlp.nn.network import Network
 from arraymlp.steps.shards import AddUp, Sums, flattened, places, unflattened
 from arraymlp.training.ranks.adding import Carrier, HostCarrier, sum_over_ranks
+from arraymlp.training.settings import Settings
 
 FAILED, END, GATHER, SHARE, STEP, LAST_STEP = range(-1, 5)
 SAID = ("end", "gather", "share", "do a step", "do a step")  # by code
@@ -116,7 +118,10 @@ class Ranks:
         if self.group is None or self.size == 1:
             return [value]
         self._say(GATHER)
-        return self.group.gather(value)
+        try:
+            return self.group.gather(value)
+        except Exception as error:  # the others wait within it
+            self._abort(error)
 
     def share(self, make: Callable[[], Any]) -> Any:
         """What rank 0 makes, for all; it is pickled."""
@@ -124,7 +129,24 @@ class Ranks:
         if self.group is None or self.size == 1:
             return value
         self._say(SHARE)
-        return self.group.share(value)
+        try:
+            return self.group.share(value)
+        except Exception as error:  # as in `gather`
+            self._abort(error)
+
+    def order_of_first(self, settings: Settings) -> Settings:
+        """The settings with an order of the user's own that is rank 0's on all ranks.
+
+        Such a function may draw from a random generator, of which each rank has its own.
+        """
+        order = settings.shuffle
+        if self.size == 1 or not callable(order):
+            return settings
+
+        def of_first(n: int, epoch: int) -> HostArray:
+            return np.asarray(self.share(lambda: order(n, epoch)))
+
+        return replace(settings, shuffle=of_first)
 
     def own(self, n: int) -> range:
         """This rank's part of n things in a row."""
