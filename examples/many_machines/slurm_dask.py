@@ -6,6 +6,7 @@ training that it had not handed in.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from distributed import Client
 import arraymlp
 
 
-def main() -> None:
-    """Sweep, and keep the results."""
+def main() -> int:
+    """Sweep, and keep the results; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="with X.npy and y.npy")
     parser.add_argument("--jobs", type=int, default=16)
@@ -47,10 +48,16 @@ def main() -> None:
             epochs=options.epochs,
             validation=0.2,
             checkpoint=options.folder / "sweep",
+            progress=True,
         )
+    lost = sum(member.status == "lost" for member in result)
+    if result.interrupted or lost:  # start it again: it goes on from its checkpoint
+        print(f"not done: interrupted {result.interrupted}, {lost} networks lost")
+        return 1
     result.save(options.folder / "sweep.safetensors")
     print(result.best.swept, result.best.score)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ Without an address it starts two workers on this machine. The results are those 
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from distributed import Client
 import arraymlp
 
 
-def main() -> None:
-    """Sweep, and print the best settings."""
+def main() -> int:
+    """Sweep, and print the best settings; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="with X.npy and y.npy; the results go there")
     parser.add_argument("--scheduler", default=os.environ.get("DASK_SCHEDULER_ADDRESS"))
@@ -40,10 +41,15 @@ def main() -> None:
             checkpoint=options.folder / "sweep",
             progress=True,
         )
+    lost = sum(member.status == "lost" for member in result)
+    if result.interrupted or lost:  # start it again: it goes on from its checkpoint
+        print(f"not done: interrupted {result.interrupted}, {lost} networks lost")
+        return 1
     result.save(options.folder / "sweep.safetensors")
     for row in result.rank():
         print(row)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,6 +7,7 @@ those of its own shards. Rank 0 prints the epochs and writes the checkpoint and 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from mpi4py import MPI
 import arraymlp
 
 
-def main() -> None:
-    """Train, and keep the network."""
+def main() -> int:
+    """Train, and keep the network; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="with X.npy and y.npy")
     parser.add_argument("--epochs", type=int, default=20)
@@ -34,10 +35,15 @@ def main() -> None:
         checkpoint=arraymlp.Checkpoint(options.folder / "run.ckpt", every="10 min"),
         progress=True,
     )
-    if MPI.COMM_WORLD.rank == 0:
-        arraymlp.save(run.network, options.folder / "network.safetensors")
+    first = MPI.COMM_WORLD.rank == 0
+    if first:
         print(f"{run.ended} after {len(run.history)} epochs")
+    if run.ended == "interrupted":
+        return 143  # start it again: it goes on from its checkpoint
+    if first:
+        arraymlp.save(run.network, options.folder / "network.safetensors")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -89,6 +89,34 @@ def test_a_sweep_on_a_dask_cluster(folder: Path) -> None:
     assert again.splitlines()[-4:] == text.splitlines()[-4:]
 
 
+def test_a_sweep_by_processes_of_mpi(folder: Path) -> None:
+    require_engine("mpi")
+    env = environment(folder / "bin")
+    command = ["mpiexec", "-n", "3", "python", "-m", "mpi4py.futures", "sweep_mpi.py", str(folder)]
+    assert "'seed': " in run(command, env)
+    X, y = np.load(folder / "X.npy"), np.load(folder / "y.npy")
+    alone = arraymlp.sweep(X, y, seed=range(8), epochs=5, validation=0.2)
+    there = arraymlp.SweepResult.load(folder / "sweep.safetensors")
+    assert [m.score for m in there.members] == [m.score for m in alone.members]
+
+
+def test_a_sweep_that_is_told_to_end_goes_on(folder: Path) -> None:
+    require_engine("dask")
+    env = environment(folder / "bin")
+    options = ["--epochs", "400", "--seeds", "2"]
+    job = started(["python", "sweep.py", str(folder), *options], env)
+    assert job.stdout is not None
+    for line in job.stdout:
+        if line.startswith("[ "):
+            break
+    job.send_signal(signal.SIGTERM)
+    text, _ = job.communicate(timeout=TIMEOUT)
+    assert job.returncode == 1, text
+    assert "interrupted True" in text
+    assert not (folder / "sweep.safetensors").exists()
+    assert list((folder / "sweep").glob("stack-*"))  # what the slices had is kept
+
+
 def test_a_sweep_by_jobs_of_slurm(folder: Path) -> None:
     require_engine("dask")
     pytest.importorskip("dask_jobqueue")

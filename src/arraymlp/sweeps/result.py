@@ -17,6 +17,7 @@ from arraymlp.html.view import shown as shown_view
 from arraymlp.sweeps.files import load_sweep, save_sweep
 from arraymlp.sweeps.member import Member
 from arraymlp.sweeps.plots import draw_sweep
+from arraymlp.sweeps.population import LOST
 from arraymlp.sweeps.rows import Row, Rows
 from arraymlp.sweeps.space import REPEATS, shown
 from arraymlp.training.ensemble import Ensemble
@@ -203,6 +204,7 @@ class SweepResult:
                 continue
             m = self.members[failed[0]]
             known = m.number in self._findings or self._run is not None
+            known = known and m.status != LOST  # what it learned until then is not why
             finding = next(iter(self.findings(m.number)), None) if known else None
             rows.append(
                 {
@@ -244,6 +246,8 @@ class SweepResult:
             ValueError: there are not so many networks with a score.
         """
         ordered = self._ordered()
+        if not ordered:
+            raise ValueError("no network has a score")
         whole = isinstance(top, Integral) and not isinstance(top, bool)
         if not whole or not 1 <= top <= len(ordered):
             raise ValueError(

@@ -195,6 +195,33 @@ def test_what_is_not_there_or_damaged_is_named(folder: Path, tmp_path: Path) -> 
         opened(folder)
 
 
+def test_a_file_that_was_written_anew_is_refused(tmp_path: Path) -> None:
+    """Its end, which is kept, would say where other values are."""
+    table = pa.table({"a": np.sqrt(np.arange(40.0)), "label": ["p", "q"] * 20})
+    path = tmp_path / "rows.parquet"
+    pq.write_table(table, path, row_group_size=10)
+
+    def write_anew(event: Any) -> None:
+        pq.write_table(table.set_column(0, "a", pa.array(np.ones(40))), path, row_group_size=10)
+        os.utime(path, ns=(1, 1))
+
+    how = {"epochs": 3, "window": 10, "batch_size": 5, "callbacks": write_anew}
+    with pytest.raises(ValueError, match=r"rows\.parquet.* another file than when it was read"):
+        arraymlp.train(str(tmp_path), "label", early_stopping=False, **how)
+
+
+def test_texts_may_be_views(tmp_path: Path) -> None:
+    if not hasattr(pa, "string_view"):
+        pytest.skip("this pyarrow has no views")
+    texts = pa.array(["u", "v", "w"] * 10)
+    for name, kind in (("strings", pa.string()), ("views", pa.string_view())):
+        (tmp_path / name).mkdir()
+        table = pa.table({"a": texts.cast(kind), "y": np.arange(30.0)})
+        pq.write_table(table, tmp_path / name / "rows.parquet")
+    runs = [arraymlp.train(str(tmp_path / name), "y", epochs=1) for name in ("strings", "views")]
+    assert runs[0].history["loss"] == runs[1].history["loss"]
+
+
 def test_without_pyarrow_it_says_what_to_install(folder: Path, monkeypatch: Any) -> None:
     import sys
 

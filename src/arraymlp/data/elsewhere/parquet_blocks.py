@@ -6,7 +6,7 @@ from typing import Any
 
 from arraymlp.data.elsewhere.block_kinds import WITH_MISSING
 from arraymlp.data.files.cells import Kind
-from arraymlp.data.files.parquet_dataset import ParquetDataset
+from arraymlp.data.files.parquet_dataset import ParquetDataset, is_text
 from arraymlp.data.files.table_file import errors_of
 from arraymlp.data.frames.frame import Frame
 from arraymlp.data.frames.sources import frame_of
@@ -74,7 +74,7 @@ class ParquetBlocks:
             return "number"
         if types.is_date(kind) or types.is_timestamp(kind):
             return "time"
-        if types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
+        if is_text(kind) or types.is_dictionary(kind):
             return "text"
         raise ValueError(f"column {name!r}: it must be numbers, texts or dates, not {kind}")
 

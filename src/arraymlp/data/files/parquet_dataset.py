@@ -37,11 +37,13 @@ class ParquetFileOf:
     Attributes:
         path: in its file system.
         metadata: pyarrow's, of what is where in it.
+        stamp: its size and when it was changed, as its file system says.
         keys: values that its path gives columns, as ``year=2024`` does; None for a missing one.
     """
 
     path: str
     metadata: Any
+    stamp: tuple[Any, Any]
     keys: Mapping[str, Any]
 
 
@@ -77,8 +79,10 @@ class ParquetDataset:
             fs, root = filesystem(self.title)
             paths, keys = _found(fs, root, self.title)
             with ThreadPoolExecutor(AT_ONCE, "arraymlp-files") as pool:
+                stamps = list(pool.map(lambda p: _stamp(fs, p), paths))
                 metadata = list(pool.map(lambda p: self._metadata(fs, p), paths))
-        self.files = [ParquetFileOf(*each) for each in zip(paths, metadata, keys, strict=True)]
+        every = zip(paths, metadata, stamps, keys, strict=True)
+        self.files = [ParquetFileOf(*each) for each in every]
         self.groups = [
             RowGroup(f, g, file.metadata.row_group(g).num_rows)
             for f, file in enumerate(self.files)
@@ -138,6 +142,9 @@ class ParquetDataset:
         n = sum(group.rows for group in groups)
         table: Any = None
         if inside:
+            now = _stamp(fs, file.path)
+            if now[0] is not None and now != file.stamp:  # its end, which is kept, is another's
+                raise ValueError(f"{file.path} is another file than when it was read first")
             with parquet().ParquetFile(
                 file.path, metadata=file.metadata, filesystem=fs, pre_buffer=True
             ) as opened:
@@ -155,6 +162,12 @@ class ParquetDataset:
 
     def _named(self, path: str) -> str:
         return self._scheme + path
+
+
+def _stamp(fs: Any, path: str) -> tuple[Any, Any]:
+    """Size and time of change of a file; None where it is not there."""
+    info = fs.get_file_info(path)
+    return info.size, info.mtime_ns
 
 
 def filesystem(path: str) -> tuple[Any, str]:
@@ -272,11 +285,17 @@ def _require_same(file: ParquetFileOf, schema: Any, names: Sequence[str], first:
             raise ValueError(f"it has a column {name!r}, which {first} does not have")
 
 
+def is_text(kind: Any) -> bool:
+    """Whether a type of pyarrow's is of texts that are not coded."""
+    types = import_module("pyarrow").types
+    is_view = getattr(types, "is_string_view", lambda _: False)  # not in old versions
+    return bool(types.is_string(kind) or types.is_large_string(kind) or is_view(kind))
+
+
 def _alike(a: Any, b: Any) -> bool:
     """Whether values of these types are the same kind of values; a null type has none at all."""
     types = import_module("pyarrow").types
-    texts = types.is_string, types.is_large_string, types.is_dictionary
-    both_texts = all(any(is_one(t) for is_one in texts) for t in (a, b))
+    both_texts = all(is_text(t) or types.is_dictionary(t) for t in (a, b))
     return bool(a == b or both_texts or types.is_null(a) or types.is_null(b))
 
 

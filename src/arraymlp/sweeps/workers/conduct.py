@@ -251,7 +251,7 @@ class Conductor:
         first_line = str(error).partition("\n")[0]
         what = f"{type(error).__name__}: {first_line}".rstrip(": ")
         if loss is Loss.ENGINE:
-            self._gone = f"the {self._pool} is gone ({what})"
+            self._gone = f"{self._pool.engine} is gone ({what})"
         elif lane is not None:
             lane.renew()
             self._strike(part, what)
@@ -289,7 +289,9 @@ class Conductor:
         """End all parts that are left."""
         if all(part.news is None for part in self._parts):
             raise ExecutorError(why)  # nothing was trained
-        log.warning("%s: what is not trained is lost", why)
+        kept = any(part.saver is not None for part in self._parts)
+        again = "; the same call goes on from the checkpoint" if kept else ""
+        log.warning("%s: what is not trained is lost%s", why, again)
         for part in self._parts:
             self._lost(part, why)
         self._ready.clear()
@@ -307,7 +309,7 @@ class Conductor:
     def _wind_down(self) -> None:
         """After a signal: end slices early, and take what they have."""
         self._say_stop()
-        for future in [f for f in self._running if f.cancel()]:
+        for future in [f for f in self._running if self._pool.knows_running and f.cancel()]:
             part, _ = self._running.pop(future)
             self._ready.append(part)
         until = time.monotonic() + PATIENCE

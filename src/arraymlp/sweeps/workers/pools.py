@@ -38,8 +38,10 @@ class Pool:
         executor: it has ``submit``, whose futures have ``add_done_callback``.
         threads: that each worker may use; None for as many as it sees.
         options: of ``submit``.
+        knows_running: whether a future that runs cannot be cancelled.
     """
 
+    knows_running = True
     threads: int | None = None
     options: Mapping[str, Any] = {}  # never written
 
@@ -48,6 +50,11 @@ class Pool:
 
     def __str__(self) -> str:
         return type(self.executor).__name__
+
+    @property
+    def engine(self) -> str:
+        """What trains, in words."""
+        return f"the {self}"
 
     @property
     def workers(self) -> int:
@@ -124,6 +131,12 @@ class Dask(Pool):
     """The executor of a `distributed.Client`."""
 
     options: Mapping[str, Any] = {"pure": False}  # never written
+    knows_running = False  # to the client all that it has sent is pending
+
+    @property
+    def engine(self) -> str:
+        """What trains, in words."""
+        return "the scheduler of dask"
 
     def __init__(self, executor: Any) -> None:
         super().__init__(executor)
