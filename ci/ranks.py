@@ -3,11 +3,11 @@
 usage: python ci/ranks.py [--rounds N] [--json FILE]     (needs mpi4py and mpiexec)
 
 Every candidate is timed in every round, and medians are given. The processes share this machine's
-cores. The model of W ranks has three measured times of a network (a step's whatever its rows and
-shards, that of each shard, that of each row), the bytes of its gradient, and two numbers of what
-links the machines (latency, bandwidth):
+cores. The model of W ranks has two measured times of a network (a step's whatever its rows, and
+that of each row, by steps of a quarter of the rows and of twice as many), the bytes of its
+gradient, and two numbers of what links the machines (latency, bandwidth):
 
-    step(W) = fixed + max(8, W) / W * per_shard + rows / W * per_row
+    step(W) = fixed + rows / W * per_row
             + (W - 1 + log2 W) * latency + 2 (W - 1) / W * bytes / bandwidth
 """
 
@@ -16,7 +16,7 @@ import json
 import os
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import pairwise, product
 from math import log2
 from pathlib import Path
 from statistics import median
@@ -26,11 +26,11 @@ from benchmarks import machine
 
 STEPS, SHARDS = 12, 8
 NETWORKS: dict[str, tuple[tuple[int, ...], int]] = {
-    "784-100-100-10, batch 100": ((100, 100), 100),
-    "784-1024-1024-10, batch 512": ((1024, 1024), 512),
-    "784-1024-1024-10, batch 4096": ((1024, 1024), 4096),
+    "784-100-100-10": ((100, 100), 100),
+    "784-1024-1024-10": ((1024, 1024), 512),
 }
-MEASURED = "784-1024-1024-10, batch 512"
+BATCHES = {"784-100-100-10": (100,), "784-1024-1024-10": (512, 4096)}
+MEASURED = "784-1024-1024-10"
 CANDIDATES: dict[str, tuple[int, int, str]] = {  # ranks, cores of each, how
     "one process, CPU engine, 2 cores": (0, 2, "plain"),
     "one process, array code, 2 cores": (0, 2, "array"),
@@ -88,15 +88,13 @@ def parameters(network: str) -> int:
     return sum((a + 1) * b for a, b in pairwise(sizes))
 
 
-def modelled(parts: tuple[float, float, float], network: str, ranks: int, link: str) -> float:
-    """Seconds of a step by so many ranks, of its fixed part, a shard's and a row's."""
-    fixed, per_shard, per_row = parts
-    shards = max(SHARDS, ranks) / ranks
+def modelled(parts: tuple[float, float], network: str, batch: int, ranks: int, link: str) -> float:
+    """Seconds of a step by so many ranks, of its fixed part and a row's."""
+    fixed, per_row = parts
     latency, bandwidth = LINKS[link]
     said = (ranks - 1 + log2(ranks)) * latency
     sent = 2 * (ranks - 1) / ranks * 4 * parameters(network) / bandwidth
-    own = fixed + shards * per_shard + NETWORKS[network][1] / ranks * per_row
-    return own + said + sent
+    return fixed + batch / ranks * per_row + said + sent
 
 
 def main() -> None:
@@ -118,8 +116,8 @@ def main() -> None:
             times[name].append(seconds(candidate, MEASURED))
     middle = {name: median(of) for name, of in times.items()}
     two = times["two ranks, 8 shards, 1 core each"]
-    print(f"A step of {MEASURED}, medians of {options.rounds} rounds; two ranks are so many times")
-    print("as fast as each candidate (median of the rounds' ratios):\n")
+    print(f"A step of {MEASURED}, batch 512, medians of {options.rounds} rounds; two ranks are so")
+    print("many times as fast as each candidate (median of the rounds' ratios):\n")
     ratios = {}
     for name, of in times.items():
         ratios[name] = median(a / b for a, b in zip(of, two, strict=True))
@@ -127,24 +125,20 @@ def main() -> None:
     print("\nModel: steps a second, times those of one rank (1 core each), by ranks:\n")
     print(" " * 52 + "".join(f"{w:>7}" for w in RANKS))
     model: dict[str, Any] = {}
-    for network, (_, batch) in NETWORKS.items():
-        one, by_one = CANDIDATES["one rank, 8 shards, 1 core"], (1, 1, "group 1")
-        ways = (one, batch), (one, 2 * batch), (by_one, batch)
-        each = [[seconds(how, network, b) for how, b in ways] for _ in range(options.rounds)]
-        small, large, in_one = (median(column) for column in zip(*each, strict=True))
-        per_row, per_shard = (large - small) / batch, max(0.0, small - in_one) / (SHARDS - 1)
-        fixed = max(0.0, small - batch * per_row - SHARDS * per_shard)
-        parts = fixed, per_shard, per_row
+    for network, (_, own) in NETWORKS.items():
+        one, few, many = CANDIDATES["one rank, 8 shards, 1 core"], own // 4, 2 * own
+        each = [[seconds(one, network, b) for b in (few, many)] for _ in range(options.rounds)]
+        small, large = (median(column) for column in zip(*each, strict=True))
+        per_row = (large - small) / (many - few)
+        parts = max(0.0, small - few * per_row), per_row
         model[network] = {"parts": parts, "speedup": {}}
-        print(
-            f"{network}: {fixed * 1e3:.2f} ms, {per_shard * 1e3:.2f} ms a shard, "
-            f"{per_row * 1e6:.1f} us a row"
-        )
-        for link in LINKS:
-            alone = modelled(parts, network, 1, link)
-            gains = [alone / modelled(parts, network, w, link) for w in RANKS]
-            model[network]["speedup"][link] = gains
-            print(f"  {link:50}" + "".join(f"{gain:7.1f}" for gain in gains))
+        print(f"{network}: {parts[0] * 1e3:.2f} ms, and {per_row * 1e6:.1f} us a row")
+        for batch, link in product(BATCHES[network], LINKS):
+            alone = modelled(parts, network, batch, 1, link)
+            gains = [alone / modelled(parts, network, batch, w, link) for w in RANKS]
+            where_to = f"batch {batch}, {link}"
+            model[network]["speedup"][where_to] = gains
+            print(f"  {where_to:50}" + "".join(f"{gain:7.1f}" for gain in gains))
     if options.json:
         content = {"machine": where, "seconds": times, "ratios": ratios, "model": model}
         options.json.write_text(json.dumps(content, indent=1) + "\n")
