@@ -6,6 +6,7 @@ training that it had not handed in.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from dask_jobqueue import SLURMCluster
 from distributed import Client
 
 import arraymlp
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # dask_jobqueue has one that exits
 
 
 def main() -> int:

@@ -32,6 +32,7 @@ from engines import one_epoch_slices as one_epoch_slices
 
 pytestmark = [
     pytest.mark.xdist_group("workers"),
+    pytest.mark.filterwarnings("ignore:os.fork"),  # of a process that tests JAX, too
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows"),
 ]

@@ -21,7 +21,10 @@ from broken_off import Killed
 from engines import CASES, WEIGHT, X, assert_same_sweep, closing, swept
 from engines import one_epoch_slices as one_epoch_slices
 
-pytestmark = pytest.mark.xdist_group("workers")
+pytestmark = [
+    pytest.mark.xdist_group("workers"),
+    pytest.mark.filterwarnings("ignore:os.fork"),  # of a process that tests JAX, too
+]
 linux = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
 
 

@@ -19,6 +19,7 @@ from members import assert_same_bits
 
 pytestmark = [
     pytest.mark.xdist_group("workers"),
+    pytest.mark.filterwarnings("ignore:os.fork"),  # of a process that tests JAX, too
     pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows"),
 ]
 LONG: dict[str, Any] = {**CASES["grid"], "epochs": 12}
