@@ -16,7 +16,6 @@ from distributed import Client
 
 import arraymlp
 
-
 signal.signal(signal.SIGINT, signal.default_int_handler)  # dask_jobqueue has one that exits
 
 
