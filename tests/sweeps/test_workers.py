@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -206,14 +207,15 @@ def test_an_error_of_the_training_ends_the_sweep_and_says_where(threads: Executo
 
 
 class OddError(Exception):
-    """One that pickle cannot make again."""
+    """One that pickle does not take, whoever has taught it to take errors, as distributed does."""
 
-    def __init__(self, what: str, more: str) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(what)
+        self.lock = Lock()
 
 
 def odd_order(n: int, epoch: int) -> Any:
-    raise OddError("of its own", "and more")
+    raise OddError("of its own")
 
 
 @linux
