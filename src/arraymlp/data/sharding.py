@@ -54,6 +54,7 @@ class Sharding:
         self._data, self._settings, self._backend = data, settings, backend
         self._orders, self._mine, self._shards = orders, mine, settings.shards
         self._window = data.window(settings)
+        self._own: dict[int, HostArray] = {}  # by the rows of a window: the last one may have fewer
         self._kept: Streamed | None = None
         self._count = 0  # of windows of which this process has rows
         if orders.by_window:
@@ -66,8 +67,10 @@ class Sharding:
     def _own_rows(self, window: slice) -> HostArray:
         """The rows of a window that this process reads, counted from the window's first."""
         settings, rows = self._settings, window.stop - window.start
-        size, in_order = settings.batch_size, not settings.shuffle
-        return own_rows(rows, size, self._shards, self._mine, in_order)
+        if rows not in self._own:
+            size, in_order = settings.batch_size, not settings.shuffle
+            self._own[rows] = own_rows(rows, size, self._shards, self._mine, in_order)
+        return self._own[rows]
 
     def batches(self, epoch: int, skip: int = 0) -> Generator[ShardedMinibatch, None, None]:
         """The minibatches of an epoch, without the first ``skip``."""
@@ -107,6 +110,7 @@ class Sharding:
                 here = None if order is None else order[window] - window.start
                 drawn = None if here is None else backend.asarray(here)
                 w = None if weight is None else weight[window, ...]
+                targets = y[window, ...]
                 m = window.stop - window.start
                 stop = m - m % size if self._settings.drop_last else m
 
@@ -125,7 +129,7 @@ class Sharding:
 
                 for block in islice(blocks(stop, size), skip, None):
                     its_w = None if w is None else self._taken(w, drawn, block)
-                    its_y = self._taken(y[window, ...], drawn, block)
+                    its_y = self._taken(targets, drawn, block)
                     yield self._batch(its_y, its_w, block.start, rows)
                 skip = 0
 

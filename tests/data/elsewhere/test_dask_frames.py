@@ -10,7 +10,7 @@ import arraymlp
 from arraymlp.data.elsewhere.given import opened
 from elsewhere import rows_elsewhere, rows_of, same_training
 from engines_required import require_engine
-from tables_elsewhere import N, quiet, table
+from tables_elsewhere import BOTH, N, quiet, table
 
 require_engine("dask frames")
 import dask  # noqa: E402
@@ -34,12 +34,7 @@ def parted(*parts: Any) -> Any:
 @pytest.mark.parametrize("parts", [1, 7, 15])
 def test_training_has_the_bits_of_the_frame_in_memory(parts: int) -> None:
     with quiet():
-        how = {
-            **HOW,
-            "validation": 0.2,
-            "seed": (0, 1),
-            "encode": arraymlp.TableEncoder(dates=True),
-        }
+        how = {**HOW, **BOTH}
         expected = arraymlp.train(DF, "label", **how)
         run = arraymlp.train(lazy(parts=parts), "label", **how)
     same_training(run, expected)

@@ -16,7 +16,7 @@ from arraymlp.data.files.table_files import open_table
 from elsewhere import rows_elsewhere, rows_of, same_training
 from engines_required import require_engine
 from tables_alike import plain
-from tables_elsewhere import N, quiet, reads, table, write_folder
+from tables_elsewhere import BOTH, N, quiet, reads, table, write_folder
 
 require_engine("parquet")
 import pandas as pd  # noqa: E402
@@ -35,12 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_training_has_the_bits_of_the_frame_in_memory(folder: Path) -> None:
     with quiet():
-        how = {
-            **HOW,
-            "validation": 0.2,
-            "seed": (0, 1),
-            "encode": arraymlp.TableEncoder(dates=True),
-        }
+        how = {**HOW, **BOTH}
         expected = arraymlp.train(DF, "label", **how)
         for X in (folder, str(folder)):
             run = arraymlp.train(X, "label", **how)

@@ -3,6 +3,8 @@
 None of their libraries is imported: what an executor is, its class says.
 """
 
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
@@ -216,9 +218,6 @@ def threads_here(given: int | None) -> int | None:
 
     None for as many as it sees.
     """
-    import os
-    import sys
-
     if given is not None:
         return given
     if "distributed" in sys.modules:

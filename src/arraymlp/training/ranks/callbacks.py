@@ -1,10 +1,7 @@
 """Callbacks of one training by several processes: called by rank 0, obeyed by all."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from arraymlp.training.callbacks import (
     AnyCallback,
@@ -14,7 +11,7 @@ from arraymlp.training.callbacks import (
     says_stop,
     step_watchers,
 )
-from arraymlp.training.network_parts import parameters
+from arraymlp.training.checkpoint import network_digest
 from arraymlp.training.ranks.ranks import RankError, Ranks
 from arraymlp.training.run import Run
 
@@ -62,11 +59,7 @@ def require_same_weights(ranks: Ranks, run: Run, epoch: int) -> None:
     Their gradients are, so that only the updates can differ: by another kind of processor, another
     build of NumPy, or a callback that changes the network.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for network in run.networks:
-        for array in parameters(network).values():
-            digest.update(np.ascontiguousarray(run.backend.to_numpy(array)).data)
-    digests = ranks.gather(digest.hexdigest())
+    digests = ranks.gather([network_digest(network) for network in run.networks])
     other = [r for r, its in enumerate(digests) if its != digests[0]]
     if other:
         raise RankError(

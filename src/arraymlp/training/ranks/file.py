@@ -9,7 +9,6 @@ from arraymlp.training.ranks.ranks import Ranks
 from arraymlp.training.run import Run
 from arraymlp.training.run_files import read_content, restore_run
 from arraymlp.training.saver import Saver
-from arraymlp.training.state import State
 
 
 class FileOfFirstRank:
@@ -39,23 +38,28 @@ class FileOfFirstRank:
             CheckpointError, OSError: as of `RunFile.open`, at rank 0.
         """
         if self._file is None:
-            yield self._take(None)
+            yield self._take(resumes=False)
             return
         with self._file.open() as resumes:
-            yield self._take(self._file.state() if resumes else None)
+            yield self._take(resumes)
 
-    def _take(self, state: State | None) -> bool:
-        """Give the others rank 0's state, or take it; True where there is one."""
-        run, file = self._run, self._file
+    def _take(self, resumes: bool) -> bool:
+        """Give the others rank 0's state, or take it; True where there is one.
 
-        def of_first() -> tuple[bool, Any]:
+        Args:
+            resumes: whether rank 0 has one.
+        """
+        run, file, alone = self._run, self._file, self._ranks.size == 1
+
+        def of_first() -> tuple[bool, bool, Any]:
             assert file is not None
-            return file.is_finished, None if state is None else state.tensors(run.backend)
+            sent = None if alone or not resumes else file.state().tensors(run.backend)
+            return file.is_finished, resumes, sent
 
-        self.is_finished, tensors = self._ranks.share(of_first)
+        self.is_finished, there, tensors = self._ranks.share(of_first)
         if tensors is not None and file is None:
             restore_run(run, read_content(RunFile.HEADER, tensors), tensors)
-        return tensors is not None
+        return bool(there)
 
     def finish(self) -> None:
         """Write the last state."""

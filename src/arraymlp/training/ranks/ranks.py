@@ -51,7 +51,7 @@ class Ranks:
         self.rank, self.size = (0, 1) if group is None else (group.rank, group.size)
         self._interrupt, self._own = Interrupt(), Interrupt()  # that all agreed on; this one's
         self.carrier: Carrier | None = None
-        self._inside = self._aborted = self._told = False
+        self._is_known = False  # to the others, where this rank ends with an error
 
     @property
     def is_first(self) -> bool:
@@ -65,34 +65,31 @@ class Ranks:
         Raises:
             RankError: another rank failed, or does something else.
         """
-        if self.size == 1 or self._inside:
+        if self.size == 1:
             yield
             return
-        self._inside, self._told = True, False
         try:
             yield
             self._say(END)
         except Exception as error:
-            if not (self._aborted or self._told):  # a callback may raise a RankError of its own
+            if not self._is_known:  # a callback may raise a RankError of its own
                 self._fail(error)
             raise
         except BaseException as error:  # a second Ctrl-C, or exit: the others are not asked
             self._abort(error)
-        finally:
-            self._inside = False
 
     def _say(self, code: int) -> list[int]:
         """Gather what all are about to say."""
         assert self.group is not None
         codes = self.group.gather_code(code)
         if FAILED in codes:
-            self._told = True
+            self._is_known = True
             texts = self.group.gather("")
             told = [f"rank {r}: {text}" for r, text in enumerate(texts) if text]
             raise RankError("; ".join(told))
         kinds = [STEP if c == LAST_STEP else c for c in codes]
         if len(set(kinds)) > 1:
-            self._told = True
+            self._is_known = True
             told = [f"rank {r} is to {SAID[c]}" for r, c in enumerate(kinds)]
             raise RankError(
                 f"the ranks do different things: {', '.join(told)}. All must make the same calls, "
@@ -108,7 +105,7 @@ class Ranks:
 
     def _abort(self, error: BaseException) -> NoReturn:
         assert self.group is not None
-        self._aborted = True
+        self._is_known = True
         text = "".join(traceback.format_exception(error))
         self.group.abort(f"rank {self.rank} of {self.size} ends all:\n{text}")
         raise error
