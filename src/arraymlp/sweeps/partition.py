@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from math import ceil
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt
 from arraymlp.backends.threads import cores, side_by_side
@@ -27,9 +28,13 @@ from arraymlp.sweeps.population import (
     train_population,
 )
 from arraymlp.sweeps.stacking import stacking_key
-from arraymlp.sweeps.workers.training import PartFile, Workers
 from arraymlp.training.history import History, Record
 from arraymlp.training.model import MultilayerPerceptron
+from arraymlp.training.saver import Saver
+from arraymlp.training.state import State
+
+if TYPE_CHECKING:  # a sweep in this process has no use for it
+    from arraymlp.sweeps.workers.training import Workers
 
 # On NumPy the arrays of a stack's step are to stay in the processor's caches, and a stack is to
 # have enough to do in a step that Python's share of it is small: bytes, and multiply-adds.
@@ -38,8 +43,21 @@ WORTH_A_THREAD = 4_000_000
 STACKS_A_WORKER = 2  # of an executor: one travels while another trains
 
 
-class StackFile(PopulationFile, PartFile, Protocol):
-    """What keeps the state of a stack, whoever trains it."""
+class StackFile(PopulationFile, Protocol):
+    """What keeps the state of a stack, whoever trains it, as `arraymlp.sweeps.checkpoint` does."""
+
+    @property
+    def found(self) -> tuple[dict[str, Any], dict[str, HostArray]] | None:
+        """Content and tensors that were there."""
+
+    @property
+    def cadence(self) -> Any:
+        """How often, as `Saver` is told it."""
+
+    def saver_of(
+        self, state: Callable[[], State], backend: Backend, steps: int, epochs: int
+    ) -> Saver:
+        """What takes the state of a stack that is trained elsewhere, when that is due."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +245,7 @@ def train_stacks(
     step_losses: Callable[[], StepLosses] | None = None,
     file: Callable[[Sequence[int]], StackFile] | None = None,
     callbacks: MemberCallbacks | None = None,
-    workers: Workers | None = None,
+    workers: "Workers | None" = None,
 ) -> list[MemberResult | None]:
     """Train all stacks: one after another, or with NumPy side by side, a core each; or by workers.
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from arraymlp._checks import require_switch, unknown, with_brief_help
 from arraymlp.backends.array import is_device_array
@@ -35,8 +35,6 @@ from arraymlp.sweeps.population import (
 from arraymlp.sweeps.result import SweepResult
 from arraymlp.sweeps.settings import SweptSettings
 from arraymlp.sweeps.space import REPEATS, Point, points, shown
-from arraymlp.sweeps.workers.pools import pool_of
-from arraymlp.sweeps.workers.training import Workers
 from arraymlp.training.callbacks import AnyCallback
 from arraymlp.training.checkpoint import Checkpoint, as_checkpoint
 from arraymlp.training.held_out import validation_for
@@ -45,6 +43,9 @@ from arraymlp.training.run import Run
 from arraymlp.training.settings import TABLE, Settings
 from arraymlp.training.setup import merge_settings, preset_for
 from arraymlp.training.train_function import LESS_MEMORY
+
+if TYPE_CHECKING:
+    from arraymlp.sweeps.workers.training import Workers
 
 log = logging.getLogger("arraymlp")
 
@@ -221,7 +222,7 @@ def sweep(
 
 def _where(
     executor: Any, backend: str | Backend, device: Any, X: Any
-) -> tuple[Workers | None, Backend]:
+) -> tuple["Workers | None", Backend]:
     """The workers, where there is an executor, and the backend of this process.
 
     Workers take the kind of backend that "auto" stands for here. One that is named they need to
@@ -229,6 +230,9 @@ def _where(
     """
     if executor is None:
         return None, resolve(backend, device, like=X)
+    from arraymlp.sweeps.workers.pools import pool_of  # where there are workers alone
+    from arraymlp.sweeps.workers.training import Workers
+
     pool = pool_of(executor)
     if isinstance(backend, str) and backend not in ("auto", "numpy"):
         try:

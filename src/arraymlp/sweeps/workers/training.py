@@ -4,20 +4,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
-from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt
 from arraymlp.backends.registry import loaded
 from arraymlp.backends.threads import aside
 from arraymlp.data.data import Data
 from arraymlp.data.stream import Streamed
+from arraymlp.sweeps.partition import StackFile
 from arraymlp.sweeps.population import (
     MemberCallbacks,
     MemberResult,
     MemberSpec,
-    Population,
     StepLosses,
 )
 from arraymlp.sweeps.workers.conduct import Conductor
@@ -27,28 +26,7 @@ from arraymlp.sweeps.workers.pools import Pool
 from arraymlp.sweeps.workers.slices import Job
 from arraymlp.sweeps.workers.transport import Depot, Packed, write_whole
 from arraymlp.training.history import Record
-from arraymlp.training.saver import Saver
 from arraymlp.training.state import State
-
-
-class PartFile(Protocol):
-    """What keeps the state of a stack that is trained elsewhere, as `sweeps.checkpoint` does."""
-
-    @property
-    def found(self) -> tuple[dict[str, Any], dict[str, HostArray]] | None:
-        """Content and tensors that were there."""
-
-    @property
-    def cadence(self) -> Any:
-        """How often, as `Saver` is told it."""
-
-    def restore(self, population: Population) -> None:
-        """Bring a population to what was there."""
-
-    def saver_of(
-        self, state: Callable[[], State], backend: Backend, steps: int, epochs: int
-    ) -> Saver:
-        """What takes its state when that is due."""
 
 
 class Workers:
@@ -74,7 +52,7 @@ class Workers:
         on_epoch: Callable[[Sequence[int], Sequence[Record]], None] | None,
         on_end: Callable[[int], None] | None,
         step_losses: Callable[[], StepLosses] | None,
-        file: Callable[[Sequence[int]], PartFile] | None,
+        file: Callable[[Sequence[int]], StackFile] | None,
         callbacks: Callable[[Sequence[int]], MemberCallbacks] | None,
         less_memory: str,
     ) -> list[MemberResult | None]:
@@ -160,7 +138,7 @@ class Workers:
 
 def _begin(
     part: Part,
-    file: PartFile,
+    file: StackFile,
     depot: Depot,
     told: Callable[[Part, Sequence[Sequence[Record]]], None],
     callbacks: Callable[[Part], MemberCallbacks] | None,
