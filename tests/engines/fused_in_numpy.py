@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from arraymlp.engines.cuda.fused import BINARY, DEPTH, LOSS_NUMBERS, SOFTMAX
+from arraymlp.engines.cuda.fused import BINARY, LOSS_NUMBERS, SOFTMAX
+from arraymlp.engines.cuda.three_kernels import DEPTH
 from arraymlp.engines.numbers import (
     ACTIVATION_NUMBERS,
     ADAM,

@@ -17,6 +17,7 @@ import arraymlp.engines.cuda.fused as fused
 from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.engines.cuda.epochs import uncovered
 from arraymlp.engines.cuda.source import only, source
+from arraymlp.engines.cuda.three_kernels import ThreeKernels
 from arraymlp.engines.numbers import rule_number
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.dropout import Dropout
@@ -171,7 +172,8 @@ def test_more_rows_and_members_take_larger_blocks(
     device = host_kernels.device()
     states = initial_states(network, case.rule)
     table = case.table(network)
-    fused.FusedSteps(network, case.rule, states, case.rows(), "mean", table, device, at_once)
+    way = ThreeKernels(at_once)
+    fused.FusedSteps(network, case.rule, states, case.rows(), "mean", table, device, way)
     assert names <= set(device.launched)
     assert_as_good_as_array(case, host_kernels)
 
@@ -283,7 +285,7 @@ def test_graphs_of_one_length_cover_an_epoch(
 
     table = hyper_table(case.settings, network, np.full((-(-rows // batch), 1), 0.1), 0, 0)
     fused_steps = fused.FusedSteps(
-        network, case.rule, states, epoch, "mean", table, NumpyKernels(), counted
+        network, case.rule, states, epoch, "mean", table, NumpyKernels(), ThreeKernels(counted)
     )
     assert fused_steps.steps == steps
     fused_steps(epoch, table)

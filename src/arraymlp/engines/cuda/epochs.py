@@ -14,15 +14,9 @@ from typing import Any
 from arraymlp.backends.array import Array
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.engines.cuda.arrays import contiguous, is_contiguous
-from arraymlp.engines.cuda.fused import (
-    LOSS_NUMBERS,
-    MOST_LAYERS,
-    ROWS,
-    SOFTMAX,
-    FusedSteps,
-    shared_bytes,
-)
+from arraymlp.engines.cuda.fused import LOSS_NUMBERS, MOST_LAYERS, SOFTMAX, FusedSteps
 from arraymlp.engines.cuda.source import Launches
+from arraymlp.engines.cuda.three_kernels import ROWS, ThreeKernels, shared_bytes
 from arraymlp.engines.numbers import ACTIVATION_NUMBERS, loss_name, rule_number
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import NO_SUMS, EpochRows, LossSums
@@ -141,7 +135,7 @@ class FusedEpochs(EpochStep):
                 self._reduction,
                 table,
                 self._device,
-                self._record,
+                ThreeKernels(self._record),
             )
             self._key = graph_key
         steps, of_steps = self._fused(rows, table, interrupted)

@@ -1,14 +1,14 @@
-"""Whole epochs of small and medium perceptrons on CUDA: three kernels a step, replayed as a graph.
+"""Whole epochs of small and medium perceptrons on CUDA, launched at once.
 
 A step of the lab's network is some 40 million operations, which a GPU does in a microsecond; to
-start one kernel takes it about as long, and the host longer. So a step is three kernels of our own
-(``fused.cu``), and the steps of an epoch are recorded once as a CUDA graph, which the host then
-starts with one call. Whatever differs between steps (row numbers, rates, keys of dropout) stands in
-tables on the device, which are filled before the epoch starts.
+start one kernel takes it about as long, and the host longer. So a step is a few kernels of our own,
+and the host launches the steps of an epoch with one call. Whatever differs between steps (row
+numbers, rates, keys of dropout) stands in tables on the device, which are filled before the epoch
+starts. Which kernels these are is a `Way`'s to say: `arraymlp.engines.cuda.three_kernels`.
 """
 
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from arraymlp.steps.hyper import HyperTable
 from arraymlp.steps.optimizers import Optimizer
 from arraymlp.steps.update import States, arrays_of
 
-# As in fused.cu.
-MOST_LAYERS, TILES, DEPTH, THREADS = 8, (32, 64), 32, 128
+# As in fused.cuh.
+MOST_LAYERS = 8
 LAYER = np.dtype(
     [(name, "u8") for name in ("weights", "bias", "weights_1", "weights_2", "bias_1", "bias_2")]
     + [(name, "u8") for name in ("z", "ds")]
@@ -48,18 +48,32 @@ LOSS_NUMBERS = {
     "capped_binary_cross_entropy": (BINARY, True),
     "squared_error": (SQUARED, False),
 }
-ROWS, THREADS_OF_ROWS = (2, 4, 8), 512
-MOST_STEPS = 1024  # of a graph
+MOST_STEPS = 1024  # that are launched together
+
+Launch: TypeAlias = tuple[
+    str, tuple[int, int, int], int, int
+]  # kernel, grid, threads, shared bytes
 
 
-def _units(network: Network) -> int:
+def units_of(network: Network) -> int:
+    """The units that a block keeps in shared memory for each of its rows.
+
+    They are the outputs and deltas of each hidden layer, and the last layer's logits.
+    """
     *hidden, last = network.sizes[1:]
     return 2 * sum(hidden) + last
 
 
-def shared_bytes(network: Network, rows: int) -> int:
-    """Bytes of shared memory that a block needs for so many rows."""
-    return (_units(network) + THREADS_OF_ROWS) * rows * 4
+class Way(Protocol):
+    """One way to launch the steps of a `FusedSteps`."""
+
+    def __call__(self, steps: "FusedSteps", network: Network) -> Callable[[], None]:
+        """Prepare them, and return what launches ``steps.steps`` steps, one after the other.
+
+        The plan's layers and tables are filled; what else the way's kernels read in it is for the
+        way to fill, and ``steps.loss`` and ``steps.squares`` are for it to make.
+        """
+        ...
 
 
 class FusedSteps:
@@ -73,9 +87,18 @@ class FusedSteps:
         rows: the rows; later calls may differ in order, first and stop.
         reduction: "mean" or "sum".
         table: the rates and constants of the steps; later calls may differ in their values.
-        device: launches the kernels.
-        record: makes one function of many launches, a graph.
+        device: the kernels' device.
+        way: prepares the launches.
+
+    Attributes:
+        plan: the struct that the kernels are given.
+        steps: the number of steps that are launched together.
+        loss: (K, n) float64; the kernels add each member's loss to its n numbers.
+        squares: (K, n) float64; likewise its penalty.
     """
+
+    loss: DeviceArray
+    squares: DeviceArray
 
     def __init__(
         self,
@@ -86,7 +109,7 @@ class FusedSteps:
         reduction: str,
         table: HyperTable,
         device: Launches,
-        record: Callable[[Callable[[], None]], Callable[[], None]],
+        way: Way,
     ) -> None:
         self.backend: Backend = network.backend
         self.device, self.optimizer, self.reduction = device, optimizer, reduction
@@ -98,19 +121,14 @@ class FusedSteps:
         self.held: list[Array] = []  # the arrays that the graph points to
         self.in_file_order: Array | None = None
         self.plan = np.zeros(1, FUSED)[0]  # a scalar, which CuPy takes 20 times as fast as an array
-        # Large tiles where even then each multiprocessor gets one.
-        small, large = TILES
-        enough = self._tiles(network, large) * self.members >= device.processors
-        self.tile = large if enough else small
         self._layers(network, optimizer, states, table)
         self._tables(rows, table)
-        self._launch_sizes(network)
-        self._step(0)  # of no rows, to load the kernels, which a graph cannot
-        self.replay = record(self._all_steps)
+        self.replay = way(self, network)
 
     # The struct that the kernels get, filled once
 
-    def _new(self, shape: tuple[int, ...], dtype: str = "float32") -> DeviceArray:
+    def new(self, shape: tuple[int, ...], dtype: str = "float32") -> DeviceArray:
+        """Zeros on the device, kept as long as the steps are."""
         array = self._zeros(shape, self.backend.dtype(dtype))
         self.held.append(array)
         return array
@@ -119,97 +137,59 @@ class FusedSteps:
         xp: Namespace = self.backend.xp
         return cast(DeviceArray, xp.zeros(shape, dtype=dtype, device=self.backend.device))
 
-    def _at(self, array: Array | None) -> int:
+    def at(self, array: Array | None) -> int:
+        """The address of an array, which is kept as long as the steps are; 0 for None."""
         if array is None:
             return 0
         self.held.append(array)
         return self.device.address(array)
 
-    def _tiles(self, network: Network, size: int) -> int:
-        """The number of tiles of that size in the first layer's sums of a minibatch."""
-        return blocks_of(self.batch, size) * blocks_of(network.layers[0].n_out, size)
-
     def _layers(
         self, network: Network, optimizer: Optimizer, states: States, table: HyperTable
     ) -> None:
         plan = self.plan
-        tile = unit = 0
+        unit = 0
         for i, (layer, state) in enumerate(zip(network.layers, states, strict=True)):
             struct = plan["layers"][i]
             n_in, n_out = layer.n_in, layer.n_out
-            struct["weights"], struct["bias"] = self._at(layer.weights), self._at(layer.bias)
+            struct["weights"], struct["bias"] = self.at(layer.weights), self.at(layer.bias)
             for name, of_parameter in zip(("weights", "bias"), state, strict=True):
                 for number, array in enumerate(arrays_of(of_parameter), 1):
-                    struct[f"{name}_{number}"] = self._at(array)
-            struct["ds"] = self._at(self._new((self.members, self.batch, n_out)))
+                    struct[f"{name}_{number}"] = self.at(array)
+            struct["ds"] = self.at(self.new((self.members, self.batch, n_out)))
             if i + 1 < len(network.layers):
-                struct["z"] = self._at(self._new((self.members, self.batch, n_out)))
+                struct["z"] = self.at(self.new((self.members, self.batch, n_out)))
             struct["n_in"], struct["n_out"] = n_in, n_out
             struct["activation"] = ACTIVATION_NUMBERS[layer.activation]
-            struct["tile"], struct["unit"] = tile, unit
+            struct["unit"] = unit
             dropout = table.hyper.dropout
             struct["dropped"] = dropout is not None and dropout[i] is not None
-            tile += blocks_of(n_in + 1, self.tile) * blocks_of(n_out, self.tile)
             unit += 2 * n_out
-        plan["tiles"], plan["units"] = tile, _units(network)
+        plan["units"] = units_of(network)
         plan["n_layers"], plan["members"] = len(network.layers), self.members
         plan["batch"], plan["rule"] = self.batch, rule_number(optimizer)
         plan["loss_kind"], plan["capped"] = LOSS_NUMBERS[network.loss.name]
-        self.squares = self._new((self.members, tile), "float64")
-        plan["squares"] = self._at(self.squares)
 
     def _tables(self, rows: EpochRows, table: HyperTable) -> None:
         plan, layers = self.plan, self.layers
-        plan["x"] = self._at(rows.x)
-        plan["labels" if rows.y.ndim == 1 else "targets"] = self._at(rows.y)
-        plan["weight"] = self._at(rows.weight)
+        plan["x"] = self.at(rows.x)
+        plan["labels" if rows.y.ndim == 1 else "targets"] = self.at(rows.y)
+        plan["weight"] = self.at(rows.weight)
         self.weights_differ = rows.weight is not None and rows.weight.ndim == 2
         plan["weights_of"] = self.weights_of = self.members if self.weights_differ else 1
         of = table.members
         plan["constants_of"] = of
         self.tables = {
-            "order": self._new((self.steps * self.batch,), "int32"),
-            "rows": self._new((self.steps,), "int32"),
-            "scale": self._new((self.steps, self.weights_of)),
-            "constants": self._new((self.steps, of, len(CONSTANTS))),
+            "order": self.new((self.steps * self.batch,), "int32"),
+            "rows": self.new((self.steps,), "int32"),
+            "scale": self.new((self.steps, self.weights_of)),
+            "constants": self.new((self.steps, of, len(CONSTANTS))),
         }
         if table.hyper.dropout is not None:
-            self.tables["drop_scale"] = self._new((self.steps, of, layers))
-            self.tables["drops"] = self._new((self.steps, of, layers, 2), "int32")
+            self.tables["drop_scale"] = self.new((self.steps, of, layers))
+            self.tables["drops"] = self.new((self.steps, of, layers, 2), "int32")
         for name, array in self.tables.items():
-            plan[name] = self._at(array)
-
-    def _launch_sizes(self, network: Network) -> None:
-        plan, k, (n_in, n_out) = self.plan, self.members, network.sizes[:2]
-        tiles = self._tiles(network, self.tile)
-        aim = 2 * self.device.processors  # blocks
-        parts = max(1, min(blocks_of(n_in, DEPTH), aim // (tiles * k)))
-        plan["part"] = part = blocks_of(blocks_of(n_in, parts), DEPTH) * DEPTH
-        plan["parts_of"] = parts = blocks_of(n_in, part)
-        plan["parts"] = self._at(self._new((parts, k, self.batch, n_out)))
-        # The fewest rows a block that give each multiprocessor a block or two; beyond that, more
-        # rows share the weights that a block reads.
-        fitting = [r for r in ROWS if shared_bytes(network, r) <= self.device.shared_memory]
-        few_blocks = [r for r in fitting if blocks_of(self.batch, r) * k <= aim]
-        rows = few_blocks[0] if few_blocks else fitting[-1]
-        blocks = blocks_of(self.batch, rows)
-        self.loss = self._new((k, blocks), "float64")
-        plan["loss"] = self._at(self.loss)
-        chunk = 4 * DEPTH * (self.tile + self.tile // 16 + self.tile + 4)  # bytes
-        self.launches = (
-            (f"first_layer_{self.tile}", (tiles, parts, k), THREADS, chunk),
-            (f"rows_{rows}", (blocks, k, 1), THREADS_OF_ROWS, shared_bytes(network, rows)),
-            (f"gradients_{self.tile}", (int(plan["tiles"]), k, 1), THREADS, chunk),
-        )
-
-    def _all_steps(self) -> None:
-        for number in range(self.steps):
-            self._step(number)
-
-    def _step(self, number: int) -> None:
-        args = self.plan, np.int32(number)
-        for name, grid, threads, shared in self.launches:
-            self.device.launch(name, grid, threads, args, shared)
+            plan[name] = self.at(array)
 
     # The tables, filled for each epoch
 
