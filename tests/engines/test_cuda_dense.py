@@ -17,13 +17,15 @@ import arraymlp
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.engines.cpu.engine import CpuEngine
 from arraymlp.engines.cuda.cublas import plan
-from arraymlp.engines.cuda.dense import DenseStep
+from arraymlp.engines.cuda.dense import DenseStep, LayerWork
+from arraymlp.engines.cuda.dense_kernels import OUTPUTS, ROUNDED, SUMS
 from arraymlp.nn.activations import ACTIVATIONS, Activation
 from arraymlp.nn.dropout import DropoutKey
 from arraymlp.steps.hyper import Hyper
 from arraymlp.steps.optimizers import Optimizer
 from arraymlp.steps.step import Step, array_step
 from arraymlp.steps.update import initial_states, tree_map
+from bfloat16 import from_bfloat16, to_bfloat16
 from cuda_on_host import BACKWARD, HostKernels, unavailable
 from engine_and_array import (
     CASES,
@@ -40,25 +42,6 @@ from pairwise import pairwise
 
 pytestmark = pytest.mark.xdist_group("g++")  # kernels are compiled once a process
 needs_host = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
-
-
-def to_bfloat16(a: HostArray) -> HostArray:
-    """The bits of the bfloat16 nearest to each number, of two equally near the even one."""
-    low = np.abs(a).view(np.uint32) >> 16
-    infinite = 0x7F80
-    high = np.minimum(low + 1, infinite)
-
-    def size(bits: HostArray) -> HostArray:
-        return np.where(bits == infinite, 2.0**128, from_bfloat16(bits).astype(np.float64))
-
-    true = np.where(np.isinf(a), 2.0**128, np.abs(a).astype(np.float64))
-    below, above = true - size(low), size(high) - true
-    up = (above < below) | ((above == below) & (low % 2 == 1))
-    return (np.where(up, high, low) | np.signbit(a) << 15).astype(np.uint16)
-
-
-def from_bfloat16(bits: HostArray) -> HostArray:
-    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 class HostProducts:
@@ -171,27 +154,6 @@ def test_members_are_multiplied_in_few_calls() -> None:
 def test_what_cublas_cannot_multiply_is_refused(a: Any, b: Any, out: Any) -> None:
     with pytest.raises(ValueError, match=r"shape|members|rows of the result"):
         plan(a, b, out)
-
-
-# Rounding
-
-
-@needs_host
-@pytest.mark.parametrize("order", [None, BACKWARD])
-def test_rounding_to_bfloat16_is_to_nearest_even(order: int | None) -> None:
-    rng = np.random.default_rng(0)
-    bits = rng.integers(0, 2**32, 20_000, dtype=np.uint32)
-    ties = rng.integers(0, 2**16, 500, dtype=np.uint32) << 16 | 0x8000
-    edge = np.asarray([0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 3.4e38, 1e-45], np.float32)
-    nans = np.asarray([0x7F800001, 0xFFBFFFFF, 0x7FFFFFFF], np.uint32)  # some with low bits alone
-    bits = np.concatenate([bits, ties, ties + 1, ties - 1, edge.view(np.uint32), nans])
-    a = bits.view(np.float32)
-    out = np.zeros(a.size, np.uint16)
-    kernels = HostKernels("dense_float32.cu", order)
-    kernels.launch("rounded", (3, 1, 1), 64, (a, out, np.int64(a.size)))
-    numbers = ~np.isnan(a)
-    np.testing.assert_array_equal(out[numbers], to_bfloat16(a[numbers]))
-    assert np.isnan(from_bfloat16(out[~numbers])).all()
 
 
 # The step against the definition
@@ -432,24 +394,25 @@ def rounded_matmul(xp: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 KEY = DropoutKey(5, -(2**30), 4 / 3)
-ROUNDED = pairwise(
+BFLOAT16 = pairwise(
     {
         "optimizer": ["sgd", "momentum", "adam"],
         "dropout": [(None, None, KEY), (KEY, KEY, None), (None,) * 3],
         "seed": [0, [0, 1]],
+        "activation": [("relu", SQUARE), ("tanh", "gelu"), ("leaky_relu", "softplus")],
     }
 )
 
 
 @needs_host
-@pytest.mark.parametrize("number", range(len(ROUNDED)))
+@pytest.mark.parametrize("number", range(len(BFLOAT16)))
 def test_in_bfloat16_the_products_factors_alone_are_rounded(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng, case = np.random.default_rng(number), ROUNDED[number]
+    rng, case = np.random.default_rng(number), BFLOAT16[number]
     rule = arraymlp.optimizers.get_optimizer(case["optimizer"])
     network = arraymlp.MultilayerPerceptron.create(
-        (7, 9, 8, 5), activation=["relu", SQUARE], seed=case["seed"]
+        (7, 9, 8, 5), activation=case["activation"], seed=case["seed"]
     )
     twin, plain = network.copy(), network.copy()
     steps = [dense(network, rule, "mean", rounds=True)]
@@ -472,3 +435,63 @@ def test_in_bfloat16_the_products_factors_alone_are_rounded(
             assert np.mean(np.abs(one - two) < 1e-6) > 0.8
             np.testing.assert_allclose(one, two, rtol=0, atol=1e-3)
             assert np.max(np.abs(one - full)) > 1e-5
+
+
+# Between two steps
+
+
+def with_others(optimizer: str, rounds: bool, anew: bool) -> Any:
+    """A network after three steps, between which others wrote to its arrays.
+
+    The steps are made anew each time, or all by one, which also trains copies.
+    """
+    rule = arraymlp.optimizers.get_optimizer(optimizer)
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(9, 8)).astype("float32"), rng.integers(0, 4, 9).astype("int32")
+    network = arraymlp.MultilayerPerceptron.create((8, 12, 4), seed=3)
+    states, step = initial_states(network, rule), dense(network, rule, "mean", rounds)
+    for t in range(3):
+        if anew:
+            step = dense(network, rule, "mean", rounds)
+        else:
+            copied = tree_map(np.copy, states)
+            step(network.copy(), copied, Minibatch(x, y), hyper_of(rule, 0.3))
+        states, _ = step(network, states, Minibatch(x, y), hyper_of(rule, 0.1))
+        first, last = network.layers
+        if t == 0:
+            first.weights[...] *= 0.5
+            last.bias[...] += 0.25
+        else:
+            last.weights = np.asfortranarray(last.weights[:, ::-1])
+    return network
+
+
+@needs_host
+@pytest.mark.parametrize("rounds", [False, True])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_what_others_do_to_a_network_between_two_steps_counts(optimizer: str, rounds: bool) -> None:
+    networks = [with_others(optimizer, rounds, anew) for anew in (False, True)]
+    assert_same_parameters(*networks, 0)
+
+
+# Buffers
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("rounds", [False, True])
+def test_outputs_take_the_place_of_sums_where_slopes_follow_from_them(
+    activation: str, masked: bool, rounds: bool
+) -> None:
+    by_sign = activation in ("identity", "relu", "leaky_relu")
+    by_output = by_sign or activation in ("sigmoid", "tanh", "elu")
+    network = arraymlp.MultilayerPerceptron.create((2, 5, 3), activation=activation)
+    work = LayerWork(network.layers[0], 70, False, masked, rounds, np)
+    if rounds:
+        assert work.left == (ROUNDED if by_sign else SUMS)
+        assert work.outputs.dtype == work.deltas.dtype == np.uint16
+    else:
+        assert work.left == (OUTPUTS if by_sign or (by_output and not masked) else SUMS)
+        assert (work.outputs is work.s) == (work.left == OUTPUTS)
+        assert work.deltas is work.ds
+    assert work.addends.shape == (3, 5)

@@ -5,15 +5,14 @@ first. This one is two or three launches a layer.
 """
 
 from math import log, log1p
-from typing import cast
 
 import numpy as np
 
 from arraymlp.backends.array import Array
-from arraymlp.engines.cuda.arrays import DeviceArray, is_contiguous
+from arraymlp.engines.cuda.arrays import is_contiguous
 from arraymlp.engines.cuda.cublas import Multiplies
-from arraymlp.engines.cuda.dense import THREADS, Number, elementwise, mask_arguments
-from arraymlp.engines.cuda.source import Launches, blocks_of
+from arraymlp.engines.cuda.dense_kernels import DenseKernels
+from arraymlp.engines.cuda.source import Launches
 from arraymlp.engines.numbers import ACTIVATION_NUMBERS, loss_name
 from arraymlp.nn.network import Network
 
@@ -40,9 +39,9 @@ class LabelEvaluator:
     """
 
     def __init__(self, network: Network, device: Launches, product: Multiplies) -> None:
-        self._network, self._device, self._product = network, device, product
+        self._network, self._product = network, product
         self._members = network.members or 1
-        self._number: Number = np.dtype(network.dtype).type
+        self._kernels = DenseKernels(device, self._members, network.dtype)
 
     def __call__(self, x: Array, labels: Array) -> tuple[Array, Array, Array] | None:
         """Return each row's loss and wrong decision (..., B), and the classes' counts (..., n).
@@ -63,23 +62,12 @@ class LabelEvaluator:
             s = xp.empty((*leading, rows, layer.n_out), dtype=x.dtype)
             self._product(z, layer.weights, s)
             if layer is not network.layers[-1]:
-                self._activate(s, layer.bias, layer.n_out, ACTIVATION_NUMBERS[layer.activation])
+                self._kernels.activate(s, layer.bias, s, ACTIVATION_NUMBERS[layer.activation])
             z = s
         n = network.sizes[-1]
         loss, wrong = (xp.empty((*leading, rows), dtype=x.dtype) for _ in range(2))
         counts = xp.zeros((*leading, n), dtype=x.dtype)
         eps = float(np.finfo(network.dtype).eps)
-        capped = np.int32(network.loss.name.startswith("capped"))
-        bounds = self._number(-log1p(-eps)), self._number(-log(eps))
-        sizes = np.uint32(rows), np.uint32(n), np.uint32(members)
-        arrays = (z, network.layers[-1].bias, labels, loss, wrong, counts)
-        grid = (blocks_of(rows, THREADS // 32), members, 1)
-        self._device.launch("evaluate", grid, THREADS, (*arrays, *sizes, capped, *bounds))
+        caps = (-log1p(-eps), -log(eps)) if network.loss.name.startswith("capped") else None
+        self._kernels.evaluate(z, network.layers[-1].bias, labels, (loss, wrong, counts), caps)
         return loss, wrong, counts
-
-    def _activate(self, s: Array, bias: Array, n: int, activation: int) -> None:
-        """Turn products into outputs, in place."""
-        size = cast(DeviceArray, s).size // self._members
-        numbers = np.uint32(size), np.uint32(n), np.int32(activation), np.int32(0)  # no slopes
-        args = (s, bias, s, None, *numbers, *mask_arguments(None, self._number))
-        elementwise(self._device, "activate", size, self._members, args)
