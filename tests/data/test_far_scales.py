@@ -67,9 +67,9 @@ def test_bfloat16_is_standardised() -> None:
 
 @pytest.mark.parametrize("unit", [1e-22, 1e-12, 1e20])
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
-def test_targets_of_any_unit_train_alike(unit: float, loss: str, backend: Backend) -> None:
+def test_targets_of_any_unit_train_alike(unit: float, loss: str, quick_backend: Backend) -> None:
     settings = {**PLAIN, "loss": loss, "validation": 0.2, "metrics": ["rmse", "mae", "r2"]}
-    settings |= {"early_stopping": True, "training_error": True, "backend": backend}
+    settings |= {"early_stopping": True, "training_error": True, "backend": quick_backend}
     settings |= {"probes": True, "alpha": 1e-3}
     ours, plain = train(X, unit * Y, **settings), train(X, Y, **settings)
     of_loss = unit**2 if loss == "squared_error" else unit

@@ -146,10 +146,12 @@ def test_streams_are_standardised_as_arrays_are(kind: str, tmp_path) -> None:  #
 
 
 @pytest.mark.parametrize("own_loss", [False, True])
-def test_a_fold_learns_its_own_and_is_the_network_alone(backend: Backend, own_loss: bool) -> None:
+def test_a_fold_learns_its_own_and_is_the_network_alone(
+    quick_backend: Backend, own_loss: bool
+) -> None:
     rows = np.arange(N)
     pairs = [(rows[:200], rows[200:]), (rows[100:], rows[:100])]
-    settings = {**PLAIN, "standardize": True, "backend": backend, "shuffle": False}
+    settings = {**PLAIN, "standardize": True, "backend": quick_backend, "shuffle": False}
     loss = Huber(1e4) if own_loss else "squared_error"
     result = sweep(X, Y, cv=pairs, loss=loss, **settings)
     for k, (training, held_out) in enumerate(pairs):
@@ -204,9 +206,11 @@ def test_columns_with_scales_of_their_own_keep_the_loss_in_folds_and_when_they_g
         assert loss_now == pytest.approx(run.history[-1]["training_loss"], rel=1e-9)
 
 
-def test_members_with_scalings_of_their_own_predict_together_as_alone(backend: Backend) -> None:
+def test_members_with_scalings_of_their_own_predict_together_as_alone(
+    quick_backend: Backend,
+) -> None:
     pairs = [(np.arange(200), np.arange(200, N)), (np.arange(100, N), np.arange(100))]
-    result = sweep(X, Y, cv=pairs, standardize=True, backend=backend, **PLAIN)
+    result = sweep(X, Y, cv=pairs, standardize=True, backend=quick_backend, **PLAIN)
     networks = [member.network for member in result]
     together = arraymlp.MultilayerPerceptron.stacked(networks)
     assert together.inputs is not None

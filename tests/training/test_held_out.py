@@ -20,8 +20,8 @@ QUICK: dict[str, Any] = {"hidden": (8,), "epochs": 4, "validation": "in_turn", "
 
 
 @pytest.mark.parametrize("y", [LABELS, NUMBERS], ids=["classes", "numbers"])
-def test_each_member_trains_as_alone_on_its_rows(y: np.ndarray, backend: Backend) -> None:
-    run = train(X, y, seed=range(8), standardize=False, backend=backend, **QUICK)
+def test_each_member_trains_as_alone_on_its_rows(y: np.ndarray, quick_backend: Backend) -> None:
+    run = train(X, y, seed=range(8), standardize=False, backend=quick_backend, **QUICK)
     parts = dealt(N, 8, 0, y if y.dtype.kind == "i" else None)
     for k in (0, 7):
         rows, held_out = parts[k]
@@ -32,7 +32,7 @@ def test_each_member_trains_as_alone_on_its_rows(y: np.ndarray, backend: Backend
             seed=k,
             order_seed=k,
             standardize=False,
-            backend=backend,
+            backend=quick_backend,
             hidden=(8,),
             epochs=4,
             batch_size=10,

@@ -118,8 +118,8 @@ def test_members_have_their_own(tmp_path: Path, probes: bool) -> None:
                 np.testing.assert_allclose(b, b1, rtol=2e-4, atol=2e-4)
 
 
-def test_population(backend: Backend) -> None:
-    run = train(X, y, **SMALL, epochs=2, snapshots=2, seed=(0, 1, 2), backend=backend)
+def test_population(quick_backend: Backend) -> None:
+    run = train(X, y, **SMALL, epochs=2, snapshots=2, seed=(0, 1, 2), backend=quick_backend)
     last = run.snapshots[-1]
     assert last.parameters[0][0].shape == (3, 4, 3)
     network = run.network.member(1)

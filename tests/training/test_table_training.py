@@ -224,23 +224,23 @@ def test_without_an_encoder_numbers_are_as_they_are() -> None:
     assert run.network.features == ("fare",)
 
 
-def test_labels_of_minus_and_plus_1_are_classes(backend: Backend) -> None:
+def test_labels_of_minus_and_plus_1_are_classes(quick_backend: Backend) -> None:
     X = np.asarray(TABLE.column("fare"))[:, None]
     y = np.where(X[:, 0] > 30, 1, -1)
-    run = train(X, y, backend=backend, epochs=1)
+    run = train(X, y, backend=quick_backend, epochs=1)
     assert set(run.predict(X)) <= {-1, 1}
     assert run.network.classes is not None
     assert run.network.classes.tolist() == [-1, 1]
     assert run.evaluate(X, y).n == N
 
 
-def test_texts_are_labels_of_arrays_too(backend: Backend) -> None:
+def test_texts_are_labels_of_arrays_too(quick_backend: Backend) -> None:
     X = np.asarray(TABLE.column("fare"), np.float32)[:, None]
-    run = train(X, LABELS, backend=backend, epochs=1, class_weight={"yes": 2.0})
+    run = train(X, LABELS, backend=quick_backend, epochs=1, class_weight={"yes": 2.0})
     assert set(run.predict(X)) <= {"no", "yes"}
-    if backend.name != "numpy":
+    if quick_backend.name != "numpy":
         with pytest.raises(ValueError, match="labels such as 'no' are no numbers"):
-            run.network.predict(backend.asarray(X))
+            run.network.predict(quick_backend.asarray(X))
 
 
 @pytest.mark.parametrize(
