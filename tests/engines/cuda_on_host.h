@@ -1,9 +1,11 @@
 // CUDA C++ on the host, for tests: force-included (g++ -include) before a file of kernels, so that the
 // file compiles unchanged and its kernels run on the CPU. cuda_on_host.py compiles and launches.
 //
-// A block's threads are coroutines on one host thread; blocks run one after the other. A thread runs until
-// it waits or returns; then the first runnable thread in the order of the launch goes on. Bugs that would
-// be undefined or hang on a GPU end the launch with a message: see fail() and its callers.
+// A block's threads are coroutines on one host thread. A thread runs until it waits or returns; then the
+// first runnable thread of its block in the order of the launch goes on. Blocks run one after the other, or
+// in groups: the clusters of a kernel, or the whole grid of a cooperative launch. In a group a block runs
+// until none of its threads can; then the next one goes on. Bugs that would be undefined or hang on a GPU
+// end the launch with a message: see fail() and its callers.
 //
 // What the file may use, and the limits:
 // - Kernels are `extern "C" __global__ void name(...)` at file scope.
@@ -12,7 +14,10 @@
 //   `__shared__` is thread_local: all coroutines of a launch share one host thread, and the loader says
 //   where the thread-local segment of a library lies, so all shared variables can be refilled: with the
 //   bytes 0xFF (NaN; -1 as an int) before every block. The file may have no thread_local of its own.
-// - No waiting by spinning on memory (grid barriers, locks): nobody else runs meanwhile, so it hangs.
+//   A block of a group finds its own bytes in the segment while it runs; else they are put aside.
+// - What CUDA has in PTX only stands in ptx.cuh; cuda_on_host_ptx.h has the same functions for the host.
+//   Threads wait for memory by wait_for_count alone: another loop that spins hangs, as nobody else runs.
+// - Global memory is the host's: what one thread wrote, all see at once. Fences and caches are not tested.
 // - A thread's locals have a stack of 64 KiB.
 // - Accesses out of bounds of global memory are the host's: undefined. Some misaligned ones pass unseen.
 // - a*b + c is not contracted, rsqrtf and others are exact: rounding may differ from a GPU's.
@@ -28,6 +33,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <string>
@@ -47,6 +53,7 @@
 #define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __grid_constant__
 #define __align__(n) __attribute__((aligned(n)))
 #define __shared__ thread_local
@@ -87,6 +94,13 @@ struct Thread {
     int source;      // the lane that a shuffle reads, -1 for none
     uint64_t value;  // what it brought to the call, then what the call gives it
     int rank;        // its place in the order of running
+    const unsigned* counter;  // what it waits for to reach a count, or null
+    unsigned count;
+    bool at_group;   // has arrived at the barrier of the group, and not left it
+    unsigned phase;  // of that barrier when it arrived
+    struct Copy { void* to; const void* from; size_t bytes; int group; };
+    std::vector<Copy> copies;  // on their way
+    int copy_groups;           // of them that are closed
 };
 
 struct Warp {
@@ -95,21 +109,31 @@ struct Warp {
     struct Group { unsigned mask, arrived; } group[32];  // lanes that wait under one mask
 };
 
-static Thread threads[most_threads];
-static Warp warps[most_warps];
-static int count, alive, at_block_barrier;  // threads of the block
-static int current;                         // the thread that runs
+struct Block {
+    uint3 index;
+    int count, alive, at_barrier;                   // threads
+    int waiting_for_counts;                         // threads, too
+    Thread threads[most_threads];
+    Warp warps[most_warps];
+    int thread_of[most_threads];                    // by rank
+    uint32_t ready[most_warps], ready_words;        // ranks that can run, a bit each; words that are not 0
+    jmp_buf contexts[most_threads];
+    bool made[most_threads];                        // the coroutine exists, between two threads' runs
+    unsigned char* stacks;
+    std::vector<std::max_align_t> aside;            // its shared memory while another block runs
+};
 
-static int thread_of[most_threads];               // by rank
-static uint32_t ready[most_warps], ready_words;   // ranks that can run, a bit each; words that are not 0
-static int64_t order;                             // -2 forward, -1 backward, else the seed of a shuffle
+static std::vector<std::unique_ptr<Block>> pool;    // made once in a process
+static std::vector<Block*> group;                   // the blocks that run at once, by rank
+static struct { int alive, arrived; unsigned phase; } of_group;  // threads, and barriers that are over
+static Block* here;                                 // the block that runs
+static int current;                                 // its thread that runs
+
+static int64_t order;                               // -2 forward, -1 backward, else the seed of a shuffle
 static std::minstd_rand random_bits;
-
-static std::function<void()> body;                // the kernel with its arguments
-static jmp_buf scheduler, contexts[most_threads];
-static bool made[most_threads];                   // the coroutine exists, between two threads' runs
-static unsigned char* stacks;
-static char message[600];                         // why the launch failed; empty while it has not
+static std::function<void()> body;                  // the kernel with its arguments
+static jmp_buf scheduler;
+static char message[600];                           // why the launch failed; empty while it has not
 
 // From one stack to another. swapcontext would make a system call each time. `noipa`: the compiler must
 // not reason about what happens meanwhile.
@@ -118,11 +142,11 @@ __attribute__((noipa)) inline void change(jmp_buf& from, jmp_buf& to)
     if (_setjmp(from) == 0) _longjmp(to, 1);
 }
 
-inline void set_ready(int thread)
+inline void set_ready(Block& block, int thread)
 {
-    const int rank = threads[thread].rank;
-    ready[rank / 32] |= 1u << rank % 32;
-    ready_words |= 1u << rank / 32;
+    const int rank = block.threads[thread].rank;
+    block.ready[rank / 32] |= 1u << rank % 32;
+    block.ready_words |= 1u << rank / 32;
 }
 
 inline void add(const char* format, ...)
@@ -148,21 +172,27 @@ template <class T> inline void shuffle(T* items, size_t n)  // the same on every
     for (size_t i = n; i > 1; --i) std::swap(items[i - 1], items[random_bits() % i]);
 }
 
-inline void draw_ranks()
+template <class T> inline void in_order(T* items, size_t n)  // from the first to the last to run
 {
-    std::iota(thread_of, thread_of + count, 0);
-    if (order == -1) std::reverse(thread_of, thread_of + count);
-    if (order >= 0) shuffle(thread_of, count);
-    for (int rank = 0; rank < count; ++rank) threads[thread_of[rank]].rank = rank;
+    std::iota(items, items + n, T(0));
+    if (order == -1) std::reverse(items, items + n);
+    if (order >= 0) shuffle(items, n);
+}
+
+inline void draw_ranks(Block& block)
+{
+    in_order(block.thread_of, block.count);
+    for (int rank = 0; rank < block.count; ++rank) block.threads[block.thread_of[rank]].rank = rank;
 }
 
 inline void release_block()
 {
+    Block& block = *here;
     const Thread* first[most_warps] = {};
     const char* call = nullptr;
     uint64_t votes = 0;
-    for (int t = 0; t < count; ++t) {
-        const Thread& thread = threads[t];
+    for (int t = 0; t < block.count; ++t) {
+        const Thread& thread = block.threads[t];
         if (!thread.call) continue;
         const Thread*& mate = first[t / 32];
         if (!mate) mate = &thread;
@@ -174,21 +204,22 @@ inline void release_block()
                         thread.line);
         votes += thread.value != 0;
     }
-    if (order >= 0) draw_ranks();  // nobody is ready now
-    for (int t = 0; t < count; ++t) {
-        if (!threads[t].call) continue;
-        threads[t].call = nullptr;
-        threads[t].value = votes << 32 | at_block_barrier;
-        set_ready(t);
+    if (order >= 0) draw_ranks(block);  // nobody is ready now
+    for (int t = 0; t < block.count; ++t) {
+        if (!block.threads[t].call) continue;
+        block.threads[t].call = nullptr;
+        block.threads[t].value = votes << 32 | block.at_barrier;
+        set_ready(block, t);
     }
-    at_block_barrier = 0;
+    block.at_barrier = 0;
 }
 
 inline void release_group(int warp, int g)
 {
-    const auto [mask, arrived] = warps[warp].group[g];
-    warps[warp].group[g] = warps[warp].group[--warps[warp].groups];
-    Thread* const lanes = threads + 32 * warp;
+    Warp& all = here->warps[warp];
+    const auto [mask, arrived] = all.group[g];
+    all.group[g] = all.group[--all.groups];
+    Thread* const lanes = here->threads + 32 * warp;
     const char* call = nullptr;
     uint64_t values[32] = {};
     for (int lane = 0; lane < 32; ++lane) {
@@ -208,32 +239,38 @@ inline void release_group(int warp, int g)
         if (!(arrived >> lane & 1)) continue;
         lanes[lane].call = nullptr;
         lanes[lane].value = values[lane];
-        set_ready(32 * warp + lane);
+        set_ready(*here, 32 * warp + lane);
     }
 }
 
 inline void leave(const char* call, int line, uint64_t value, int source)
 {
-    Thread& thread = threads[current];
+    Thread& thread = here->threads[current];
     thread.call = call;
     thread.line = line;
     thread.value = value;
     thread.source = source;
 }
 
+inline uint64_t let_others_run()  // until this thread is ready
+{
+    Block& block = *here;
+    const int self = current;
+    change(block.contexts[self], scheduler);
+    return block.threads[self].value;
+}
+
 inline uint64_t wait_for_block(const char* call, int line, uint64_t vote)
 {
     leave(call, line, vote, -1);
-    if (++at_block_barrier == alive) release_block();
-    const int self = current;
-    change(contexts[self], scheduler);
-    return threads[self].value;
+    if (++here->at_barrier == here->alive) release_block();
+    return let_others_run();
 }
 
 inline uint64_t wait_for_warp(const char* call, int line, unsigned mask, uint64_t value, int source)
 {
     const int self = current;
-    Warp& warp = warps[self / 32];
+    Warp& warp = here->warps[self / 32];
     leave(call, line, value, source);
     if (!(mask >> self % 32 & 1))
         fail("%s at line %d: thread %d is not in its own mask %#x", call, line, self, mask);
@@ -244,18 +281,79 @@ inline uint64_t wait_for_warp(const char* call, int line, unsigned mask, uint64_
         warp.group[g].arrived |= 1u << self % 32;
         if (!(mask & warp.alive & ~warp.group[g].arrived)) release_group(self / 32, g);
     }
-    change(contexts[self], scheduler);
-    return threads[self].value;
+    return let_others_run();
+}
+
+inline void release_cluster()
+{
+    ++of_group.phase;
+    of_group.arrived = 0;
+    for (Block* const block : group)
+        for (int t = 0; t < block->count; ++t) {
+            Thread& thread = block->threads[t];
+            if (!thread.at_group || !thread.call) continue;  // the others have not come to wait
+            thread.call = nullptr;
+            set_ready(*block, t);
+        }
+}
+
+inline void arrive_at_cluster(const char* call, int line)
+{
+    Thread& thread = here->threads[current];
+    if (thread.at_group) return fail("%s at line %d: thread %d arrives twice", call, line, current);
+    thread.at_group = true;
+    thread.phase = of_group.phase;
+    if (++of_group.arrived == of_group.alive) release_cluster();
+}
+
+inline void wait_for_cluster(const char* call, int line)
+{
+    Thread& thread = here->threads[current];
+    if (!thread.at_group) fail("%s at line %d: thread %d has not arrived", call, line, current);
+    if (thread.phase == of_group.phase || message[0]) {
+        leave(call, line, 0, -1);
+        let_others_run();
+    }
+    thread.at_group = false;
+}
+
+inline void wait_for_count(const char* call, int line, const unsigned* counter, unsigned count)
+{
+    Thread& thread = here->threads[current];
+    if (int(*counter - count) >= 0) return;
+    leave(call, line, 0, -1);
+    thread.counter = counter;
+    thread.count = count;
+    ++here->waiting_for_counts;
+    let_others_run();
+}
+
+inline void see_counts(Block& block)
+{
+    for (int t = 0; t < block.count && block.waiting_for_counts > 0; ++t) {
+        Thread& thread = block.threads[t];
+        if (!thread.counter || int(*thread.counter - thread.count) < 0) continue;
+        thread.counter = nullptr;
+        thread.call = nullptr;
+        --block.waiting_for_counts;
+        set_ready(block, t);
+    }
 }
 
 inline void finish()  // who has returned keeps nobody waiting
 {
-    Warp& warp = warps[current / 32];
+    Block& block = *here;
+    Thread& thread = block.threads[current];
+    if (thread.at_group) fail("thread %d returns between arriving at a cluster and waiting", current);
+    if (!thread.copies.empty()) fail("thread %d returns before its asynchronous copies", current);
+    Warp& warp = block.warps[current / 32];
     warp.alive &= ~(1u << current % 32);
-    --alive;
+    --block.alive;
+    --of_group.alive;
     for (int g = warp.groups - 1; g >= 0; --g)
         if (!(warp.group[g].mask & warp.alive & ~warp.group[g].arrived)) release_group(current / 32, g);
-    if (alive > 0 && at_block_barrier == alive) release_block();
+    if (block.alive > 0 && block.at_barrier == block.alive) release_block();
+    if (of_group.alive > 0 && of_group.arrived == of_group.alive) release_cluster();
 }
 
 inline void coroutine()  // one thread of every block
@@ -263,18 +361,19 @@ inline void coroutine()  // one thread of every block
     for (;;) {
         body();
         finish();
-        change(contexts[current], scheduler);
+        change(here->contexts[current], scheduler);
     }
 }
 
 __attribute__((noipa)) inline void resume(int thread)
 {
-    threadIdx = threads[thread].index;
+    threadIdx = here->threads[thread].index;
     current = thread;
-    if (made[thread]) return change(scheduler, contexts[thread]);
-    made[thread] = true;
-    unsigned char* const stack = stacks + thread * stack_bytes;
-    mprotect(stack, guard_bytes, PROT_NONE);  // a stack that overflows ends the process
+    if (here->made[thread]) return change(scheduler, here->contexts[thread]);
+    unsigned char* const stack = here->stacks + thread * stack_bytes;
+    if (mprotect(stack, guard_bytes, PROT_NONE))  // a stack that overflows ends the process
+        return fail("this host has no memory areas for so many threads at once");
+    here->made[thread] = true;
     static ucontext_t start;
     getcontext(&start);
     start.uc_stack.ss_sp = stack;
@@ -284,17 +383,18 @@ __attribute__((noipa)) inline void resume(int thread)
     if (_setjmp(scheduler) == 0) setcontext(&start);
 }
 
-inline void report_deadlock()
+inline void report_deadlock()  // of the block here
 {
+    const Thread* const threads = here->threads;
     fail("deadlock:");
-    for (int t = 0; t < count; ++t) {
-        const auto same = [t](int u) {
+    for (int t = 0; t < here->count; ++t) {
+        const auto same = [&](int u) {
             return threads[u].call && threads[u].line == threads[t].line &&
                    strcmp(threads[u].call, threads[t].call) == 0;
         };
         if (!threads[t].call) continue;
         int earlier = 0, all = 0;
-        for (int u = 0; u < count; ++u) {
+        for (int u = 0; u < here->count; ++u) {
             earlier += u < t && same(u);
             all += same(u);
         }
@@ -302,31 +402,10 @@ inline void report_deadlock()
             add(" %d thread(s) from thread %d on wait at %s, line %d;", all, t, threads[t].call,
                 threads[t].line);
     }
-    add(" %d have returned", count - alive);
-}
-
-inline void run_block()
-{
-    count = alive = blockDim.x * blockDim.y * blockDim.z;
-    at_block_barrier = 0;
-    memset(warps, 0, sizeof warps);
-    memset(ready, 0, sizeof ready);
-    ready_words = 0;
-    draw_ranks();
-    for (int t = 0; t < count; ++t) {
-        const unsigned x = t % blockDim.x, y = t / blockDim.x % blockDim.y;
-        threads[t].index = {x, y, t / (blockDim.x * blockDim.y)};
-        threads[t].call = nullptr;
-        warps[t / 32].alive |= 1u << t % 32;
-        set_ready(t);
-    }
-    while (alive > 0 && !message[0]) {
-        if (!ready_words) return report_deadlock();
-        const int word = __builtin_ctz(ready_words), bit = __builtin_ctz(ready[word]);
-        ready[word] &= ready[word] - 1;
-        if (!ready[word]) ready_words &= ready_words - 1;
-        resume(thread_of[32 * word + bit]);
-    }
+    add(" %d have returned", here->count - here->alive);
+    if (group.size() == 1) return;
+    const auto over = [](const Block* block) { return block->alive == 0; };
+    add("; of %zu blocks %td are over", group.size(), std::count_if(group.begin(), group.end(), over));
 }
 
 struct Segment { unsigned char *begin, *end; };  // of all shared variables, static and dynamic
@@ -360,37 +439,144 @@ inline void check_unused(size_t dynamic)  // the buffer behind what the launch a
     fail("byte %zu of dynamic shared memory is written, and the launch gives %zu", i, dynamic);
 }
 
-inline const char* run_grid(const int* grid, const int* block, size_t dynamic, int64_t how)
+struct Shared {  // where all shared variables lie, and which of them a launch has
+    Segment all;
+    unsigned char *unused, *statics;  // from here to there is dynamic memory that it has not
+
+    template <class Each> void parts(unsigned char* aside, const Each& each) const
+    {
+        each(all.begin, aside, size_t(unused - all.begin));
+        each(statics, aside + (statics - all.begin), size_t(all.end - statics));
+    }
+};
+static Shared shared;
+
+inline unsigned char* aside(Block& block) { return reinterpret_cast<unsigned char*>(block.aside.data()); }
+
+inline void enter(Block& block)
+{
+    blockIdx = block.index;
+    if (here == &block) return;
+    const auto save = [](void* own, void* aside, size_t n) { memcpy(aside, own, n); };
+    const auto load = [](void* own, void* aside, size_t n) { memcpy(own, aside, n); };
+    if (here) shared.parts(aside(*here), save);
+    shared.parts(aside(block), load);
+    here = &block;
+}
+
+inline unsigned rank_of_block() { return std::find(group.begin(), group.end(), here) - group.begin(); }
+
+inline void* in_block(const void* own, unsigned rank, int line)
+{
+    const auto* const at = static_cast<const unsigned char*>(own);
+    if (rank >= group.size())
+        fail("in_block at line %d: rank %u of %zu blocks", line, rank, group.size());
+    else if (at < shared.all.begin || at >= shared.all.end)
+        fail("in_block at line %d: not an address in shared memory", line);
+    else if (group[rank]->alive == 0)
+        fail("in_block at line %d: block %u of the group is over", line, rank);
+    else if (group[rank] != here)
+        return aside(*group[rank]) + (at - shared.all.begin);
+    return const_cast<void*>(own);
+}
+
+inline void start(Block& block, size_t number)
+{
+    block.index = {unsigned(number % gridDim.x), unsigned(number / gridDim.x % gridDim.y),
+                   unsigned(number / gridDim.x / gridDim.y)};
+    block.count = block.alive = blockDim.x * blockDim.y * blockDim.z;
+    block.at_barrier = block.waiting_for_counts = 0;
+    memset(block.warps, 0, sizeof block.warps);
+    memset(block.ready, 0, sizeof block.ready);
+    block.ready_words = 0;
+    draw_ranks(block);
+    for (int t = 0; t < block.count; ++t) {
+        const unsigned x = t % blockDim.x, y = t / blockDim.x % blockDim.y;
+        Thread& thread = block.threads[t];
+        thread.index = {x, y, t / (blockDim.x * blockDim.y)};
+        thread.call = nullptr;
+        thread.counter = nullptr;
+        thread.at_group = false;
+        thread.copies.clear();
+        thread.copy_groups = 0;
+        block.warps[t / 32].alive |= 1u << t % 32;
+        set_ready(block, t);
+    }
+    block.aside.resize((shared.all.end - shared.all.begin) / sizeof(std::max_align_t) + 1);
+    memset(block.aside.data(), 0xFF, block.aside.size() * sizeof(std::max_align_t));
+}
+
+inline void run_while_it_can(Block& block)
+{
+    enter(block);
+    while (block.ready_words && !message[0]) {
+        const int word = __builtin_ctz(block.ready_words), bit = __builtin_ctz(block.ready[word]);
+        block.ready[word] &= block.ready[word] - 1;
+        if (!block.ready[word]) block.ready_words &= block.ready_words - 1;
+        resume(block.thread_of[32 * word + bit]);
+    }
+}
+
+inline void run_group(size_t first, size_t dynamic)
+{
+    here = nullptr;
+    of_group = {};
+    for (size_t b = 0; b < group.size(); ++b) {
+        start(*group[b], first + b);
+        of_group.alive += group[b]->count;
+    }
+    std::vector<size_t> ranks(group.size());
+    while (of_group.alive > 0 && !message[0]) {
+        in_order(ranks.data(), ranks.size());
+        bool any = false;
+        for (const size_t rank : ranks) {
+            Block& block = *group[rank];
+            see_counts(block);
+            if (!block.ready_words) continue;
+            any = true;
+            run_while_it_can(block);
+            check_unused(dynamic);
+            if (message[0]) return;
+            if (block.alive == 0)  // its shared memory is no more
+                memset(shared.all.begin, 0xFF, shared.unused - shared.all.begin);
+        }
+        if (any) continue;
+        for (const size_t rank : ranks) {
+            if (group[rank]->alive == 0) continue;
+            enter(*group[rank]);
+            return report_deadlock();
+        }
+    }
+}
+
+inline const char* run_grid(const int* grid, const int* block, size_t dynamic, int64_t how, int at_once)
 {
     message[0] = 0;
     gridDim = {unsigned(grid[0]), unsigned(grid[1]), unsigned(grid[2])};
     blockDim = {unsigned(block[0]), unsigned(block[1]), unsigned(block[2])};
     order = how;
     random_bits.seed(how + 3);
-    if (!stacks) {
+    while (pool.size() < size_t(at_once)) {
         void* got = mmap(nullptr, most_threads * stack_bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (got == MAP_FAILED) return "no memory for the stacks";
-        stacks = static_cast<unsigned char*>(got);
+        pool.push_back(std::make_unique<Block>());
+        pool.back()->stacks = static_cast<unsigned char*>(got);
     }
-    const Segment shared = shared_segment();
-    if (!shared.begin) return "the loader does not tell where shared memory lies";
-    unsigned char* const unused = cuda_on_host_dynamic + dynamic;
-    unsigned char* const statics = cuda_on_host_dynamic + cuda_on_host_most_dynamic;
+    group.clear();
+    for (int b = 0; b < at_once; ++b) group.push_back(pool[b].get());
+    shared.all = shared_segment();
+    if (!shared.all.begin) return "the loader does not tell where shared memory lies";
+    shared.unused = cuda_on_host_dynamic + dynamic;
+    shared.statics = cuda_on_host_dynamic + cuda_on_host_most_dynamic;
 
-    std::vector<size_t> blocks(size_t(gridDim.x) * gridDim.y * gridDim.z);
-    std::iota(blocks.begin(), blocks.end(), size_t(0));
-    if (order == -1) std::reverse(blocks.begin(), blocks.end());
-    if (order >= 0) shuffle(blocks.data(), blocks.size());
-    for (const size_t b : blocks) {
-        blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y),
-                    unsigned(b / gridDim.x / gridDim.y)};
-        memset(shared.begin, 0xFF, unused - shared.begin);
-        memset(statics, 0xFF, shared.end - statics);
-        run_block();
-        check_unused(dynamic);
+    std::vector<size_t> groups(size_t(gridDim.x) * gridDim.y * gridDim.z / at_once);
+    in_order(groups.data(), groups.size());
+    for (const size_t g : groups) {
+        run_group(g * at_once, dynamic);
         if (!message[0]) continue;
-        memset(made, 0, sizeof made);  // threads were left inside the kernel: new coroutines next time
+        for (Block* const left : group)  // threads were left inside the kernel: new coroutines next time
+            memset(left->made, 0, sizeof left->made);
         return message;
     }
     return nullptr;
@@ -401,17 +587,18 @@ inline const char* run_grid(const int* grid, const int* block, size_t dynamic, i
 
 template <class... Types, size_t... I>
 inline const char* launch(void (*kernel)(Types...), void** arguments, std::index_sequence<I...>,
-                          const int* grid, const int* block, size_t dynamic, int64_t how)
+                          const int* grid, const int* block, size_t dynamic, int64_t how, int at_once)
 {
     body = [=] { kernel(*static_cast<Types*>(arguments[I])...); };
-    return run_grid(grid, block, dynamic, how);
+    return run_grid(grid, block, dynamic, how, at_once);
 }
 
 template <class... Types>
 inline const char* launch(void (*kernel)(Types...), void** arguments, const int* grid, const int* block,
-                          size_t dynamic, int64_t how)
+                          size_t dynamic, int64_t how, int at_once)
 {
-    return launch(kernel, arguments, std::index_sequence_for<Types...>{}, grid, block, dynamic, how);
+    return launch(kernel, arguments, std::index_sequence_for<Types...>{}, grid, block, dynamic, how,
+                  at_once);
 }
 
 template <class T> constexpr char kind()  // as NumPy's dtype.kind; P and p: pointers to const and not
@@ -459,9 +646,9 @@ inline Lanes lanes_of(const char* call, int line, int width)
 #define CUDA_ON_HOST_LAUNCHER(NAME)                                                                    \
     CUDA_ON_HOST_EXPORT const char* parameters_##NAME() { return cuda_on_host::parameters(NAME); }     \
     CUDA_ON_HOST_EXPORT const char* launch_##NAME(void** arguments, const int* grid, const int* block, \
-                                                  size_t dynamic, int64_t order)                       \
+                                                  size_t dynamic, int64_t order, int at_once)          \
     {                                                                                                  \
-        return cuda_on_host::launch(NAME, arguments, grid, block, dynamic, order);                     \
+        return cuda_on_host::launch(NAME, arguments, grid, block, dynamic, order, at_once);            \
     }
 #define CUDA_ON_HOST_DYNAMIC(NAME) \
     asm(".globl " #NAME "\n.hidden " #NAME "\n.set " #NAME ", cuda_on_host_dynamic");
@@ -546,6 +733,7 @@ inline float __logf(float x) { return logf(x); }
 inline float rsqrtf(float x) { return float(1.0 / sqrt(double(x))); }
 inline unsigned __umulhi(unsigned x, unsigned y) { return uint64_t(x) * y >> 32; }
 template <class T> inline T __ldg(const T* address) { return *address; }
+template <class T> inline T __ldcg(const T* address) { return *address; }
 
 #define CUDA_ON_HOST_INTEGER(T)                                                                        \
     inline T min(T x, T y) { return y < x ? y : x; }                                                   \
@@ -567,3 +755,5 @@ template <class T> inline T atomicAdd(T* address, std::common_type_t<T> value)
     *address = old + value;
     return old;
 }
+
+#include "cuda_on_host_ptx.h"

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-HEADER = Path(__file__).with_suffix(".h")
+HEADERS = [Path(__file__).with_name(name) for name in ("cuda_on_host.h", "cuda_on_host_ptx.h")]
 BACKWARD = -1
 """The `order` that runs the last block and the last thread first."""
 
 LANGUAGE = ["-x", "c++", "-std=c++17"]
 FLAGS = [
-    *["-O2", "-shared", "-fPIC", "-include", str(HEADER)],
+    *["-O2", "-shared", "-fPIC", "-include", str(HEADERS[0])],
     *["-Wall", "-Werror", "-Wno-unknown-pragmas"],  # nvcc's `#pragma unroll`
     "-fno-strict-aliasing",  # CUDA code reads shared memory under several types
     "-fno-ipa-reference-addressable",  # shared memory is filled behind the compiler's back
@@ -30,8 +30,9 @@ FLAGS = [
     *["-fvisibility=hidden", "-fno-gnu-unique"],  # modules share nothing
     "-U_FORTIFY_SOURCE",  # which takes a change of stacks for an error
 ]
-BOUNDS = r"__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)"
-KERNEL = re.compile(rf"__global__(?:\s|void\b|{BOUNDS})*(\w+)\s*\(")
+BOUNDS = r"__(?:launch_bounds|cluster_dims)__\s*\((?:[^()]|\([^()]*\))*\)"
+KERNEL = re.compile(rf"__global__((?:\s|void\b|{BOUNDS})*)(\w+)\s*\(")
+CLUSTER = re.compile(r"__cluster_dims__\s*\(\s*(\d+)")  # blocks along x, of a kernel's bounds
 DYNAMIC = re.compile(r"extern\s+__shared__[^;]*?(\w+)\s*\[\s*\]\s*;")
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 MOST_THREADS = (1024, 1024, 64)
@@ -67,10 +68,13 @@ class HostModule:
     def __init__(self, source: str, options: Sequence[str] = ()) -> None:
         code = _preprocessed(source, options)
         self.names = _names(code)
+        clusters = ((name, CLUSTER.search(bounds)) for bounds, name in KERNEL.findall(code))
+        self._clusters = {name: int(found[1]) for name, found in clusters if found}
         launchers = [f"CUDA_ON_HOST_LAUNCHER({name})" for name in self.names]
         aliases = [f"CUDA_ON_HOST_DYNAMIC({name})" for name in dict.fromkeys(DYNAMIC.findall(code))]
         text = "\n".join([source, '#line 1 "launchers"', *launchers, *aliases, ""])
-        key = hashlib.sha256(repr((HEADER.read_text(), code, text, options)).encode()).hexdigest()
+        headers = [header.read_text() for header in HEADERS]
+        key = hashlib.sha256(repr((headers, code, text, options)).encode()).hexdigest()
         library = _folder() / f"{key[:16]}.so"
         if not library.exists():
             _gcc(text, [*LANGUAGE, *FLAGS, *options, "-o", str(library), "-"])
@@ -84,8 +88,11 @@ class HostModule:
         args: Sequence[Any],
         shared_mem: int = 0,
         order: int | None = None,
+        cooperative: bool = False,
     ) -> None:
         """Run a kernel to its end.
+
+        Blocks run one after the other, but those of a cluster, or of a cooperative launch, at once.
 
         Args:
             name: The kernel.
@@ -98,6 +105,7 @@ class HostModule:
             order: Which of the blocks, and of the threads that can run, is first: None the one with
                 the smallest index, `BACKWARD` that with the largest, a number from 0 on seeds a
                 shuffle. A kernel whose result depends on it has a race, or adds with atomics.
+            cooperative: Whether blocks may wait for each other.
 
         Raises:
             LaunchError: The kernel has a bug; what it had written stays.
@@ -115,6 +123,10 @@ class HostModule:
         if order is not None and not BACKWARD <= order < 2**31 - 4:
             raise ValueError(f"order is {order}, neither a seed nor {BACKWARD}")
 
+        at_once = int(np.prod(grid)) if cooperative else self._clusters.get(name, 1)
+        if not cooperative and grid[0] % at_once:
+            raise ValueError(f"grid {grid} is not a whole number of clusters of {at_once} blocks")
+
         described = self._library[f"parameters_{name}"]
         described.restype = ctypes.c_char_p
         parameters = described().decode().split()
@@ -129,7 +141,9 @@ class HostModule:
         run.restype = ctypes.c_char_p
         triple = ctypes.c_int * 3
         how = ctypes.c_int64(-2 if order is None else order)
-        error = run(pointers, triple(*grid), triple(*block), ctypes.c_size_t(shared_mem), how)
+        error = run(
+            pointers, triple(*grid), triple(*block), ctypes.c_size_t(shared_mem), how, at_once
+        )
         if error:
             raise LaunchError(f"{name}, {error.decode()}")
 
@@ -154,7 +168,7 @@ def _preprocessed(source: str, options: Sequence[str] = ()) -> str:
 
 
 def _names(code: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(KERNEL.findall(code)))
+    return tuple(dict.fromkeys(name for _, name in KERNEL.findall(code)))
 
 
 def _check_range(name: str, sizes: tuple[int, int, int], most: tuple[int, int, int]) -> None:
@@ -213,13 +227,14 @@ class HostKernels:
     Args:
         name: the file's.
         order: as for `HostModule.launch`.
+        processors: multiprocessors, 132 as an H100 has; blocks and parts are divided among them.
     """
 
-    processors = 132  # as an H100 has; blocks and parts are divided among them
     shared_memory = MOST_SHARED
 
-    def __init__(self, name: str, order: int | None = None) -> None:
+    def __init__(self, name: str, order: int | None = None, processors: int = 132) -> None:
         self._module, self._order = host_module(name), order
+        self.processors = processors
         self.launched: list[str] = []
 
     def launch(
@@ -229,10 +244,12 @@ class HostKernels:
         threads: int,
         args: Sequence[Any],
         shared: int = 0,
+        cooperative: bool = False,
     ) -> None:
         """Run a kernel to its end."""
         self.launched.append(name)
-        self._module.launch(name, grid, (threads, 1, 1), args, shared, self._order)
+        block = (threads, 1, 1)
+        self._module.launch(name, grid, block, args, shared, self._order, cooperative)
 
     def address(self, array: Any) -> int:
         """The address of the array's first number."""
