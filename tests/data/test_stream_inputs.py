@@ -20,7 +20,7 @@ def no_thread_left() -> Iterator[None]:
     assert not readers()
 
 
-# Refused
+# RefusedError
 
 
 def changed(row: int, column: int, value: float) -> np.ndarray:

@@ -110,6 +110,10 @@ struct Warp {
 };
 
 struct Block {
+    Block() = default;
+    Block(const Block&) = delete;
+    ~Block() { munmap(stacks, most_threads * stack_bytes); }
+
     uint3 index;
     int count, alive, at_barrier;                   // threads
     int waiting_for_counts;                         // threads, too
@@ -123,8 +127,7 @@ struct Block {
     std::vector<std::max_align_t> aside;            // its shared memory while another block runs
 };
 
-static std::vector<std::unique_ptr<Block>> pool;    // made once in a process
-static std::vector<Block*> group;                   // the blocks that run at once, by rank
+static std::vector<std::unique_ptr<Block>> group;   // the blocks that run at once, by rank
 static struct { int alive, arrived; unsigned phase; } of_group;  // threads, and barriers that are over
 static Block* here;                                 // the block that runs
 static int current;                                 // its thread that runs
@@ -288,7 +291,7 @@ inline void release_cluster()
 {
     ++of_group.phase;
     of_group.arrived = 0;
-    for (Block* const block : group)
+    for (const auto& block : group)
         for (int t = 0; t < block->count; ++t) {
             Thread& thread = block->threads[t];
             if (!thread.at_group || !thread.call) continue;  // the others have not come to wait
@@ -404,7 +407,7 @@ inline void report_deadlock()  // of the block here
     }
     add(" %d have returned", here->count - here->alive);
     if (group.size() == 1) return;
-    const auto over = [](const Block* block) { return block->alive == 0; };
+    const auto over = [](const auto& block) { return block->alive == 0; };
     add("; of %zu blocks %td are over", group.size(), std::count_if(group.begin(), group.end(), over));
 }
 
@@ -464,7 +467,11 @@ inline void enter(Block& block)
     here = &block;
 }
 
-inline unsigned rank_of_block() { return std::find(group.begin(), group.end(), here) - group.begin(); }
+inline unsigned rank_of_block()
+{
+    const auto is_here = [](const auto& block) { return block.get() == here; };
+    return std::find_if(group.begin(), group.end(), is_here) - group.begin();
+}
 
 inline void* in_block(const void* own, unsigned rank, int line)
 {
@@ -475,7 +482,7 @@ inline void* in_block(const void* own, unsigned rank, int line)
         fail("in_block at line %d: not an address in shared memory", line);
     else if (group[rank]->alive == 0)
         fail("in_block at line %d: block %u of the group is over", line, rank);
-    else if (group[rank] != here)
+    else if (group[rank].get() != here)
         return aside(*group[rank]) + (at - shared.all.begin);
     return const_cast<void*>(own);
 }
@@ -556,15 +563,13 @@ inline const char* run_grid(const int* grid, const int* block, size_t dynamic, i
     blockDim = {unsigned(block[0]), unsigned(block[1]), unsigned(block[2])};
     order = how;
     random_bits.seed(how + 3);
-    while (pool.size() < size_t(at_once)) {
+    while (group.size() < size_t(at_once)) {
         void* got = mmap(nullptr, most_threads * stack_bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (got == MAP_FAILED) return "no memory for the stacks";
-        pool.push_back(std::make_unique<Block>());
-        pool.back()->stacks = static_cast<unsigned char*>(got);
+        group.push_back(std::make_unique<Block>());
+        group.back()->stacks = static_cast<unsigned char*>(got);
     }
-    group.clear();
-    for (int b = 0; b < at_once; ++b) group.push_back(pool[b].get());
     shared.all = shared_segment();
     if (!shared.all.begin) return "the loader does not tell where shared memory lies";
     shared.unused = cuda_on_host_dynamic + dynamic;
@@ -574,12 +579,12 @@ inline const char* run_grid(const int* grid, const int* block, size_t dynamic, i
     in_order(groups.data(), groups.size());
     for (const size_t g : groups) {
         run_group(g * at_once, dynamic);
-        if (!message[0]) continue;
-        for (Block* const left : group)  // threads were left inside the kernel: new coroutines next time
-            memset(left->made, 0, sizeof left->made);
-        return message;
+        if (message[0]) break;
     }
-    return nullptr;
+    group.resize(1);  // the system counts memory areas, of which a stack is two
+    if (!message[0]) return nullptr;
+    memset(group[0]->made, 0, sizeof group[0]->made);  // threads were left inside the kernel
+    return message;
 }
 
 // ---- cuda_on_host.py writes CUDA_ON_HOST_LAUNCHER(name) for every kernel, CUDA_ON_HOST_DYNAMIC(name) for

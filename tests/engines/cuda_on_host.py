@@ -246,7 +246,11 @@ class HostKernels:
         shared: int = 0,
         cooperative: bool = False,
     ) -> None:
-        """Run a kernel to its end."""
+        """Run a kernel to its end; a cooperative launch has a block a processor at most."""
+        from arraymlp.engines.cuda.source import RefusedError
+
+        if cooperative and np.prod(grid) > self.processors:
+            raise RefusedError(f"{self.processors} blocks fit on the host, not {np.prod(grid)}")
         self.launched.append(name)
         block = (threads, 1, 1)
         self._module.launch(name, grid, block, args, shared, self._order, cooperative)

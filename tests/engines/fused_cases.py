@@ -15,6 +15,7 @@ import pytest
 from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.data.minibatches import minibatches
 from arraymlp.engines.cuda.epochs import FusedEpochs
+from arraymlp.engines.cuda.fused import Way
 from arraymlp.engines.cuda.source import Launches
 from arraymlp.steps.epoch import EpochRows, LossSums
 from arraymlp.steps.hyper import HyperTable, hyper_table
@@ -31,11 +32,12 @@ ON_HOST = ["source", "numpy"]
 
 
 class Kernels(NamedTuple):
-    """A place to run the kernels: arrays' backend, the device, and what records a graph."""
+    """A place to run the kernels: arrays' backend, device, what records a graph, and way."""
 
     backend: Backend
     device: Callable[[], Any]
     record: Callable[[Callable[[], None]], Callable[[], None]]
+    way: Way | None = None  # by three kernels
 
 
 def at_once(work: Callable[[], None]) -> Callable[[], None]:
@@ -66,7 +68,7 @@ def fused_step(
     """A step as `arraymlp.engines.cuda.engine` makes it, but for the single steps."""
     step = array_step(network, rule, reduction)
     device = kernels.device() if device is None else device
-    return FusedEpochs(step, network, rule, reduction, device, kernels.record)
+    return FusedEpochs(step, network, rule, reduction, device, kernels.record, kernels.way)
 
 
 class Case:

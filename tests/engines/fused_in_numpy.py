@@ -40,9 +40,16 @@ class NumpyKernels:
         self.launched: list[str] = []
 
     def launch(
-        self, name: str, grid: Block, threads: int, args: Sequence[Any], shared: int = 0
+        self,
+        name: str,
+        grid: Block,
+        threads: int,
+        args: Sequence[Any],
+        shared: int = 0,
+        cooperative: bool = False,
     ) -> None:
         """Run all blocks, one after the other."""
+        assert not cooperative
         self.launched.append(name)
         kernel, _, size = name.rpartition("_")
         blocks = {"first_layer": first_layer, "rows": rows, "gradients": gradients}[kernel]

@@ -10,9 +10,12 @@ import numpy as np
 from arraymlp.backends.array import Array
 from arraymlp.engines.cuda.arrays import DeviceArray
 from arraymlp.engines.cuda.cublas import plan
-from arraymlp.engines.cuda.source import Argument, only, source
+from arraymlp.engines.cuda.source import Argument, RefusedError, only, source
 
 OPTIONS = ("--std=c++17",)
+# CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, _COOPERATIVE_LAUNCH_TOO_LARGE and _NOT_SUPPORTED: a debugger,
+# say, or another process on the device has what the blocks need.
+REFUSALS = (701, 720, 801)
 NULL = np.uintp(0)  # a null pointer; CuPy drops an argument that is None
 
 
@@ -38,13 +41,33 @@ class Kernels:
         threads: int,
         args: Sequence[Argument],
         shared: int = 0,
+        cooperative: bool = False,
     ) -> None:
         """Queue a kernel on the current stream."""
         kernel = self._kernels.get(name)
         if kernel is None:
             kernel = self._kernels[name] = self._compiled(name)
         passed = tuple(NULL if arg is None else arg for arg in args)
-        kernel(grid, (threads,), passed, shared_mem=shared)
+        if cooperative:
+            self._launch_at_once(kernel.kernel, grid, threads, passed, shared)
+        else:
+            kernel(grid, (threads,), passed, shared_mem=shared)
+
+    def _launch_at_once(
+        self, function: Any, grid: tuple[int, int, int], threads: int, args: Any, shared: int
+    ) -> None:
+        driver = cupy.cuda.driver
+        # CuPy would launch fewer blocks than it is asked for, with a warning, where not all fit.
+        fit = driver.occupancyMaxActiveBlocksPerMultiprocessor(function.ptr, threads, shared)
+        blocks = grid[0] * grid[1] * grid[2]
+        if blocks > fit * self.processors:
+            raise RefusedError(f"{fit * self.processors} blocks fit on the device, not {blocks}")
+        try:
+            function(grid, (threads,), args, shared, enable_cooperative_groups=True)
+        except driver.CUDADriverError as error:
+            if error.status not in REFUSALS:
+                raise
+            raise RefusedError(str(error)) from error
 
     def _compiled(self, name: str) -> Any:
         code = only(self._source, name)

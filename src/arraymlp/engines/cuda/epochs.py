@@ -14,7 +14,7 @@ from typing import Any
 from arraymlp.backends.array import Array
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.engines.cuda.arrays import contiguous, is_contiguous
-from arraymlp.engines.cuda.fused import LOSS_NUMBERS, MOST_LAYERS, SOFTMAX, FusedSteps
+from arraymlp.engines.cuda.fused import LOSS_NUMBERS, MOST_LAYERS, SOFTMAX, FusedSteps, Way
 from arraymlp.engines.cuda.source import Launches
 from arraymlp.engines.cuda.three_kernels import ROWS, ThreeKernels, shared_bytes
 from arraymlp.engines.numbers import ACTIVATION_NUMBERS, loss_name, rule_number
@@ -70,8 +70,9 @@ class FusedEpochs(EpochStep):
         network: the network that will be trained.
         optimizer: the update rule.
         reduction: "mean" or "sum".
-        device: launches the kernels of ``fused.cu``.
+        device: launches the way's kernels.
         record: makes one function of many launches, a graph.
+        way: launches the steps of an epoch; three kernels a step, unless given.
     """
 
     def __init__(
@@ -82,9 +83,10 @@ class FusedEpochs(EpochStep):
         reduction: str,
         device: Launches,
         record: Callable[[Callable[[], None]], Callable[[], None]],
+        way: Way | None = None,
     ) -> None:
         self._step, self._optimizer, self._reduction = step, optimizer, reduction
-        self._device, self._record = device, record
+        self._device, self._way = device, way or ThreeKernels(record)
         self._reason, self._logged = uncovered(network, optimizer, device.shared_memory), ""
         self._fused: FusedSteps | None = None
         self._key: tuple[object, ...] = ()
@@ -135,7 +137,7 @@ class FusedEpochs(EpochStep):
                 self._reduction,
                 table,
                 self._device,
-                ThreeKernels(self._record),
+                self._way,
             )
             self._key = graph_key
         steps, of_steps = self._fused(rows, table, interrupted)

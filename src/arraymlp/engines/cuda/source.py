@@ -19,6 +19,10 @@ from arraymlp.backends.array import Array
 Argument: TypeAlias = Array | np.generic | None
 
 
+class RefusedError(RuntimeError):
+    """The device does not run all blocks of a cooperative launch at once."""
+
+
 class Launches(Protocol):
     """A device that runs the kernels of one source file."""
 
@@ -32,6 +36,7 @@ class Launches(Protocol):
         threads: int,
         args: Sequence[Argument],
         shared: int = 0,
+        cooperative: bool = False,
     ) -> None:
         """Queue a kernel.
 
@@ -41,6 +46,10 @@ class Launches(Protocol):
             threads: of a block.
             args: the kernel's arguments, see `Argument`.
             shared: bytes of dynamic shared memory of a block.
+            cooperative: whether blocks may wait for each other, and so must all run at once.
+
+        Raises:
+            RefusedError: they cannot; nothing was queued.
         """
         ...
 
