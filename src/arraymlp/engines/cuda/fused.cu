@@ -154,7 +154,7 @@ template <int R> __device__ void through(const Fused &f, int step) {
         return layer.weights + (Index)member * layer.n_in * layer.n_out;
     };
     double *loss = f.loss + member * gridDim.x + blockIdx.x;
-    onward<R>(f, now, step, member, first, units, scratch, weights_of, loss);
+    onward<R>(f, now, member, first, units, scratch, weights_of, loss);
 }
 
 // W <- the rule's step by X^T dS, and b by the column sums of dS: the bias is the weight of one

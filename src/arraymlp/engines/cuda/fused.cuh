@@ -48,12 +48,14 @@ struct Fused {
 struct Step {  // one member's row of each table
     int rows;
     float scale;
+    const int *order;  // (B,) its samples
     const float *constants, *drop_scale;
     const int *drops;
 
     __device__ Step(const Fused &f, int step, int member)
         : rows(f.rows[step]),
-          scale(f.scale[step * f.weights_of + (f.weights_of > 1 ? member : 0)]) {
+          scale(f.scale[step * f.weights_of + (f.weights_of > 1 ? member : 0)]),
+          order(f.order + (Index)step * f.batch) {
         const Index row = (Index)step * f.constants_of + (f.constants_of > 1 ? member : 0);
         constants = f.constants + row * CONSTANTS;
         drop_scale = f.drop_scale + row * f.n_layers;
@@ -177,8 +179,8 @@ __device__ float loss_of_row(const Fused &f, const Step &now, int member, int sa
 // are the member's weights of layer l, (n_in, n_out), in whichever memory they are. `scratch` has a
 // unit for each thread; the rows' loss is added to *loss.
 template <int R, typename Weights>
-__device__ void onward(const Fused &f, const Step &now, int step, int member, int first,
-                       Unit<R> *units, Unit<R> *scratch, const Weights &weights_of, double *loss) {
+__device__ void onward(const Fused &f, const Step &now, int member, int first, Unit<R> *units,
+                       Unit<R> *scratch, const Weights &weights_of, double *loss) {
     const int last = f.n_layers - 1;
     const int warp = threadIdx.x / 32, warps = blockDim.x / 32, lane = threadIdx.x % 32;
     for (int number = 1; number <= last; ++number) {
@@ -192,6 +194,8 @@ __device__ void onward(const Fused &f, const Step &now, int step, int member, in
         const int start = group * each, stop = group < groups ? min(n_in, start + each) : 0;
         for (int left = 0; left < n; left += width) {
             const int j = left + threadIdx.x % width;
+            const bool first_group = group == 0 && j < n;
+            const float bias = first_group ? layer.bias[(Index)member * n + j] : 0.0f;
             Unit<R> sums = {};
             if (j < n) {
                 for (int eight = start; eight < stop; eight += 8) {
@@ -208,12 +212,14 @@ __device__ void onward(const Fused &f, const Step &now, int step, int member, in
                     }
                 }
             }
+#pragma unroll
+            for (int r = 0; r < R; ++r) sums.of[r] += bias;  // which has come meanwhile
             scratch[threadIdx.x] = sums;
             __syncthreads();
             for (int t = threadIdx.x; t < width * R; t += blockDim.x) {
                 const int own = t % width, r = t / width, column = left + own;
                 if (column >= n) continue;
-                float s = layer.bias[(Index)member * n + column];
+                float s = 0.0f;
                 for (int g = 0; g < groups; ++g) s += scratch[g * width + own].of[r];
                 keep<R>(f, now, number, member, units, first, column, r, s);
             }
@@ -227,8 +233,7 @@ __device__ void onward(const Fused &f, const Step &now, int step, int member, in
     for (int r = warp; r < R; r += warps) {
         float value = 0.0f;
         if (first + r < now.rows) {
-            const int sample = f.order[(Index)step * f.batch + first + r];
-            value = loss_of_row<R>(f, now, member, sample, logits, r);
+            value = loss_of_row<R>(f, now, member, now.order[first + r], logits, r);
         } else {
             for (int j = lane; j < output.n_out; j += 32) logits[j].of[r] = 0.0f;
         }

@@ -274,7 +274,7 @@ __device__ void through(const Fused &f, const Step &now, int step, const Piece &
         for (int l = 1; l < number; ++l) weights += rounded_up(f.layers[l].n_in * f.layers[l].n_out, 4);
         return weights;
     };
-    onward<R>(f, now, step, 0, first, units, scratch, weights_of, loss);
+    onward<R>(f, now, 0, first, units, scratch, weights_of, loss);
     __syncthreads();
 }
 
