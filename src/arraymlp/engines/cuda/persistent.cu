@@ -99,6 +99,7 @@ struct Piece {
     // move(own, global) for each number of the piece: its parameters, and its state.
     template <typename Move> __device__ void each(const Fused &f, const Move &move) const {
         const FusedLayer &layer = f.layers[0];
+#pragma unroll 1
         for (int t = threadIdx.x; t < inputs * columns; t += THREADS) {
             const int i = t / columns, j = t % columns;
             const bool bias = first + i == layer.n_in;
@@ -116,12 +117,17 @@ struct Piece {
 template <typename From>
 __device__ void bring(float *to, int apart, int rows, int columns, bool fours, const From &from) {
     const int width = fours ? columns / 4 : columns;
-    for (int t = threadIdx.x; t < rows * width; t += THREADS) {
-        const int row = t / width, column = t % width;
-        if (fours)
-            copy_async<16>(to + row * apart + 4 * column, from(row) + 4 * column);
-        else
-            copy_async<4>(to + row * apart + column, from(row) + column);
+    if (width == 0) return;
+    const int lanes = min(width, THREADS), at_once = THREADS / lanes;  // a row, and rows
+    const int lane = threadIdx.x % lanes, first = threadIdx.x / lanes;
+    if (first >= at_once) return;
+    for (int row = first; row < rows; row += at_once) {
+        for (int column = lane; column < width; column += lanes) {
+            if (fours)
+                copy_async<16>(to + row * apart + 4 * column, from(row) + 4 * column);
+            else
+                copy_async<4>(to + row * apart + column, from(row) + column);
+        }
     }
 }
 
@@ -129,17 +135,19 @@ __device__ inline bool in_fours(const float *from, int apart, int columns) {
     return (size_t)from % 16 == 0 && apart % 4 == 0 && columns % 4 == 0;
 }
 
-// Send for the inputs of a step, whose order is there, and for the order of the next.
-__device__ inline void bring_inputs(const Fused &f, const Piece &piece, int step, int rows, bool last) {
+// Send for a step's order, if there is such a step; and for its inputs, when the order is there.
+__device__ inline void bring_order(const Fused &f, const Piece &piece, int step, int steps) {
+    if (step >= steps) return;
+    for (int t = threadIdx.x; t < f.batch; t += THREADS)
+        copy_async<4>(piece.order_of(f, step) + t, f.order + (Index)step * f.batch + t);
+}
+
+__device__ inline void bring_inputs(const Fused &f, const Piece &piece, int step, int rows) {
     const int n_in = f.layers[0].n_in, inputs = min(piece.inputs, n_in - piece.first);
     const int *order = piece.order_of(f, step);
     const float *x = f.x + piece.first;
     bring(piece.x_of(f, step), piece.apart, rows, inputs, in_fours(x, n_in, inputs),
           [&](int row) { return x + (Index)order[row] * n_in; });
-    if (last) return;
-    int *next = piece.order_of(f, step + 1);
-    for (int t = threadIdx.x; t < f.batch; t += THREADS)
-        copy_async<4>(next + t, f.order + (Index)(step + 1) * f.batch + t);
 }
 
 // A lane's part of its warp's tile. Lanes that differ in bit 0 read the same rows, and those that
@@ -217,10 +225,27 @@ __device__ inline void first_layer(const Fused &f, const Step &now, const Piece 
                 [&](int row, int column, float sum) { part[row * layer.n_out + column] = sum; });
 }
 
+// What a thread adds of the parts of R rows' first sums: groups of threads share out the parts.
+struct Share {
+    int sums, width, groups, group, start, stop;
+    int row, column;  // of the thread's first sum
+
+    __device__ Share(const Fused &f, int rows) : sums(f.layers[0].n_out * rows) {
+        width = min(sums, THREADS);
+        groups = min(f.parts_of, THREADS / width);
+        group = threadIdx.x / width;
+        const int each = (f.parts_of + groups - 1) / groups, at = threadIdx.x % width;
+        start = group * each;
+        stop = group < groups ? min(f.parts_of, start + each) : start;
+        row = at / f.layers[0].n_out;
+        column = at % f.layers[0].n_out;
+    }
+};
+
 // B: the rows from `first` on, from the parts of the first sums to all deltas.
 template <int R>
-__device__ void through(const Fused &f, const Step &now, int step, const Piece &piece, int first,
-                        bool staged, double *loss) {
+__device__ void through(const Fused &f, const Step &now, const Piece &piece, const Share &share,
+                        int first, bool staged, double *loss) {
     int all = 0;  // floats of the other layers' weights
     for (int l = 1; l < f.n_layers; ++l) all += rounded_up(f.layers[l].n_in * f.layers[l].n_out, 4);
     Unit<R> *units = (Unit<R> *)(piece.work + rounded_up(all, 8)), *scratch = units + f.units;
@@ -234,38 +259,36 @@ __device__ void through(const Fused &f, const Step &now, int step, const Piece &
         }
     };
 
-    // Groups of threads share the parts out among themselves; a thread has one sum.
-    const int n = f.layers[0].n_out, width = min(n * R, THREADS);
-    const int groups = min(f.parts_of, THREADS / width), group = threadIdx.x / width;
-    const int each = (f.parts_of + groups - 1) / groups;
-    const int start = group * each, stop = group < groups ? min(f.parts_of, start + each) : 0;
+    const int n = f.layers[0].n_out;
     float *sums = (float *)scratch;
-    for (int left = 0; left < n * R; left += width) {
-        const int at = left + threadIdx.x % width, row = first + at / n, j = at % n;
-        const bool wanted = at < n * R && row < now.rows;
+    int r = share.row, j = share.column;
+    for (int left = 0; left < share.sums; left += share.width) {
+        const int at = left + threadIdx.x % share.width, row = first + r;
+        const bool wanted = at < share.sums && row < now.rows;
         const float *part = f.parts + (Index)row * n + j;
         float sum = 0.0f, own[8];
         const auto load = [&](int eight) {
 #pragma unroll
             for (int p = 0; p < 8; ++p) {
-                const bool there = wanted && eight + p < stop;
+                const bool there = wanted && eight + p < share.stop;
                 own[p] = there ? __ldcg(part + (Index)(eight + p) * f.batch * n) : 0.0f;
             }
         };
-        load(start);
+        load(share.start);
         if (left == 0 && !staged) stage();  // behind the parts, which are needed first
-        for (int eight = start; eight < stop; eight += 8) {
-            if (eight > start) load(eight);
+        for (int eight = share.start; eight < share.stop; eight += 8) {
+            if (eight > share.start) load(eight);
 #pragma unroll
             for (int p = 0; p < 8; ++p) sum += own[p];
         }
         sums[threadIdx.x] = sum;
         __syncthreads();
-        if (group == 0 && at < n * R) {
+        if (share.group == 0 && at < share.sums) {
             float s = 0.0f;
-            for (int g = 0; g < groups; ++g) s += sums[g * width + threadIdx.x];
-            keep<R>(f, now, 0, 0, units, first, j, at / n, s);
+            for (int g = 0; g < share.groups; ++g) s += sums[g * share.width + threadIdx.x];
+            keep<R>(f, now, 0, 0, units, first, j, r, s);
         }
+        for (j += share.width; j >= n; j -= n) ++r;
         wait_for_copies();
         __syncthreads();
     }
@@ -407,20 +430,23 @@ __device__ void train(const Fused &f, unsigned *arrived, int steps, int columns)
         for (int row = threadIdx.x; row < 2 * f.batch; row += THREADS)
             piece.x[row * piece.apart + piece.inputs - 1] = 1.0f;
     }
-    if (steps > 0) {
-        for (int t = threadIdx.x; t < f.batch; t += THREADS) piece.order[t] = f.order[t];
-        __syncthreads();
-        bring_inputs(f, piece, 0, f.rows[0], steps == 1);
-    }
+    int next_rows = steps > 0 ? f.rows[0] : 0;
+    bring_order(f, piece, 0, steps);
+    wait_for_copies();
+    __syncthreads();
+    bring_inputs(f, piece, 0, next_rows);
+    bring_order(f, piece, 1, steps);
     for (int step = 0; step < steps; ++step) {
-        const bool last = step + 1 == steps;
-        const Step now(f, step, 0);
-        const int next_rows = last ? 0 : f.rows[step + 1];
+        Step now(f, step, 0);
+        now.rows = next_rows;  // which has come while the step before was done
+        now.order = piece.order_of(f, step);
+        next_rows = step + 1 < steps ? f.rows[step + 1] : 0;
         float *x = piece.x_of(f, step);
         wait_for_copies();
         __syncthreads();
         if (now.rows == 0) {  // for all blocks alike
-            if (!last) bring_inputs(f, piece, step + 1, next_rows, step + 2 == steps);
+            bring_inputs(f, piece, step + 1, next_rows);
+            bring_order(f, piece, step + 2, steps);
             continue;
         }
         if (layer.dropped) {
@@ -433,11 +459,13 @@ __device__ void train(const Fused &f, unsigned *arrived, int steps, int columns)
         }
         first_layer(f, now, piece, x);
         barrier.arrive();
-        if (!last) bring_inputs(f, piece, step + 1, next_rows, step + 2 == steps);
+        bring_inputs(f, piece, step + 1, next_rows);
+        const Share share(f, R);
         barrier.wait();
         for (int first = block * R; first < now.rows; first += blocks * R)
-            through<R>(f, now, step, piece, first, first > block * R, &loss);
+            through<R>(f, now, piece, share, first, first > block * R, &loss);
         barrier.arrive();
+        bring_order(f, piece, step + 2, steps);  // in place of this step's
         barrier.wait();
         squares += update_by_gradients(f, now, piece, x);
     }
