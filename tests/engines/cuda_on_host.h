@@ -86,6 +86,7 @@ namespace cuda_on_host {
 
 constexpr int most_threads = 1024, most_warps = most_threads / 32;
 constexpr size_t stack_bytes = 128 * 1024, guard_bytes = 64 * 1024;  // 64 KiB: the largest page size
+constexpr size_t most_guarded = 16;  // blocks at once: a guarded stack is two of Linux's 65530 memory areas
 
 struct Thread {
     uint3 index;
@@ -374,9 +375,9 @@ __attribute__((noipa)) inline void resume(int thread)
     current = thread;
     if (here->made[thread]) return change(scheduler, here->contexts[thread]);
     unsigned char* const stack = here->stacks + thread * stack_bytes;
-    if (mprotect(stack, guard_bytes, PROT_NONE))  // a stack that overflows ends the process
-        return fail("this host has no memory areas for so many threads at once");
     here->made[thread] = true;
+    if (group.size() <= most_guarded)
+        mprotect(stack, guard_bytes, PROT_NONE);  // a stack that overflows ends the process
     static ucontext_t start;
     getcontext(&start);
     start.uc_stack.ss_sp = stack;
@@ -581,7 +582,7 @@ inline const char* run_grid(const int* grid, const int* block, size_t dynamic, i
         run_group(g * at_once, dynamic);
         if (message[0]) break;
     }
-    group.resize(1);  // the system counts memory areas, of which a stack is two
+    group.resize(1);
     if (!message[0]) return nullptr;
     memset(group[0]->made, 0, sizeof group[0]->made);  // threads were left inside the kernel
     return message;

@@ -110,7 +110,7 @@ SHAPES = [
     ((100, 130, 10), 130, 129, 7),
     ((65, 1, 1, 3), 9, 4, 20),
     ((5, 200, 90), 40, 16, 13),
-    ((784, 100, 100, 10), 130, 100, 24),
+    ((784, 100, 100, 10), 130, 100, 132),
     ((36, 40, 20, 8), 300, 256, 5),
 ]
 
@@ -121,6 +121,17 @@ def test_shapes_around_the_edges_of_pieces(
 ) -> None:
     case = Case(sizes=sizes, rows=rows, batch=batch, optimizer="momentum", alpha=0.1)
     assert_as_good_as_array(case, kernels(processors=processors))
+
+
+def test_as_by_three_kernels() -> None:
+    case = Case(sizes=(40, 30, 20, 6), optimizer="nesterov", alpha=0.2, dropout=Dropout(0.3, 0.1))
+    three = Kernels(resolve("numpy"), partial(HostKernels, "fused.cu"), at_once)
+    (theirs, their_sums), (ours, our_sums) = (
+        case.by_fused(a, epochs=2) for a in (three, kernels())
+    )
+    for a, b in zip(parameters(ours), parameters(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * np.abs(b).max())
+    np.testing.assert_allclose(our_sums, their_sums, rtol=2e-6)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -318,7 +329,7 @@ def test_what_it_is_not_for() -> None:
     assert "bytes of shared memory" in way.reason(network, SGD(), 1024, device)
     small = Device(processors=40, shared_memory=2**16)
     assert "of 65,536" in way.reason(network, SGD(), 100, small)
-    assert not way.reason(MultilayerPerceptron.create((64, 60, 60, 10)), SGD(), 100, small)
+    assert not way.reason(MultilayerPerceptron.create((64, 60, 10)), SGD(), 100, small)
     wide = MultilayerPerceptron.create((784, 512, 512, 10))
     reason = way.reason(wide, SGD(), 100, device)
     assert re.fullmatch(r"a block needs 1,1\d\d,\d{3} bytes of shared memory, of 232,448", reason)

@@ -45,6 +45,7 @@
 constexpr int THREADS = 512, WARPS = THREADS / 32;
 constexpr int HEIGHT = 32, WIDTH = 16;  // of a warp's tile of a product: 8 x 4 lanes, of 4 x 4 each
 constexpr int TILE = HEIGHT * WIDTH;
+constexpr int BUSY = 8;  // warps that keep an SM multiplying: two for each of its schedulers
 static_assert(TILE == THREADS, "a thread updates one weight of a tile");
 
 struct alignas(16) Four { float of[4]; };
@@ -155,8 +156,9 @@ __device__ inline void bring_inputs(const Fused &f, const Piece &piece, int step
 __device__ inline int lane_down() { return threadIdx.x / 2 % 8; }
 __device__ inline int lane_across() { return 4 * (threadIdx.x % 2 + threadIdx.x / 16 % 2 * 2); }
 
-// A product of height x width, each number the sum of so many terms, by the block. The warps have a
-// tile each, or, where there are fewer tiles, a segment of its terms, of a multiple of UNIT.
+// A product of height x width, each number the sum of so many terms, by the block. A warp has a tile,
+// or, where there are fewer than BUSY, a segment of a tile's terms, of a multiple of UNIT. The other
+// warps would not make it faster: they would have more sums for shared memory to add.
 // add(sums, top, left, start, stop) adds these terms of the lane's numbers of a tile, with rows of the
 // tile as row_of(i) says; use(row, column, sum) is called once for each number.
 template <int UNIT, typename RowOf, typename Add, typename Use>
@@ -164,7 +166,7 @@ __device__ void multiply(float *scratch, int height, int width, int terms, const
                          const Add &add, const Use &use) {
     const int in_row = (width + WIDTH - 1) / WIDTH;
     const int tiles = (height + HEIGHT - 1) / HEIGHT * in_row;
-    const int segments = max(1, WARPS / tiles), at_once = WARPS / segments;
+    const int segments = max(1, BUSY / tiles), at_once = BUSY / segments;
     const int each = rounded_up((terms + segments - 1) / segments, UNIT);
     const int warp = threadIdx.x / 32;
     for (int first = 0; first < tiles; first += at_once) {
@@ -336,59 +338,74 @@ __device__ inline void add_rows(float (&sums)[4][4], const float *a, int a_apart
     }
 }
 
-// C for one tile of the other layers: its inputs and deltas are brought into `work`.
-__device__ inline void update_tile(const Fused &f, const Step &now, const Piece &piece, int tile,
-                                   Update &update) {
-    int number = 1;
-    while (number + 1 < f.n_layers && tile >= f.layers[number + 1].tile) ++number;
-    const FusedLayer &layer = f.layers[number];
-    const int n_in = layer.n_in, n_out = layer.n_out;
-    const int in_row = (n_out + WIDTH - 1) / WIDTH, of_layer = tile - layer.tile;
-    const int top = of_layer / in_row * HEIGHT, left = of_layer % in_row * WIDTH;
-    const int height = min(HEIGHT, n_in + 1 - top), width = min(WIDTH, n_out - left);
-    const int inputs = min(height, n_in - top);
-    float *a = piece.work, *b = a + f.batch * HEIGHT, *scratch = b + f.batch * WIDTH;
-    const float *z = f.layers[number - 1].z + top, *ds = layer.ds + left;
-    bring(a, HEIGHT, now.rows, inputs, in_fours(z, n_in, inputs),
-          [&](int row) { return z + row * n_in; });
-    bring(b, WIDTH, now.rows, width, in_fours(ds, n_out, width),
-          [&](int row) { return ds + row * n_out; });
-    if (inputs < height)
-        for (int row = threadIdx.x; row < now.rows; row += THREADS) a[row * HEIGHT + inputs] = 1.0f;
+// A tile of the other layers' weights, with the bias as those of one more input.
+struct Tile {
+    int number, top, left, height, width;  // its layer, and where it stands there
 
-    // The thread's parameter comes meanwhile.
-    const int i = top + threadIdx.x / WIDTH, j = left + threadIdx.x % WIDTH;
-    const bool bias = i == n_in, there = i <= n_in && j < n_out;
-    const Index at = bias ? j : (Index)i * n_out + j;
-    float *parameter = bias ? layer.bias : layer.weights;
-    float *state_1 = bias ? layer.bias_1 : layer.weights_1;
-    float *state_2 = bias ? layer.bias_2 : layer.weights_2;
-    const float w = there ? __ldcg(parameter + at) : 0.0f;
-    float v1 = there && f.rule != SGD ? __ldcg(state_1 + at) : 0.0f;
-    float v2 = there && f.rule == ADAM ? __ldcg(state_2 + at) : 0.0f;
-    wait_for_copies();
-    __syncthreads();
-    const auto row_of = [](int i) { return 4 * lane_down() + i; };
-    multiply<1>(
-        scratch, height, width, now.rows, row_of,
-        [&](float (&sums)[4][4], int, int, int start, int stop) {
-            add_rows(sums, a + row_of(0), HEIGHT, b + lane_across(), WIDTH, start, stop);
-        },
-        [&](int, int, float g) {  // of this thread's parameter
-            parameter[at] = update(bias, w, g, v1, v2);
-            if (f.rule != SGD) state_1[at] = v1;
-            if (f.rule == ADAM) state_2[at] = v2;
-        });
-}
+    __device__ Tile(const Fused &f, int tile) : number(1) {
+        while (number + 1 < f.n_layers && tile >= f.layers[number + 1].tile) ++number;
+        const FusedLayer &layer = f.layers[number];
+        const int in_row = (layer.n_out + WIDTH - 1) / WIDTH, of_layer = tile - layer.tile;
+        top = of_layer / in_row * HEIGHT;
+        left = of_layer % in_row * WIDTH;
+        height = min(HEIGHT, layer.n_in + 1 - top);
+        width = min(WIDTH, layer.n_out - left);
+    }
 
-// C: the block's piece, and its share of the other layers.
+    // Send for its inputs, (rows, HEIGHT), and its deltas, (rows, WIDTH).
+    __device__ void bring_rows(const Fused &f, int rows, float *inputs, float *deltas) const {
+        const int n_in = f.layers[number].n_in, n_out = f.layers[number].n_out;
+        const int columns = min(height, n_in - top);
+        const float *z = f.layers[number - 1].z + top, *ds = f.layers[number].ds + left;
+        bring(inputs, HEIGHT, rows, columns, in_fours(z, n_in, columns),
+              [&](int row) { return z + row * n_in; });
+        bring(deltas, WIDTH, rows, width, in_fours(ds, n_out, width),
+              [&](int row) { return ds + row * n_out; });
+        if (columns == height) return;
+        for (int row = threadIdx.x; row < rows; row += THREADS) inputs[row * HEIGHT + columns] = 1.0f;
+    }
+
+    __device__ void update(const Fused &f, int rows, const float *inputs, const float *deltas,
+                           float *scratch, Update &update) const {
+        const FusedLayer &layer = f.layers[number];
+        const int i = top + threadIdx.x / WIDTH, j = left + threadIdx.x % WIDTH;
+        const bool bias = i == layer.n_in, there = i <= layer.n_in && j < layer.n_out;
+        const Index at = bias ? j : (Index)i * layer.n_out + j;
+        float *parameter = bias ? layer.bias : layer.weights;
+        float *state_1 = bias ? layer.bias_1 : layer.weights_1;
+        float *state_2 = bias ? layer.bias_2 : layer.weights_2;
+        const float w = there ? __ldcg(parameter + at) : 0.0f;  // comes while others multiply
+        float v1 = there && f.rule != SGD ? __ldcg(state_1 + at) : 0.0f;
+        float v2 = there && f.rule == ADAM ? __ldcg(state_2 + at) : 0.0f;
+        const auto row_of = [](int i) { return 4 * lane_down() + i; };
+        multiply<1>(
+            scratch, height, width, rows, row_of,
+            [&](float (&sums)[4][4], int, int, int start, int stop) {
+                add_rows(sums, inputs + row_of(0), HEIGHT, deltas + lane_across(), WIDTH, start, stop);
+            },
+            [&](int, int, float g) {  // of this thread's parameter
+                parameter[at] = update(bias, w, g, v1, v2);
+                if (f.rule != SGD) state_1[at] = v1;
+                if (f.rule == ADAM) state_2[at] = v2;
+            });
+    }
+};
+
+// C: the block's piece, and its share of the other layers; returns the thread's part of the penalty.
 __device__ inline double update_by_gradients(const Fused &f, const Step &now, const Piece &piece,
                                              const float *x) {
     const FusedLayer &layer = f.layers[0];
-    float *ds = piece.work, *scratch = ds + f.batch * piece.across;
+    const int block = blockIdx.y * gridDim.x + blockIdx.x, blocks = gridDim.x * gridDim.y;
+    float *ds = piece.work, *tile_inputs = ds + f.batch * piece.across;
+    float *tile_deltas = tile_inputs, *scratch = tile_inputs;
+    if (f.tiles > 0) {
+        tile_deltas = tile_inputs + f.batch * HEIGHT;
+        scratch = tile_deltas + f.batch * WIDTH;
+    }
     const float *deltas = layer.ds + piece.left;
     bring(ds, piece.across, now.rows, piece.columns, in_fours(deltas, layer.n_out, piece.columns),
           [&](int row) { return deltas + row * layer.n_out; });
+    if (block < f.tiles) Tile(f, block).bring_rows(f, now.rows, tile_inputs, tile_deltas);
     Update update(f, now);
     wait_for_copies();
     __syncthreads();
@@ -408,8 +425,16 @@ __device__ inline double update_by_gradients(const Fused &f, const Step &now, co
             if (f.rule != SGD) piece.state_1[at] = v1;
             if (f.rule == ADAM) piece.state_2[at] = v2;
         });
-    const int block = blockIdx.y * gridDim.x + blockIdx.x, blocks = gridDim.x * gridDim.y;
-    for (int tile = block; tile < f.tiles; tile += blocks) update_tile(f, now, piece, tile, update);
+    for (int number = block; number < f.tiles; number += blocks) {
+        const Tile tile(f, number);
+        if (number > block) {
+            tile.bring_rows(f, now.rows, tile_inputs, tile_deltas);
+            wait_for_copies();
+            __syncthreads();
+        }
+        tile.update(f, now.rows, tile_inputs, tile_deltas, scratch, update);
+    }
+    if (update.constants[ALPHA] == 0.0f) return 0.0;
     return update.squares * double(update.constants[ALPHA]) / 2;
 }
 

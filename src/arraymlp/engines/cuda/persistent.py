@@ -12,7 +12,7 @@ from arraymlp.nn.network import Network
 from arraymlp.steps.optimizers import Optimizer
 
 # As in persistent.cu.
-THREADS, WARPS, HEIGHT, WIDTH = 512, 16, 32, 16
+THREADS, BUSY, HEIGHT, WIDTH = 512, 8, 32, 16
 ROWS = (1, 2, 4, 8)
 
 
@@ -152,8 +152,8 @@ def shared_bytes(
     kept = part * across * (1 + states) + 2 * batch * apart + _rounded_up(2 * batch, 8)
     others = sum(_rounded_up(layer.n_in * layer.n_out, 4) for layer in network.layers[1:])
     through = _rounded_up(others, 8) + (units_of(network) + THREADS) * rows
-    deltas = max(across, HEIGHT + WIDTH if others else 0)
-    return 4 * (kept + max(through, batch * deltas + WARPS * HEIGHT * WIDTH))
+    of_tile = HEIGHT + WIDTH if others else 0
+    return 4 * (kept + max(through, batch * (across + of_tile) + BUSY * HEIGHT * WIDTH))
 
 
 def _rounded_up(n: int, size: int) -> int:
