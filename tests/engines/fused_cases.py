@@ -24,7 +24,7 @@ from arraymlp.steps.step import array_step
 from arraymlp.steps.update import initial_states
 from arraymlp.training.settings import Settings
 from conftest import _require
-from cuda_on_host import HostKernels, unavailable
+from cuda_on_host import MOST_SHARED, HostKernels, unavailable
 from fused_in_numpy import NumpyKernels
 
 HostArray = np.ndarray[Any, Any]
@@ -38,6 +38,21 @@ class Kernels(NamedTuple):
     device: Callable[[], Any]
     record: Callable[[Callable[[], None]], Callable[[], None]]
     way: Way | None = None  # by three kernels
+
+
+class Limited:
+    """A device that says that it has so many multiprocessors and bytes of shared memory a block."""
+
+    def __init__(self, device: Any, processors: int, shared_memory: int) -> None:
+        self._device, self.processors, self.shared_memory = device, processors, shared_memory
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._device, name)
+
+
+def limited(kernels: Kernels, processors: int = 132, shared_memory: int = MOST_SHARED) -> Kernels:
+    """The kernels, in steps that are cut into blocks for a device with other limits."""
+    return kernels._replace(device=lambda: Limited(kernels.device(), processors, shared_memory))
 
 
 def at_once(work: Callable[[], None]) -> Callable[[], None]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from arraymlp.engines.cuda.fused import BINARY, LOSS_NUMBERS, SOFTMAX
-from arraymlp.engines.cuda.three_kernels import DEPTH
+from arraymlp.engines.cuda.three_kernels import TILES, Tile, together
 from arraymlp.engines.numbers import (
     ACTIVATION_NUMBERS,
     ADAM,
@@ -28,6 +28,7 @@ from arraymlp.nn.losses import LOSSES, one_hot
 
 FUNCTIONS = {number: activation for activation, number in ACTIVATION_NUMBERS.items()}
 NAMES = {numbers: name for name, numbers in LOSS_NUMBERS.items()}
+TILES_BY_NAME = {tile.name: tile for tile in TILES}
 Block = tuple[int, int, int]
 
 
@@ -52,10 +53,13 @@ class NumpyKernels:
         assert not cooperative
         self.launched.append(name)
         kernel, _, size = name.rpartition("_")
-        blocks = {"first_layer": first_layer, "rows": rows, "gradients": gradients}[kernel]
         plan, step = Plan(args[0]), int(args[1])
         for z, y, x in np.ndindex(grid[::-1]):
-            blocks(plan, step, (x, y, z), grid, int(size))
+            if kernel in ("rows", "rows_staged"):  # in another memory the same weights
+                rows(plan, step, (x, y, z), grid, int(size))
+            else:
+                blocks = {"first_layer": first_layer, "gradients": gradients}[kernel]
+                blocks(plan, step, (x, y, z), TILES_BY_NAME[size])
 
     def address(self, array: Any) -> int:
         """The address of the array's first number."""
@@ -130,29 +134,55 @@ class Plan:
         return np.where(hash32(hash32(count) ^ key) >= threshold, scale, np.float32(0))
 
 
-def chunks(start: int, stop: int) -> Iterator[slice]:
+def chunks(start: int, stop: int, depth: int) -> Iterator[slice]:
     """A sum's terms, as many at a time as are in shared memory."""
-    for first in range(start, stop, DEPTH):
-        yield slice(first, min(first + DEPTH, stop))
+    for first in range(start, stop, depth):
+        yield slice(first, min(first + depth, stop))
 
 
-def first_layer(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
+class Columns:
+    """A tile's columns of a layer: members' units next to each other.
+
+    Args:
+        plan: the plan.
+        number: the layer's.
+        group: the product that the tile is of.
+        left: the tile's first column in it.
+        width: the tile's.
+    """
+
+    def __init__(self, plan: Plan, number: int, group: int, left: int, width: int) -> None:
+        layer = plan.layers[number]
+        of = together(plan.k, number, layer.dropped)
+        columns = np.arange(left, min(left + width, of * layer.n_out))
+        self.members, self.units = group * of + columns // layer.n_out, columns % layer.n_out
+
+    def by_member(self) -> Iterator[tuple[int, Any, Any]]:
+        """Each member, where its columns are among these, and which units they are."""
+        for member in np.unique(self.members):
+            (here,) = np.nonzero(self.members == member)
+            yield int(member), slice(here[0], here[-1] + 1), self.units[here]
+
+
+def first_layer(plan: Plan, step: int, block: Block, tile: Tile) -> None:
     """A tile of one part of X W."""
-    layer, (tile, part, member) = plan.layers[0], block
-    n, _, _ = plan.constants(step, member)
-    across = -(-layer.n_out // size)
-    top, left = tile // across * size, tile % across * size
-    if top >= n:
+    layer, (number, part, group) = plan.layers[0], block
+    of = together(plan.k, 0, layer.dropped)
+    n, _, _ = plan.constants(step, 0)
+    top, left = divmod(number, -(-of * layer.n_out // tile.width))
+    rows = slice(top * tile.height, min((top + 1) * tile.height, n))
+    if rows.start >= n:
         return
-    rows, columns = slice(top, min(top + size, n)), slice(left, left + size)
-    x = plan.x(plan.samples(step, n)[rows]) * plan.mask(0, step, member, top, rows.stop - top)
-    start = part * int(plan.s["part"])
-    weights = layer.arrays["weights"][member, :, columns]
+    columns = Columns(plan, 0, group, left * tile.width, tile.width)
+    x = plan.x(plan.samples(step, n)[rows])
+    x = x * plan.mask(0, step, group * of, rows.start, len(x))  # 1 where members are together
+    weights = layer.arrays["weights"][columns.members, :, columns.units].T
     sums = np.zeros((len(x), weights.shape[1]), np.float32)
-    for chunk in chunks(start, min(layer.n_in, start + int(plan.s["part"]))):
+    start, of_part = part * int(plan.s["part"]), int(plan.s["part"])
+    for chunk in chunks(start, min(layer.n_in, start + of_part), tile.depth):
         sums += x[:, chunk] @ weights[chunk]
-    shape = (int(plan.s["parts_of"]), plan.k, plan.b, layer.n_out)
-    at(plan.s["parts"], shape)[part, member, rows, columns] = sums
+    shape = (int(plan.s["parts_of"]), plan.b, plan.k, layer.n_out)
+    at(plan.s["parts"], shape)[part][rows, columns.members, columns.units] = sums
 
 
 def rows(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
@@ -163,12 +193,12 @@ def rows(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
     if first >= n:
         return
     here = slice(first, min(first + size, n))
-    shape = (int(plan.s["parts_of"]), plan.k, plan.b, layers[0].n_out)
+    shape = (int(plan.s["parts_of"]), plan.b, plan.k, layers[0].n_out)
     slopes: list[Any] = []
     z = s = np.float32(0)
     for i, layer in enumerate(layers):
         if i == 0:
-            s = at(plan.s["parts"], shape)[:, member, here].sum(axis=0, dtype=np.float32)
+            s = at(plan.s["parts"], shape)[:, here, member].sum(axis=0, dtype=np.float32)
         else:
             s = z @ layer.arrays["weights"][member]
         s = s + layer.arrays["bias"][member]
@@ -207,40 +237,45 @@ def loss(plan: Plan, s: Any, samples: Any, constants: dict[str, Any]) -> tuple[A
     return LOSSES[NAMES[kind, bool(plan.s["capped"])]].value_and_delta(s, y, np)
 
 
-def gradients(plan: Plan, step: int, block: Block, grid: Block, size: int) -> None:
-    """A tile of one layer's weights, and of its bias: their gradient, and their update by it."""
-    tile, member, _ = block
-    number = max(i for i, layer in enumerate(plan.layers) if layer.tile <= tile)
+def gradients(plan: Plan, step: int, block: Block, tile: Tile) -> None:
+    """A tile of one layer's weights, and of its bias at the top: gradients, and updates by them."""
+    number = max(i for i, layer in enumerate(plan.layers) if layer.tile <= block[0])
     layer = plan.layers[number]
-    n, scale, constants = plan.constants(step, member)
+    of = together(plan.k, number, layer.dropped)
+    n, _, _ = plan.constants(step, 0)
     if n == 0:
         return
-    across = -(-layer.n_out // size)
-    top, left = divmod(tile - layer.tile, across)
-    rows, columns = slice(top * size, (top + 1) * size), slice(left * size, (left + 1) * size)
+    across, down = -(-of * layer.n_out // tile.width), -(-layer.n_in // tile.height)
+    group, of_group = divmod(block[0] - layer.tile, across * down)
+    top, left = divmod(of_group, across)
+    rows = slice(top * tile.height, (top + 1) * tile.height)
+    columns = Columns(plan, number, group, left * tile.width, tile.width)
     if number == 0:
-        x = plan.x(plan.samples(step, n)) * plan.mask(0, step, member, 0, n)
+        x = plan.x(plan.samples(step, n)) * plan.mask(0, step, group * of, 0, n)
     else:
-        x = plan.layers[number - 1].arrays["z"][member, :n]
-    x = np.concatenate([x, np.ones((n, 1), np.float32)], axis=1)[:, rows]  # a 1 for the bias
-    ds = layer.arrays["ds"][member, :n, columns]
+        x = plan.layers[number - 1].arrays["z"][group, :n]
+    x, ds = x[:, rows], layer.arrays["ds"][columns.members, :n, columns.units].T
     g = np.zeros((x.shape[1], ds.shape[1]), np.float32)
-    for chunk in chunks(0, n):
+    for chunk in chunks(0, n, tile.depth):
         g += x[chunk].T @ ds[chunk]
-
-    inputs = min(rows.stop, layer.n_in) - rows.start  # what is left is the bias
-    l2_gradient = constants["l2"] + constants["alpha"] * scale
-    for name, gradient, here in (("weights", g[:inputs], (member, rows, columns)),) + (
-        (("bias", g[inputs], (member, columns)),) if rows.stop > layer.n_in else ()
-    ):
-        w = layer.arrays[name][here].copy()
-        if name == "weights":
-            squares = at(plan.s["squares"], (plan.k, int(plan.s["tiles"])), np.float64)
-            squares[member, tile] += np.float64(np.sum(w * w)) * constants["alpha"] / 2
-            gradient = gradient + l2_gradient * w
-            w *= constants["decay_factor"]
-        v = [layer.arrays[f"{name}_{i}"][here] for i in (1, 2) if f"{name}_{i}" in layer.arrays]
-        layer.arrays[name][here] = updated(int(plan.s["rule"]), w, gradient, v, constants)
+    before = sum(-(-a.n_in // tile.height) * a.n_out for a in plan.layers[:number])
+    squares = at(plan.s["squares"], (plan.k, int(plan.s["tiles"])), np.float64)
+    for member, here, units in columns.by_member():
+        _, scale, constants = plan.constants(step, member)
+        own = slice(units[0], units[-1] + 1)
+        w = layer.arrays["weights"][member, rows, own]
+        sums = np.sum(w * w, axis=0).astype(np.float64)
+        squares[member, before + top * layer.n_out + units] += sums * constants["alpha"] / 2
+        gradient = g[:, here] + (constants["l2"] + constants["alpha"] * scale) * w
+        updates = [("weights", (member, rows, own), constants["decay_factor"] * w, gradient)]
+        if top == 0:
+            bias = layer.arrays["bias"][member, own]
+            updates.append(("bias", (member, own), bias, ds[:, here].sum(axis=0)))
+        for name, index, parameter, change in updates:
+            states = [layer.arrays.get(f"{name}_{i}") for i in (1, 2)]
+            v = [state[index] for state in states if state is not None]
+            rule = int(plan.s["rule"])
+            layer.arrays[name][index] = updated(rule, parameter, change, v, constants)
 
 
 def updated(rule: int, w: Any, g: Any, v: list[Any], constants: dict[str, Any]) -> Any:

@@ -5,7 +5,6 @@ GPU the kernels themselves run.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arraymlp.engines.cuda.fused as fused
+import arraymlp.engines.cuda.three_kernels as three_kernels
 from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.engines.cuda.epochs import uncovered
 from arraymlp.engines.cuda.source import only, source
-from arraymlp.engines.cuda.three_kernels import ThreeKernels
+from arraymlp.engines.cuda.three_kernels import TILES, ThreeKernels, Tile
 from arraymlp.engines.numbers import rule_number
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.nn.dropout import Dropout
@@ -26,13 +26,13 @@ from arraymlp.steps.epoch import EpochRows
 from arraymlp.steps.hyper import hyper_table
 from arraymlp.steps.update import initial_states
 from arraymlp.training.settings import Settings
-from cuda_on_host import BACKWARD, HostKernels, check, kernel_names, unavailable
+from cuda_on_host import check, kernel_names, unavailable
 from fused_cases import (
     Case,
     Kernels,
     assert_as_good_as_array,
-    at_once,
     fused_step,
+    limited,
     parameters,
 )
 from fused_in_numpy import NumpyKernels
@@ -153,31 +153,6 @@ def test_shapes_around_the_edges_of_tiles(
     )
 
 
-@pytest.mark.parametrize(
-    ("sizes", "members", "batch", "names"),
-    [
-        ((5, 4, 3), 2, 100, {"rows_2", "first_layer_32", "gradients_32"}),
-        ((5, 4, 3), 10, 90, {"rows_4", "first_layer_32", "gradients_32"}),
-        ((5, 4, 3), 6, 200, {"rows_8"}),
-        ((70, 66, 3), 36, 100, {"rows_8", "first_layer_64", "gradients_64"}),
-    ],
-)
-def test_more_rows_and_members_take_larger_blocks(
-    host_kernels: Kernels, sizes: tuple[int, ...], members: int, batch: int, names: set[str]
-) -> None:
-    rows = batch + batch // 2
-    settings = {"alpha": 0.1, "dropout": Dropout(0.1, 0.1), "optimizer": "momentum"}
-    case = Case(sizes=sizes, rows=rows, batch=batch, members=members, **settings)
-    network = case.networks["float32"].copy()
-    device = host_kernels.device()
-    states = initial_states(network, case.rule)
-    table = case.table(network)
-    way = ThreeKernels(at_once)
-    fused.FusedSteps(network, case.rule, states, case.rows(), "mean", table, device, way)
-    assert names <= set(device.launched)
-    assert_as_good_as_array(case, host_kernels)
-
-
 def test_wide_layers_share_no_more_memory_than_there_is() -> None:
     sizes = (3, *[512] * 7, 512)
     network = MultilayerPerceptron.create(sizes)
@@ -194,8 +169,11 @@ def test_wide_layers_share_no_more_memory_than_there_is() -> None:
     name=st.sampled_from(sorted(RULES)),
     activation=st.sampled_from(sorted(ACTIVATIONS)),
     loss=st.sampled_from(LOSSES),
-    dropout=st.sampled_from([0.0, 0.3]),
+    dropout=st.sampled_from([Dropout(0.0), Dropout(0.3), Dropout(0.3, 0.2)]),
     alpha=st.sampled_from([0.0, 0.1]),
+    tile=st.sampled_from(TILES),
+    processors=st.sampled_from([132, 2]),
+    shared_memory=st.sampled_from([227 * 1024, 16 * 1024]),
     seed=st.integers(0, 1000),
 )
 def test_random_networks(
@@ -207,8 +185,11 @@ def test_random_networks(
     name: str,
     activation: str,
     loss: str,
-    dropout: float,
+    dropout: Dropout,
     alpha: float,
+    tile: Tile,
+    processors: int,
+    shared_memory: int,
     seed: int,
 ) -> None:
     case = Case(
@@ -219,38 +200,26 @@ def test_random_networks(
         optimizer=RULES[name],
         activation=activation,
         loss=loss,
-        dropout=Dropout(dropout),
+        dropout=dropout,
         alpha=alpha,
         learning_rate=0.01 if "softmax" in loss else 0.0003,  # where training is stable
         seed=seed,
     )
-    assert_as_good_as_array(case, kernels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(three_kernels, "TILES", (tile,))
+        assert_as_good_as_array(case, limited(kernels, processors, shared_memory))
 
 
 @needs_compiler
 def test_each_kernel_can_be_compiled_by_itself() -> None:
     text = source("fused.cu")
     names = kernel_names(text)
-    assert len(names) == 7
+    assert len(names) == 12
     for name in names:
         assert kernel_names(only(text, name)) == (name,)
-    for name in ("first_layer_32", "rows_2", "gradients_32"):  # the others differ by a number
+    # The others differ by numbers.
+    for name in ("first_layer_32x32", "rows_2", "rows_staged_2", "gradients_32x32"):
         check(only(text, name))
-
-
-@needs_compiler
-@pytest.mark.parametrize("order", [BACKWARD, 0, 1])
-def test_no_result_depends_on_which_block_or_thread_is_first(order: int) -> None:
-    case = Case(sizes=(70, 40, 35, 6), members=2, optimizer="adam", alpha=0.1, dropout=Dropout(0.3))
-    forward, otherwise = (
-        Kernels(resolve("numpy"), partial(HostKernels, "fused.cu", first), at_once)
-        for first in (None, order)
-    )
-    (ours, our_sums), (theirs, their_sums) = case.by_fused(forward), case.by_fused(otherwise)
-    for a, b in zip(parameters(ours), parameters(theirs), strict=True):
-        np.testing.assert_array_equal(a, b)
-    for a, b in zip(our_sums, their_sums, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_rows_in_file_order(host_kernels: Kernels) -> None:

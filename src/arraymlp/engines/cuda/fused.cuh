@@ -7,7 +7,7 @@ constexpr int LAYERS = 8;     // at most
 
 using Index = long long;
 
-extern __shared__ float4 shared[];  // of a block, as large as its launch says
+extern __shared__ __align__(32) float4 shared[];  // of a block, as large as its launch says
 
 enum LossKind { SOFTMAX, BINARY, SQUARED };
 
@@ -35,14 +35,14 @@ struct Fused {
     const float *constants;  // (S, H, CONSTANTS)
     const float *drop_scale; // (S, H, layers) 1 / (1 - p)
     const int *drops;        // (S, H, layers, 2) key and threshold
-    float *parts;            // (parts, K, B, n_1) sums of the first layer, without bias
+    float *parts;            // (parts, B, K, n_1) sums of the first layer, without bias
     double *loss;            // (K, blocks of rows): summed over the steps
     double *squares;         // (K, tiles): sums of squared weights, times alpha / 2, likewise
     int n_layers, members, batch;
     int parts_of, part;      // how many parts, and of how many inputs each
     int weights_of, constants_of;  // W and H: 1, or K
     int loss_kind, capped, rule;
-    int tiles, units;  // of all layers: tiles of weights, units in rows_R's shared memory
+    int tiles, units;  // sums of squares a member; of all layers, units in rows_R's shared memory
 };
 
 struct Step {  // one member's row of each table

@@ -1,20 +1,165 @@
-"""Three kernels a step, recorded once as a CUDA graph: ``fused.cu``."""
+"""Three kernels a step, recorded once as a CUDA graph: ``fused.cu``.
 
-from collections.abc import Callable
+How a step is cut into blocks is decided here, by what that should cost the busiest multiprocessor.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from arraymlp.engines.cuda.fused import FusedSteps, Launch, units_of
-from arraymlp.engines.cuda.source import blocks_of
+from arraymlp.engines.cuda.source import Launches, blocks_of
 from arraymlp.nn.network import Network
 
-TILES, DEPTH, THREADS = (32, 64), 32, 128  # as in fused.cu
+STAGES = 4  # as in fused.cu
 ROWS, THREADS_OF_ROWS = (2, 4, 8), 512
+RESERVED = 1024  # bytes of a multiprocessor's shared memory that CUDA takes for each block
 
 
-def shared_bytes(network: Network, rows: int) -> int:
-    """Bytes of shared memory that a block of ``rows_R`` needs for so many rows."""
-    return (units_of(network) + THREADS_OF_ROWS) * rows * 4
+class Tile(NamedTuple):
+    """A tile of a matrix product as a block of ``fused.cu`` computes it, by lines of 8 threads."""
+
+    rows: int  # of a thread
+    columns: int  # of a thread
+    lines: int
+    depth: int  # terms in shared memory at a time
+
+    @property
+    def height(self) -> int:
+        """Its rows."""
+        return self.lines * self.rows
+
+    @property
+    def width(self) -> int:
+        """Its columns."""
+        return 8 * self.columns
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return 8 * self.lines
+
+    @property
+    def name(self) -> str:
+        """As it ends the kernels' names."""
+        return f"{self.height}x{self.width}"
+
+    @property
+    def clocks(self) -> float:
+        """Cycles for one term of the sums, as predicted.
+
+        A warp multiplies and adds once a cycle on each of a multiprocessor's four schedulers; the
+        four share the unit that loads from shared memory, up to 16 bytes for a thread at a time.
+        """
+        loads = blocks_of(self.rows, 4) + self.columns // 4
+        return (self.rows * self.columns + 4 * loads) * self.threads / 128
+
+    def shared_bytes(self, numbers: int) -> int:
+        """Bytes of shared memory of a block that keeps so many row numbers."""
+        pitch = (self.height + 27) // 32 * 32 + 4
+        return 4 * (STAGES * self.depth * (pitch + self.width) + numbers)
+
+
+TILES = (Tile(2, 4, 16, 32), Tile(4, 8, 16, 16), Tile(5, 8, 20, 16))
+
+
+class Products(NamedTuple):
+    """Matrix products of one shape."""
+
+    number: int
+    height: int
+    width: int
+
+    def tiles(self, tile: Tile) -> int:
+        """How many tiles cover them."""
+        across = blocks_of(self.width, tile.width)
+        return self.number * blocks_of(self.height, tile.height) * across
+
+
+class Cut(NamedTuple):
+    """Products cut into tiles, and each sum of terms into parts of so many."""
+
+    tile: Tile
+    tiles: int
+    part: int
+
+
+def together(members: int, number: int, dropped: bool) -> int:
+    """How many members' columns of a layer stand next to each other in one product.
+
+    All members' where they share its inputs: those of the first layer, unless each masks them.
+    """
+    return members if number == 0 and not dropped else 1
+
+
+def sums_products(members: int, batch: int, n_out: int, dropped: bool) -> list[Products]:
+    """The first layer's products, minibatch by weights."""
+    of = together(members, 0, dropped)
+    return [Products(members // of, batch, of * n_out)]
+
+
+def gradient_products(members: int, sizes: tuple[int, ...], dropped: bool) -> list[Products]:
+    """Each layer's products, inputs by deltas."""
+    products = []
+    for number, (n_in, n_out) in enumerate(pairwise(sizes)):
+        of = together(members, number, dropped)
+        products.append(Products(members // of, n_in, of * n_out))
+    return products
+
+
+def cut(products: list[Products], terms: int, processors: int, in_parts: bool) -> Cut:
+    """The cheapest way to cut products with sums of so many terms; for equal ones large tiles last.
+
+    Blocks run two at a time on each multiprocessor, so that one's copies and barriers are hidden by
+    the other. To begin a tile, and to store its sums and add them up later, takes about as long as
+    to multiply 32 terms.
+    """
+
+    def cost(way: Cut) -> float:
+        blocks = way.tiles * blocks_of(terms, way.part)
+        return blocks_of(blocks, 2 * processors) * (way.part + 32) * way.tile.clocks
+
+    def ways() -> Iterator[Cut]:
+        for tile in TILES:
+            tiles, chunks = sum(p.tiles(tile) for p in products), blocks_of(terms, tile.depth)
+            for part in range(chunks, 0, -1) if in_parts else [chunks]:
+                yield Cut(tile, tiles, part * tile.depth)
+
+    return min(ways(), key=cost)
+
+
+def shared_bytes(network: Network, rows: int, staged: bool = False) -> int:
+    """Bytes of shared memory that a block of ``rows_R`` needs for so many rows.
+
+    Args:
+        network: the network.
+        rows: of the minibatch.
+        staged: whether the block keeps the weights of the layers after the first there, too.
+    """
+    units = (units_of(network) + THREADS_OF_ROWS) * rows
+    weights = (blocks_of(layer.n_in * layer.n_out, 8) * 8 for layer in network.layers[1:])
+    return 4 * (units + sum(weights) * staged)
+
+
+def rows_kernel(network: Network, members: int, batch: int, device: Launches) -> tuple[str, int]:
+    """The kernel for everything between the first layer's products and the gradients, and its R.
+
+    The fewest rows a block that give each multiprocessor a block or two; beyond that, more rows
+    share the weights that a block reads. These are staged in shared memory where two blocks still
+    fit a multiprocessor, or one does if there are no more. A block then brings each weight once,
+    all at the same time, where else it waits for eight after eight, forward and back again: so it
+    never costs more, in a population either.
+    """
+    fitting = [r for r in ROWS if shared_bytes(network, r) <= device.shared_memory]
+    blocks = {r: blocks_of(batch, r) * members for r in fitting}
+    few_blocks = [r for r in fitting if blocks[r] <= 2 * device.processors]
+    rows = few_blocks[0] if few_blocks else fitting[-1]
+    alone = blocks[rows] <= device.processors
+    room = device.shared_memory if alone else device.shared_memory // 2 - RESERVED
+    staged = shared_bytes(network, rows, staged=True) <= room
+    return f"rows_staged_{rows}" if staged else f"rows_{rows}", rows
 
 
 class ThreeKernels:
@@ -46,37 +191,40 @@ class ThreeKernels:
 def sized(steps: FusedSteps, network: Network) -> tuple[Launch, ...]:
     """Cut a step into blocks, as the plan is told here; return its launches."""
     plan, device, k, batch = steps.plan, steps.device, steps.members, steps.batch
-    n_in, n_out = network.sizes[:2]
+    (n_in, n_out), dropped = network.sizes[:2], bool(plan["layers"][0]["dropped"])
 
-    def tiles_of(size: int) -> int:  # in the first layer's sums of a minibatch
-        return blocks_of(batch, size) * blocks_of(n_out, size)
+    sums = sums_products(k, batch, n_out, dropped)
+    first = cut(sums, n_in, device.processors, in_parts=True)
+    parts = blocks_of(n_in, first.part)
+    plan["part"], plan["parts_of"] = first.part, parts
+    plan["parts"] = steps.at(steps.new((parts, batch, k, n_out)))
 
-    # Large tiles where even then each multiprocessor gets one.
-    small, large = TILES
-    size = large if tiles_of(large) * k >= device.processors else small
-    tiles, all_tiles = tiles_of(size), 0
-    for struct, layer in zip(plan["layers"], network.layers, strict=False):
-        struct["tile"] = all_tiles
-        all_tiles += blocks_of(layer.n_in + 1, size) * blocks_of(layer.n_out, size)
-    plan["tiles"] = all_tiles
-    steps.squares = steps.new((k, all_tiles), "float64")
-    plan["squares"] = steps.at(steps.squares)
-    aim = 2 * device.processors  # blocks
-    parts = max(1, min(blocks_of(n_in, DEPTH), aim // (tiles * k)))
-    plan["part"] = part = blocks_of(blocks_of(n_in, parts), DEPTH) * DEPTH
-    plan["parts_of"] = parts = blocks_of(n_in, part)
-    plan["parts"] = steps.at(steps.new((parts, k, batch, n_out)))
-    # The fewest rows a block that give each multiprocessor a block or two; beyond that, more
-    # rows share the weights that a block reads.
-    fitting = [r for r in ROWS if shared_bytes(network, r) <= device.shared_memory]
-    few_blocks = [r for r in fitting if blocks_of(batch, r) * k <= aim]
-    rows = few_blocks[0] if few_blocks else fitting[-1]
+    rows_name, rows = rows_kernel(network, k, batch, device)
     blocks = blocks_of(batch, rows)
     steps.loss = steps.new((k, blocks), "float64")
     plan["loss"] = steps.at(steps.loss)
-    chunk = 4 * DEPTH * (size + size // 16 + size + 4)  # bytes
+
+    of_layers = gradient_products(k, network.sizes, dropped)
+    last = cut(of_layers, batch, device.processors, in_parts=False)
+    tiles = squares = 0
+    for struct, layer, products in zip(plan["layers"], network.layers, of_layers, strict=False):
+        struct["tile"] = tiles
+        tiles += products.tiles(last.tile)
+        squares += blocks_of(layer.n_in, last.tile.height) * layer.n_out  # of each column of a tile
+    plan["tiles"] = squares
+    steps.squares = steps.new((k, squares), "float64")
+    plan["squares"] = steps.at(steps.squares)
+
+    staged = rows_name.startswith("rows_staged")
+    of_rows = shared_bytes(network, rows, staged)
+    tile, grid = first.tile, (first.tiles // sums[0].number, parts, sums[0].number)
     return (
-        (f"first_layer_{size}", (tiles, parts, k), THREADS, chunk),
-        (f"rows_{rows}", (blocks, k, 1), THREADS_OF_ROWS, shared_bytes(network, rows)),
-        (f"gradients_{size}", (all_tiles, k, 1), THREADS, chunk),
+        (f"first_layer_{tile.name}", grid, tile.threads, tile.shared_bytes(tile.height)),
+        (rows_name, (blocks, k, 1), THREADS_OF_ROWS, of_rows),
+        (
+            f"gradients_{last.tile.name}",
+            (tiles, 1, 1),
+            last.tile.threads,
+            last.tile.shared_bytes(batch),
+        ),
     )
