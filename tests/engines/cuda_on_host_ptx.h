@@ -38,6 +38,8 @@ inline void copy_async(void* to, const void* from, int line = __builtin_LINE())
 inline void commit_copies() { ++cuda_on_host::here->threads[cuda_on_host::current].copy_groups; }
 template <int LEFT = 0> inline void wait_for_copies() { cuda_on_host::finish_copies(LEFT); }
 
+inline void prefetch_to_l2(const void* at) { (void)*static_cast<const volatile char*>(at); }
+
 // ---- Counters in global memory, which blocks of a cooperative launch wait for ------------------------
 
 inline void count_release(unsigned* counter) { ++*counter; }

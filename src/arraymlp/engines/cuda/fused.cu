@@ -235,10 +235,24 @@ template <typename Own> __device__ void multiply_rows(const Fused &f, int step) 
     }
 }
 
-// Everything between the first layer's products and the gradients. blockIdx: R rows, member.
+// The block has R of a step's rows of x brought from the device's memory to the second-level cache: a
+// data set is larger, and nobody has read them in this epoch. Its last threads do, which wait for the
+// rows' numbers while the first add parts.
+template <int R> __device__ void prefetch_rows(const Fused &f, int step, int first) {
+    const int n = f.layers[0].n_in, lines = n / 32 + 2;  // of 128 bytes, wherever the row begins
+    for (int t = blockDim.x - 1 - threadIdx.x; t < R * lines; t += blockDim.x) {
+        const int row = first + t / lines;
+        if (row >= f.batch) break;
+        const float *x = f.x + (Index)f.order[(Index)step * f.batch + row] * n;
+        prefetch_to_l2(x + min(n - 1, t % lines * 32));
+    }
+}
+
+// Everything between the first layer's products and the gradients, and the next step's rows of x into
+// the cache. blockIdx: R rows, member.
 // Shared memory: with STAGED the weights of the layers after the first; each layer's outputs and
 // deltas; then one unit a thread.
-template <int R, bool STAGED> __device__ void through(const Fused &f, int step) {
+template <int R, bool STAGED> __device__ void through(const Fused &f, int step, int next) {
     const int member = blockIdx.y, first = blockIdx.x * R;
     const Step now(f, step, member);
     if (first >= now.rows) return;
@@ -260,6 +274,7 @@ template <int R, bool STAGED> __device__ void through(const Fused &f, int step) 
         }
         commit_copies();
     }
+    if (member == 0) prefetch_rows<R>(f, next, first);
     Unit<R> *units = (Unit<R> *)(STAGED ? weights_in_shared(f.n_layers) : (float *)shared);
     Unit<R> *scratch = units + f.units;
 
@@ -477,43 +492,43 @@ first_layer_100x64(const __grid_constant__ Fused f, int step) {
 
 #if !defined(ONLY) || defined(ONLY_rows_2)
 extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
-rows_2(const __grid_constant__ Fused f, int step) {
-    through<2, false>(f, step);
+rows_2(const __grid_constant__ Fused f, int step, int next) {
+    through<2, false>(f, step, next);
 }
 #endif
 
 #if !defined(ONLY) || defined(ONLY_rows_4)
 extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
-rows_4(const __grid_constant__ Fused f, int step) {
-    through<4, false>(f, step);
+rows_4(const __grid_constant__ Fused f, int step, int next) {
+    through<4, false>(f, step, next);
 }
 #endif
 
 #if !defined(ONLY) || defined(ONLY_rows_8)
 extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
-rows_8(const __grid_constant__ Fused f, int step) {
-    through<8, false>(f, step);
+rows_8(const __grid_constant__ Fused f, int step, int next) {
+    through<8, false>(f, step, next);
 }
 #endif
 
 #if !defined(ONLY) || defined(ONLY_rows_staged_2)
 extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
-rows_staged_2(const __grid_constant__ Fused f, int step) {
-    through<2, true>(f, step);
+rows_staged_2(const __grid_constant__ Fused f, int step, int next) {
+    through<2, true>(f, step, next);
 }
 #endif
 
 #if !defined(ONLY) || defined(ONLY_rows_staged_4)
 extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
-rows_staged_4(const __grid_constant__ Fused f, int step) {
-    through<4, true>(f, step);
+rows_staged_4(const __grid_constant__ Fused f, int step, int next) {
+    through<4, true>(f, step, next);
 }
 #endif
 
 #if !defined(ONLY) || defined(ONLY_rows_staged_8)
 extern "C" __global__ void __launch_bounds__(THREADS_OF_ROWS, 2)
-rows_staged_8(const __grid_constant__ Fused f, int step) {
-    through<8, true>(f, step);
+rows_staged_8(const __grid_constant__ Fused f, int step, int next) {
+    through<8, true>(f, step, next);
 }
 #endif
 

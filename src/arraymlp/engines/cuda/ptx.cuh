@@ -38,6 +38,11 @@ template <int LEFT = 0> __device__ inline void wait_for_copies() {
 #endif
 }
 
+// Have the 128 bytes around an address brought from global memory to the second-level cache.
+__device__ inline void prefetch_to_l2(const void *at) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+}
+
 // Add 1 to a counter in global memory, after all that the thread has done, or seen done, to memory.
 __device__ inline void count_release(unsigned *counter) {
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");

@@ -177,8 +177,10 @@ class ThreeKernels:
         launches = sized(steps, network)
 
         def step(number: int) -> None:
+            this, following = np.int32(number), np.int32(min(number + 1, steps.steps - 1))
             for name, grid, threads, shared in launches:
-                steps.device.launch(name, grid, threads, (steps.plan, np.int32(number)), shared)
+                numbers = (this, following) if name.startswith("rows") else (this,)
+                steps.device.launch(name, grid, threads, (steps.plan, *numbers), shared)
 
         def all_steps() -> None:
             for number in range(steps.steps):
