@@ -5,8 +5,8 @@
 //                    for all multiprocessors;
 //   rows_R           takes R rows at a time through everything else: adds the parts, runs the other
 //                    layers forward, compares with the targets, and sends the deltas back;
-//   gradients_HxW    multiplies each layer's inputs by its deltas, in H x W tiles of the weights, and
-//                    updates the tile's weights in place.
+//   gradients_HxW    multiplies each layer's inputs by its deltas, in H x W tiles of the weights,
+//                    and updates the tile's weights in place.
 //
 // Between two kernels a step needs all of the former's results, so that three launches are as few
 // as a network with hidden layers can do without a barrier over the whole device. Nothing is added
@@ -59,7 +59,7 @@ struct Column {
 template <int R, int C, int LINES, int D> struct Tile {
     static constexpr int ROWS = R, COLUMNS = C, HEIGHT = LINES * R, WIDTH = 8 * C, DEPTH = D;
     static constexpr int THREADS = 8 * LINES, WARPS = THREADS / 32;
-    static constexpr int BLOCKS = 512 / THREADS;  // that a multiprocessor has registers for
+    static constexpr int BLOCKS = C == 4 ? 3 : 512 / THREADS;  // that a multiprocessor must take
     static constexpr int FIRST = R < 4 ? R : 4;  // rows of a thread that are next to each other
     // Of A: 8 numbers of one row, below each other, and those of 3 more rows are in 32 banks.
     static constexpr int PITCH = (HEIGHT + 27) / 32 * 32 + 4;
@@ -83,8 +83,8 @@ template <int R, int C, int LINES, int D> struct Tile {
     // A chunk with so few terms left has zeros up to the next fourth.
     __device__ static int filled(int terms) { return min(DEPTH, (terms + 3) / 4 * 4); }
 
-    // Has a factor's rows copied, EXTENT numbers each, N at a time. start(c) is where column c begins,
-    // null beyond the edge; row(k) is how far the chunk's k-th row is from there.
+    // Has a factor's rows copied, EXTENT numbers each, N at a time. start(c) is where column c
+    // begins, null beyond the edge; row(k) is how far the chunk's k-th row is from there.
     template <int N, int EXTENT, int P, typename Start, typename Row>
     __device__ static void bring(float (&to)[DEPTH][P], int terms, const Start &start,
                                  const Row &row) {
@@ -110,8 +110,8 @@ template <int R, int C, int LINES, int D> struct Tile {
         }
     }
 
-    // Adds the products of so many terms. bring(chunk, first) has the chunk with the terms from `first`
-    // on copied; once it is there, ready(chunk, first) may do more to it.
+    // Adds the products of so many terms. bring(chunk, first) has the chunk with the terms from
+    // `first` on copied; once it is there, ready(chunk, first) may do more to it.
     template <typename Bring, typename Ready>
     __device__ void sum(int terms, const Bring &bring, const Ready &ready) {
         const int n = (terms + DEPTH - 1) / DEPTH;
@@ -163,16 +163,19 @@ template <typename Own> __device__ void multiply_rows(const Fused &f, int step) 
     const FusedLayer &layer = f.layers[0];
     const int group = blockIdx.z, n_in = layer.n_in, n_out = layer.n_out;
     const int columns = together(f, 0) * n_out;
-    const Step now(f, step, group * together(f, 0));  // each member's, but where they mask the inputs
     const int across = (columns + WIDTH - 1) / WIDTH;
     const int top = blockIdx.x / across * HEIGHT, left = blockIdx.x % across * WIDTH;
+    const Step now(f, step, group * together(f, 0));  // its masks: only a member alone has any
+    const int r = threadIdx.x, row = top + r;
+    const bool in_table = r < HEIGHT && row < f.batch;  // read before the number of rows is known
+    const int sample = in_table ? f.order[(Index)step * f.batch + row] : -1;
     if (top >= now.rows) return;
     const int start = blockIdx.y * f.part, terms = min(n_in - start, f.part);
     const bool fours = in_fours(layer.weights, n_out);
 
     int *samples = Own::numbers();
-    for (int r = threadIdx.x; r < HEIGHT; r += THREADS)
-        samples[r] = top + r < now.rows ? f.order[(Index)step * f.batch + top + r] : -1;
+    static_assert(HEIGHT <= THREADS, "a thread for each row");
+    if (r < HEIGHT) samples[r] = row < now.rows ? sample : -1;
     __syncthreads();
 
     const auto bring = [&](typename Own::Chunk &chunk, int first) {
@@ -195,11 +198,11 @@ template <typename Own> __device__ void multiply_rows(const Fused &f, int step) 
             const Column at(f, 0, group, left + c);
             return layer.weights + ((Index)at.member * n_in + start + first) * n_out + at.unit;
         };
-        const auto row = [&](int k) { return (Index)k * n_out; };
+        const auto input = [&](int k) { return (Index)k * n_out; };
         if (fours)
-            Own::template bring<4, WIDTH>(chunk.b, terms - first, column, row);
+            Own::template bring<4, WIDTH>(chunk.b, terms - first, column, input);
         else
-            Own::template bring<1, WIDTH>(chunk.b, terms - first, column, row);
+            Own::template bring<1, WIDTH>(chunk.b, terms - first, column, input);
     };
     const auto ready = [&](typename Own::Chunk &chunk, int first) {
         if (!layer.dropped) return;
@@ -235,9 +238,9 @@ template <typename Own> __device__ void multiply_rows(const Fused &f, int step) 
     }
 }
 
-// The block has R of a step's rows of x brought from the device's memory to the second-level cache: a
-// data set is larger, and nobody has read them in this epoch. Its last threads do, which wait for the
-// rows' numbers while the first add parts.
+// The block has R of a step's rows of x brought from the device's memory to the second-level cache:
+// a data set is larger, and nobody has read them in this epoch. Its last threads do, which wait for
+// the rows' numbers while the first add parts.
 template <int R> __device__ void prefetch_rows(const Fused &f, int step, int first) {
     const int n = f.layers[0].n_in, lines = n / 32 + 2;  // of 128 bytes, wherever the row begins
     for (int t = blockDim.x - 1 - threadIdx.x; t < R * lines; t += blockDim.x) {
@@ -248,14 +251,13 @@ template <int R> __device__ void prefetch_rows(const Fused &f, int step, int fir
     }
 }
 
-// Everything between the first layer's products and the gradients, and the next step's rows of x into
-// the cache. blockIdx: R rows, member.
+// Everything between the first layer's products and the gradients, and the next step's rows of x
+// into the cache. blockIdx: R rows, member.
 // Shared memory: with STAGED the weights of the layers after the first; each layer's outputs and
 // deltas; then one unit a thread.
 template <int R, bool STAGED> __device__ void through(const Fused &f, int step, int next) {
     const int member = blockIdx.y, first = blockIdx.x * R;
     const Step now(f, step, member);
-    if (first >= now.rows) return;
 
     const auto weights_in_global = [&](int number) -> const float * {
         const FusedLayer &layer = f.layers[number];
@@ -286,7 +288,7 @@ template <int R, bool STAGED> __device__ void through(const Fused &f, int step, 
         for (int t = threadIdx.x; t < n * R; t += blockDim.x) {
             const int j = t % n, r = t / n;
             float s = layer.bias[(Index)member * n + j];
-            if (first + r < now.rows) {
+            if (first + r < f.batch) {  // there may be fewer rows, but to know it would take time
                 const float *part = f.parts + (first + r) * width + (Index)member * n + j;
                 for (int many = 0; many < f.parts_of; many += MANY) {
                     float own[MANY];
@@ -302,6 +304,7 @@ template <int R, bool STAGED> __device__ void through(const Fused &f, int step, 
     }
     if constexpr (STAGED) wait_for_copies<0>();
     __syncthreads();
+    if (first >= now.rows) return;
 
     const auto weights_of = [&](int number) -> const float * {
         if constexpr (STAGED)
@@ -320,7 +323,6 @@ template <typename Own> __device__ void update_by_gradients(const Fused &f, int 
     constexpr int WARPS = Own::WARPS;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int rows = f.rows[step];
-    if (rows == 0) return;
     int number = 0, squares_before = 0;  // where the layer's squares begin
     while (number + 1 < f.n_layers && int(blockIdx.x) >= f.layers[number + 1].tile) {
         squares_before += (f.layers[number].n_in + HEIGHT - 1) / HEIGHT * f.layers[number].n_out;
@@ -335,11 +337,13 @@ template <typename Own> __device__ void update_by_gradients(const Fused &f, int 
     const bool dropped = number == 0 && layer.dropped;  // others' inputs have been masked
     const float *inputs =
         number == 0 ? f.x : f.layers[number - 1].z + (Index)group * f.batch * n_in;
-    const bool inputs_in_fours = in_fours(inputs, n_in), deltas_in_fours = in_fours(layer.ds, n_out);
+    const bool inputs_in_fours = in_fours(inputs, n_in);
+    const bool deltas_in_fours = in_fours(layer.ds, n_out);
 
     int *samples = Own::numbers();  // the rows of the inputs
-    for (int r = threadIdx.x; r < rows; r += THREADS)
+    for (int r = threadIdx.x; r < f.batch; r += THREADS)
         samples[r] = number == 0 ? f.order[(Index)step * f.batch + r] : r;
+    if (rows == 0) return;
     __syncthreads();
 
     const auto bring = [&](typename Own::Chunk &chunk, int first) {
@@ -385,7 +389,7 @@ template <typename Own> __device__ void update_by_gradients(const Fused &f, int 
     // Through shared memory the sums come to the threads that update the weights: a warp 32 columns
     // of some rows, next to each other in global memory. The bias is one row more.
     struct Sums { float of[HEIGHT][WIDTH], of_bias[WARPS][WIDTH], squares[WARPS][WIDTH]; };
-    static_assert(sizeof(Sums) <= STAGES * sizeof(typename Own::Chunk), "they take the chunks' place");
+    static_assert(sizeof(Sums) <= STAGES * sizeof(typename Own::Chunk), "in the chunks' place");
     Sums &sums = *(Sums *)shared;
     __syncthreads();
 #pragma unroll
@@ -463,8 +467,8 @@ template <typename Own> __device__ void update_by_gradients(const Fused &f, int 
     f.squares[(Index)at.member * f.tiles + own] += sum * alpha / 2;
 }
 
-// The kernels. With ONLY defined there is one, ONLY_name: to compile all takes three times as long as
-// the three that one network needs.
+// The kernels. With ONLY defined there is one, ONLY_name: to compile all takes four times as long
+// as the three that one network needs.
 using Tile32x32 = Tile<2, 4, 16, 32>;
 using Tile64x64 = Tile<4, 8, 16, 16>;
 using Tile100x64 = Tile<5, 8, 20, 16>;
