@@ -79,7 +79,7 @@ static const int warpSize = 32;
 
 extern "C" {  // cuda_on_host.py makes every `extern __shared__` name an alias of it
 inline constexpr size_t cuda_on_host_most_dynamic = 227 * 1024;  // bytes a block may have, sm_90
-alignas(16) thread_local unsigned char cuda_on_host_dynamic[cuda_on_host_most_dynamic];
+alignas(128) thread_local unsigned char cuda_on_host_dynamic[cuda_on_host_most_dynamic];
 }
 
 namespace cuda_on_host {
