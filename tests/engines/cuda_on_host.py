@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,9 @@ class HostKernels:
         self._module, self._order = host_module(name), order
         self.processors = processors
         self.launched: list[str] = []
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Nothing: the file is compiled."""
 
     def launch(
         self,

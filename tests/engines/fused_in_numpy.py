@@ -6,7 +6,7 @@ what it masks, scales, updates and leaves to the next kernel is as on a GPU.
 """
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,9 @@ class NumpyKernels:
 
     def __init__(self) -> None:
         self.launched: list[str] = []
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Nothing: there is nothing to compile."""
 
     def launch(
         self,

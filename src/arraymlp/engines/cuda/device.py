@@ -1,6 +1,7 @@
 """CuPy as the device of the CUDA kernels: compiles, launches and records them as graphs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, cast
 
@@ -22,17 +23,38 @@ NULL = np.uintp(0)  # a null pointer; CuPy drops an argument that is None
 class Kernels:
     """The kernels of one source file on one device; see `arraymlp.engines.cuda.source.Launches`.
 
-    All are compiled when the first is launched, or, where the file can be compiled for ONLY one of
-    them, each when it is first launched, unless CuPy's cache on disk has them.
+    A file is compiled as a whole, or, where it can be compiled for ONLY one of its kernels, each
+    of them for itself, when it is asked for; unless CuPy's cache on disk has it.
     """
 
     def __init__(self, name: str, number: int) -> None:
         attributes = cupy.cuda.Device(number).attributes
         self.processors = int(attributes["MultiProcessorCount"])
         self.shared_memory = int(attributes["MaxSharedMemoryPerBlockOptin"])
-        self._source = source(name)
-        self._modules: dict[str, Any] = {}  # by their text
+        self._source, self._number = source(name), number
+        self._modules: dict[str, Future[Any]] = {}  # by their text
         self._kernels: dict[str, Any] = {}
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Begin to compile kernels, side by side; a launch waits for its own.
+
+        NVRTC compiles without Python's lock, and what CuPy does around it is made for threads: its
+        files are moved into their cache as wholes, and its modules are known by device and text.
+        """
+        for name in names:
+            self._compiling(only(self._source, name))
+
+    def _compiling(self, text: str) -> Future[Any]:
+        future = self._modules.get(text)
+        if future is None or (future.done() and future.exception()):  # a lack of memory passes
+            future = self._modules[text] = _compilers().submit(self._module, text)
+        return future
+
+    def _module(self, text: str) -> Any:
+        with cupy.cuda.Device(self._number):  # each thread begins with the first device
+            module = cupy.RawModule(code=text, options=OPTIONS)
+            module.compile()
+        return module
 
     def launch(
         self,
@@ -70,10 +92,8 @@ class Kernels:
             raise RefusedError(str(error)) from error
 
     def _compiled(self, name: str) -> Any:
-        code = only(self._source, name)
-        if code not in self._modules:
-            self._modules[code] = cupy.RawModule(code=code, options=OPTIONS)
-        kernel = self._modules[code].get_function(name)
+        compiling = self._compiling(only(self._source, name))
+        kernel = compiling.result().get_function(name)
         kernel.max_dynamic_shared_size_bytes = self.shared_memory  # 48 KiB by default
         return kernel
 
@@ -96,6 +116,12 @@ def recorded(work: Callable[[], None]) -> Callable[[], None]:
         finally:
             graph = aside.end_capture()
     return lambda: graph.launch()
+
+
+@cache
+def _compilers() -> ThreadPoolExecutor:
+    """The threads that compile; as many as there are kernels to wait for, up to Python's limit."""
+    return ThreadPoolExecutor(thread_name_prefix="arraymlp-compiler")
 
 
 @cache

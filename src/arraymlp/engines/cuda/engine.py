@@ -76,6 +76,7 @@ class CudaEngine:
         if not covers(network):
             return None
         device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
+        device.prepare(["evaluate"])  # while the first epoch compiles its own
         return LabelEvaluator(network, device, Products())
 
 

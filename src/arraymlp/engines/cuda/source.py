@@ -4,7 +4,7 @@ Nothing here needs a GPU, or CuPy: `arraymlp.engines.cuda.device` is a device th
 have another, which runs the same sources on the host.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from posixpath import normpath
@@ -28,6 +28,10 @@ class Launches(Protocol):
 
     processors: int  # multiprocessors; as many blocks keep the device busy
     shared_memory: int  # bytes that a block can have at most
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Begin to compile kernels that will be launched, all at once, where that takes time."""
+        ...
 
     def launch(
         self,

@@ -175,6 +175,7 @@ class ThreeKernels:
     def __call__(self, steps: FusedSteps, network: Network) -> Callable[[], None]:
         """Record the steps."""
         launches = sized(steps, network)
+        steps.device.prepare([name for name, *_ in launches])
 
         def step(number: int) -> None:
             this, following = np.int32(number), np.int32(min(number + 1, steps.steps - 1))
