@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ class HostModule:
         key = hashlib.sha256(repr((headers, code, text, options)).encode()).hexdigest()
         library = _folder() / f"{key[:16]}.so"
         if not library.exists():
-            _gcc(text, [*LANGUAGE, *FLAGS, *options, "-o", str(library), "-"])
+            new = library.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+            _gcc(text, [*LANGUAGE, *FLAGS, *options, "-o", str(new), "-"])
+            new.replace(library)  # whole, for other threads and processes
         self._library = ctypes.PyDLL(str(library))
 
     def launch(
@@ -98,9 +101,9 @@ class HostModule:
             name: The kernel.
             grid: Blocks along x, y and z.
             block: Threads of a block along x, y and z.
-            args: An array, C-contiguous, goes by pointer; None as a null pointer; a NumPy scalar,
-                which may be a struct, by value; an int, float or bool by value with 64, 64 and 8
-                bits.
+            args: An array, C-contiguous, goes by pointer; None as a null pointer; a numpy.uintp,
+                where the parameter is a pointer, as that address; a NumPy scalar, which may be a
+                struct, by value; an int, float or bool by value with 64, 64 and 8 bits.
             shared_mem: Bytes of dynamic shared memory.
             order: Which of the blocks, and of the threads that can run, is first: None the one with
                 the smallest index, `BACKWARD` that with the largest, a number from 0 on seeds a
@@ -187,6 +190,8 @@ def _value(what: str, parameter: str, argument: Any) -> np.ndarray:
         if kind == "p" and not argument.flags.writeable:
             raise TypeError(f"{what} is read-only, and its pointer is not to const")
         value, given = np.array([argument.ctypes.data], np.uint64), "p"
+    elif isinstance(argument, np.uintp) and kind in "pP":
+        value, given = np.array([argument]), "p"
     elif isinstance(argument, np.generic | bool | int | float):
         value = np.array(argument)  # a copy, aligned as the C struct may need
         given = value.dtype.kind.replace("u", "i")
@@ -200,7 +205,10 @@ def _value(what: str, parameter: str, argument: Any) -> np.ndarray:
 
 
 @functools.cache
-def _folder() -> Path:  # of the libraries of this process
+def _folder() -> Path:  # of the libraries of this process, or of all that name one
+    if kept := os.environ.get("CUDA_ON_HOST_LIBRARIES"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        return Path(kept)
     folder = Path(tempfile.mkdtemp(prefix="cuda_on_host_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -30,7 +30,7 @@ from arraymlp.training import loop
 from arraymlp.training.callbacks import EpochEnd, StepEnd
 from arraymlp.training.saver import Saver
 from broken_off import Killed, KilledAt, assert_same_run, until_done, without_times
-from runs import interrupt_after
+from runs import engine_of_steps, interrupt_after
 
 rng = np.random.default_rng(0)
 N, BATCH = 130, 20
@@ -95,16 +95,18 @@ def test_it_goes_on_to_the_bits_of_the_unbroken_run(
     "case", ["adam, dropout, cosine", "average, early stopping", "population", "regression"]
 )
 def test_it_does_on_other_backends(case: str, path: Path, quick_backend: Backend) -> None:
-    expected = call(quick_backend, **CASES[case])
+    settings = {"engine": engine_of_steps(quick_backend), **CASES[case]}
+    expected = call(quick_backend, **settings)
     checkpoint = Checkpoint(path, "4 steps")
     actual, _ = until_done(
-        lambda kill: call(quick_backend, checkpoint, kill, **CASES[case]), 7, 4 * STEPS
+        lambda kill: call(quick_backend, checkpoint, kill, **settings), 7, 4 * STEPS
     )
     assert_same_run(actual, expected)
 
 
 def test_it_does_on_every_backend(path: Path, backend: Backend) -> None:
     settings = {"dropout": 0.1, "epochs": 3, "early_stopping": True}
+    settings["engine"] = engine_of_steps(backend)
     expected = call(backend, **settings)
     checkpoint = Checkpoint(path, "4 steps")
     actual, _ = until_done(lambda kill: call(backend, checkpoint, kill, **settings), 7, 9)

@@ -1,0 +1,1 @@
+"""``cupy.fft``: there is none of it."""
