@@ -30,6 +30,7 @@ from arraymlp.backends.threads import processors
 
 PERIOD = 5.0  # seconds between two summaries
 GRACE = 10.0  # seconds that a part has to end by itself
+REHEARSED = 300  # rows of the lab's data in a rehearsal
 MOST_PROCESSES = 8  # of the tests: each has a context of its own on the GPU
 
 Summary = dict[str, Any]
@@ -57,15 +58,21 @@ def lab(options: argparse.Namespace, engine: str, lines: Path) -> Part:
 
     command = [sys.executable, "ci/gpu_lab.py", "--backend", options.backend, "--engine", engine]
     command += ["--lines", str(lines)]
-    if options.epochs is not None:
-        command += ["--epochs", str(options.epochs)]
-    return Part(command, lines, judged)
+    epochs = options.epochs or (1 if options.dry_run else None)
+    if epochs is not None:
+        command += ["--epochs", str(epochs)]
+    if options.dry_run:
+        command += ["--rows", str(REHEARSED)]
+    return Part(command, lines, partial(judged, options.dry_run))
 
 
-def judged(lines: Path) -> tuple[Summary, bool]:
-    """The runs so far; all is well where all five were judged, and in their bands."""
+def judged(rehearsed: bool, lines: Path) -> tuple[Summary, bool]:
+    """The runs so far; all is well where all five were judged, and in their bands.
+
+    In a rehearsal they are too short for that.
+    """
     rows = [json.loads(line) for line in lines.read_text("utf-8").splitlines()]
-    good = all(row["judged"] and row["judged"] == row["in_band"] for row in rows)
+    good = rehearsed or all(row["judged"] and row["judged"] == row["in_band"] for row in rows)
     return {"runs": rows}, good and len(rows) == len(EXPERIMENTS)
 
 
@@ -107,9 +114,9 @@ def tested(backend: str, lines: Path) -> tuple[Summary, bool]:
 
 
 def bench(options: argparse.Namespace, figures: Path) -> Part:
-    """The benchmarks; rehearsed on the CPU where the backend is another than CuPy."""
+    """The benchmarks."""
     command = ["ci/bench", "--gpu", "--json", str(figures)]
-    command += [] if options.backend == "cupy" else ["--dry-run", "--quick"]
+    command += ["--dry-run", "--quick"] if options.dry_run else []
     return Part(command, figures, lambda file: (json.loads(file.read_text("utf-8")), True))
 
 
@@ -214,7 +221,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="default: ci/results/gpu-DEVICE.json")
     parser.add_argument("--all-tests", action="store_true", help="not those on the backend alone")
     parser.add_argument("--processes", type=int, help="that share the tests")
-    parser.add_argument("--backend", default="cupy", help="another, to rehearse without a GPU")
+    parser.add_argument("--dry-run", action="store_true", help="rehearse on a fake of CuPy, small")
+    parser.add_argument("--backend", default="cupy", help="another, for the lab and the tests")
     parser.add_argument("--epochs", type=int, help="of the lab's runs, which are not judged then")
     parser.add_argument("pytest", nargs="*", help="after --: arguments of pytest")
     options = parser.parse_args()
@@ -236,6 +244,10 @@ def main() -> int:
         "versions": machine.gpu_versions(),
     }
     print(json.dumps(about, indent=1), flush=True)
+    if machine.is_fake(backend) != options.dry_run:
+        parser.error(f"--dry-run is for a fake of CuPy, and only that: there is {backend}")
+    if options.dry_run and options.out is None:
+        parser.error("--dry-run needs --out: its file is no result")
     name = backend.device_model.replace(" ", "-") or options.backend
     out: Path = (options.out or ROOT / "ci" / "results" / f"gpu-{name}.json").absolute()
     out.parent.mkdir(parents=True, exist_ok=True)

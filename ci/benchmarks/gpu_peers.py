@@ -4,7 +4,8 @@ Each takes a `GpuTask` and gives `Epochs`, which begin at the task's weights whe
 called. All take their minibatches by row numbers from data that lies on the device, draw an
 epoch's order there, but for ours, which draws it on the host, and read the mean loss of each epoch.
 
-With the device "cpu" everything runs but CUDA graphs: their steps are then called one by one.
+With the device "cpu", in a rehearsal, the others run there, the steps of their CUDA graphs called
+one by one, and ours on a fake of CuPy.
 """
 
 import warnings
@@ -23,7 +24,6 @@ from benchmarks.peers import Task, imported, jax_step, torch_loss, torch_state, 
 
 # (epochs, shuffled) -> seconds an epoch, mean loss of the first one; of K networks (K,); or None
 Epochs: TypeAlias = Callable[[int, bool], tuple[float, Any]]
-BACKENDS = {"cuda": "cupy", "cpu": "numpy"}
 TORCH_PRECISION = {"float32": "highest", "tf32": "high", "bf16": "highest"}
 # "bfloat16" would be TF32 on a GPU: there bf16 is a cast, as in torch.autocast.
 JAX_PRECISION = {"float32": "highest", "tf32": "tensorfloat32", "bf16": "highest"}
@@ -36,12 +36,14 @@ class GpuTask(Task):
     """What every library computes.
 
     Attributes:
-        device: "cuda", or "cpu" to rehearse.
+        device: of PyTorch and JAX: "cuda", or "cpu" to rehearse.
+        library: that ours runs on.
         precision: of the products: "float32", "tf32" or "bf16".
         rates: of K networks, instead of ``rate``.
     """
 
     device: str = "cuda"
+    library: str = "cupy"
     precision: str = "float32"
     rates: tuple[float, ...] = ()
 
@@ -55,7 +57,7 @@ class GpuTask(Task):
     @property
     def backend(self) -> Backend:
         """The backend of ours; a BackendUnavailableError if it cannot run here."""
-        return arraymlp.resolve(BACKENDS[self.device], fallback=False)
+        return arraymlp.resolve(self.library, fallback=False)
 
     @property
     def steps(self) -> int:
@@ -128,7 +130,7 @@ def bare_cupy(task: GpuTask) -> Epochs:
 
     CuPy cannot capture cuBLAS in a CUDA graph.
     """
-    xp = imported(BACKENDS[task.device])
+    xp = imported(task.library)
     backend = task.backend
     work = _products(task, backend.asarray(task.X), xp.matmul, backend.asarray)
 

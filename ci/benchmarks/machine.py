@@ -11,6 +11,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_info
 
+from arraymlp.backends.backend import Backend
 from arraymlp.backends.threads import processors
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -85,6 +86,11 @@ def cpu() -> dict[str, Any]:
         **versions(CPU_PACKAGES),
         "blas": ", ".join(sorted(blas)),
     }
+
+
+def is_fake(backend: Backend) -> bool:
+    """True for the CuPy of tests/support/fake_cupy, which has no GPU."""
+    return backend.version.endswith("+fake")
 
 
 def gpu() -> dict[str, Any]:

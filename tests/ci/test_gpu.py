@@ -1,4 +1,7 @@
-"""ci/gpu, rehearsed on NumPy: what it has done is there whenever it is ended, and it goes on."""
+"""ci/gpu and ci/bench --gpu, rehearsed on a fake of CuPy; and on NumPy, where it is about ci/gpu.
+
+What has been done is there whenever it is ended, and the next call goes on.
+"""
 
 import json
 import os
@@ -6,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cuda_on_host import unavailable
 from pages import ROOT
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
@@ -132,3 +137,122 @@ def test_the_tests_of_another_commit_are_done_again(runner: Runner) -> None:
         output, _ = process.communicate(timeout=120)
         assert "3 passed, 1 skipped" in output
         assert json.loads(runner.out.read_text("utf-8"))["commit"] == commit
+
+
+# On a fake of CuPy: CuPy's own paths, from the shell to the last file
+
+MOST_BYTES = 64 * 2**20  # of the tree that is sent to a machine with a GPU
+OF_WHEEL = """
+import of_wheel
+
+def test_cupy_finds_what_is_in_a_wheel():
+    assert of_wheel.number == 17
+"""
+
+
+def wheel(folder: Path) -> None:
+    """A wheel of one module, in a new folder."""
+    folder.mkdir()
+    about = "of_wheel-1.dist-info"
+    with zipfile.ZipFile(folder / "of_wheel-1-py3-none-any.whl", "w") as file:
+        file.writestr("of_wheel.py", "number = 17\n")
+        file.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: of_wheel\nVersion: 1\n")
+        file.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr(f"{about}/RECORD", "")
+
+
+def script(*arguments: Any) -> Any:
+    """Start a script of ci/, with this Python as python3."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(
+        ["bash", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "ARRAYMLP_TEST_BACKENDS": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture
+def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels are compiled once for all processes of a test; the test is skipped without g++."""
+    if unavailable():
+        pytest.skip(unavailable())
+    monkeypatch.setenv("CUDA_ON_HOST_LIBRARIES", str(tmp_path / "kernels"))
+
+
+@POSIX
+@pytest.mark.usefixtures("kernels")
+def test_ci_gpu_from_end_to_end(tmp_path: Path) -> None:
+    wheel(tmp_path / "wheels")
+    own = tmp_path / "test_of_wheel.py"
+    own.write_text(OF_WHEEL, encoding="utf-8")
+    out = tmp_path / "gpu.json"
+    parts = ["lab", "tests", "generic-lab"]
+    chosen = [word for part in parts for word in ("--part", part)]
+    process = script(
+        *("ci/gpu", "--dry-run", "--out", out, "--wheels", tmp_path / "wheels", *chosen),
+        *("--processes", 1, "--", own, "tests/backends/test_backend.py"),
+    )
+    while process.poll() is None:
+        if out.exists():
+            json.loads(out.read_text("utf-8"))  # whole at any moment
+        time.sleep(0.05)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    summary = json.loads(out.read_text("utf-8"))
+    assert "fake" in summary["device"]["name"]
+    assert [*summary["parts"]] == parts
+    for part in summary["parts"].values():
+        assert part["complete"]
+        assert part["passed"]
+    assert not summary["passed"]  # without the benchmarks
+    assert len(summary["parts"]["lab"]["runs"]) == 5
+    assert summary["parts"]["tests"]["on_backend"].keys() == {"passed"}
+    assert "test_of_wheel.py::test_cupy_finds_what_is_in_a_wheel" in (
+        out.with_name("gpu-tests.jsonl").read_text("utf-8")
+    )
+
+
+@POSIX
+@pytest.mark.usefixtures("kernels")
+def test_ci_bench_from_end_to_end(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    process = script(*("ci/bench", "--gpu", "--dry-run", "--quick", "--only", "a,f", "--json", out))
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    summary = json.loads(out.read_text("utf-8"))
+    assert "fake" in summary["machine"]["device"]["name"]
+    for result in summary["results"]:
+        ours = [name for name in result["absent"] if "arraymlp" in name or "CuPy" in name]
+        assert not ours, result["errors"]
+    assert "the figures say nothing" in output
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["ci/gpu", "--dry-run"], "needs --out"),
+        (["ci/gpu", "--part", "lab"], "--dry-run is for a fake of CuPy"),
+        (["ci/bench", "--gpu"], "--dry-run is for a fake of CuPy"),
+    ],
+)
+def test_a_fake_is_never_taken_for_a_gpu(
+    command: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "support" / "fake_cupy"))
+    process = script(*command)
+    output = process.communicate()[0]
+    assert process.returncode == 2
+    assert complaint in output
+
+
+def test_the_tree_is_small_enough_to_be_sent() -> None:
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listed, cwd=ROOT, capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("no clone of git's")
+    paths = [ROOT / os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+    assert sum(path.stat().st_size for path in paths if path.is_file()) < MOST_BYTES

@@ -21,9 +21,7 @@ def matmul(a: ndarray, b: ndarray, out: Any = None) -> ndarray:
     """Products by cuBLAS; stacks of matrices are copied where they are not by rows."""
     if not (isinstance(a, ndarray) and isinstance(b, ndarray)):
         raise TypeError("operands of a product must be arrays of CuPy's")
-    if out is not None:
-        raise NotImplementedError("the fake's products are new arrays")
-    require_here(a, b)
+    require_here(a, b, out)
     if _state.current_stream().captured is not None:
         raise NotImplementedError(
             "calling cuBLAS API during stream capture is currently unsupported"
@@ -32,12 +30,18 @@ def matmul(a: ndarray, b: ndarray, out: Any = None) -> ndarray:
     require_free((*ahead, *a.shape[-2:-1], *b.shape[-1:]), np.result_type(a.dtype, b.dtype))
     with np.errstate(all="ignore"):
         new = by_rows(np.matmul(a._host, b._host))
-    result = on_device(new)
     if max(a.ndim, b.ndim) <= 2:
         _product(a, b, new)
     else:
         _stack(a, b, new)
-    return result
+    if out is None:
+        return on_device(new)
+    if out.shape != new.shape or not np.can_cast(new.dtype, out.dtype):
+        raise ValueError("Output array has an invalid size")
+    if out.dtype != new.dtype or not out.flags.c_contiguous:
+        _compiled.elementwise("cupy_copy", [new, out._host], new.shape)
+    np.copyto(out._host, new)
+    return out
 
 
 def _product(a: ndarray, b: ndarray, new: HostArray) -> None:
