@@ -5,11 +5,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from arraymlp._checks import error_text
 from arraymlp.app.speed import FEWEST, BackendSpeed, backend_speeds
 from arraymlp.app.terminal import console
 from arraymlp.backends.host import interruptible
 from arraymlp.backends.registry import available_backends, resolve
 from arraymlp.steps.optimizers import OPTIMIZERS
+from arraymlp.training.atomic import write_whole
 
 DEFAULTS = {
     "sizes": "784-100-100-10",
@@ -17,6 +19,7 @@ DEFAULTS = {
     "dtype": "float32",
     "optimizer": "momentum",
     "seconds": 10.0,
+    "networks": 1,
 }
 ABOUT_AS_FAST = 1.1  # times as long as the fastest, up to which another is named beside it
 FIRST = f"first epoch ({FEWEST} steps)"
@@ -43,10 +46,13 @@ def backends_command(
     seconds: Annotated[
         float | None, _option("For all together, imports aside. Default: 10.")
     ] = None,
+    networks: Annotated[int | None, _option("That train together. Default: 1.")] = None,
 ) -> None:
     """Show which backends work here, and why the others do not; with --bench, how fast they are.
 
-    The last line says whether the engine that makes NumPy fast is there, or why it is not.
+    The last line says whether the engine that makes NumPy fast is there, or why it is not. CuPy's
+    engine trains whole epochs in one of several ways: --bench times each, and notes the fastest for
+    such networks, by which later trainings of them go.
 
     arraymlp backends --bench --sizes 784-100-100-10 --batch-size 100
 
@@ -99,23 +105,32 @@ def _bench(
     dtype: Literal["float32", "float64"],
     optimizer: str,
     seconds: float,
+    networks: int,
 ) -> int:
     """Time the backends, print figures and reasons, and return the exit status."""
     widths = _widths(sizes)
+    together = f"{networks} networks {sizes} together" if networks > 1 else sizes
     print(
-        f"training {sizes} in minibatches of {batch_size}, {dtype}, {optimizer}: "
+        f"training {together} in minibatches of {batch_size}, {dtype}, {optimizer}: "
         f"about {seconds:g} s, imports aside",
         flush=True,
     )
     with interruptible() as interrupt:
         rows = backend_speeds(
-            widths, batch_size=batch_size, dtype=dtype, optimizer=optimizer, seconds=seconds
+            widths,
+            batch_size=batch_size,
+            dtype=dtype,
+            optimizer=optimizer,
+            seconds=seconds,
+            members=networks,
         )
     if timed := [row for row in rows if row.first_epoch_s is not None]:
         _print_speeds(timed)
     for row in rows:
         if row.reason:
             print(f"{_place(row)}: {_joined(row.reason, row.install)}")
+    if noted := _noted(rows, widths, networks):
+        print(noted)
     print(_fastest(rows), flush=True)
     return interrupt.exit_status or (1 if rows[0].us_per_step is None else 0)
 
@@ -134,7 +149,7 @@ def _print_speeds(rows: Sequence[BackendSpeed]) -> None:
         us, rate, first = row.us_per_step, row.samples_per_s, row.first_epoch_s
         table.add_row(
             row.name,
-            row.device,
+            f"{row.device}, by {row.way}" if row.way else row.device,
             "" if us is None else f"{us:,.{0 if us >= 99.5 else 1}f}",
             "" if rate is None else f"{rate:,.0f}",
             "" if us is None or numpy is None else f"{numpy / us:.2f}",
@@ -144,7 +159,25 @@ def _print_speeds(rows: Sequence[BackendSpeed]) -> None:
 
 
 def _place(row: BackendSpeed) -> str:
-    return f"{row.name} on {row.device}" if row.device else row.name
+    place = f"{row.name} on {row.device}" if row.device else row.name
+    return f"{place}, by {row.way}" if row.way else place
+
+
+def _noted(rows: Sequence[BackendSpeed], widths: Sequence[int], networks: int) -> str:
+    """Note by which of its ways CuPy's engine was fastest; what was noted, "" for nothing."""
+    times = {row.way: row.us_per_step for row in rows if row.way and row.us_per_step is not None}
+    if len(times) < 2:
+        return ""
+    from arraymlp.engines.cuda import ways
+
+    fastest, path = ways.fastest(times), ways.notes_path()
+    content = ways.with_note(resolve("cupy").device_model, networks, widths, fastest)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        return f"that they go by {fastest} could not be noted: {error_text(error)}"
+    return f"noted in {path}: on such a device such networks train whole epochs by {fastest}"
 
 
 def _joined(*parts: str) -> str:

@@ -1,6 +1,7 @@
 """How fast each backend trains a network here: a GPU may not be the fastest for a small one."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import inf
 from statistics import median
@@ -9,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from arraymlp._checks import POSITIVE, error_text, require_numbers, to_python
+from arraymlp._checks import POSITIVE, Rule, error_text, require_numbers, to_python
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt, interruptible
@@ -30,6 +31,7 @@ X_BYTES = 2**27  # of X, beyond the fewest minibatches; more than the caches hol
 EPOCH_SECONDS = 0.25  # of an epoch: long beside the cost of an epoch's end
 LEAST_EPOCHS = 3  # to time, unless they take too long
 ENDLESS = 10**9  # epochs; a callback ends the training
+WHOLE = Rule("a whole number from 1", lambda v: isinstance(v, int) and v >= 1)
 RATE = 1e-6  # so small that the weights, and with them the work, stay as they are drawn
 
 
@@ -41,14 +43,16 @@ class BackendSpeed:
         name: the backend's name.
         device: the device, "" where the backend is absent.
         call: the call of `train` that trains there, "" where none does.
-        us_per_step: microseconds per step, the median over the timed epochs; drawing the order of
-            the rows and reading the loss are included.
-        samples_per_s: training rows per second, batch_size over the time of a step.
+        us_per_step: microseconds per step of all networks, the median over the timed epochs;
+            drawing the order of the rows and reading the loss are included.
+        samples_per_s: training rows per second: batch_size, for each network, over the time of a
+            step.
         first_epoch_s: seconds of the very first epoch, of five minibatches: compilation, and the
             first use of the device. No other figure includes it.
         epochs: how many were timed after it.
         reason: why there are no figures, or "interrupted"; then they are of fewer epochs.
         install: the command that installs the backend, where it is absent.
+        way: how CuPy's engine trained whole epochs, where it has several ways; else "".
     """
 
     name: str
@@ -60,6 +64,7 @@ class BackendSpeed:
     epochs: int = 0
     reason: str = ""
     install: str = ""
+    way: str = ""
 
 
 def backend_speeds(
@@ -69,13 +74,15 @@ def backend_speeds(
     dtype: Literal["float32", "float64"] = "float32",
     optimizer: str | Optimizer = "momentum",
     seconds: float = 10.0,
+    members: int = 1,
 ) -> list[BackendSpeed]:
     """Time the training of a network, on random rows, with every backend that works here.
 
     The backends train one after another, with `train`. Two epochs of five minibatches show how many
     minibatches take a quarter of a second; epochs of so many are timed, from the second on, by
     ``seconds`` in the history. PyTorch is timed on the CPU and on a GPU, JAX on its default device
-    and on the CPU; array_api_strict, which is for tests, is not timed. Other work on the machine
+    and on the CPU, CuPy in each way of its engine that covers the network; array_api_strict, which
+    is for tests, is not timed. Other work on the machine
     slows those most that use several cores. Ctrl-C or SIGTERM ends the timing; the figures of the
     epochs that are whole are returned.
 
@@ -88,6 +95,7 @@ def backend_speeds(
         seconds: for all together, compilation included, the import of libraries not. Each backend
             has an equal share, and takes longer if compilation or four epochs of five minibatches
             do.
+        members: how many networks of these widths train together.
 
     Returns:
         A `BackendSpeed` for each backend and device, fastest first; last come those without
@@ -97,9 +105,10 @@ def backend_speeds(
         ValueError: an invalid argument, or a network too large for the host's memory.
     """
     require_numbers("seconds", seconds, POSITIVE)
-    problem = _problem(sizes, batch_size, dtype, optimizer)
+    require_numbers("members", members, WHOLE)
+    problem = _problem(sizes, batch_size, dtype, optimizer, members)
     with interruptible() as interrupt:
-        devices = list(_devices())
+        devices = list(_devices(problem))
         share = seconds / max(sum(backend is not None for _, backend in devices), 1)
         rows = [
             row if backend is None else _timed(row, backend, problem, share, interrupt)
@@ -116,7 +125,7 @@ class _Problem:
     y: HostArray
     network: MultilayerPerceptron
     batch_size: int
-    optimizer: str | Optimizer
+    optimizer: Optimizer
 
     def seconds(
         self, backend: Backend, steps: int, enough: Callable[[EpochEnd], bool]
@@ -143,6 +152,7 @@ def _problem(
     batch_size: int,
     dtype: Literal["float32", "float64"],
     optimizer: str | Optimizer,
+    members: int,
 ) -> _Problem:
     """The network, and rows for an epoch of MOST steps, or of as many as X_BYTES allow."""
     widths = to_python(sizes)
@@ -155,9 +165,8 @@ def _problem(
             "sizes must be two or more whole numbers from 1, the widths from inputs to outputs, "
             f"not {sizes!r}"
         )
-    Settings(
-        batch_size=batch_size, dtype=dtype, optimizer=get_optimizer(optimizer)
-    )  # raises the ValueErrors
+    rule = get_optimizer(optimizer)
+    Settings(batch_size=batch_size, dtype=dtype, optimizer=rule)  # raises the ValueErrors
     n_in, n_out = widths[0], widths[-1]
     steps = X_BYTES // (batch_size * n_in * np.dtype(dtype).itemsize)
     rows = min(max(steps, FEWEST), MOST) * batch_size
@@ -166,14 +175,15 @@ def _problem(
     try:
         X = rng.random((rows, n_in), dtype=np.dtype(dtype).type)
         y = rng.integers(0, n_out, rows) if n_out > 1 else rng.random(rows)
-        network = MultilayerPerceptron.create(widths, loss=loss, dtype=dtype)
+        seed = range(members) if members > 1 else 0
+        network = MultilayerPerceptron.create(widths, loss=loss, seed=seed, dtype=dtype)
     except MemoryError as error:
         name = "-".join(map(str, widths))
         raise ValueError(f"{name} in minibatches of {batch_size} needs too much memory") from error
-    return _Problem(X, y, network, batch_size, optimizer)
+    return _Problem(X, y, network, batch_size, rule)
 
 
-def _devices() -> Iterator[tuple[BackendSpeed, Backend | None]]:
+def _devices(problem: _Problem) -> Iterator[tuple[BackendSpeed, Backend | None]]:
     """Each backend on each device to time; None, and a row with the reason, for one that is not."""
     for status in available_backends():
         name = status.name
@@ -184,7 +194,8 @@ def _devices() -> Iterator[tuple[BackendSpeed, Backend | None]]:
             yield row, None
         else:
             default = resolve(name, fallback=False)
-            yield replace(row, call=f'train(backend="{name}")'), default
+            for way in _ways(default, problem):
+                yield replace(row, call=f'train(backend="{name}")', way=way), default
             for device in OTHER_DEVICES.get(name, ()):
                 try:
                     other = resolve(name, device, fallback=False)
@@ -193,6 +204,29 @@ def _devices() -> Iterator[tuple[BackendSpeed, Backend | None]]:
                 if other.device != default.device:
                     call = f'train(backend="{name}", device="{other.device_name}")'
                     yield BackendSpeed(name, other.device_name, call), other
+
+
+def _ways(backend: Backend, problem: _Problem) -> Sequence[str]:
+    """The ways of the backend's engine to train it; one without a name where there are no others."""
+    if backend.name != "cupy":
+        return ("",)
+    try:
+        from arraymlp.engines.cuda.engine import ways
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("arraymlp.engines"):
+            raise
+        return ("",)
+    every = ways(backend).covering(problem.network, problem.optimizer, problem.batch_size)
+    return every or ("",)
+
+
+def _going(way: str) -> AbstractContextManager[None]:
+    """Have whole epochs go this way."""
+    if not way:
+        return nullcontext()
+    from arraymlp.engines.cuda.ways import wanted
+
+    return wanted(way)
 
 
 def _timed(
@@ -220,13 +254,15 @@ def _timed(
         return interrupt.requested or (over and (len(timed) >= LEAST_EPOCHS or sum(timed) >= share))
 
     try:
-        begun = problem.seconds(backend, FEWEST, two_epochs)
+        with _going(row.way):
+            begun = problem.seconds(backend, FEWEST, two_epochs)
         row = replace(row, first_epoch_s=begun[0] if begun else None)
         seconds: list[float] = []
         if len(begun) == 2 and not interrupt.requested:
             steps = round(FEWEST * min(EPOCH_SECONDS, share / (LEAST_EPOCHS + 1)) / begun[1])
             steps = min(max(steps, FEWEST), len(problem.y) // problem.batch_size)
-            seconds = problem.seconds(backend, steps, time_is_over)[1:]
+            with _going(row.way):
+                seconds = problem.seconds(backend, steps, time_is_over)[1:]
     except Exception as error:  # libraries raise many classes; each is a reason, none a crash
         return replace(row, reason=error_text(error))
     if interrupt.requested:
@@ -237,6 +273,6 @@ def _timed(
     return replace(
         row,
         us_per_step=1e6 * seconds_per_step,
-        samples_per_s=problem.batch_size / seconds_per_step,
+        samples_per_s=problem.batch_size * (problem.network.members or 1) / seconds_per_step,
         epochs=len(seconds),
     )

@@ -2,12 +2,14 @@
 
 import logging
 
+from arraymlp.backends.backend import Backend
 from arraymlp.backends.precision import FULL, PRECISIONS
 from arraymlp.engines.cuda.cublas import Multiplies
 from arraymlp.engines.cuda.dense import DenseStep
 from arraymlp.engines.cuda.device import Products, kernels, recorded
 from arraymlp.engines.cuda.epochs import FusedEpochs
 from arraymlp.engines.cuda.evaluator import LabelEvaluator, covers
+from arraymlp.engines.cuda.ways import Ways
 from arraymlp.nn.network import Network
 from arraymlp.steps.optimizers import Optimizer
 from arraymlp.steps.profile import Profile
@@ -65,8 +67,7 @@ class CudaEngine:
             if applies:
                 log.info("training step by step, not an epoch at a time: %s", reason)
                 return step
-        device = kernels("fused.cu", network.backend.device.id)
-        return FusedEpochs(step, network, optimizer, reduction, device, recorded)
+        return FusedEpochs(step, network, optimizer, reduction, ways(network.backend))
 
     def forward(self, network: Network) -> None:
         """Return None: cuBLAS by CuPy is as fast."""
@@ -78,6 +79,12 @@ class CudaEngine:
         device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
         device.prepare(["evaluate"])  # while the first epoch compiles its own
         return LabelEvaluator(network, device, Products())
+
+
+def ways(backend: Backend) -> Ways:
+    """The ways of whole epochs on the backend's device."""
+    number = backend.device.id
+    return Ways(lambda file: kernels(file, number), recorded, backend.device_model)
 
 
 def dense_step(

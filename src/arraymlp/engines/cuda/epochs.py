@@ -9,14 +9,14 @@ are not the same, or not all on the device.
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from arraymlp.backends.array import Array
 from arraymlp.data.minibatches import Minibatch
 from arraymlp.engines.cuda.arrays import contiguous, is_contiguous
 from arraymlp.engines.cuda.fused import LOSS_NUMBERS, MOST_LAYERS, SOFTMAX, FusedSteps, Way
-from arraymlp.engines.cuda.source import Launches
-from arraymlp.engines.cuda.three_kernels import ROWS, ThreeKernels, shared_bytes
+from arraymlp.engines.cuda.source import Launches, RefusedError
+from arraymlp.engines.cuda.three_kernels import ROWS, shared_bytes
 from arraymlp.engines.numbers import ACTIVATION_NUMBERS, loss_name, rule_number
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import NO_SUMS, EpochRows, LossSums
@@ -62,6 +62,18 @@ def uncovered_epoch(network: Network, rows: EpochRows, table: HyperTable) -> str
     return ""
 
 
+class Chooses(Protocol):
+    """Chooses a way; see `arraymlp.engines.cuda.ways.Ways`."""
+
+    def usual(self) -> tuple[Way, Launches]:
+        """The way that covers all that one of them does, and the device with its kernels."""
+        ...
+
+    def chosen(self, network: Network, optimizer: Optimizer, batch: int) -> tuple[Way, Launches]:
+        """The way for this network in minibatches of so many rows, and the device likewise."""
+        ...
+
+
 class FusedEpochs(EpochStep):
     """A step that can also train whole epochs by the fused kernels, where these cover them.
 
@@ -70,9 +82,7 @@ class FusedEpochs(EpochStep):
         network: the network that will be trained.
         optimizer: the update rule.
         reduction: "mean" or "sum".
-        device: launches the way's kernels.
-        record: makes one function of many launches, a graph.
-        way: launches the steps of an epoch; three kernels a step, unless given.
+        ways: chooses the way by which an epoch's steps are launched.
     """
 
     def __init__(
@@ -81,13 +91,11 @@ class FusedEpochs(EpochStep):
         network: Network,
         optimizer: Optimizer,
         reduction: str,
-        device: Launches,
-        record: Callable[[Callable[[], None]], Callable[[], None]],
-        way: Way | None = None,
+        ways: Chooses,
     ) -> None:
         self._step, self._optimizer, self._reduction = step, optimizer, reduction
-        self._device, self._way = device, way or ThreeKernels(record)
-        self._reason, self._logged = uncovered(network, optimizer, device.shared_memory), ""
+        self._ways, (_, self._device) = ways, ways.usual()
+        self._reason, self._logged = uncovered(network, optimizer, self._device.shared_memory), ""
         self._fused: FusedSteps | None = None
         self._key: tuple[object, ...] = ()
         self._copies: dict[str, tuple[Array, Array]] = {}  # of rows: the caller's array and ours
@@ -129,19 +137,29 @@ class FusedEpochs(EpochStep):
         sizes = rows.batch_size, table.members, masked
         graph_key = (*map(self._device.address, arrays), *sizes)
         if self._fused is None or graph_key != self._key:
-            self._fused = FusedSteps(
-                network,
-                self._optimizer,
-                states,
-                rows,
-                self._reduction,
-                table,
-                self._device,
-                self._way,
-            )
+            self._fused = self._steps(network, states, rows, table)
             self._key = graph_key
         steps, of_steps = self._fused(rows, table, interrupted)
         return steps, sums.plus(of_steps)
+
+    def _steps(
+        self, network: Network, states: States, rows: EpochRows, table: HyperTable
+    ) -> FusedSteps:
+        """The steps over such rows, by the way that is chosen for them."""
+        optimizer = self._optimizer
+
+        def made(way: Way, device: Launches) -> FusedSteps:
+            return FusedSteps(
+                network, optimizer, states, rows, self._reduction, table, device, way
+            )
+
+        way, device = self._ways.chosen(network, optimizer, rows.batch_size)
+        try:
+            return made(way, device)
+        except RefusedError as error:
+            usual, device = self._ways.usual()
+            log.info("an epoch at a time by %s, not by %s: %s", usual.name, way.name, error)
+            return made(usual, device)
 
     def _contiguous(self, rows: EpochRows) -> EpochRows:
         """The rows; arrays in another order as copies, made once for all epochs."""

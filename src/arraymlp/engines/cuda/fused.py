@@ -50,9 +50,8 @@ LOSS_NUMBERS = {
 }
 MOST_STEPS = 1024  # that are launched together
 
-Launch: TypeAlias = tuple[
-    str, tuple[int, int, int], int, int
-]  # kernel, grid, threads, shared bytes
+# Kernel, grid, threads of a block, and bytes of its shared memory.
+Launch: TypeAlias = tuple[str, tuple[int, int, int], int, int]
 
 
 def units_of(network: Network) -> int:
@@ -65,13 +64,31 @@ def units_of(network: Network) -> int:
 
 
 class Way(Protocol):
-    """One way to launch the steps of a `FusedSteps`."""
+    """One way to launch the steps of a `FusedSteps`.
+
+    Attributes:
+        name: completes "by ..." in the log.
+        file: the kernels' source.
+    """
+
+    name: str
+    file: str
+
+    def reason(self, network: Network, optimizer: Optimizer, batch: int, device: Launches) -> str:
+        """Why it does not train this network in minibatches of up to so many rows; "" if it does.
+
+        The network is one that whole epochs can be trained of, see `arraymlp.engines.cuda.epochs`.
+        """
+        ...
 
     def __call__(self, steps: "FusedSteps", network: Network) -> Callable[[], None]:
         """Prepare them, and return what launches ``steps.steps`` steps, one after the other.
 
         The plan's layers and tables are filled; what else the way's kernels read in it is for the
         way to fill, and ``steps.loss`` and ``steps.squares`` are for it to make.
+
+        Raises:
+            RefusedError: the device cannot run them this way now.
         """
         ...
 

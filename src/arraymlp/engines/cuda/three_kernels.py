@@ -5,13 +5,16 @@ How a step is cut into blocks is decided here, by what that should cost the busi
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from arraymlp.engines.cuda.fused import FusedSteps, Launch, units_of
 from arraymlp.engines.cuda.source import Launches, blocks_of
 from arraymlp.nn.network import Network
+from arraymlp.steps.optimizers import Optimizer
+
+Record: TypeAlias = Callable[[Callable[[], None]], Callable[[], None]]
 
 STAGES = 4  # as in fused.cu
 ROWS, THREADS_OF_ROWS = (2, 4, 8), 512
@@ -169,8 +172,15 @@ class ThreeKernels:
         record: makes one function of many launches, a graph.
     """
 
-    def __init__(self, record: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+    name = "three kernels"
+    file = "fused.cu"
+
+    def __init__(self, record: Record) -> None:
         self._record = record
+
+    def reason(self, network: Network, optimizer: Optimizer, batch: int, device: Launches) -> str:
+        """Return "": it trains whatever can be trained a whole epoch at a time."""
+        return ""
 
     def __call__(self, steps: FusedSteps, network: Network) -> Callable[[], None]:
         """Record the steps."""
