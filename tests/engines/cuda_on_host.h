@@ -295,7 +295,8 @@ inline void release_cluster()
     for (const auto& block : group)
         for (int t = 0; t < block->count; ++t) {
             Thread& thread = block->threads[t];
-            if (!thread.at_group || !thread.call) continue;  // the others have not come to wait
+            // The others have not come to wait, or wait for something else between arriving and waiting.
+            if (!thread.at_group || !thread.call || strcmp(thread.call, "cluster_wait")) continue;
             thread.call = nullptr;
             set_ready(*block, t);
         }

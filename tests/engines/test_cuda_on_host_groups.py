@@ -61,6 +61,20 @@ shifted(const float* x, float* y, int wait)
     cluster_wait();
 }
 
+// Between arriving at the cluster and waiting for it a block does something of its own.
+extern "C" __global__ void __cluster_dims__(2, 1, 1) between(float* y)
+{
+    extern __shared__ float own[];
+    cluster_arrive();
+    for (int i = 0; i < 3; ++i) {
+        own[threadIdx.x] = threadIdx.x + i;
+        __syncthreads();
+        y[blockIdx.x * blockDim.x + threadIdx.x] = own[(threadIdx.x + 1) % blockDim.x];
+        __syncthreads();
+    }
+    cluster_wait();
+}
+
 extern "C" __global__ void copies(const float* x, float* y, int wait)
 {
     extern __shared__ float4 four[];
@@ -138,6 +152,13 @@ def test_a_block_that_leaves_its_cluster_early_is_seen(module, order):
     with pytest.raises(LaunchError, match=r"in_block at line \d+: block \d of the group is over"):
         shifted(module, order, wait=1)
     assert shifted(module, order, wait=3)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_barrier_of_a_block_is_not_the_cluster_s(module, order):
+    y = np.zeros((2, 64), np.float32)
+    module.launch("between", (2, 1, 1), (64, 1, 1), (y,), 64 * 4, order)
+    np.testing.assert_array_equal(y, [np.roll(np.arange(64), -1) + 2] * 2)
 
 
 @pytest.mark.parametrize("wait", [0, 2])
