@@ -3,10 +3,12 @@
 import pytest
 
 from conftest import SELECTED
-from fused_cases import ON_HOST, Kernels, kernels_of
+from fused_cases import ON_GPU, ON_HOST, Kernels, kernels_of
 
 
-@pytest.fixture(params=[*ON_HOST, *(["cupy"] if "cupy" in SELECTED else [])], scope="module")
+@pytest.fixture(
+    params=[*ON_HOST, "clusters", *(ON_GPU if "cupy" in SELECTED else [])], scope="module"
+)
 def kernels(request: pytest.FixtureRequest) -> Kernels:
     """The kernels in every way in which they run here."""
     return kernels_of(request.param)
@@ -22,5 +24,5 @@ def host_kernels(request: pytest.FixtureRequest) -> Kernels:
 def _counted(request: pytest.FixtureRequest) -> None:
     """Tell ci/gpu which tests are CuPy's."""
     callspec = getattr(request.node, "callspec", None)
-    if callspec is not None and callspec.params.get("kernels") == "cupy":
+    if callspec is not None and callspec.params.get("kernels") in ON_GPU:
         request.node.user_properties.append(("backend", "cupy"))

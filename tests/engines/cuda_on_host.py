@@ -238,7 +238,7 @@ class HostKernels:
         processors: multiprocessors, 132 as an H100 has; blocks and parts are divided among them.
     """
 
-    shared_memory = MOST_SHARED
+    shared_memory, compute_capability = MOST_SHARED, 9.0
 
     def __init__(self, name: str, order: int | None = None, processors: int = 132) -> None:
         self._module, self._order = host_module(name), order

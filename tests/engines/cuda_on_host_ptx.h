@@ -40,6 +40,13 @@ template <int LEFT = 0> inline void wait_for_copies() { cuda_on_host::finish_cop
 
 inline void prefetch_to_l2(const void* at) { (void)*static_cast<const volatile char*>(at); }
 
+inline void store_shared(float* to, const float (&of)[4], int line = __builtin_LINE())
+{
+    if (uintptr_t(to) % 16)
+        return cuda_on_host::fail("store_shared at line %d: the address is no multiple of 16", line);
+    memcpy(to, of, sizeof of);
+}
+
 // ---- Counters in global memory, which blocks of a cooperative launch wait for ------------------------
 
 inline void count_release(unsigned* counter) { ++*counter; }

@@ -14,6 +14,7 @@ import pytest
 
 from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.data.minibatches import minibatches
+from arraymlp.engines.cuda.clusters import COMPUTE_CAPABILITY, Clusters
 from arraymlp.engines.cuda.epochs import FusedEpochs
 from arraymlp.engines.cuda.fused import Way
 from arraymlp.engines.cuda.source import Launches
@@ -29,6 +30,7 @@ from fused_in_numpy import NumpyKernels
 
 HostArray = np.ndarray[Any, Any]
 ON_HOST = ["source", "numpy"]
+ON_GPU = ["cupy", "cupy-clusters"]
 
 
 class Kernels(NamedTuple):
@@ -61,16 +63,23 @@ def at_once(work: Callable[[], None]) -> Callable[[], None]:
 
 
 def kernels_of(name: str) -> Kernels:
-    """By their "source" on the host, by their algorithm in "numpy", or as they are, on "cupy"."""
+    """By their "source" on the host, by their algorithm in "numpy", or as they are, on "cupy".
+
+    These are three kernels a step; "clusters" is the other way, on the host or "cupy-clusters".
+    """
     if name == "numpy":
         return Kernels(resolve("numpy"), NumpyKernels, at_once)
-    if name == "cupy":
+    file, way = ("clusters.cu", Clusters()) if "clusters" in name else ("fused.cu", None)
+    if name.startswith("cupy"):
         backend = _require("cupy")
         cuda = import_module("arraymlp.engines.cuda.device")
-        return Kernels(backend, lambda: cuda.kernels("fused.cu", backend.device.id), cuda.recorded)
+        device = partial(cuda.kernels, file, backend.device.id)
+        if way is not None and device().compute_capability < COMPUTE_CAPABILITY:
+            pytest.skip("this GPU has no clusters")
+        return Kernels(backend, device, cuda.recorded, way)
     if unavailable():
         pytest.skip(unavailable())
-    return Kernels(resolve("numpy"), partial(HostKernels, "fused.cu"), at_once)
+    return Kernels(resolve("numpy"), partial(HostKernels, file), at_once, way)
 
 
 def fused_step(

@@ -35,7 +35,7 @@ Block = tuple[int, int, int]
 class NumpyKernels:
     """`arraymlp.engines.cuda.source.Launches`, in NumPy."""
 
-    processors, shared_memory = 132, 227 * 1024
+    processors, shared_memory, compute_capability = 132, 227 * 1024, 9.0
 
     def __init__(self) -> None:
         self.launched: list[str] = []

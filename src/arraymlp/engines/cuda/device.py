@@ -28,9 +28,11 @@ class Kernels:
     """
 
     def __init__(self, name: str, number: int) -> None:
-        attributes = cupy.cuda.Device(number).attributes
+        device = cupy.cuda.Device(number)
+        attributes = device.attributes
         self.processors = int(attributes["MultiProcessorCount"])
         self.shared_memory = int(attributes["MaxSharedMemoryPerBlockOptin"])
+        self.compute_capability = int(device.compute_capability) / 10  # of "90" or "120"
         self._source, self._number = source(name), number
         self._modules: dict[str, Future[Any]] = {}  # by their text
         self._kernels: dict[str, Any] = {}

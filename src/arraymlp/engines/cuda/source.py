@@ -28,6 +28,7 @@ class Launches(Protocol):
 
     processors: int  # multiprocessors; as many blocks keep the device busy
     shared_memory: int  # bytes that a block can have at most
+    compute_capability: float  # such as 9.0, from which on there are clusters of blocks
 
     def prepare(self, names: Iterable[str]) -> None:
         """Begin to compile kernels that will be launched, all at once, where that takes time."""
