@@ -18,6 +18,7 @@ from arraymlp.engines.cuda.clusters import COMPUTE_CAPABILITY, Clusters
 from arraymlp.engines.cuda.epochs import FusedEpochs
 from arraymlp.engines.cuda.fused import Way
 from arraymlp.engines.cuda.source import Launches
+from arraymlp.engines.cuda.three_kernels import ThreeKernels
 from arraymlp.steps.epoch import EpochRows, LossSums
 from arraymlp.steps.hyper import HyperTable, hyper_table
 from arraymlp.steps.optimizers import Optimizer, get_optimizer
@@ -40,6 +41,19 @@ class Kernels(NamedTuple):
     device: Callable[[], Any]
     record: Callable[[Callable[[], None]], Callable[[], None]]
     way: Way | None = None  # by three kernels
+
+
+class OneWay(NamedTuple):
+    """The only way there is, and its device: see `arraymlp.engines.cuda.epochs.Chooses`."""
+
+    way: Way
+    device: Launches
+
+    def usual(self) -> tuple[Way, Launches]:
+        return self
+
+    def chosen(self, network: Any, optimizer: Any, batch: int) -> tuple[Way, Launches]:
+        return self
 
 
 class Limited:
@@ -92,7 +106,8 @@ def fused_step(
     """A step as `arraymlp.engines.cuda.engine` makes it, but for the single steps."""
     step = array_step(network, rule, reduction)
     device = kernels.device() if device is None else device
-    return FusedEpochs(step, network, rule, reduction, device, kernels.record, kernels.way)
+    way = kernels.way or ThreeKernels(kernels.record)
+    return FusedEpochs(step, network, rule, reduction, OneWay(way, device))
 
 
 class Case:

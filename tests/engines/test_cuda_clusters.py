@@ -144,7 +144,7 @@ def test_any_shared_memory(
     )
     kernels = on(processors=processors, shared_memory=1024 * kilobytes)
     network = case.networks["float32"]
-    assume(not Clusters().reason(network, batch, members or 1, kernels.device(), case.rule))
+    assume(not Clusters().reason(network, case.rule, batch, kernels.device()))
     assert_as_good_as_array(case, kernels)
 
 
@@ -231,11 +231,11 @@ def test_a_missing_barrier_is_noticed(name: str) -> None:
 
 def test_gpus_without_clusters_and_networks_that_do_not_fit() -> None:
     network, way = MultilayerPerceptron.create(LAB), Clusters()
-    assert way.reason(network, 100, 64, Device(), SGD()) == ""
-    assert "8.0" in way.reason(network, 100, 64, Count(8.0), SGD())  # type: ignore[arg-type]
-    assert "100 rows" in way.reason(network, 100, 64, Device(shared_memory=65536), SGD())
+    assert way.reason(network, SGD(), 100, Device()) == ""
+    assert "8.0" in way.reason(network, SGD(), 100, Count(8.0))  # type: ignore[arg-type]
+    assert "100 rows" in way.reason(network, SGD(), 100, Device(shared_memory=65536))
     wide = MultilayerPerceptron.create((784, 512, 512, 10))
-    assert "shared memory" in way.reason(wide, 100, 64, Device(), SGD())
+    assert "shared memory" in way.reason(wide, SGD(), 100, Device())
 
 
 def used(struct: Any, m: int, n: int, k: int, height: int) -> float:

@@ -207,7 +207,7 @@ def _devices(problem: _Problem) -> Iterator[tuple[BackendSpeed, Backend | None]]
 
 
 def _ways(backend: Backend, problem: _Problem) -> Sequence[str]:
-    """The ways of the backend's engine to train it; one without a name where there are no others."""
+    """The ways of the backend's engine to train it; one without a name if there are no others."""
     if backend.name != "cupy":
         return ("",)
     try:

@@ -216,21 +216,13 @@ class Clusters:
     """The way by clusters; see `arraymlp.engines.cuda.fused.Way`."""
 
     name = "clusters"
+    file = "clusters.cu"
 
-    def reason(
-        self, network: Network, batch: int, members: int, device: Launches, optimizer: Optimizer
-    ) -> str:
-        """Return why clusters do not train these members, or "".
-
-        Args:
-            network: one that the kernels cover, see `arraymlp.engines.cuda.epochs`.
-            batch: rows of a minibatch.
-            members: of the population.
-            device: the device of ``clusters.cu``.
-            optimizer: the update rule.
-        """
+    def reason(self, network: Network, optimizer: Optimizer, batch: int, device: Launches) -> str:
+        """Return why a network is not trained this way in minibatches of so many rows, or ""."""
         if device.compute_capability < COMPUTE_CAPABILITY:
             return f"a GPU of compute capability {device.compute_capability} has no clusters"
+        members = network.members or 1
         if chosen(network, batch, members, device, optimizer) is None:
             return f"weights and {batch} rows do not fit the shared memory of {SIZES[-1]} blocks"
         return ""

@@ -149,9 +149,7 @@ class FusedEpochs(EpochStep):
         optimizer = self._optimizer
 
         def made(way: Way, device: Launches) -> FusedSteps:
-            return FusedSteps(
-                network, optimizer, states, rows, self._reduction, table, device, way
-            )
+            return FusedSteps(network, optimizer, states, rows, self._reduction, table, device, way)
 
         way, device = self._ways.chosen(network, optimizer, rows.batch_size)
         try:

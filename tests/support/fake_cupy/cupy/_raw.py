@@ -68,9 +68,9 @@ class RawKernel:
         self._module, self.name, self.enable_cooperative_groups = module, name, cooperative
 
     @property
-    def kernel(self) -> Any:
+    def kernel(self) -> "Function":
         """The function, which can be launched cooperatively, too."""
-        return self._function
+        return Function(self)
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
@@ -126,6 +126,19 @@ class RawKernel:
 
         stream = _state.current_stream() if stream is None else stream
         stream.queue(work)
+
+
+class Function:
+    """A kernel as the driver has it: ``cupy.cuda.function.Function``."""
+
+    ptr = 1  # of no use but to ask how many of its blocks fit: `cupy.cuda.driver`
+
+    def __init__(self, kernel: RawKernel) -> None:
+        self._kernel = kernel
+
+    def __call__(self, *args: Any, **more: Any) -> None:
+        """Queue it; arguments as CuPy's, ``enable_cooperative_groups`` among them."""
+        self._kernel._function(*args, **more)
 
 
 def _argument(arg: Any) -> Any:

@@ -1,6 +1,6 @@
 """``cupy.cuda``. It has no ``nccl``, as CuPy has none where NCCL is not installed."""
 
-from cupy.cuda import cublas, device, memory, runtime, stream
+from cupy.cuda import cublas, device, driver, memory, runtime, stream
 from cupy.cuda.device import Device
 from cupy.cuda.stream import Event, Graph, Stream, get_current_stream
 
@@ -11,6 +11,7 @@ __all__ = [
     "Stream",
     "cublas",
     "device",
+    "driver",
     "get_current_stream",
     "is_available",
     "memory",
