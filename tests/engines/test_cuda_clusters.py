@@ -195,16 +195,22 @@ def test_a_launch_has_some_steps_and_those_of_no_rows_are_none(
 # Of each barrier: what the source is without it. A block's own barrier stays.
 BARRIERS = {
     "before the first layer's outputs": [
-        ("[] { cluster_wait(); }", "[] {}"),
+        ("if (of_samples) cluster_wait();", ""),
         ("cluster_arrive();\n    for", "for"),
         ("alpha / 2;\n        cluster_arrive();", "alpha / 2;"),
         ("cluster_wait();  // nobody", "// nobody"),
     ],
     "before the rows": [
-        ("cluster_arrive();\n        cluster_wait();  // outputs", "__syncthreads();  //")
+        (
+            "have the rows\n                cluster_arrive();\n                cluster_wait();",
+            "\n__syncthreads();",
+        )
     ],
     "before the gradients": [
-        ("cluster_arrive();\n        cluster_wait();  // all rows", "__syncthreads();  //")
+        (
+            "rows are there\n                cluster_arrive();\n                cluster_wait();",
+            "\n__syncthreads();",
+        )
     ],
 }
 

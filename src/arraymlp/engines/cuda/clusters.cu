@@ -41,12 +41,14 @@ struct Tiles {    // how the threads share out an (m, n) product of k terms
     int depth;    // terms that are in shared memory at a time
 };
 
+enum Product { FORWARD, BACK, GRADIENT, PRODUCTS };
+
 struct Share {  // of a layer; places in shared memory in floats
     Divisor columns;       // of a block, at most
     int weights;           // (columns, stride_in), transposed, so that a column's inputs are in a row
     int z, ds;             // (rows, stride_out) outputs and deltas; z of the last layer holds its logits
     int stride_in, stride_out;
-    Tiles forward, back, gradient;
+    Tiles tiles[PRODUCTS];
 };
 
 struct Clusters {
@@ -181,31 +183,29 @@ struct Shared {
             }
         }
     }
-
-    __device__ void finish(const Chunk &) const {}
 };
 
 // Either of them.
-struct Inputs {
+struct Source {
     const Samples &samples;
-    Shared outputs;
-    bool first;  // layer
+    Shared matrix;
+    bool of_samples;
 
     __device__ void bring(const Chunk &chunk) const {
-        if (first)
+        if (of_samples)
             samples.bring(chunk);
         else
-            outputs.bring(chunk);
+            matrix.bring(chunk);
     }
 
     __device__ void finish(const Chunk &chunk) const {
-        if (first) samples.finish(chunk);
+        if (of_samples) samples.finish(chunk);
     }
 };
 
 // Chunk after chunk of the k terms: the next one is on its way while one is multiplied. chunk(k0, to)
 // says what of the source it is.
-template <typename Source, typename ChunkAt, typename Multiply>
+template <typename ChunkAt, typename Multiply>
 __device__ void in_chunks(int k, const Tiles &t, float *buffers, int buffer,
                           const Source &source, const ChunkAt &chunk, const Multiply &multiply) {
     const int depth = t.depth;
@@ -221,7 +221,7 @@ __device__ void in_chunks(int k, const Tiles &t, float *buffers, int buffer,
 // out(m, n, sum) for all sums over k of A[m][k] B[n][k]. A is the source, B (n, stride) in the block's
 // memory; both are 0 from k to the next multiple of 4. A thread has every across-th row and every
 // deep-th column, 200 products for 15 vectors that it loads. `before` is called before the first out.
-template <typename Source, typename Before, typename Out>
+template <typename Before, typename Out>
 __device__ void dot(const Tiles &t, int m, int n, int k, const Source &source, const float *b,
                     int stride_b, float *buffers, int buffer, const Before &before, const Out &out) {
     const Part thread(threadIdx.x, t.items);
@@ -249,14 +249,18 @@ __device__ void dot(const Tiles &t, int m, int n, int k, const Source &source, c
             for (int i = 0; i < ROWS; ++i) x_at[i] = from + rows[i] + start;
 #pragma unroll
             for (int v = 0; v < COLUMNS; ++v) w_at[v] = columns[v] + k0 + start;
-#pragma unroll 2
+#pragma unroll 1
             for (int four = 0; four < terms; four += 4) {
                 Four w[COLUMNS];
 #pragma unroll
-                for (int v = 0; v < COLUMNS; ++v) w[v] = *(const Four *)(w_at[v] + four);
+                for (int v = 0; v < COLUMNS; ++v) {
+                    w[v] = *(const Four *)w_at[v];
+                    w_at[v] += 4;
+                }
 #pragma unroll
                 for (int i = 0; i < ROWS; ++i) {
-                    const Four x = *(const Four *)(x_at[i] + four);
+                    const Four x = *(const Four *)x_at[i];
+                    x_at[i] += 4;
 #pragma unroll
                     for (int v = 0; v < COLUMNS; ++v) {
 #pragma unroll
@@ -269,18 +273,18 @@ __device__ void dot(const Tiles &t, int m, int n, int k, const Source &source, c
 
         float *scratch = buffers;  // (groups, ROWS, COLUMNS, items)
         if (group < t.groups) {
+            float *to = scratch + group * ROWS * COLUMNS * items + item;
 #pragma unroll
             for (int i = 0; i < ROWS; ++i) {
 #pragma unroll
-                for (int v = 0; v < COLUMNS; ++v)
-                    scratch[((group * ROWS + i) * COLUMNS + v) * items + item] = sums[i][v];
+                for (int v = 0; v < COLUMNS; ++v, to += items) *to = sums[i][v];
             }
         }
         __syncthreads();
         if (top == 0) before();
         for (int column = threadIdx.x % 32; column < n; column += 32) {
             const Part of_column(column, t.deep);
-            constexpr int AT_ONCE = 4;  // sums that do not wait for each other
+            constexpr int AT_ONCE = 2;  // sums that do not wait for each other
             for (int row = threadIdx.x / 32; row < height; row += AT_ONCE * WARPS) {
                 int at[AT_ONCE];
                 float sums[AT_ONCE] = {};
@@ -308,7 +312,7 @@ __device__ void dot(const Tiles &t, int m, int n, int k, const Source &source, c
 // of the four m from there on, of which some may be beyond m. A is the source, B (n, stride) in the
 // block's memory; both are 0 from k to the next multiple of 4. A thread has every across-th vector and
 // every deep-th column, 320 products for 21 vectors that it loads.
-template <typename Source, typename Out>
+template <typename Out>
 __device__ void outer(const Tiles &t, int m, int n, int k, const Source &source, const float *b,
                       int stride_b, float *buffers, int buffer, const Out &out) {
     const Part thread(threadIdx.x, t.items);
@@ -379,11 +383,11 @@ __device__ void outer(const Tiles &t, int m, int n, int k, const Source &source,
         }
         Four *scratch = (Four *)buffers;  // (groups, COLUMNS, VECTORS, items)
         if (group < t.groups) {
+            Four *to = scratch + group * COLUMNS * VECTORS * items + item;
 #pragma unroll
             for (int v = 0; v < COLUMNS; ++v) {
 #pragma unroll
-                for (int i = 0; i < VECTORS; ++i)
-                    scratch[((group * COLUMNS + v) * VECTORS + i) * items + item] = sums[v][i];
+                for (int i = 0; i < VECTORS; ++i, to += items) *to = sums[v][i];
             }
         }
         __syncthreads();
@@ -414,13 +418,13 @@ struct Block {
     const Clusters &c;
     const int member, rank;
     float *const memory, *const buffers;
-    float *const state_1, *const state_2;
 
     __device__ Block(const Fused &f, const Clusters &c)
         : f(f), c(c), member(blockIdx.y), rank(blockIdx.x), memory((float *)shared),
-          buffers(memory + c.buffers), state_1(state_of(0)), state_2(state_of(1)) {}
+          buffers(memory + c.buffers) {}
 
-    __device__ float *state_of(int number) const {
+    // The optimiser's first or second number of each weight, in the weights' places.
+    __device__ float *state(int number) const {
         if (c.states == nullptr) return memory + c.state + number * c.parameters;
         const Index block = ((Index)number * f.members + member) * gridDim.x + rank;
         return c.states + block * c.parameters;
@@ -452,8 +456,8 @@ struct Block {
         for (int number = 0; number < f.n_layers; ++number) {
             const FusedLayer &layer = f.layers[number];
             of_layer(number, layer.weights, layer.bias, memory, copy);
-            if (f.rule != SGD) of_layer(number, layer.weights_1, layer.bias_1, state_1, copy);
-            if (f.rule == ADAM) of_layer(number, layer.weights_2, layer.bias_2, state_2, copy);
+            if (f.rule != SGD) of_layer(number, layer.weights_1, layer.bias_1, state(0), copy);
+            if (f.rule == ADAM) of_layer(number, layer.weights_2, layer.bias_2, state(1), copy);
         }
     }
 
@@ -502,76 +506,104 @@ struct Block {
         *in_block(memory + share.ds + at, owner.of) = slope(layer.activation, s, output) * mask;
     }
 
+    // Of the block's rows, (rows, stride_out).
+    __device__ float *deltas_of(int number) const {
+        const Share &share = c.layers[number];
+        return memory + (number + 1 == f.n_layers ? share.z : share.ds);
+    }
+
     // The columns of a layer's weights, (n_out, stride_in), of all blocks.
     __device__ Shared columns(int number) const {
         const Share &share = c.layers[number];
         return {memory + share.weights, share.stride_in, share.columns, f.layers[number].n_out};
     }
 
-    template <typename Before> __device__ void first_layer(const Step &now, const Samples &samples,
-                                                           const Before &before) const {
-        const FusedLayer &layer = f.layers[0];
-        const Share &share = c.layers[0];
-        const int own = columns_of(0), first = first_of(0);
-        if (own == 0) return before();
-        const auto out = [&](int row, int n, float s) { keep(now, 0, row, first + n, s); };
-        dot(share.forward, now.rows, own, layer.n_in + 1, samples, memory + share.weights,
-            share.stride_in, buffers, c.buffer, before, out);
-    }
-
-    // The block's rows from the first layer's outputs to all deltas; returns the loss of the warp's.
-    __device__ double through(const Step &now, const int *samples) const {
+    // All rows by the block's columns of the first layer; then the block's rows by all columns of the
+    // others. Returns the loss of the warp's rows; the logits have become deltas.
+    __device__ double forward(const Step &now, const Samples &samples) const {
         const int last = f.n_layers - 1, first = rank * c.rows.size;
-        const int rows = min(c.rows.size, now.rows - first), warp = threadIdx.x / 32;
-        if (rows <= 0) return 0.0;
-        for (int number = 1; number <= last; ++number) {
+        const int rows = min(c.rows.size, now.rows - first);
+#pragma unroll 1
+        for (int number = 0; number <= last; ++number) {
             const FusedLayer &layer = f.layers[number];
             const Share &share = c.layers[number];
-            const auto out = [&](int j, int r, float s) { keep(now, number, first + r, j, s); };
-            dot(share.forward, layer.n_out, rows, layer.n_in + 1, columns(number),
-                memory + c.layers[number - 1].z, share.stride_in, buffers, c.buffer, [] {}, out);
+            const bool of_samples = number == 0;
+            const int m = of_samples ? now.rows : layer.n_out, n = of_samples ? columns_of(0) : rows;
+            const float *b = memory + (of_samples ? share.weights : c.layers[number - 1].z);
+            // The other blocks have started, and have read the last step's outputs and deltas, which
+            // the new outputs replace; and all columns of the last update can be read.
+            const auto before = [&] {
+                if (of_samples) cluster_wait();
+            };
+            const auto out = [&](int of_m, int of_n, float s) {
+                const int row = of_samples ? of_m : first + of_n;
+                keep(now, number, row, of_samples ? first_of(0) + of_n : of_m, s);
+            };
+            if (n > 0)
+                dot(share.tiles[FORWARD], m, n, layer.n_in + 1,
+                    Source{samples, columns(number), of_samples}, b, share.stride_in, buffers,
+                    c.buffer, before, out);
+            else
+                before();
+            if (of_samples) {  // the outputs of all blocks have reached those that have the rows
+                cluster_arrive();
+                cluster_wait();
+            }
         }
         const Share &output = c.layers[last];
         double losses = 0.0;
-        for (int r = warp; r < rows; r += WARPS) {
+        for (int r = threadIdx.x / 32; r < rows; r += WARPS) {
             Unit<1> *logits = (Unit<1> *)(memory + output.z + r * output.stride_out);
-            losses += loss_of_row<1>(f, now, member, samples[first + r], logits, 0);
+            losses += loss_of_row<1>(f, now, member, samples.samples[first + r], logits, 0);
         }
         __syncthreads();
-        for (int number = last; number >= 1; --number) {
-            const FusedLayer &layer = f.layers[number];
-            const Share &share = c.layers[number];
-            float *below = memory + c.layers[number - 1].ds;  // holds the slopes
-            const auto out = [&](int r, const auto &at, const auto &sums) {
-                constexpr int V = sizeof(at) / sizeof(at[0]);
-#pragma unroll
-                for (int v = 0; v < V; ++v) {
-                    float *ds = below + r * share.stride_in + at[v];
-                    for (int u = 0; u < 4 && at[v] + u < layer.n_in; ++u) ds[u] *= sums[v].of[u];
-                }
-            };
-            outer(share.back, layer.n_in, rows, layer.n_out, columns(number),
-                  memory + (number == last ? share.z : share.ds), share.stride_out, buffers,
-                  c.buffer, out);
-            __syncthreads();
-        }
         return losses;
+    }
+
+    // The deltas of the block's own columns in all rows, transposed.
+    __device__ void gather_deltas(const Step &now, int number) const {
+        constexpr int AT_ONCE = 8;  // on their way before the first is stored
+        const int own = columns_of(number);
+        const float *from = deltas_of(number) + first_of(number);
+        float *to = memory + c.deltas;
+        for (int n = threadIdx.x % 32; n < own; n += 32) {
+            for (int first = threadIdx.x / 32; first < c.stride_rows; first += AT_ONCE * WARPS) {
+                float some[AT_ONCE];
+#pragma unroll
+                for (int u = 0; u < AT_ONCE; ++u) {
+                    const int row = first + u * WARPS;
+                    const Part owner(row, c.rows);
+                    const int at = owner.own * c.layers[number].stride_out + n;
+                    some[u] = row < now.rows ? *in_block(from + at, owner.of) : 0.0f;
+                }
+#pragma unroll
+                for (int u = 0; u < AT_ONCE; ++u) {
+                    const int row = first + u * WARPS;
+                    if (row < c.stride_rows) to[n * c.stride_rows + row] = some[u];
+                }
+            }
+        }
     }
 
     // V fours of a column's weights, or its bias, make a rule's step by the loss's gradients; returns
     // the sum of their squares before.
     template <int RULE, int V>
-    __device__ float stepped_vectors(int column, int n_in, const int (&at)[V], const Four (&gradients)[V],
-                                     float pull, const float *constants) const {
+    __device__ float stepped_vectors(const Step &now, int column, int n_in, const int (&at)[V],
+                                     const Four (&gradients)[V]) const {
         constexpr bool FIRST = RULE != SGD, SECOND = RULE == ADAM;
+        float constants[CONSTANTS];  // read anew, so that no registers hold them during the products
+#pragma unroll
+        for (int i = 0; i < CONSTANTS; ++i) constants[i] = now.constants[i];
+        const float pull = constants[L2] + constants[ALPHA] * now.scale;
+        float *state_1 = state(0) + column, *state_2 = state(1) + column;
         Four w[V], v1[V] = {}, v2[V] = {};
         float squares = 0.0f;
 #pragma unroll
         for (int v = 0; v < V; ++v) {  // all loads before the first store
             if (at[v] > n_in) continue;
             w[v] = *(const Four *)(memory + column + at[v]);
-            if (FIRST) v1[v] = *(const Four *)(state_1 + column + at[v]);
-            if (SECOND) v2[v] = *(const Four *)(state_2 + column + at[v]);
+            if (FIRST) v1[v] = *(const Four *)(state_1 + at[v]);
+            if (SECOND) v2[v] = *(const Four *)(state_2 + at[v]);
         }
 #pragma unroll
         for (int v = 0; v < V; ++v) {
@@ -592,48 +624,52 @@ struct Block {
         for (int v = 0; v < V; ++v) {
             if (at[v] > n_in) continue;
             *(Four *)(memory + column + at[v]) = w[v];
-            if (FIRST) *(Four *)(state_1 + column + at[v]) = v1[v];
-            if (SECOND) *(Four *)(state_2 + column + at[v]) = v2[v];
+            if (FIRST) *(Four *)(state_1 + at[v]) = v1[v];
+            if (SECOND) *(Four *)(state_2 + at[v]) = v2[v];
         }
         return squares;
     }
 
-    // Updates the block's columns; returns the sum of the squares of the thread's weights before.
-    __device__ float update(const Step &now, const Samples &samples) const {
-        float constants[CONSTANTS];
-#pragma unroll
-        for (int i = 0; i < CONSTANTS; ++i) constants[i] = now.constants[i];
-        const float pull = constants[L2] + constants[ALPHA] * now.scale;
+    // The deltas of the block's rows, from the last layer to the first; then the gradients of the
+    // block's columns, and their update. Returns the sum of the squares of the thread's weights.
+    __device__ float backward(const Step &now, const Samples &samples) const {
         float squares = 0.0f;
-        for (int number = 0; number < f.n_layers; ++number) {
+        const int last = f.n_layers - 1;
+        const int rows = min(c.rows.size, now.rows - rank * c.rows.size);
+#pragma unroll 1
+        for (int task = 0; task <= 2 * last; ++task) {
+            const bool back = task < last;
+            const int number = back ? last - task : task - last;
             const FusedLayer &layer = f.layers[number];
             const Share &share = c.layers[number];
-            const int n_in = layer.n_in, own = columns_of(number), first = first_of(number);
-            if (own == 0) continue;
-            float *deltas = memory + c.deltas;
-            const int of_deltas = number + 1 == f.n_layers ? share.z : share.ds;
-            for (int n = threadIdx.x % 32; n < own; n += 32) {
-                constexpr int AT_ONCE = 8;
-                for (int row = threadIdx.x / 32; row < c.stride_rows; row += AT_ONCE * WARPS) {
-                    float some[AT_ONCE];
-#pragma unroll
-                    for (int u = 0; u < AT_ONCE; ++u) {
-                        const Part owner(row + u * WARPS, c.rows);
-                        const int at = of_deltas + owner.own * share.stride_out + first + n;
-                        some[u] = row + u * WARPS < now.rows ? *in_block(memory + at, owner.of)
-                                                             : 0.0f;
-                    }
-#pragma unroll
-                    for (int u = 0; u < AT_ONCE; ++u) {
-                        if (row + u * WARPS < c.stride_rows)
-                            deltas[n * c.stride_rows + row + u * WARPS] = some[u];
-                    }
-                }
+            const int n_in = layer.n_in, n = back ? rows : columns_of(number);
+            if (task == last) {  // all rows have their deltas; no weights of other blocks are read any
+                wait_for_copies();  // more; and the numbers of the next step's rows are there
+                cluster_arrive();
+                cluster_wait();
             }
-            const auto out = [&](int n, const auto &at, const auto &sums) {
-                const int column = share.weights + n * share.stride_in;
+            if (n <= 0) continue;
+            Source source{samples, columns(number), !back && number == 0};
+            if (!back) {
+                gather_deltas(now, number);
+                if (number > 0)
+                    source.matrix = {memory + c.layers[number - 1].z, share.stride_in, c.rows, now.rows};
+            }
+            const auto out = [&](int of_n, const auto &at, const auto &sums) {
+                constexpr int V = sizeof(at) / sizeof(at[0]);
+                if (back) {
+                    float *ds = memory + c.layers[number - 1].ds + of_n * share.stride_in;  // slopes
+#pragma unroll
+                    for (int v = 0; v < V; ++v) {
+#pragma unroll
+                        for (int u = 0; u < 4; ++u)
+                            if (at[v] + u < n_in) ds[at[v] + u] *= sums[v].of[u];
+                    }
+                    return;
+                }
+                const int column = share.weights + of_n * share.stride_in;
                 const auto by = [&](auto rule) {
-                    squares += stepped_vectors<rule.number>(column, n_in, at, sums, pull, constants);
+                    squares += stepped_vectors<rule.number>(now, column, n_in, at, sums);
                 };
                 switch (f.rule) {  // once for all numbers
                     case SGD: return by(Rules<SGD>{});
@@ -643,13 +679,10 @@ struct Block {
                     case RMSPROP: return by(Rules<RMSPROP>{});
                 }
             };
-            Inputs inputs{samples, {}, number == 0};
-            if (number > 0) {
-                const Share &below = c.layers[number - 1];
-                inputs.outputs = {memory + below.z, share.stride_in, c.rows, now.rows};
-            }
-            outer(share.gradient, n_in + 1, own, now.rows, inputs, deltas, c.stride_rows, buffers,
-                  c.buffer, out);
+            outer(share.tiles[back ? BACK : GRADIENT], back ? n_in : n_in + 1, n,
+                  back ? layer.n_out : now.rows, source, back ? deltas_of(number) : memory + c.deltas,
+                  back ? share.stride_out : c.stride_rows, buffers, c.buffer, out);
+            __syncthreads();
         }
         return squares;
     }
@@ -670,17 +703,8 @@ __device__ inline void train(const Fused &f, const Clusters &c, int steps) {
             continue;
         }
         const Samples samples{f, now, block.samples_of(step)};
-        // The other blocks have started, and have read the last step's outputs and deltas, which the
-        // new outputs replace; and all columns of the last update can be read.
-        block.first_layer(now, samples, [] { cluster_wait(); });
-        cluster_arrive();
-        cluster_wait();  // outputs of the first layer, of all blocks, have reached the rows' block
-        loss += block.through(now, samples.samples);
-        wait_for_copies();
-        cluster_arrive();
-        cluster_wait();  // all rows have their deltas, no weights of other blocks are read any more,
-                         // and the numbers of the next step's rows are there
-        const float squares = block.update(now, samples), alpha = now.constants[ALPHA];
+        loss += block.forward(now, samples);
+        const float squares = block.backward(now, samples), alpha = now.constants[ALPHA];
         if (alpha != 0.0f) penalty += double(squares) * alpha / 2;
         cluster_arrive();
     }

@@ -3,7 +3,7 @@
 #define FUNCTION __device__ inline
 #include "../functions.h"
 
-constexpr unsigned ALL = 0xFFFFFFFFu;  // lanes of a warp
+[[maybe_unused]] constexpr unsigned ALL = 0xFFFFFFFFu;  // lanes of a warp
 
 template <typename T> __device__ T sum_of_warp(T value) {
 #pragma unroll
