@@ -107,12 +107,21 @@ def test_one_output_is_a_regression_and_several_are_classes(numpy_alone, monkeyp
     assert (network.sizes, network.loss.name, network.dtype) == ((5, n_out), loss, "float64")
     assert X.dtype == np.float64
     assert y.dtype.kind == ("f" if n_out == 1 else "i")
-    assert settings["optimizer"] == "adam"
+    assert settings["optimizer"] == arraymlp.optimizers.Adam()
 
 
 def test_more_classes_than_rows(numpy_alone):
     (row,) = backend_speeds((2, 300), batch_size=1, seconds=0.05)
     assert_timed(row, 1)
+
+
+def test_networks_that_train_together(numpy_alone, monkeypatch):
+    calls = trainings(monkeypatch)
+    (row,) = backend_speeds(SIZES, members=3, **QUICK)
+    assert calls[0][1]["network"].members == 3
+    assert row.samples_per_s == pytest.approx(30 / (1e-6 * row.us_per_step))
+    with pytest.raises(ValueError, match="members must be a whole number from 1, not 0"):
+        backend_speeds(SIZES, members=0, **QUICK)
 
 
 def test_a_wide_network_has_fewer_rows(numpy_alone, monkeypatch):

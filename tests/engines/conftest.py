@@ -14,6 +14,12 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
     return kernels_of(request.param)
 
 
+@pytest.fixture(params=[*ON_HOST, *(["cupy"] if "cupy" in SELECTED else [])], scope="module")
+def by_three_kernels(request: pytest.FixtureRequest) -> Kernels:
+    """Those of three kernels a step, which alone are cut for any device."""
+    return kernels_of(request.param)
+
+
 @pytest.fixture(params=ON_HOST, scope="module")
 def host_kernels(request: pytest.FixtureRequest) -> Kernels:
     """The kernels on the host, in both ways."""
@@ -24,5 +30,6 @@ def host_kernels(request: pytest.FixtureRequest) -> Kernels:
 def _counted(request: pytest.FixtureRequest) -> None:
     """Tell ci/gpu which tests are CuPy's."""
     callspec = getattr(request.node, "callspec", None)
-    if callspec is not None and callspec.params.get("kernels") in ON_GPU:
+    where = {"kernels", "by_three_kernels"}
+    if callspec is not None and {callspec.params.get(name) for name in where} & {*ON_GPU}:
         request.node.user_properties.append(("backend", "cupy"))

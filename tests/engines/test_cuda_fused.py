@@ -177,7 +177,7 @@ def test_wide_layers_share_no_more_memory_than_there_is() -> None:
     seed=st.integers(0, 1000),
 )
 def test_random_networks(
-    kernels: Kernels,
+    by_three_kernels: Kernels,
     sizes: list[int],
     members: int | None,
     batch: int,
@@ -207,7 +207,7 @@ def test_random_networks(
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(three_kernels, "TILES", (tile,))
-        assert_as_good_as_array(case, limited(kernels, processors, shared_memory))
+        assert_as_good_as_array(case, limited(by_three_kernels, processors, shared_memory))
 
 
 @needs_compiler

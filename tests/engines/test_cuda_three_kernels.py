@@ -160,10 +160,10 @@ def populations() -> list[Case]:
     ]
 
 
-def test_no_cut_changes_what_is_computed(kernels: Kernels, way_to_cut: Any) -> None:
+def test_no_cut_changes_what_is_computed(by_three_kernels: Kernels, way_to_cut: Any) -> None:
     processors, shared_memory, _ = way_to_cut
     for case in populations():
-        assert_as_good_as_array(case, limited(kernels, processors, shared_memory))
+        assert_as_good_as_array(case, limited(by_three_kernels, processors, shared_memory))
 
 
 def test_a_step_is_cut_so(host_kernels: Kernels, way_to_cut: Any) -> None:
