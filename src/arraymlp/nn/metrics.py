@@ -94,9 +94,17 @@ def _ratio(a: Array, b: Array, xp: Namespace, otherwise: float = nan) -> Array:
     return xp.where(divisible, a / xp.where(divisible, b, 1.0), otherwise)
 
 
+def _sum(a: Array, xp: Namespace) -> Array:
+    """The sum over the samples: (..., N, n) to (..., n).
+
+    A single column is summed as a row, for which CuPy has a kernel; it would compile one for 4 s.
+    """
+    return xp.sum(a, axis=-2) if a.shape[-1] > 1 else xp.sum(a[..., 0], axis=-1)[..., None]
+
+
 def _mean(values: Array, w: Array, xp: Namespace) -> Array:
     """Weighted mean over the samples: (..., N, n) to (..., n)."""
-    return _ratio(xp.sum(w * values, axis=-2), xp.sum(w, axis=-2), xp)
+    return _ratio(_sum(w * values, xp), _sum(w, xp), xp)
 
 
 def _over_columns(figures: Array, p: Predictions, xp: Namespace) -> Array:
@@ -136,8 +144,8 @@ def _accuracy(p: Predictions, xp: Namespace) -> Array:
 def _balanced_accuracy(p: Predictions, xp: Namespace) -> Array:
     w = _weights(p, xp)
     true, predicted = _indicators(p, w.dtype, xp)
-    occurring = xp.sum(w * true, axis=-2)
-    recall = _ratio(xp.sum(w * true * predicted, axis=-2), occurring, xp, otherwise=0.0)
+    occurring = _sum(w * true, xp)
+    recall = _ratio(_sum(w * true * predicted, xp), occurring, xp, otherwise=0.0)
     n_classes = xp.sum(xp.astype(occurring > 0, w.dtype), axis=-1, keepdims=True)
     return _over_columns(_ratio(xp.sum(recall, axis=-1, keepdims=True), n_classes, xp), p, xp)
 
@@ -154,7 +162,7 @@ def _f1(p: Predictions, xp: Namespace) -> Array:
     # 2 TP / (2 TP + FP + FN), whose denominator counts the true and the predicted.
     w = _weights(p, xp)
     true, predicted = _indicators(p, w.dtype, xp)
-    both, counted = (xp.sum(w * a, axis=-2) for a in (true * predicted, true + predicted))
+    both, counted = (_sum(w * a, xp) for a in (true * predicted, true + predicted))
     f1 = _ratio(2 * both, counted, xp, otherwise=0.0)
     return _over_columns(f1[..., -1:] if problem(p.loss, p.s.shape[-1]) == TWO else f1, p, xp)
 
@@ -191,9 +199,9 @@ def _numbers(p: Predictions, xp: Namespace) -> tuple[Array, Array, Array]:
 def _r2(p: Predictions, xp: Namespace) -> Array:
     w, y, output = _numbers(p, xp)
     shifted = y - y[:1, :]  # exactly 0 where y is constant, which a rounded mean would not give
-    unexplained = xp.sum(w * (y - output) ** 2, axis=-2)
+    unexplained = _sum(w * (y - output) ** 2, xp)
     mean = _mean(shifted, w, xp)[..., None, :]
-    spread = xp.sum(w * (shifted - mean) ** 2, axis=-2)
+    spread = _sum(w * (shifted - mean) ** 2, xp)
     constant = xp.where(unexplained > 0, 0.0, 1.0 - unexplained)  # 1.0 for 0, and NaN for NaN
     return _over_columns(xp.where(spread > 0, 1 - _ratio(unexplained, spread, xp), constant), p, xp)
 

@@ -125,6 +125,8 @@ class LossSums(NamedTuple):
 
     def plus(self, more: "LossSums") -> "LossSums":
         """The sums over the minibatches of both."""
+        if self is NO_SUMS:  # nothing to add, for which CuPy would compile a kernel
+            return more
         return LossSums(
             self.loss + more.loss, self.weight + more.weight, self.penalty + more.penalty
         )

@@ -25,7 +25,7 @@ class ConstantOutputs:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._samples: dict[tuple[int, int], tuple[Array, HostArray]] = {}
+        self._samples: dict[tuple[int, int], tuple[Array, HostArray, bool]] = {}
 
     def found_in(self, network: Network, data: Data, row_plan: RowPlan | None) -> bool:
         """Return True where the network's outputs are alike, and the targets are not.
@@ -41,11 +41,13 @@ class ConstantOutputs:
             rows = np.sort(plan.rows)[sample_rows(len(plan.rows), SAMPLE_ROWS)]
             x = self._taken(data.X, rows, plan.inputs)
             y = self._taken(data.y.values, rows, plan.outputs)
-            self._samples[key] = x, self._backend.to_numpy(y)
-        x, y = self._samples[key]
-        xp = self._backend.xp
-        if (y == y[0]).all() or bool(xp.all(x == x[:1, :])):  # one output is then right
+            x_here, y_here = self._backend.to_numpy(x), self._backend.to_numpy(y)
+            one_is_right = bool((y_here == y_here[0]).all() or (x_here == x_here[0]).all())
+            self._samples[key] = x, y_here, one_is_right
+        x, y, one_is_right = self._samples[key]
+        if one_is_right:
             return False
+        xp = self._backend.xp
         numeric = network.loss.classifies == "no"
         with np.errstate(all="ignore"):
             s = network.forward(x, xp)[-1].z

@@ -77,7 +77,6 @@ class CudaEngine:
         if not covers(network):
             return None
         device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
-        device.prepare(["evaluate"])  # while the first epoch compiles its own
         return LabelEvaluator(network, device, Products())
 
 
@@ -96,6 +95,9 @@ def dense_step(
 ) -> DenseStep:
     """Return the step for networks of any size; arguments as for `CudaEngine.step`."""
     device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
+    device.prepare(
+        ["activate"]
+    )  # the file, which has the evaluation, too, beside the fused kernels
     product: Multiplies = Products(tf32=precision == "tf32")
     exact: Multiplies = Products()
     if profile is not None:
