@@ -95,9 +95,7 @@ def dense_step(
 ) -> DenseStep:
     """Return the step for networks of any size; arguments as for `CudaEngine.step`."""
     device = kernels(f"dense_{network.dtype}.cu", network.backend.device.id)
-    device.prepare(
-        ["activate"]
-    )  # the file, which has the evaluation, too, beside the fused kernels
+    device.prepare(["activate", "evaluate"])  # which evaluate, beside those of the first epoch
     product: Multiplies = Products(tf32=precision == "tf32")
     exact: Multiplies = Products()
     if profile is not None:

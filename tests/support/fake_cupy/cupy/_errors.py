@@ -32,8 +32,25 @@ class CUDARuntimeError(RuntimeError):
 CUDARuntimeError.__module__ = "cupy_backends.cuda.api.runtime"
 
 
+DRIVER_ERRORS = {
+    1: ("CUDA_ERROR_INVALID_VALUE", "invalid argument"),
+    500: ("CUDA_ERROR_NOT_FOUND", "named symbol not found"),
+    720: (
+        "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE",
+        "too many blocks in cooperative launch",
+    ),
+}
+
+
 class CUDADriverError(RuntimeError):
-    """An error of CUDA's driver."""
+    """An error of CUDA's driver, with its name and words."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__("{}: {}".format(*DRIVER_ERRORS[status]))
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.status,)
 
 
 CUDADriverError.__module__ = "cupy_backends.cuda.api.driver"

@@ -1,5 +1,6 @@
 """``RawModule``: kernels of a source, run on the host by ``cuda_on_host``."""
 
+import math
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from cuda_on_host import HostModule, LaunchError
 
 OPTIONS = ("--std=c++17", "-std=c++17")  # those that g++ is given anyway
 _modules: dict[tuple[Any, ...], HostModule] = {}  # by device and text, as CuPy's
-_shared: dict[tuple[HostModule, str], int] = {}  # bytes that a kernel's blocks may be given
+_functions: dict[tuple[HostModule, str], "Function"] = {}
 _lock = threading.Lock()
 
 
@@ -57,31 +58,28 @@ class RawModule:
         """A kernel by its name."""
         module = self._module()
         if name not in module.names:
-            raise CUDADriverError("CUDA_ERROR_NOT_FOUND: named symbol not found")
-        return RawKernel(module, name, self.enable_cooperative_groups)
+            raise CUDADriverError(500)
+        function = _functions.setdefault((module, name), Function(module, name))
+        return RawKernel(function, self.enable_cooperative_groups)
 
 
 class RawKernel:
     """A kernel of a module; made by it."""
 
-    def __init__(self, module: HostModule, name: str, cooperative: bool) -> None:
-        self._module, self.name, self.enable_cooperative_groups = module, name, cooperative
-
-    @property
-    def kernel(self) -> "Function":
-        """The function, which can be launched cooperatively, too."""
-        return Function(self)
+    def __init__(self, function: "Function", cooperative: bool) -> None:
+        self.kernel, self.enable_cooperative_groups = function, cooperative
+        self.name = function.name
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
         """Bytes of dynamic shared memory that a block may be given."""
-        return _shared.get((self._module, self.name), _state.ATTRIBUTES["MaxSharedMemoryPerBlock"])
+        return self.kernel.shared
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, n_bytes: int) -> None:
         if not 0 <= n_bytes <= _state.ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]:
-            raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
-        _shared[self._module, self.name] = n_bytes
+            raise CUDADriverError(1)
+        self.kernel.shared = n_bytes
 
     def __call__(
         self,
@@ -93,12 +91,18 @@ class RawKernel:
         stream: Any = None,
     ) -> None:
         """Queue it."""
-        self._function(
-            *(grid, block, args, shared_mem, stream),
-            enable_cooperative_groups=self.enable_cooperative_groups,
-        )
+        at_once = self.enable_cooperative_groups
+        self.kernel(grid, block, args, shared_mem, stream, enable_cooperative_groups=at_once)
 
-    def _function(
+
+class Function:
+    """A kernel as the driver has it."""
+
+    def __init__(self, module: HostModule, name: str) -> None:
+        self._module, self.name, self.ptr = module, name, id(self)
+        self.shared = _state.ATTRIBUTES["MaxSharedMemoryPerBlock"]  # that a block may be given
+
+    def __call__(
         self,
         grid: tuple[int, ...],
         block: tuple[int, ...],
@@ -107,14 +111,18 @@ class RawKernel:
         stream: Any = None,
         enable_cooperative_groups: bool = False,
     ) -> None:
+        """Queue it; with cooperative groups, its blocks may wait for each other."""
         if not isinstance(grid, tuple) or not isinstance(block, tuple):
             raise TypeError("grid and block must be tuples")
-        if shared_mem > self.max_dynamic_shared_size_bytes:
-            raise CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        if shared_mem > self.shared:
+            raise CUDADriverError(1)
+        grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
+        if enable_cooperative_groups:
+            fit = active_blocks(math.prod(block), shared_mem)
+            if math.prod(grid) > fit * _state.ATTRIBUTES["MultiProcessorCount"]:
+                raise CUDADriverError(720)
         given = [_argument(arg) for arg in args]
         pointers = [p for arg in given for p in _pointers(arg)]
-        grid, block = (*grid, 1, 1)[:3], (*block, 1, 1)[:3]
-        more = {"cooperative": True} if enable_cooperative_groups else {}
 
         def work() -> None:
             for pointer, number in pointers:
@@ -122,23 +130,17 @@ class RawKernel:
                 if found is None or found[2] != number:
                     raise LaunchError(f"{self.name}: an array of it was freed")
             _state.counts["launches"] += 1
-            self._module.launch(self.name, grid, block, given, shared_mem, **more)
+            at_once = enable_cooperative_groups
+            self._module.launch(self.name, grid, block, given, shared_mem, cooperative=at_once)
 
         stream = _state.current_stream() if stream is None else stream
         stream.queue(work)
 
 
-class Function:
-    """A kernel as the driver has it: ``cupy.cuda.function.Function``."""
-
-    ptr = 1  # of no use but to ask how many of its blocks fit: `cupy.cuda.driver`
-
-    def __init__(self, kernel: RawKernel) -> None:
-        self._kernel = kernel
-
-    def __call__(self, *args: Any, **more: Any) -> None:
-        """Queue it; arguments as CuPy's, ``enable_cooperative_groups`` among them."""
-        self._kernel._function(*args, **more)
+def active_blocks(threads: int, shared: int) -> int:
+    """The blocks that a multiprocessor has at once. Laxer than CUDA's: registers do not count."""
+    room = _state.ATTRIBUTES["MaxSharedMemoryPerMultiprocessor"]
+    return min(room // (shared + 1024), 2048 // threads, 32)
 
 
 def _argument(arg: Any) -> Any:
