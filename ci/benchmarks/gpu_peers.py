@@ -20,6 +20,8 @@ import numpy as np
 import arraymlp
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
+from arraymlp.engines.cuda.ways import wanted
+from arraymlp.steps.optimizers import get_optimizer
 from benchmarks.peers import Task, imported, jax_step, torch_loss, torch_state, torch_step
 
 # (epochs, shuffled) -> seconds an epoch, mean loss of the first one; of K networks (K,); or None
@@ -88,6 +90,26 @@ def ours(task: GpuTask, engine: Literal["auto", "array"] = "auto") -> Epochs:
         return (ends[-1] - ends[0]) / n, run.history["loss"][0]
 
     return epochs
+
+
+def by(way: str) -> Callable[[GpuTask], Epochs]:
+    """The same with whole epochs by another of the engine's ways, which must cover the task."""
+
+    def made(task: GpuTask) -> Epochs:
+        from arraymlp.engines.cuda.engine import ways
+
+        rule = get_optimizer(task.settings["optimizer"])
+        if way not in ways(task.backend).covering(task.network, rule, task.batch):
+            raise ValueError(f"{way} does not train this here")
+        epochs = ours(task)
+
+        def those(n: int, shuffled: bool) -> tuple[float, Any]:
+            with wanted(way):
+                return epochs(n, shuffled)
+
+        return those
+
+    return made
 
 
 def array_code(task: GpuTask) -> Epochs:
