@@ -124,9 +124,7 @@ class LossSums(NamedTuple):
     penalty: Array | float = 0.0
 
     def plus(self, more: "LossSums") -> "LossSums":
-        """The sums over the minibatches of both."""
-        if self is NO_SUMS:  # nothing to add, for which CuPy would compile a kernel
-            return more
+        """The sums over the minibatches of both, in new arrays: a step may write its own again."""
         return LossSums(
             self.loss + more.loss, self.weight + more.weight, self.penalty + more.penalty
         )

@@ -13,7 +13,7 @@ from arraymlp.data.data import Data
 from arraymlp.data.fingerprint import Fingerprint
 from arraymlp.html.view import shown
 from arraymlp.nn.network import Network
-from arraymlp.steps.epoch import NO_SUMS, LossSums
+from arraymlp.steps.epoch import LossSums
 from arraymlp.steps.probes import Measurement
 from arraymlp.steps.profile import Profile
 from arraymlp.steps.schedules import Constant, Schedule
@@ -61,7 +61,7 @@ class PartialEpoch(NamedTuple):
     """
 
     steps: int = 0
-    sums: LossSums = NO_SUMS
+    sums: LossSums = LossSums()
     unrecorded: Unrecorded = Unrecorded()
 
 
