@@ -2,13 +2,24 @@
 
 import pytest
 
+from arraymlp import BackendUnavailableError, resolve
+from arraymlp.engines.cuda.clusters import COMPUTE_CAPABILITY
 from conftest import SELECTED
 from fused_cases import ON_GPU, ON_HOST, Kernels, kernels_of
 
 
-@pytest.fixture(
-    params=[*ON_HOST, "clusters", *(ON_GPU if "cupy" in SELECTED else [])], scope="module"
-)
+def on_gpu() -> list[str]:
+    """The places on a GPU, where there may be one; clusters where it is known to have them."""
+    if "cupy" not in SELECTED:
+        return []
+    try:
+        capability = resolve("cupy", fallback=False).compute_capability
+    except BackendUnavailableError:
+        capability = 0.0
+    return ON_GPU if capability >= COMPUTE_CAPABILITY else ["cupy"]
+
+
+@pytest.fixture(params=[*ON_HOST, "clusters", *on_gpu()], scope="module")
 def kernels(request: pytest.FixtureRequest) -> Kernels:
     """The kernels in every way in which they run here."""
     return kernels_of(request.param)

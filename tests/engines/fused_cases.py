@@ -14,9 +14,10 @@ import pytest
 
 from arraymlp import Backend, MultilayerPerceptron, resolve
 from arraymlp.data.minibatches import minibatches
-from arraymlp.engines.cuda.clusters import COMPUTE_CAPABILITY, Clusters
+from arraymlp.engines.cuda.clusters import Clusters
 from arraymlp.engines.cuda.epochs import FusedEpochs
 from arraymlp.engines.cuda.fused import Way
+from arraymlp.engines.cuda.persistent import Persistent
 from arraymlp.engines.cuda.source import Launches
 from arraymlp.engines.cuda.three_kernels import ThreeKernels
 from arraymlp.steps.epoch import EpochRows, LossSums
@@ -53,6 +54,7 @@ class OneWay(NamedTuple):
         return self
 
     def chosen(self, network: Any, optimizer: Any, batch: int) -> tuple[Way, Launches]:
+        assert not self.way.reason(network, optimizer, batch, self.device)
         return self
 
 
@@ -79,17 +81,17 @@ def at_once(work: Callable[[], None]) -> Callable[[], None]:
 def kernels_of(name: str) -> Kernels:
     """By their "source" on the host, by their algorithm in "numpy", or as they are, on "cupy".
 
-    These are three kernels a step; "clusters" is the other way, on the host or "cupy-clusters".
+    These are three kernels a step; "clusters" and "persistent" are the other ways, on the host or,
+    as "cupy-clusters", on a GPU.
     """
     if name == "numpy":
         return Kernels(resolve("numpy"), NumpyKernels, at_once)
-    file, way = ("clusters.cu", Clusters()) if "clusters" in name else ("fused.cu", None)
+    way = {"clusters": Clusters(), "persistent": Persistent()}.get(name.rpartition("-")[2])
+    file = "fused.cu" if way is None else way.file
     if name.startswith("cupy"):
         backend = _require("cupy")
         cuda = import_module("arraymlp.engines.cuda.device")
         device = partial(cuda.kernels, file, backend.device.id)
-        if way is not None and device().compute_capability < COMPUTE_CAPABILITY:
-            pytest.skip("this GPU has no clusters")
         return Kernels(backend, device, cuda.recorded, way)
     if unavailable():
         pytest.skip(unavailable())

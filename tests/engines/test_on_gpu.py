@@ -23,6 +23,8 @@ from arraymlp.data.blocks import BYTES_AT_ONCE
 from arraymlp.training import train_function
 from conftest import SELECTED, _require, assert_same
 from conftest import on_host as values_of
+from fused_cases import Case, assert_as_good_as_array, kernels_of, parameters
+from test_cuda_fused import RULES
 
 N, FEATURES, CLASSES, BATCH = 500, 40, 5, 50
 DRAW = np.random.default_rng(60)
@@ -382,3 +384,27 @@ def test_two_trainings_at_once_are_those_one_after_the_other(
     for ours, theirs in zip(together, alone, strict=True):
         np.testing.assert_allclose(ours.history["loss"], theirs.history["loss"], 1e-4)
         assert_alike(ours.network, theirs.network, 1e-4)
+
+
+# All steps by one launch, whose blocks wait for each other
+
+BY_ONE_LAUNCH = {
+    **{name: Case(optimizer=rule) for name, rule in RULES.items()},
+    "dropout and penalty": Case(dropout=Dropout(0.3, 0.1), alpha=0.1, weighted="shared"),
+    "one layer": Case(sizes=(9, 4)),
+    "the lab's": Case(sizes=(784, 100, 100, 10), rows=630, batch=100, optimizer="momentum"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BY_ONE_LAUNCH))
+def test_one_launch_for_all_steps(cuda: Backend, name: str) -> None:
+    assert_as_good_as_array(BY_ONE_LAUNCH[name], kernels_of("cupy-persistent"), epochs=2)
+
+
+@pytest.mark.parametrize("place", ["cupy", "cupy-persistent"])
+def test_the_same_bits_each_time(cuda: Backend, place: str) -> None:
+    case = BY_ONE_LAUNCH["the lab's"]
+    first, again = (case.by_fused(kernels_of(place), epochs=2) for _ in range(2))
+    for a, b in zip(parameters(first[0]), parameters(again[0]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert first[1] == again[1]
