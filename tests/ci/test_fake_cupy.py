@@ -214,3 +214,25 @@ def test_a_second_device_is_trained_on_and_its_kernels_are_compiled_for_it() -> 
     assert devices == [1] * 3 + [0] * 3
     assert (engine, current) == ("cuda", 0)
     assert losses[0] == losses[1]
+
+
+ALIKE = """
+import arraymlp
+draw = np.random.default_rng(0)
+X, y = draw.normal(size=(60, 6)), draw.integers(0, 3, 60)
+losses = []
+for backend, dtype in (("numpy", "float64"), ("cupy", "float64"), ("cupy", "float32")):
+    run = arraymlp.train(
+        X, y, hidden=(8,), batch_size=20, epochs=3, validation=0.2, backend=backend, dtype=dtype
+    )
+    losses.append(run.history["loss"] + run.history["validation_loss"])
+print(json.dumps(losses))
+"""
+
+
+@RUNS_KERNELS
+def test_several_steps_an_epoch_are_numpys() -> None:
+    """In float64 by single steps, which write their figures again; in float32 by fused kernels."""
+    expected, double, single = told(ALIKE)
+    assert double == pytest.approx(expected, rel=1e-9)
+    assert single == pytest.approx(expected, rel=1e-4)
