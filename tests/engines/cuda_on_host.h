@@ -484,7 +484,9 @@ inline void* in_block(const void* own, unsigned rank, int line)
         fail("in_block at line %d: not an address in shared memory", line);
     else if (group[rank]->alive == 0)
         fail("in_block at line %d: block %u of the group is over", line, rank);
-    else if (group[rank].get() != here)
+    else if (group[rank].get() == here)
+        fail("in_block at line %d: block %u has its own memory by another address", line, rank);
+    else
         return aside(*group[rank]) + (at - shared.all.begin);
     return const_cast<void*>(own);
 }

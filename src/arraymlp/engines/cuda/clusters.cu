@@ -153,6 +153,13 @@ struct Samples {
     }
 };
 
+// Where the variable that `own` is in this block's shared memory stands in a block's of the cluster. For
+// this block it is `own` itself: a store by the cluster's address of it is another way to the same place,
+// which need not have arrived at a barrier of the block alone.
+template <typename T> __device__ inline T *of_block(T *own, int rank) {
+    return rank == int(blockIdx.x) ? own : in_block(own, rank);
+}
+
 // A matrix whose rows the cluster's blocks share: those of a block stand at `matrix` in its memory.
 struct Shared {
     float *matrix;
@@ -169,7 +176,7 @@ struct Shared {
                 const int row = chunk.row + first + u * WARPS;
                 const Part part(row, share);
                 const bool there = first + u * WARPS < chunk.rows && row < rows;
-                from[u] = there ? in_block(matrix + part.own * stride, part.of) : nullptr;
+                from[u] = there ? of_block(matrix + part.own * stride, part.of) : nullptr;
             }
             for (int at = threadIdx.x % 32 * 4; at < chunk.columns; at += 4 * 32) {
                 Four some[AT_ONCE] = {};
@@ -495,7 +502,7 @@ struct Block {
         const Share &share = c.layers[number];
         const Part owner(row, c.rows);
         const int at = owner.own * share.stride_out + j;
-        float *z = in_block(memory + share.z + at, owner.of);
+        float *z = of_block(memory + share.z + at, owner.of);
         if (number + 1 == f.n_layers) {
             *z = s;
             return;
@@ -503,7 +510,7 @@ struct Block {
         const float mask = now.mask(f.layers[number + 1], number + 1, row, j);
         const float output = activated(layer.activation, s);
         *z = output * mask;
-        *in_block(memory + share.ds + at, owner.of) = slope(layer.activation, s, output) * mask;
+        *of_block(memory + share.ds + at, owner.of) = slope(layer.activation, s, output) * mask;
     }
 
     // Of the block's rows, (rows, stride_out).
@@ -574,7 +581,7 @@ struct Block {
                     const int row = first + u * WARPS;
                     const Part owner(row, c.rows);
                     const int at = owner.own * c.layers[number].stride_out + n;
-                    some[u] = row < now.rows ? *in_block(from + at, owner.of) : 0.0f;
+                    some[u] = row < now.rows ? *of_block(from + at, owner.of) : 0.0f;
                 }
 #pragma unroll
                 for (int u = 0; u < AT_ONCE; ++u) {
