@@ -59,11 +59,11 @@ class Host:
 class Refusing(HostKernels):
     """A device another process of which has the room that the blocks need."""
 
-    def launch(self, *args: Any, cooperative: bool = False, **more: Any) -> None:
+    def launch(self, name: str, *args: Any, cooperative: bool = False, **more: Any) -> None:
         """Refuse what must run at once."""
-        if cooperative:
+        if cooperative or name.startswith("clusters"):
             raise RefusedError("0 blocks fit on the device")
-        super().launch(*args, **more)
+        super().launch(name, *args, **more)
 
 
 def trained(host: Host, members: int | None = None) -> tuple[list[Any], set[str]]:
@@ -140,13 +140,14 @@ def test_what_a_way_does_not_cover_goes_by_three_kernels(caplog: Any) -> None:
     assert "by three kernels, not by persistent: it is for one network, not for 2" in caplog.text
 
 
-def test_what_a_device_refuses_goes_by_three_kernels(caplog: Any) -> None:
+@pytest.mark.parametrize("way", ways.OTHERS)
+def test_what_a_device_refuses_goes_by_three_kernels(way: str, caplog: Any) -> None:
     caplog.set_level(logging.INFO, "arraymlp")
     usual, _ = trained(Host())
-    with ways.wanted("persistent"):
+    with ways.wanted(way):
         ours, gone = trained(Host(refuses=True))
     assert gone == {"three kernels"}
-    assert "by three kernels, not by persistent: 0 blocks fit on the device" in caplog.text
+    assert f"by three kernels, not by {way}: 0 blocks fit on the device" in caplog.text
     for a, b in zip(ours, usual, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -228,7 +228,11 @@ class Clusters:
         return ""
 
     def __call__(self, steps: FusedSteps, network: Network) -> Callable[[], None]:
-        """Prepare the steps: what is returned launches one kernel that does all."""
+        """Prepare the steps: what is returned launches one kernel that does all.
+
+        Raises:
+            RefusedError: the device has no room for such clusters.
+        """
         device, members = steps.device, steps.members
         found = chosen(network, steps.batch, members, device, steps.optimizer)
         assert found is not None, "`reason` says why not"
@@ -241,8 +245,9 @@ class Clusters:
         steps.plan["loss"], steps.plan["squares"] = map(steps.at, (steps.loss, steps.squares))
         grid = size, members, 1
 
-        def launch() -> None:
-            args = (steps.plan, clusters, np.int32(steps.steps))
+        def launch(number: int) -> None:
+            args = (steps.plan, clusters, np.int32(number))
             device.launch(f"clusters_{size}", grid, THREADS, args, shared)
 
-        return launch
+        launch(0)  # to load the kernel, and to learn whether the device refuses
+        return lambda: launch(steps.steps)

@@ -20,7 +20,7 @@ Argument: TypeAlias = Array | np.generic | None
 
 
 class RefusedError(RuntimeError):
-    """The device does not run all blocks of a cooperative launch at once."""
+    """The device does not run blocks as they are launched now: all at once, or in clusters."""
 
 
 class Launches(Protocol):
@@ -54,7 +54,7 @@ class Launches(Protocol):
             cooperative: whether blocks may wait for each other, and so must all run at once.
 
         Raises:
-            RefusedError: they cannot; nothing was queued.
+            RefusedError: the device has no room for them; nothing was queued.
         """
         ...
 
