@@ -91,6 +91,41 @@ def test_it_refuses_what_cupy_refuses() -> None:
     assert told(f"TEXTS = {[*REFUSALS]}\n{REFUSED}") == REFUSALS
 
 
+ROOM = """
+import cupy
+from arraymlp.engines.cuda.device import Kernels
+from arraymlp.engines.cuda.source import RefusedError
+
+device = Kernels("dense_float32.cu", 0)
+kernel = device._compiled("slopes")
+sizes = [kernel.shared_size_bytes, kernel.max_dynamic_shared_size_bytes]
+error = 0
+try:
+    kernel.max_dynamic_shared_size_bytes = sizes[1] + 1
+except cupy.cuda.driver.CUDADriverError as refusal:
+    error = refusal.status
+
+def launch(status):
+    def refuse(*args, **named):
+        raise cupy.cuda.driver.CUDADriverError(status)
+    type(kernel.kernel).__call__ = refuse
+    try:
+        device.launch("slopes", (1, 1, 1), 256, ())
+    except (RefusedError, cupy.cuda.driver.CUDADriverError) as error:
+        return type(error).__name__
+
+print(json.dumps([*sizes, error, *map(launch, (701, 912, 700))]))
+"""
+
+
+@RUNS_KERNELS
+def test_static_shared_memory_counts_and_a_lack_of_room_is_a_refusal() -> None:
+    static, dynamic, error, *launched = told(ROOM)
+    assert (static + dynamic, error) == (227 * 1024, 1)
+    assert static >= 16 * 256  # of a block of `slopes`, four floats a thread
+    assert launched == ["RefusedError", "RefusedError", "CUDADriverError"]
+
+
 LATE = """
 import cupy
 aside, device, host = cupy.cuda.Stream(non_blocking=True), cupy.empty(3), np.arange(3.0)

@@ -662,6 +662,13 @@ inline Lanes lanes_of(const char* call, int line, int width)
 #define CUDA_ON_HOST_DYNAMIC(NAME) \
     asm(".globl " #NAME "\n.hidden " #NAME "\n.set " #NAME ", cuda_on_host_dynamic");
 
+// Bytes of all `__shared__` variables of the file, with what aligns them.
+CUDA_ON_HOST_EXPORT size_t cuda_on_host_statics()
+{
+    const cuda_on_host::Segment all = cuda_on_host::shared_segment();
+    return all.end - all.begin - cuda_on_host_most_dynamic;
+}
+
 inline void __syncthreads(int line = __builtin_LINE())
 {
     cuda_on_host::wait_for_block("__syncthreads", line, 0);

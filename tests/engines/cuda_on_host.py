@@ -83,6 +83,13 @@ class HostModule:
             new.replace(library)  # whole, for other threads and processes
         self._library = ctypes.PyDLL(str(library))
 
+    @property
+    def static_shared(self) -> int:
+        """Bytes of static shared memory of the file's kernels, all together."""
+        statics = self._library["cuda_on_host_statics"]
+        statics.restype = ctypes.c_size_t
+        return int(statics())
+
     def launch(
         self,
         name: str,

@@ -14,9 +14,10 @@ from arraymlp.engines.cuda.cublas import plan
 from arraymlp.engines.cuda.source import Argument, RefusedError, only, source
 
 OPTIONS = ("--std=c++17",)
-# CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, _COOPERATIVE_LAUNCH_TOO_LARGE and _NOT_SUPPORTED: a debugger,
-# say, or another process on the device has what the blocks need.
-REFUSALS = (701, 720, 801)
+# CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, _COOPERATIVE_LAUNCH_TOO_LARGE, _NOT_SUPPORTED and
+# _INVALID_CLUSTER_SIZE: a debugger, say, or another process on the device has what the blocks need,
+# or a part of a device has too few processors next to each other.
+REFUSALS = (701, 720, 801, 912)
 NULL = np.uintp(0)  # a null pointer; CuPy drops an argument that is None
 
 
@@ -72,22 +73,15 @@ class Kernels:
         if kernel is None:
             kernel = self._kernels[name] = self._compiled(name)
         passed = tuple(NULL if arg is None else arg for arg in args)
+        function, driver = kernel.kernel, cupy.cuda.driver
         if cooperative:
-            self._launch_at_once(kernel.kernel, grid, threads, passed, shared)
-        else:
-            kernel(grid, (threads,), passed, shared_mem=shared)
-
-    def _launch_at_once(
-        self, function: Any, grid: tuple[int, int, int], threads: int, args: Any, shared: int
-    ) -> None:
-        driver = cupy.cuda.driver
-        # CuPy would launch fewer blocks than it is asked for, with a warning, where not all fit.
-        fit = driver.occupancyMaxActiveBlocksPerMultiprocessor(function.ptr, threads, shared)
-        blocks = grid[0] * grid[1] * grid[2]
-        if blocks > fit * self.processors:
-            raise RefusedError(f"{fit * self.processors} blocks fit on the device, not {blocks}")
+            # Where not all fit, CuPy would launch fewer, with a warning.
+            fit = driver.occupancyMaxActiveBlocksPerMultiprocessor(function.ptr, threads, shared)
+            blocks, room = grid[0] * grid[1] * grid[2], fit * self.processors
+            if blocks > room:
+                raise RefusedError(f"{room} blocks fit on the device, not {blocks}")
         try:
-            function(grid, (threads,), args, shared, enable_cooperative_groups=True)
+            function(grid, (threads,), passed, shared, enable_cooperative_groups=cooperative)
         except driver.CUDADriverError as error:
             if error.status not in REFUSALS:
                 raise
@@ -96,7 +90,8 @@ class Kernels:
     def _compiled(self, name: str) -> Any:
         compiling = self._compiling(only(self._source, name))
         kernel = compiling.result().get_function(name)
-        kernel.max_dynamic_shared_size_bytes = self.shared_memory  # 48 KiB by default
+        # 48 KiB by default. CUDA refuses more than what the kernel's static shared memory leaves.
+        kernel.max_dynamic_shared_size_bytes = self.shared_memory - kernel.shared_size_bytes
         return kernel
 
     def address(self, array: Array) -> int:

@@ -7,6 +7,7 @@ ERRORS = {
     2: ("cudaErrorMemoryAllocation", "out of memory"),
     101: ("cudaErrorInvalidDevice", "invalid device ordinal"),
     700: ("cudaErrorIllegalAddress", "an illegal memory access was encountered"),
+    701: ("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"),
     900: (
         "cudaErrorStreamCaptureUnsupported",
         "operation not permitted when stream is capturing",
@@ -35,10 +36,13 @@ CUDARuntimeError.__module__ = "cupy_backends.cuda.api.runtime"
 DRIVER_ERRORS = {
     1: ("CUDA_ERROR_INVALID_VALUE", "invalid argument"),
     500: ("CUDA_ERROR_NOT_FOUND", "named symbol not found"),
+    700: ("CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"),
+    701: ("CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", "too many resources requested for launch"),
     720: (
         "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE",
         "too many blocks in cooperative launch",
     ),
+    912: ("CUDA_ERROR_INVALID_CLUSTER_SIZE", "invalid cluster size"),
 }
 
 

@@ -71,13 +71,19 @@ class RawKernel:
         self.name = function.name
 
     @property
+    def shared_size_bytes(self) -> int:
+        """Bytes of static shared memory that a block has."""
+        return self.kernel.statics
+
+    @property
     def max_dynamic_shared_size_bytes(self) -> int:
         """Bytes of dynamic shared memory that a block may be given."""
         return self.kernel.shared
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, n_bytes: int) -> None:
-        if not 0 <= n_bytes <= _state.ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]:
+        room = _state.ATTRIBUTES["MaxSharedMemoryPerBlockOptin"] - self.shared_size_bytes
+        if not 0 <= n_bytes <= room:
             raise CUDADriverError(1)
         self.kernel.shared = n_bytes
 
@@ -100,6 +106,7 @@ class Function:
 
     def __init__(self, module: HostModule, name: str) -> None:
         self._module, self.name, self.ptr = module, name, id(self)
+        self.statics = module.static_shared
         self.shared = _state.ATTRIBUTES["MaxSharedMemoryPerBlock"]  # that a block may be given
 
     def __call__(
