@@ -309,7 +309,7 @@ def fake_cupy(
     count: Callable[[], int] = lambda: 2, matrix: type = Matrix, one: float = 1
 ) -> SimpleNamespace:
     return SimpleNamespace(
-        __version__="14.0",
+        __version__="14.1.0",
         asarray=lambda values: (one * values).view(matrix),
         cuda=SimpleNamespace(Device=Device, runtime=SimpleNamespace(getDeviceCount=count)),
     )

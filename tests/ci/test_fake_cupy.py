@@ -271,3 +271,16 @@ def test_several_steps_an_epoch_are_numpys() -> None:
     expected, double, single = told(ALIKE)
     assert double == pytest.approx(expected, rel=1e-9)
     assert single == pytest.approx(expected, rel=1e-4)
+
+
+OLD = """
+import cupy
+cupy.__version__ = "14.0.1"
+import arraymlp
+(status,) = [s for s in arraymlp.available_backends() if s.name == "cupy"]
+print(json.dumps(status.reason))
+"""
+
+
+def test_a_cupy_that_is_too_old_is_not_used() -> None:
+    assert "CuPy 14.0.1 is too old: 14.1 or newer is needed" in told(OLD)

@@ -107,6 +107,15 @@ def test_it_is_the_way_of_the_note(way: str) -> None:
     assert trained(Host())[1] == {"three kernels"}
 
 
+@pytest.mark.parametrize("folder", ["", "beside"])
+def test_without_a_folder_for_caches_it_is_that_of_the_home(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", folder)
+    assert ways.notes_path() == tmp_path / ".cache" / "arraymlp" / "cuda-ways.json"
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b'"clusters"', b"\xff", b'{"a": 1}', None])
 def test_a_file_that_says_nothing_is_no_note(content: bytes | None) -> None:
     path = ways.notes_path()

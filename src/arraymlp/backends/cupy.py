@@ -12,6 +12,8 @@ import numpy as np
 from arraymlp.backends.array import Array, Device, HostArray
 from arraymlp.backends.backend import Backend, device_number
 
+OLDEST = (14, 1)  # the first that takes large structs as arguments of kernels
+
 
 class CupyArray(Array, Protocol):
     """A CuPy array, with what its library adds to the standard's."""
@@ -96,6 +98,8 @@ def load(device: Device) -> Backend:
     if number is None:  # a mistake is a mistake without CuPy, too
         number = device_number(device, ("cuda", "gpu"), "CuPy")
     cupy = import_module("cupy")
+    if tuple(map(int, cupy.__version__.split(".")[:2])) < OLDEST:
+        raise RuntimeError(f"CuPy {cupy.__version__} is too old: 14.1 or newer is needed")
     count = cupy.cuda.runtime.getDeviceCount()
     if number >= count:
         raise RuntimeError(f"there is no CUDA device {number}: {count} found")

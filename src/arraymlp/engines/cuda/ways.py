@@ -103,8 +103,10 @@ def fastest(times: Mapping[str, float]) -> str:
 
 def notes_path() -> Path:
     """The file that says which way was fastest: ``arraymlp/cuda-ways.json`` in the user's cache."""
-    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(folder, "arraymlp", "cuda-ways.json")
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not folder.is_absolute():  # what is relative is to be ignored, by XDG's rules
+        folder = Path(os.path.expanduser("~"), ".cache")
+    return folder / "arraymlp" / "cuda-ways.json"
 
 
 def with_note(model: str, members: int, sizes: Sequence[int], name: str) -> bytes:
