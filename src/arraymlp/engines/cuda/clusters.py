@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arraymlp.engines.cuda.fused import MOST_LAYERS, FusedSteps
-from arraymlp.engines.cuda.source import Launches, blocks_of
-from arraymlp.engines.numbers import ADAM, PLAIN_SGD, rule_number
+from arraymlp.engines.cuda.fused import MOST_LAYERS, FusedSteps, states_of
+from arraymlp.engines.cuda.source import Launches, blocks_of, rounded_up
 from arraymlp.nn.network import Network
 from arraymlp.steps.optimizers import Optimizer
 
@@ -132,11 +131,6 @@ def outer(m: int, n: int, k: int, buffer: int) -> Tiles | None:
     return tiles(m, n, k, buffer, 4 * VECTORS, lambda panel, depth: (depth, panel))
 
 
-def states_of(optimizer: Optimizer) -> int:
-    """The numbers that the rule keeps of each weight."""
-    return {PLAIN_SGD: 0, ADAM: 2}.get(rule_number(optimizer) or PLAIN_SGD, 1)
-
-
 def layout(
     sizes: Sequence[int], batch: int, size: int, states: int, shared_memory: int
 ) -> Layout | None:
@@ -174,7 +168,7 @@ def layout(
         if number < last:
             take("ds", rows * padded(n_out + 1), share)
     take("deltas", max(columns) * padded(batch))
-    take("samples", blocks_of(2 * batch, 4) * 4)
+    take("samples", rounded_up(2 * batch, 4))
     most = shared_memory // 4
     shared = states > 0 and floats + states * parameters + 2 * BUFFER <= most
     if shared:

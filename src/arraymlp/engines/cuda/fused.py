@@ -15,8 +15,15 @@ import numpy as np
 from arraymlp.backends.array import Array, DType, HostArray, Namespace
 from arraymlp.backends.backend import Backend
 from arraymlp.engines.cuda.arrays import DeviceArray
-from arraymlp.engines.cuda.source import Launches, blocks_of
-from arraymlp.engines.numbers import ACTIVATION_NUMBERS, CONSTANTS, kernel_constants, rule_number
+from arraymlp.engines.cuda.source import Launches, blocks_of, rounded_up
+from arraymlp.engines.numbers import (
+    ACTIVATION_NUMBERS,
+    ADAM,
+    CONSTANTS,
+    PLAIN_SGD,
+    kernel_constants,
+    rule_number,
+)
 from arraymlp.nn.network import Network
 from arraymlp.steps.epoch import EpochRows, LossSums
 from arraymlp.steps.hyper import HyperTable
@@ -61,6 +68,12 @@ def units_of(network: Network) -> int:
     """
     *hidden, last = network.sizes[1:]
     return 2 * sum(hidden) + last
+
+
+def states_of(optimizer: Optimizer) -> int:
+    """The numbers that the rule keeps for each weight."""
+    rule = rule_number(optimizer)
+    return 0 if rule == PLAIN_SGD else 2 if rule == ADAM else 1
 
 
 class Way(Protocol):
@@ -217,7 +230,7 @@ class FusedSteps:
         xp, batch = self.backend.xp, self.batch
         n = rows.stop - rows.first
         steps = blocks_of(n, batch)
-        whole = blocks_of(steps, self.steps) * self.steps  # of the graph's runs
+        whole = rounded_up(steps, self.steps)  # of the graph's runs
         order = self._all_rows(rows) if rows.order is None else rows.order
         sizes = np.zeros(whole, np.int32)
         sizes[:steps] = batch

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arraymlp.engines.cuda.fused import FusedSteps, units_of
-from arraymlp.engines.cuda.source import Launches, blocks_of
-from arraymlp.engines.numbers import ADAM, PLAIN_SGD, rule_number
+from arraymlp.engines.cuda.fused import FusedSteps, states_of, units_of
+from arraymlp.engines.cuda.source import Launches, blocks_of, rounded_up
 from arraymlp.nn.network import Network
 from arraymlp.steps.optimizers import Optimizer
 
@@ -54,7 +53,7 @@ class Persistent:
         members = network.members or 1
         if members > 1:
             return f"it is for one network, not for {members}"
-        states = states_of(rule_number(optimizer))
+        states = states_of(optimizer)
         if best_cut(network, batch, states, device) is None:
             all_cuts = cuts(network, batch, states, device.processors)
             least = min(cut.shared_bytes for cut in all_cuts)
@@ -68,7 +67,7 @@ class Persistent:
             RefusedError: the device does not run all blocks at once.
         """
         plan, device = steps.plan, steps.device
-        cut = best_cut(network, steps.batch, states_of(int(plan["rule"])), device)
+        cut = best_cut(network, steps.batch, states_of(steps.optimizer), device)
         if cut is None:
             raise ValueError(self.reason(network, steps.optimizer, steps.batch, device))
         plan["part"], plan["parts_of"] = cut.part, cut.parts
@@ -92,11 +91,6 @@ class Persistent:
         return lambda: launch(steps.steps)
 
 
-def states_of(rule: int | None) -> int:
-    """The optimiser's numbers for each weight, by the number of its rule."""
-    return 0 if rule == PLAIN_SGD else 2 if rule == ADAM else 1
-
-
 def best_cut(network: Network, batch: int, states: int, device: Launches) -> Cut | None:
     """The cut that takes the fewest clocks, of those that have the shared memory; None without."""
     all_cuts = cuts(network, batch, states, device.processors)
@@ -114,7 +108,7 @@ def cuts(network: Network, batch: int, states: int, processors: int) -> Iterator
     for aim in range(1, min(n_out, processors) + 1):
         columns = blocks_of(n_out, aim)
         slices = blocks_of(n_out, columns)
-        part = _rounded_up(blocks_of(n_in, processors // slices), 4)
+        part = rounded_up(blocks_of(n_in, processors // slices), 4)
         parts = blocks_of(n_in, part)
         for rows in ROWS:
             shared = shared_bytes(network, batch, states, part, columns, rows)
@@ -147,14 +141,10 @@ def shared_bytes(
     network: Network, batch: int, states: int, part: int, columns: int, rows: int
 ) -> int:
     """Bytes of a block's shared memory: its piece, two minibatches' inputs, and a phase's needs."""
-    across = _rounded_up(columns, WIDTH)
+    across = rounded_up(columns, WIDTH)
     apart = part + 4 if part % 8 == 0 else part
-    kept = part * across * (1 + states) + 2 * batch * apart + _rounded_up(2 * batch, 8)
-    others = sum(_rounded_up(layer.n_in * layer.n_out, 4) for layer in network.layers[1:])
-    through = _rounded_up(others, 8) + (units_of(network) + THREADS) * rows
+    kept = part * across * (1 + states) + 2 * batch * apart + rounded_up(2 * batch, 8)
+    others = sum(rounded_up(layer.n_in * layer.n_out, 4) for layer in network.layers[1:])
+    through = rounded_up(others, 8) + (units_of(network) + THREADS) * rows
     of_tile = HEIGHT + WIDTH if others else 0
     return 4 * (kept + max(through, batch * (across + of_tile) + BUSY * HEIGHT * WIDTH))
-
-
-def _rounded_up(n: int, size: int) -> int:
-    return blocks_of(n, size) * size

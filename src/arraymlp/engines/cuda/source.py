@@ -92,3 +92,8 @@ def only(text: str, kernel: str) -> str:
 def blocks_of(n: int, size: int) -> int:
     """The number of blocks of a size that cover n."""
     return -(-n // size)
+
+
+def rounded_up(n: int, size: int) -> int:
+    """The least multiple of a size that is not below n."""
+    return blocks_of(n, size) * size

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from arraymlp.engines.cuda.fused import FusedSteps, Launch, units_of
-from arraymlp.engines.cuda.source import Launches, blocks_of
+from arraymlp.engines.cuda.source import Launches, blocks_of, rounded_up
 from arraymlp.nn.network import Network
 from arraymlp.steps.optimizers import Optimizer
 
@@ -142,7 +142,7 @@ def shared_bytes(network: Network, rows: int, staged: bool = False) -> int:
         staged: whether the block keeps the weights of the layers after the first there, too.
     """
     units = (units_of(network) + THREADS_OF_ROWS) * rows
-    weights = (blocks_of(layer.n_in * layer.n_out, 8) * 8 for layer in network.layers[1:])
+    weights = (rounded_up(layer.n_in * layer.n_out, 8) for layer in network.layers[1:])
     return 4 * (units + sum(weights) * staged)
 
 
