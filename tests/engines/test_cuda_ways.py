@@ -142,6 +142,15 @@ def test_who_wants_a_way_gets_it(way: str, monkeypatch: pytest.MonkeyPatch) -> N
         trained(Host())
 
 
+@pytest.mark.parametrize("way", [ways.USUAL, *ways.OTHERS])
+def test_the_log_names_the_way(way: str, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, "arraymlp")
+    with ways.wanted(way):
+        trained(Host())
+    said = [line for line in caplog.messages if "an epoch at a time" in line]
+    assert said == [f"an epoch at a time by {way}"]
+
+
 def test_what_a_way_does_not_cover_goes_by_three_kernels(caplog: Any) -> None:
     caplog.set_level(logging.INFO, "arraymlp")
     with ways.wanted("persistent"):

@@ -18,7 +18,7 @@ from arraymlp.losses import Huber, Quantile
 from arraymlp.nn.activations import ACTIVATIONS
 from arraymlp.training import engine_check
 from arraymlp.training.engine_check import EngineCheck
-from broken_engines import OwnEngine, in_double, right, shuffled, take_engine
+from broken_engines import OwnEngine, OwnStep, in_double, right, shuffled, take_engine
 from conftest import on_host
 
 HostArray = np.ndarray[Any, Any]
@@ -185,6 +185,16 @@ def test_a_kind_is_checked_once_in_a_process(monkeypatch: pytest.MonkeyPatch) ->
     assert len(compared) == 1
     train(optimizer="adam")
     assert len(compared) == 2
+
+
+def test_each_way_of_an_engine_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OwnEngine(right)
+    take_engine(monkeypatch, own)
+    assert train().engine == "own"
+    monkeypatch.setattr(OwnStep, "way", lambda *_: "another")
+    own.behaviour = _nan
+    with pytest.warns(EngineMismatchWarning):
+        assert train().engine == "array"
 
 
 def test_a_kind_that_was_wrong_is_wrong_again_without_a_warning(

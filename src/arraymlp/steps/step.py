@@ -50,6 +50,10 @@ class EpochStep(ABC):
         """Return the same step, which also updates a network of the weights' averages."""
         raise NotImplementedError
 
+    def way(self, network: Network, rows: EpochRows, table: HyperTable) -> str:
+        """Return the name of the code that does such an epoch, where there are several; else ""."""
+        return ""
+
     @abstractmethod
     def __call__(
         self, network: Network, states: States, batch: Minibatch, hyper: Hyper

@@ -183,14 +183,16 @@ class EngineCheck:
         few = _few_rows(rows, min(rows.batch_size, self._rows(network)), network.backend)
         first = table.part(0, 1)
         (hyper,) = first
+        step = self._step
+        assert isinstance(step, EpochStep)
 
         def do(network: Network, states: States) -> tuple[States, LossSums] | None:
-            assert isinstance(self._step, EpochStep)
-            done = self._step.epoch(network, states, few, first, lambda: False)
+            done = step.epoch(network, states, few, first, lambda: False)
             return None if done is None else (states, done[1])
 
         batch = few.minibatch(0, network.backend)
-        way = "epoch in order" if rows.order is None else "epoch"
+        order = " in order" if rows.order is None else ""
+        way = f"epoch{order} {step.way(network, few, first)}"
         return self._verdict(way, network, states, batch, hyper, do)
 
     def _rows(self, network: Network) -> int:

@@ -95,6 +95,7 @@ class FusedEpochs(EpochStep):
     ) -> None:
         self._step, self._optimizer, self._reduction = step, optimizer, reduction
         self._ways, (_, self._device) = ways, ways.usual()
+        self._choices: dict[int, tuple[Way, Launches]] = {}  # by the rows of a minibatch
         self._reason, self._logged = uncovered(network, optimizer, self._device.shared_memory), ""
         self._fused: FusedSteps | None = None
         self._key: tuple[object, ...] = ()
@@ -105,6 +106,12 @@ class FusedEpochs(EpochStep):
     ) -> tuple[States, LossSums]:
         """Do one step."""
         return self._step(network, states, batch, hyper)
+
+    def way(self, network: Network, rows: EpochRows, table: HyperTable) -> str:
+        """Return the name of the way that such an epoch goes; "" where it goes step by step."""
+        if self._reason or uncovered_epoch(network, rows, table):
+            return ""
+        return self._chosen(network, rows)[0].name
 
     def epoch(
         self,
@@ -125,9 +132,7 @@ class FusedEpochs(EpochStep):
         if not reason and not all(is_contiguous(a) for a in arrays):
             reason = "the rows of a parameter do not stand one after the other"
         if reason:
-            if reason != self._logged:
-                log.info("training step by step, not an epoch at a time: %s", reason)
-                self._logged = reason
+            self._log_once(f"training step by step, not an epoch at a time: {reason}")
             return None
         rows = self._contiguous(rows)
         arrays += [a for a in (rows.x, rows.y, rows.weight) if a is not None]
@@ -151,13 +156,28 @@ class FusedEpochs(EpochStep):
         def made(way: Way, device: Launches) -> FusedSteps:
             return FusedSteps(network, optimizer, states, rows, self._reduction, table, device, way)
 
-        way, device = self._ways.chosen(network, optimizer, rows.batch_size)
+        way, device = self._chosen(network, rows)
         try:
-            return made(way, device)
+            steps = made(way, device)
         except RefusedError as error:
             usual, device = self._ways.usual()
-            log.info("an epoch at a time by %s, not by %s: %s", usual.name, way.name, error)
+            self._log_once(f"an epoch at a time by {usual.name}, not by {way.name}: {error}")
             return made(usual, device)
+        self._log_once(f"an epoch at a time by {way.name}")
+        return steps
+
+    def _chosen(self, network: Network, rows: EpochRows) -> tuple[Way, Launches]:
+        """The way for minibatches of so many rows, and the device; chosen, and logged, once."""
+        batch = rows.batch_size
+        if batch not in self._choices:
+            self._choices[batch] = self._ways.chosen(network, self._optimizer, batch)
+        return self._choices[batch]
+
+    def _log_once(self, text: str) -> None:
+        """Log what the last line did not say."""
+        if text != self._logged:
+            log.info(text)
+            self._logged = text
 
     def _contiguous(self, rows: EpochRows) -> EpochRows:
         """The rows; arrays in another order as copies, made once for all epochs."""
