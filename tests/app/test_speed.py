@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 
 import arraymlp
-from arraymlp import BackendSpeed, BackendUnavailableError, backend_speeds, resolve
+from arraymlp import (
+    BackendSpeed,
+    BackendUnavailableError,
+    EngineMismatchWarning,
+    backend_speeds,
+    resolve,
+)
 from arraymlp.app import speed
 from arraymlp.training.history import History
 from arraymlp.training.run import PartialEpoch
+from broken_engines import OwnEngine, take_engine
 
 SIZES = (6, 4, 3)
 QUICK = {"batch_size": 10, "seconds": 0.2}
@@ -95,6 +102,20 @@ def test_the_time_is_the_histories_own_and_the_first_epoch_apart(numpy_alone, mo
     assert row.us_per_step == pytest.approx(1e6 * 0.2 / steps)
     assert row.samples_per_s == pytest.approx(10 * steps / 0.2)
     assert row.epochs == 3
+
+
+def test_a_way_that_was_left_for_the_definition_has_no_figures(numpy_alone, monkeypatch):
+    def wrong(network, states, batch, hyper, step):
+        after = step(network, states, batch, hyper)
+        network.layers[0].bias += 0.1
+        return after
+
+    take_engine(monkeypatch, OwnEngine(wrong))
+    monkeypatch.setattr(speed, "_ways", lambda *_: ("three kernels",))
+    with pytest.warns(EngineMismatchWarning):
+        (row,) = backend_speeds(SIZES, **QUICK)
+    assert (row.way, row.us_per_step) == ("three kernels", None)
+    assert "the engine own differs from the definition" in row.reason
 
 
 @pytest.mark.parametrize(("n_out", "loss"), [(1, "squared_error"), (2, "softmax_cross_entropy")])

@@ -128,21 +128,28 @@ class _Problem:
     optimizer: Optimizer
 
     def seconds(
-        self, backend: Backend, steps: int, enough: Callable[[EpochEnd], bool]
+        self, backend: Backend, way: str, steps: int, enough: Callable[[EpochEnd], bool]
     ) -> list[float]:
-        """The seconds of each whole epoch of so many steps, until ``enough`` returns True."""
+        """The seconds of each whole epoch of so many steps, until ``enough`` returns True.
+
+        Raises:
+            RuntimeError: a way of the engine's was left for the definition.
+        """
         rows = steps * self.batch_size
-        run = train(
-            self.X[:rows],
-            self.y[:rows],
-            network=self.network,
-            optimizer=self.optimizer,
-            learning_rate=RATE,
-            batch_size=self.batch_size,
-            epochs=ENDLESS,
-            backend=backend,
-            callbacks=[enough],
-        )
+        with _going(way):
+            run = train(
+                self.X[:rows],
+                self.y[:rows],
+                network=self.network,
+                optimizer=self.optimizer,
+                learning_rate=RATE,
+                batch_size=self.batch_size,
+                epochs=ENDLESS,
+                backend=backend,
+                callbacks=[enough],
+            )
+        if way and run.engine_reason:
+            raise RuntimeError(run.engine_reason)
         whole = run.history[: len(run.history) - (run.partial_epoch.steps > 0)]
         return [record["seconds"] for record in whole]
 
@@ -254,15 +261,13 @@ def _timed(
         return interrupt.requested or (over and (len(timed) >= LEAST_EPOCHS or sum(timed) >= share))
 
     try:
-        with _going(row.way):
-            begun = problem.seconds(backend, FEWEST, two_epochs)
+        begun = problem.seconds(backend, row.way, FEWEST, two_epochs)
         row = replace(row, first_epoch_s=begun[0] if begun else None)
         seconds: list[float] = []
         if len(begun) == 2 and not interrupt.requested:
             steps = round(FEWEST * min(EPOCH_SECONDS, share / (LEAST_EPOCHS + 1)) / begun[1])
             steps = min(max(steps, FEWEST), len(problem.y) // problem.batch_size)
-            with _going(row.way):
-                seconds = problem.seconds(backend, steps, time_is_over)[1:]
+            seconds = problem.seconds(backend, row.way, steps, time_is_over)[1:]
     except Exception as error:  # libraries raise many classes; each is a reason, none a crash
         return replace(row, reason=error_text(error))
     if interrupt.requested:
