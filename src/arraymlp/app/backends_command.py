@@ -48,16 +48,17 @@ def backends_command(
     ] = None,
     networks: Annotated[int | None, _option("That train together. Default: 1.")] = None,
 ) -> None:
-    """Show which backends work here, and why the others do not; with --bench, how fast they are.
+    """Show which backends work here, or why not; with --bench, how fast they are.
 
-    The last line says whether the engine that makes NumPy fast is there, or why it is not. CuPy's
-    engine trains whole epochs in one of several ways: --bench times each, and notes the fastest for
-    such networks, by which later trainings of them go.
+    The last line says whether the engine that makes NumPy fast is there, or
+    why it is not. CuPy's engine trains whole epochs in one of several ways:
+    --bench times each and notes the fastest for such networks, by which later
+    trainings of them go.
 
     arraymlp backends --bench --sizes 784-100-100-10 --batch-size 100
 
-    Exit status: 0; 1 if --bench measured nothing; 2 for an error; 130 after Ctrl-C, 143 after
-    SIGTERM.
+    Exit status: 0; 1 if --bench measured nothing; 2 for an error; 130 after
+    Ctrl-C, 143 after SIGTERM.
     """
     given = {name: ctx.params[name] for name in DEFAULTS if ctx.params[name] is not None}
     if bench:

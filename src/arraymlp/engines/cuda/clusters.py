@@ -229,7 +229,8 @@ class Clusters:
         """
         device, members = steps.device, steps.members
         found = chosen(network, steps.batch, members, device, steps.optimizer)
-        assert found is not None, "`reason` says why not"
+        if found is None:
+            raise ValueError(self.reason(network, steps.optimizer, steps.batch, device))
         size, clusters, shared, _ = found
         states = states_of(steps.optimizer)
         if states and not found.states_are_shared:
