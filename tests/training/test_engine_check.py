@@ -14,10 +14,16 @@ from hypothesis import strategies as st
 
 import arraymlp
 from arraymlp import Backend, EngineMismatchWarning
+from arraymlp.backends.precision import FULL
+from arraymlp.data.minibatches import Minibatch
 from arraymlp.losses import Huber, Quantile
 from arraymlp.nn.activations import ACTIVATIONS
+from arraymlp.optimizers import SGD
+from arraymlp.steps.hyper import Hyper
+from arraymlp.steps.update import initial_states
 from arraymlp.training import engine_check
 from arraymlp.training.engine_check import EngineCheck
+from arraymlp.training.rounding import step_bounds
 from broken_engines import OwnEngine, OwnStep, in_double, right, shuffled, take_engine
 from conftest import on_host
 
@@ -474,3 +480,25 @@ def test_a_right_engine_is_never_left(way: Any, case: dict[str, Any]) -> None:
         except arraymlp.NonFiniteLossError as error:
             run = error.run
         assert "differs" not in run.engine_reason
+
+
+@pytest.mark.parametrize("members", [None, 3])
+def test_the_errors_of_equal_rows_add_up_as_they_are(members: int | None) -> None:
+    """A gelu's slope may be off by much where it is small: in equal rows by the same."""
+    rows, seed = 32, 7 if members is None else range(members)
+    network = arraymlp.MultilayerPerceptron.create((4, 6, 5, 2), activation="gelu", seed=seed)
+    draw = np.random.default_rng(0)
+    one, y = draw.normal(size=(1, 4)), draw.integers(0, 2, 1)
+    others = one * (1 + 1e-4 * np.arange(1, rows)[:, None])  # next to it, with errors of their own
+
+    def width(x: np.ndarray[Any, Any]) -> Any:
+        batch = Minibatch(x.astype(np.float32), np.repeat(y, len(x)).astype(np.int32))
+        states = initial_states(network, SGD())
+        hyper = Hyper(SGD().constants(1.0, 0))
+        bounds = step_bounds(network, states, batch, hyper, SGD(), "sum", FULL)
+        return np.max(bounds.parameters[1].high - bounds.parameters[1].low)
+
+    alone, equal = width(one), width(np.repeat(one, rows, axis=0))
+    different = width(np.concatenate([one, others]))
+    assert equal > 0.8 * rows * alone
+    assert different < 0.5 * rows * alone

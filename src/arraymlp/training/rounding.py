@@ -12,12 +12,14 @@ variances of their own has ::
 
 The first term is the errors of the factors, which are independent; the others are the roundings of
 k partial sums, each as large as the terms together, or as the sum (probabilistic rounding analysis:
-Higham, Mary 2019). What is not a sum of products is computed at both ends of its argument's
-interval, eight standard deviations to each side: there a ReLU, or the sign of an error, may turn
-over, and Adam make +rate of a gradient of -0. So nothing has to be known of an activation or an
-optimiser.
+Higham, Mary 2019). Rows of a minibatch that are the same have the same errors, and no independent
+ones: these add up as they are. What is not a sum of products is computed at both ends of its
+argument's interval, eight standard deviations to each side: there a ReLU, or the sign of an error,
+may turn over, and Adam make +rate of a gradient of -0. So nothing has to be known of an activation
+or an optimiser.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -180,6 +182,7 @@ class _Errors:
         self.factors = FACTOR_ROUNDING[precision]
         self.peak = 0.0
         self.squares = [_square(layer.weights) for layer in network.layers]
+        self.alike = _alike(cast(Host, caches[0].x))
         self.of_inputs: list[Host] = []  # each layer's, variances
         self.of_sums: list[Host] = []  # likewise, how far s may be off
         self._forward()
@@ -251,15 +254,16 @@ class _Errors:
             rows = int(x.shape[-2])
             self._reach(rows, cache.x, cast(Array, ds))
             x2, ds2 = _square(x), ds**2
+            of_x, of_ds = self._summed(self.of_inputs[i]), self._summed(var_ds)
             # Both products in one: x's errors by ds, and x by the errors of ds.
-            left = [self.of_inputs[i] + (rows * u2 + 2 * f2) * x2, x2 + self.of_inputs[i]]
-            right = np.concatenate([ds2, var_ds], axis=-2)
+            left = [of_x + (rows * u2 + 2 * f2) * x2, x2 + self.of_inputs[i]]
+            right = np.concatenate([ds2, of_ds], axis=-2)
             both = np.concatenate(left, axis=-2).mT
             var_w = cast(Host, matmul(cast(Array, both), cast(Array, right), self.xp))
             g = gradients[i]
             each = rows * u2
             var_w = var_w + (each + f2) * _square(g.weights)
-            var_b = (var_ds + each * ds2).sum(axis=-2, keepdims=True)
+            var_b = (of_ds + each * ds2).sum(axis=-2, keepdims=True)
             var_b = var_b + each * _square(g.bias)
             far.append(
                 Gradients(
@@ -274,6 +278,17 @@ class _Errors:
                     mask = np.asarray(cache.mask, dtype="float64")
                     dz, var_dz = dz * mask, var_dz * mask**2
         return far[::-1]
+
+    def _summed(self, variances: Host) -> Host:
+        """The variances of rows (..., B, n) as they count in a sum over rows.
+
+        Rows that are alike have the same errors, and m of these add up to m times one, not to the
+        root of m: each counts m times.
+        """
+        alike = self.alike
+        if alike.ndim > 2 and variances.ndim > 2 and len(alike) != len(variances):
+            alike = cast(Host, repeat_groups(cast(Array, alike), len(variances), self.xp))
+        return variances * alike
 
     def _of_loss(self, batch: Minibatch, hyper: Hyper, reduction: str) -> tuple[Host, Host]:
         """How far dL/ds (..., B, n) and the summed loss (...,) may be off."""
@@ -307,6 +322,16 @@ class _Errors:
         self.peak = max(self.peak, float(np.max(np.abs(value), initial=0.0)) * batch.rows)
         scale = weight[..., None] / np.asarray(divisor(batch, reduction))
         return off * scale, of_loss
+
+
+def _alike(x: Host) -> Host:
+    """How many rows of a minibatch (..., B, n) are the same as each: (..., B, 1)."""
+    counts = np.empty((*x.shape[:-1], 1))
+    for matrix in np.ndindex(x.shape[:-2]):
+        rows = [row.tobytes() for row in x[matrix]]
+        of_each = Counter(rows)
+        counts[matrix] = [[of_each[row]] for row in rows]
+    return counts
 
 
 def _cancelled(layer: Layer, s: Host) -> Host | float:
