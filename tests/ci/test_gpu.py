@@ -179,7 +179,8 @@ def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels are compiled once for all processes of a test; the test is skipped without g++."""
     if unavailable():
         pytest.skip(unavailable())
-    monkeypatch.setenv("CUDA_ON_HOST_LIBRARIES", str(tmp_path / "kernels"))
+    if not os.environ.get("CUDA_ON_HOST_LIBRARIES"):
+        monkeypatch.setenv("CUDA_ON_HOST_LIBRARIES", str(tmp_path / "kernels"))
 
 
 @POSIX
