@@ -10,12 +10,13 @@ from typing import Literal
 
 import numpy as np
 
-from arraymlp._checks import POSITIVE, Rule, error_text, require_numbers, to_python
+from arraymlp._checks import POSITIVE, error_text, require_numbers, to_python
 from arraymlp.backends.array import HostArray
 from arraymlp.backends.backend import Backend
 from arraymlp.backends.host import Interrupt, interruptible
 from arraymlp.backends.registry import BackendUnavailableError, available_backends, resolve
 from arraymlp.steps.optimizers import Optimizer, get_optimizer
+from arraymlp.training import schema
 from arraymlp.training.callbacks import EpochEnd
 from arraymlp.training.model import MultilayerPerceptron
 from arraymlp.training.settings import Settings
@@ -31,7 +32,6 @@ X_BYTES = 2**27  # of X, beyond the fewest minibatches; more than the caches hol
 EPOCH_SECONDS = 0.25  # of an epoch: long beside the cost of an epoch's end
 LEAST_EPOCHS = 3  # to time, unless they take too long
 ENDLESS = 10**9  # epochs; a callback ends the training
-WHOLE = Rule("a whole number from 1", lambda v: isinstance(v, int) and v >= 1)
 RATE = 1e-6  # so small that the weights, and with them the work, stay as they are drawn
 
 
@@ -82,9 +82,8 @@ def backend_speeds(
     minibatches take a quarter of a second; epochs of so many are timed, from the second on, by
     ``seconds`` in the history. PyTorch is timed on the CPU and on a GPU, JAX on its default device
     and on the CPU, CuPy in each way of its engine that covers the network; array_api_strict, which
-    is for tests, is not timed. Other work on the machine
-    slows those most that use several cores. Ctrl-C or SIGTERM ends the timing; the figures of the
-    epochs that are whole are returned.
+    is for tests, is not timed. Other work on the machine slows those most that use several cores.
+    Ctrl-C or SIGTERM ends the timing; the figures of the epochs that are whole are returned.
 
     Args:
         sizes: widths from inputs to outputs. Two outputs or more are classes (softmax
@@ -105,7 +104,7 @@ def backend_speeds(
         ValueError: an invalid argument, or a network too large for the host's memory.
     """
     require_numbers("seconds", seconds, POSITIVE)
-    require_numbers("members", members, WHOLE)
+    require_numbers("members", members, schema.POSITIVE)
     problem = _problem(sizes, batch_size, dtype, optimizer, members)
     with interruptible() as interrupt:
         devices = list(_devices(problem))

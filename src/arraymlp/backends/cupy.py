@@ -43,8 +43,7 @@ class CupyBackend(Backend):
     @property
     def device_model(self) -> str:
         """The GPU's name, from the driver."""
-        runtime = import_module("cupy").cuda.runtime
-        return str(runtime.getDeviceProperties(self.device.id)["name"].decode())
+        return _model(self.device.id)
 
     @property
     def is_accelerator(self) -> bool:
@@ -106,6 +105,12 @@ def load(device: Device) -> Backend:
     require_working(number)
     xp = import_module("array_api_compat.cupy")
     return CupyBackend("cupy", xp, cupy.cuda.Device(number), cupy.__version__)
+
+
+@cache
+def _model(number: int) -> str:
+    """The name of a GPU; asked for in each training, and all its properties are read for it."""
+    return str(import_module("cupy").cuda.runtime.getDeviceProperties(number)["name"].decode())
 
 
 @cache

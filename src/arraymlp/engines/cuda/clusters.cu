@@ -25,8 +25,6 @@
 
 constexpr int THREADS = 256;
 
-struct alignas(16) Four { float of[4]; };
-
 struct Divisor {  // of numbers below 1024: inverse = ceil(2^20 / size), which is exact up to size 1024
     int size, inverse;
 

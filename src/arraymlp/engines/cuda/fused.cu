@@ -134,7 +134,6 @@ template <int R, int C, int LINES, int D> struct Tile {
     // The product of a chunk.
     __device__ void add(const Chunk &chunk, int terms) {
         struct alignas(4 * FIRST) Rows { float of[FIRST]; };
-        struct alignas(16) Four { float of[4]; };
         const int last = filled(terms);
         for (int four = 0; four < last; four += 4) {
 #pragma unroll

@@ -73,6 +73,8 @@ struct Step {  // one member's row of each table
 // One unit's numbers in the R rows of a block.
 template <int R> struct alignas(4 * R) Unit { float of[R]; };
 
+using Four = Unit<4>;  // of any kind, loaded and stored by one instruction
+
 // N sums over the 32 lanes of a warp at once: lane l returns that of number l / (32 / N). Of N
 // numbers a lane sends half to the one whose index differs in BIT, and keeps the other half's sums.
 template <int N, int BIT = 16> __device__ float sum_over_lanes(const float (&values)[N]) {

@@ -48,8 +48,6 @@ constexpr int TILE = HEIGHT * WIDTH;
 constexpr int BUSY = 8;  // warps that keep an SM multiplying: two for each of its schedulers
 static_assert(TILE == THREADS, "a thread updates one weight of a tile");
 
-struct alignas(16) Four { float of[4]; };
-
 __device__ inline int rounded_up(int n, int size) { return (n + size - 1) / size * size; }
 
 // The barrier over all blocks.
