@@ -248,6 +248,9 @@ def train_guarded(case: Case, limits: tuple[int, int], at_end: bool) -> None:
     assert np.isfinite(done[1].loss).all()
 
 
+FORKS = pytest.mark.filterwarnings("ignore:os.fork")  # of a process that tests JAX, too
+
+
 def in_a_process(work: Callable[[], None]) -> int | None:
     """The exit status of a process that does the work; negative for a signal."""
 
@@ -267,6 +270,7 @@ extern "C" __global__ void reads(const float *x, float *y, int n) { y[0] = x[n];
 
 
 @needs_compiler
+@FORKS
 def test_a_read_beyond_an_array_is_noticed() -> None:
     module, y = HostModule(BEYOND), np.zeros(1, np.float32)
     x = guarded(np.zeros(5, np.float32), at_end=True)
@@ -279,6 +283,7 @@ def test_a_read_beyond_an_array_is_noticed() -> None:
 
 
 @needs_compiler
+@FORKS
 @pytest.mark.parametrize("at_end", [True, False])
 def test_no_kernel_leaves_its_arrays(way_to_cut: Any, at_end: bool) -> None:
     HostKernels("fused.cu")  # compiled once
