@@ -6,10 +6,11 @@ Two environment variables, each a comma-separated list of backends:
     ARRAYMLP_REQUIRE_BACKENDS=cupy         these fail where they would be skipped
 """
 
+import gc
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
@@ -121,6 +122,20 @@ def dtype(request: pytest.FixtureRequest, backend: Backend) -> Iterator[str]:
     """Both dtypes by name, on every backend."""
     with _float64_on(backend) if request.param == "float64" else nullcontext():
         yield request.param
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile, nor look for it later in what lives to the end.
+
+    The tests are millions of objects, and half of the time to collect them would go into that.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
