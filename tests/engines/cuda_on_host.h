@@ -25,7 +25,6 @@
 #pragma GCC system_header  // warnings are for the kernels
 
 #include <algorithm>
-#include <csetjmp>
 #include <cmath>
 #include <cstdarg>
 #include <cstddef>
@@ -110,6 +109,8 @@ struct Warp {
     struct Group { unsigned mask, arrived; } group[32];  // lanes that wait under one mask
 };
 
+using Context = void*[5];  // where a coroutine goes on
+
 struct Block {
     Block() = default;
     Block(const Block&) = delete;
@@ -122,13 +123,14 @@ struct Block {
     Warp warps[most_warps];
     int thread_of[most_threads];                    // by rank
     uint32_t ready[most_warps], ready_words;        // ranks that can run, a bit each; words that are not 0
-    jmp_buf contexts[most_threads];
+    Context contexts[most_threads];
     bool made[most_threads];                        // the coroutine exists, between two threads' runs
     unsigned char* stacks;
     std::vector<std::max_align_t> aside;            // its shared memory while another block runs
 };
 
 static std::vector<std::unique_ptr<Block>> group;   // the blocks that run at once, by rank
+static std::vector<std::unique_ptr<Block>> spare;   // with their stacks, for the next launch
 static struct { int alive, arrived; unsigned phase; } of_group;  // threads, and barriers that are over
 static Block* here;                                 // the block that runs
 static int current;                                 // its thread that runs
@@ -136,14 +138,16 @@ static int current;                                 // its thread that runs
 static int64_t order;                               // -2 forward, -1 backward, else the seed of a shuffle
 static std::minstd_rand random_bits;
 static std::function<void()> body;                  // the kernel with its arguments
-static jmp_buf scheduler;
+static Context scheduler;
 static char message[600];                           // why the launch failed; empty while it has not
 
-// From one stack to another. swapcontext would make a system call each time. `noipa`: the compiler must
-// not reason about what happens meanwhile.
-__attribute__((noipa)) inline void change(jmp_buf& from, jmp_buf& to)
+// From one stack to another. swapcontext would make a system call each time, and the C library's longjmp
+// looks for what is to be cleaned up. `noipa`: the compiler must not reason about what happens meanwhile.
+[[noreturn]] __attribute__((noipa)) inline void go_on(Context& at) { __builtin_longjmp(at, 1); }
+
+__attribute__((noipa)) inline void change(Context& from, Context& to)
 {
-    if (_setjmp(from) == 0) _longjmp(to, 1);
+    if (__builtin_setjmp(from) == 0) go_on(to);
 }
 
 inline void set_ready(Block& block, int thread)
@@ -201,7 +205,7 @@ inline void release_block()
         const Thread*& mate = first[t / 32];
         if (!mate) mate = &thread;
         if (!call) call = thread.call;
-        if (strcmp(call, thread.call) != 0)
+        if (call != thread.call && strcmp(call, thread.call) != 0)
             return fail("%s and %s meet at one barrier", call, thread.call);
         if (mate->line != thread.line)  // `bar.sync` is one instruction for a whole warp
             return fail("warp %d is divided over %s at lines %d and %d", t / 32, call, mate->line,
@@ -230,7 +234,7 @@ inline void release_group(int warp, int g)
         if (!(arrived >> lane & 1)) continue;
         const Thread& thread = lanes[lane];
         if (!call) call = thread.call;
-        if (strcmp(call, thread.call) != 0)
+        if (call != thread.call && strcmp(call, thread.call) != 0)
             return fail("warp %d is divided over %s and %s", warp, call, thread.call);
         if (thread.source < 0) continue;
         if (!(arrived >> thread.source & 1))
@@ -256,11 +260,29 @@ inline void leave(const char* call, int line, uint64_t value, int source)
     thread.source = source;
 }
 
+inline int next_to_run(Block& block)  // -1 for none
+{
+    if (!block.ready_words || message[0]) return -1;
+    const int word = __builtin_ctz(block.ready_words), bit = __builtin_ctz(block.ready[word]);
+    block.ready[word] &= block.ready[word] - 1;
+    if (!block.ready[word]) block.ready_words &= block.ready_words - 1;
+    return block.thread_of[32 * word + bit];
+}
+
+inline void run_next(Context& from)  // at once, or by the scheduler where it is the thread's first run
+{
+    Block& block = *here;
+    current = next_to_run(block);
+    if (current < 0 || !block.made[current]) return change(from, scheduler);
+    threadIdx = block.threads[current].index;
+    change(from, block.contexts[current]);
+}
+
 inline uint64_t let_others_run()  // until this thread is ready
 {
     Block& block = *here;
     const int self = current;
-    change(block.contexts[self], scheduler);
+    run_next(block.contexts[self]);
     return block.threads[self].value;
 }
 
@@ -366,11 +388,11 @@ inline void coroutine()  // one thread of every block
     for (;;) {
         body();
         finish();
-        change(here->contexts[current], scheduler);
+        run_next(here->contexts[current]);
     }
 }
 
-__attribute__((noipa)) inline void resume(int thread)
+__attribute__((noipa)) inline void resume(int thread)  // until no thread can run, or one has its first run
 {
     threadIdx = here->threads[thread].index;
     current = thread;
@@ -385,7 +407,7 @@ __attribute__((noipa)) inline void resume(int thread)
     start.uc_stack.ss_size = stack_bytes;
     start.uc_link = nullptr;
     makecontext(&start, coroutine, 0);
-    if (_setjmp(scheduler) == 0) setcontext(&start);
+    if (__builtin_setjmp(scheduler) == 0) setcontext(&start);
 }
 
 inline void report_deadlock()  // of the block here
@@ -520,12 +542,8 @@ inline void start(Block& block, size_t number)
 inline void run_while_it_can(Block& block)
 {
     enter(block);
-    while (block.ready_words && !message[0]) {
-        const int word = __builtin_ctz(block.ready_words), bit = __builtin_ctz(block.ready[word]);
-        block.ready[word] &= block.ready[word] - 1;
-        if (!block.ready[word]) block.ready_words &= block.ready_words - 1;
-        resume(block.thread_of[32 * word + bit]);
-    }
+    current = next_to_run(block);
+    while (current >= 0) resume(current);
 }
 
 inline void run_group(size_t first, size_t dynamic)
@@ -567,6 +585,10 @@ inline const char* run_grid(const int* grid, const int* block, size_t dynamic, i
     blockDim = {unsigned(block[0]), unsigned(block[1]), unsigned(block[2])};
     order = how;
     random_bits.seed(how + 3);
+    while (group.size() < size_t(at_once) && !spare.empty()) {
+        group.push_back(std::move(spare.back()));
+        spare.pop_back();
+    }
     while (group.size() < size_t(at_once)) {
         void* got = mmap(nullptr, most_threads * stack_bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -585,10 +607,11 @@ inline const char* run_grid(const int* grid, const int* block, size_t dynamic, i
         run_group(g * at_once, dynamic);
         if (message[0]) break;
     }
-    group.resize(1);
-    if (!message[0]) return nullptr;
-    memset(group[0]->made, 0, sizeof group[0]->made);  // threads were left inside the kernel
-    return message;
+    if (message[0])  // threads were left inside the kernel
+        for (const auto& block : group) memset(block->made, 0, sizeof block->made);
+    if (group.size() <= most_guarded) std::move(group.begin(), group.end(), std::back_inserter(spare));
+    group.clear();
+    return message[0] ? message : nullptr;
 }
 
 // ---- cuda_on_host.py writes CUDA_ON_HOST_LAUNCHER(name) for every kernel, CUDA_ON_HOST_DYNAMIC(name) for
