@@ -24,18 +24,12 @@
 #pragma once
 #pragma GCC system_header  // warnings are for the kernels
 
-#include <algorithm>
-#include <cmath>
-#include <cstdarg>
+#include <cmath>  // the C++ headers that are quick to read: <functional> or <random> would take longer than
+#include <cstdarg>  // many a file of kernels
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <functional>
-#include <memory>
-#include <numeric>
-#include <random>
-#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -85,7 +79,7 @@ namespace cuda_on_host {
 
 constexpr int most_threads = 1024, most_warps = most_threads / 32;
 constexpr size_t stack_bytes = 128 * 1024, guard_bytes = 64 * 1024;  // 64 KiB: the largest page size
-constexpr size_t most_guarded = 16;  // blocks at once: a guarded stack is two of Linux's 65530 memory areas
+constexpr size_t most_kept = 16;  // blocks whose stacks stay for the next launch
 
 struct Thread {
     uint3 index;
@@ -129,15 +123,16 @@ struct Block {
     std::vector<std::max_align_t> aside;            // its shared memory while another block runs
 };
 
-static std::vector<std::unique_ptr<Block>> group;   // the blocks that run at once, by rank
-static std::vector<std::unique_ptr<Block>> spare;   // with their stacks, for the next launch
+static std::vector<Block*> group;                   // the blocks that run at once, by rank
+static std::vector<Block*> blocks;                  // all that there are, with their stacks
 static struct { int alive, arrived; unsigned phase; } of_group;  // threads, and barriers that are over
 static Block* here;                                 // the block that runs
 static int current;                                 // its thread that runs
 
 static int64_t order;                               // -2 forward, -1 backward, else the seed of a shuffle
-static std::minstd_rand random_bits;
-static std::function<void()> body;                  // the kernel with its arguments
+static uint64_t random_state;
+static void** arguments;                            // the kernel's
+static void (*body)();                              // the kernel, with its arguments
 static Context scheduler;
 static char message[600];                           // why the launch failed; empty while it has not
 
@@ -175,6 +170,8 @@ inline void fail(const char* format, Values... values)
     add(format, values...);
 }
 
+inline uint64_t random_bits() { return random_state = random_state * 48271 % 2147483647; }  // minstd_rand
+
 template <class T> inline void shuffle(T* items, size_t n)  // the same on every standard library
 {
     for (size_t i = n; i > 1; --i) std::swap(items[i - 1], items[random_bits() % i]);
@@ -182,8 +179,7 @@ template <class T> inline void shuffle(T* items, size_t n)  // the same on every
 
 template <class T> inline void in_order(T* items, size_t n)  // from the first to the last to run
 {
-    std::iota(items, items + n, T(0));
-    if (order == -1) std::reverse(items, items + n);
+    for (size_t i = 0; i < n; ++i) items[i] = T(order == -1 ? n - 1 - i : i);
     if (order >= 0) shuffle(items, n);
 }
 
@@ -314,7 +310,7 @@ inline void release_cluster()
 {
     ++of_group.phase;
     of_group.arrived = 0;
-    for (const auto& block : group)
+    for (Block* block : group)
         for (int t = 0; t < block->count; ++t) {
             Thread& thread = block->threads[t];
             // The others have not come to wait, or wait for something else between arriving and waiting.
@@ -399,7 +395,7 @@ __attribute__((noipa)) inline void resume(int thread)  // until no thread can ru
     if (here->made[thread]) return change(scheduler, here->contexts[thread]);
     unsigned char* const stack = here->stacks + thread * stack_bytes;
     here->made[thread] = true;
-    if (group.size() <= most_guarded)
+    if (here == blocks[0])  // a guarded stack is two of the 65530 memory areas that Linux gives a process
         mprotect(stack, guard_bytes, PROT_NONE);  // a stack that overflows ends the process
     static ucontext_t start;
     getcontext(&start);
@@ -431,8 +427,9 @@ inline void report_deadlock()  // of the block here
     }
     add(" %d have returned", here->count - here->alive);
     if (group.size() == 1) return;
-    const auto over = [](const auto& block) { return block->alive == 0; };
-    add("; of %zu blocks %td are over", group.size(), std::count_if(group.begin(), group.end(), over));
+    size_t over = 0;
+    for (const Block* block : group) over += block->alive == 0;
+    add("; of %zu blocks %zu are over", group.size(), over);
 }
 
 struct Segment { unsigned char *begin, *end; };  // of all shared variables, static and dynamic
@@ -493,8 +490,9 @@ inline void enter(Block& block)
 
 inline unsigned rank_of_block()
 {
-    const auto is_here = [](const auto& block) { return block.get() == here; };
-    return std::find_if(group.begin(), group.end(), is_here) - group.begin();
+    unsigned rank = 0;
+    while (group[rank] != here) ++rank;
+    return rank;
 }
 
 inline void* in_block(const void* own, unsigned rank, int line)
@@ -506,7 +504,7 @@ inline void* in_block(const void* own, unsigned rank, int line)
         fail("in_block at line %d: not an address in shared memory", line);
     else if (group[rank]->alive == 0)
         fail("in_block at line %d: block %u of the group is over", line, rank);
-    else if (group[rank].get() == here)
+    else if (group[rank] == here)
         fail("in_block at line %d: block %u has its own memory by another address", line, rank);
     else
         return aside(*group[rank]) + (at - shared.all.begin);
@@ -584,18 +582,15 @@ inline const char* run_grid(const int* grid, const int* block, size_t dynamic, i
     gridDim = {unsigned(grid[0]), unsigned(grid[1]), unsigned(grid[2])};
     blockDim = {unsigned(block[0]), unsigned(block[1]), unsigned(block[2])};
     order = how;
-    random_bits.seed(how + 3);
-    while (group.size() < size_t(at_once) && !spare.empty()) {
-        group.push_back(std::move(spare.back()));
-        spare.pop_back();
-    }
-    while (group.size() < size_t(at_once)) {
+    random_state = how + 3;
+    while (blocks.size() < size_t(at_once)) {
         void* got = mmap(nullptr, most_threads * stack_bytes, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (got == MAP_FAILED) return "no memory for the stacks";
-        group.push_back(std::make_unique<Block>());
-        group.back()->stacks = static_cast<unsigned char*>(got);
+        blocks.push_back(new Block());
+        blocks.back()->stacks = static_cast<unsigned char*>(got);
     }
+    group.assign(blocks.begin(), blocks.begin() + at_once);
     shared.all = shared_segment();
     if (!shared.all.begin) return "the loader does not tell where shared memory lies";
     shared.unused = cuda_on_host_dynamic + dynamic;
@@ -608,29 +603,32 @@ inline const char* run_grid(const int* grid, const int* block, size_t dynamic, i
         if (message[0]) break;
     }
     if (message[0])  // threads were left inside the kernel
-        for (const auto& block : group) memset(block->made, 0, sizeof block->made);
-    if (group.size() <= most_guarded) std::move(group.begin(), group.end(), std::back_inserter(spare));
-    group.clear();
+        for (Block* block : group) memset(block->made, 0, sizeof block->made);
+    for (; blocks.size() > most_kept; blocks.pop_back()) delete blocks.back();
     return message[0] ? message : nullptr;
 }
 
 // ---- cuda_on_host.py writes CUDA_ON_HOST_LAUNCHER(name) for every kernel, CUDA_ON_HOST_DYNAMIC(name) for
 // every `extern __shared__` name ----------------------------------------------------------------------
 
-template <class... Types, size_t... I>
-inline const char* launch(void (*kernel)(Types...), void** arguments, std::index_sequence<I...>,
-                          const int* grid, const int* block, size_t dynamic, int64_t how, int at_once)
+template <auto kernel, class... Types, size_t... I>
+inline void call(void (*)(Types...), std::index_sequence<I...>)
 {
-    body = [=] { kernel(*static_cast<Types*>(arguments[I])...); };
-    return run_grid(grid, block, dynamic, how, at_once);
+    kernel(*static_cast<Types*>(arguments[I])...);
 }
 
-template <class... Types>
-inline const char* launch(void (*kernel)(Types...), void** arguments, const int* grid, const int* block,
-                          size_t dynamic, int64_t how, int at_once)
+template <auto kernel, class... Types> inline void call(void (*same)(Types...))
 {
-    return launch(kernel, arguments, std::index_sequence_for<Types...>{}, grid, block, dynamic, how,
-                  at_once);
+    call<kernel>(same, std::index_sequence_for<Types...>{});
+}
+
+template <auto kernel>
+inline const char* launch(void** given, const int* grid, const int* block, size_t dynamic, int64_t how,
+                          int at_once)
+{
+    arguments = given;
+    body = [] { call<kernel>(kernel); };
+    return run_grid(grid, block, dynamic, how, at_once);
 }
 
 template <class T> constexpr char kind()  // as NumPy's dtype.kind; P and p: pointers to const and not
@@ -644,9 +642,10 @@ template <class T> constexpr char kind()  // as NumPy's dtype.kind; P and p: poi
 
 template <class... Types> inline const char* parameters(void (*)(Types...))
 {
-    static std::string words;  // such as "P8 i4 V48"
-    if (words.empty()) ((words += kind<Types>() + std::to_string(sizeof(Types)) + " "), ...);
-    return words.c_str();
+    static char words[8 * sizeof...(Types) + 1];  // such as "P8 i4 V48"
+    char* end = words;
+    ((end += snprintf(end, 8, "%c%zu ", kind<Types>(), sizeof(Types))), ...);
+    return words;
 }
 
 // ---- Barriers and shuffles: `line` is where the kernel calls --------------------------------------
@@ -680,7 +679,7 @@ inline Lanes lanes_of(const char* call, int line, int width)
     CUDA_ON_HOST_EXPORT const char* launch_##NAME(void** arguments, const int* grid, const int* block, \
                                                   size_t dynamic, int64_t order, int at_once)          \
     {                                                                                                  \
-        return cuda_on_host::launch(NAME, arguments, grid, block, dynamic, order, at_once);            \
+        return cuda_on_host::launch<NAME>(arguments, grid, block, dynamic, order, at_once);            \
     }
 #define CUDA_ON_HOST_DYNAMIC(NAME) \
     asm(".globl " #NAME "\n.hidden " #NAME "\n.set " #NAME ", cuda_on_host_dynamic");
