@@ -185,23 +185,24 @@ def test_these_are_all_the_kernels() -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize("order", [BACKWARD, 0])
-def test_no_result_depends_on_which_block_or_thread_is_first(order: int, way_to_cut: Any) -> None:
+def test_no_result_depends_on_which_block_or_thread_is_first(way_to_cut: Any) -> None:
     processors, shared_memory, _ = way_to_cut
-    forward, otherwise = (
+    forward, *others = (
         limited(
             Kernels(resolve("numpy"), partial(HostKernels, "fused.cu", first), at_once),
             processors,
             shared_memory,
         )
-        for first in (None, order)
+        for first in (None, BACKWARD, 0)
     )
     for case in populations()[::3]:
-        (ours, our_sums), (theirs, their_sums) = case.by_fused(forward), case.by_fused(otherwise)
-        for a, b in zip(parameters(ours), parameters(theirs), strict=True):
-            np.testing.assert_array_equal(a, b)
-        for a, b in zip(our_sums, their_sums, strict=True):
-            np.testing.assert_array_equal(a, b)
+        ours, our_sums = case.by_fused(forward)
+        for otherwise in others:
+            theirs, their_sums = case.by_fused(otherwise)
+            for a, b in zip(parameters(ours), parameters(theirs), strict=True):
+                np.testing.assert_array_equal(a, b)
+            for a, b in zip(our_sums, their_sums, strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("members", [36, 64])
@@ -228,8 +229,15 @@ def guarded(array: Any, at_end: bool) -> Any:
     return copy
 
 
-def train_guarded(case: Case, limits: tuple[int, int], at_end: bool) -> None:
-    """Train an epoch on arrays of which each is guarded."""
+def train_guarded(cases: list[Case], limits: tuple[int, int], at_end: bool) -> None:
+    """Train an epoch of each case on arrays of which each is guarded."""
+    zeros = FusedSteps._zeros
+    FusedSteps._zeros = lambda *args: guarded(zeros(*args), at_end)  # type: ignore[method-assign]
+    for case in cases:
+        train_case(case, limits, at_end)
+
+
+def train_case(case: Case, limits: tuple[int, int], at_end: bool) -> None:
     kernels = Kernels(resolve("numpy"), partial(HostKernels, "fused.cu"), at_once)
     network = case.networks["float32"].copy()
     for layer in network.layers:
@@ -240,8 +248,6 @@ def train_guarded(case: Case, limits: tuple[int, int], at_end: bool) -> None:
         tuple(tuple(guarded(a, at_end) for a in arrays_of(state)) for state in of_layer)
         for of_layer in initial_states(network, case.rule)
     ]
-    zeros = FusedSteps._zeros
-    FusedSteps._zeros = lambda *args: guarded(zeros(*args), at_end)  # type: ignore[method-assign]
     step = fused_step(network, case.rule, "mean", kernels, limited(kernels, *limits).device())
     done = step.epoch(network, states, case.rows(), case.table(network), lambda: False)
     assert done is not None
@@ -287,6 +293,6 @@ def test_a_read_beyond_an_array_is_noticed() -> None:
 @pytest.mark.parametrize("at_end", [True, False])
 def test_no_kernel_leaves_its_arrays(way_to_cut: Any, at_end: bool) -> None:
     HostKernels("fused.cu")  # compiled once
-    for case in populations():
-        work = partial(train_guarded, case, way_to_cut[:2], at_end)
-        assert in_a_process(work) == 0
+    # What is beyond an end hangs on the sizes; what is before the beginning on dropout alone.
+    cases = populations() if at_end else populations()[::3]
+    assert in_a_process(partial(train_guarded, cases, way_to_cut[:2], at_end)) == 0

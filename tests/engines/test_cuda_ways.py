@@ -194,7 +194,7 @@ def test_the_command_times_them_and_notes_the_fastest(tmp_path: Path) -> None:
     environment = {**os.environ, "COLUMNS": "200", "XDG_CACHE_HOME": str(tmp_path)}
     environment["PYTHONPATH"] = f"{fake}:{os.environ.get('PYTHONPATH', '')}"
     command = [sys.executable, "-m", "arraymlp", "backends", "--bench", "--sizes", "8-6-3"]
-    command += ["--batch-size", "10", "--optimizer", "sgd", "--seconds", "1"]
+    command += ["--batch-size", "10", "--optimizer", "sgd", "--seconds", "0.1"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for way in (ways.USUAL, *ways.OTHERS):
