@@ -55,7 +55,8 @@ Measured: TypeAlias = Iterator[tuple[Result, Mapping[str, Prepare]]]
 
 def case_a(plan: GpuPlan, adam: bool = False) -> Measured:
     """The lab's network, a minibatch of 100."""
-    task = make_task(plan, (100, 100), 100, 60_000, adam=adam, rate=0.001 if adam else 0.05)
+    width, rate = plan.size(100, 24), 0.001 if adam else 0.05
+    task = make_task(plan, (width, width), 100, 60_000, adam=adam, rate=rate)
     makers: dict[str, Callable[[GpuTask], Epochs]] = {
         OURS: peers.ours,
         "arraymlp, persistent": peers.by("persistent"),
