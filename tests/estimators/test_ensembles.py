@@ -305,5 +305,5 @@ def test_it_is_imported_when_asked_for(name: str) -> None:
 @BOTH
 def test_no_check_of_scikit_learn_fails(name: str) -> None:
     Member = MLPClassifier if name == "MLPEnsembleClassifier" else MLPRegressor
-    member = Member(hidden_layer_sizes=(20,), learning_rate_init=0.05, max_iter=30)
+    member = Member(hidden_layer_sizes=(20,), learning_rate_init=0.1, max_iter=10)
     require_none(failures(getattr(arraymlp, name)(member, n_estimators=2)))
