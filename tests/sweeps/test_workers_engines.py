@@ -22,7 +22,8 @@ SUPPORT = Path(__file__).parents[1] / "support"
 LONG: dict[str, Any] = {**CASES["grid"], "epochs": 12}
 
 
-@pytest.fixture
+# One for all tests here, of which the last closes it: to start its processes takes seconds.
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     distributed = require_engine("dask")
     with distributed.LocalCluster(
@@ -31,7 +32,7 @@ def cluster() -> Iterator[Any]:
         yield cluster
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(cluster: Any) -> Iterator[Any]:
     with require_engine("dask").Client(cluster, timeout="60s") as client:
         yield client

@@ -94,7 +94,8 @@ def alone(folder: Path) -> list[np.ndarray]:
     return list(parameters(train(X, y, shards=8, **how).network).values())
 
 
-@pytest.mark.parametrize(("ranks", "what"), [(1, "plain"), (2, "memmap"), (4, "own")])
+# One rank is test_the_script_is_its_own_reference_without_mpiexec; of three, one has fewer shards.
+@pytest.mark.parametrize(("ranks", "what"), [(2, "memmap"), (3, "own")])
 def test_the_bits_are_those_of_one_process(folder: Path, ranks: int, what: str) -> None:
     started = mpiexec(folder, ranks, what)
     text = output(started)
