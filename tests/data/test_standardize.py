@@ -23,7 +23,8 @@ LABELS = (Z[:, 0] + Z[:, 1] > 0).astype(int)
 PLAIN = {"hidden": (16,), "epochs": 3, "batch_size": 20}
 
 
-def test_features_are_as_if_standardised_before(backend: Backend) -> None:
+def test_features_are_as_if_standardised_before(quick_backend: Backend) -> None:
+    backend = quick_backend  # test_it_goes_with_the_network_everywhere is of all
     settings = {**PLAIN, "backend": backend}
     run = train(X, LABELS, standardize="features", **settings)
     before = train(Z, LABELS, **settings)
@@ -39,7 +40,8 @@ def test_features_are_as_if_standardised_before(backend: Backend) -> None:
     assert run.network.outputs is None
 
 
-def test_targets_are_scaled_and_nobody_sees_it(backend: Backend) -> None:
+def test_targets_are_scaled_and_nobody_sees_it(quick_backend: Backend) -> None:
+    backend = quick_backend
     settings = {**PLAIN, "backend": backend, "validation": (Z, Y), "metrics": ["rmse", "r2"]}
     run = train(Z, Y, training_error=True, **settings)
     mean, scale = Y.mean(), Y.std()

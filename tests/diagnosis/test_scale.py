@@ -56,9 +56,11 @@ def test_features_of_a_raw_table_come_first_and_standardised_ones_are_not_named(
     assert scale_kinds(trained((X - X.mean(axis=0)) / X.std(axis=0), y, **given)) == []
 
 
-def test_the_sentence_has_the_columns_figures_as_the_network_is_given_them(backend):
+def test_the_sentence_has_the_columns_figures_as_the_network_is_given_them(
+    quick_backend,
+):
     X, y = table()
-    run = trained(X, y, backend=backend, epochs=2)
+    run = trained(X, y, backend=quick_backend, epochs=2)
     finding = run.findings[0]
     assert finding.figures["mean"] == pytest.approx(X[:, 0].mean(), rel=1e-4)
     assert finding.figures["deviation"] == pytest.approx(X[:, 0].std(), rel=1e-4)
@@ -256,7 +258,8 @@ def test_features_come_before_targets_where_both_are_far():
     assert kinds(trained(X * 1000, y, standardize=False))[:2] == ["features_scale", "targets_scale"]
 
 
-def test_columns_of_targets_that_differ_in_scale_are_named_at_the_end(backend):
+def test_columns_of_targets_that_differ_in_scale_are_named_at_the_end(quick_backend):
+    backend = quick_backend
     X, y = numbers()
     Y = np.stack([y, X[:, 0], 5e4 * X[:, 1]], axis=1)
     run = trained(X, Y, backend=backend, epochs=1)

@@ -40,14 +40,27 @@ def settings(page: dict[str, Any], what: str) -> dict[str, Any]:
     return {"y": page["price"], "metrics": [page["within_a_tenth"]], "validation": 0.2}
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["activation", "loss", "optimizer", "schedule", "schedule that observes", "metric"],
+OBJECTS = pytest.mark.parametrize(
+    "what", ["activation", "loss", "optimizer", "schedule", "schedule that observes", "metric"]
 )
-@pytest.mark.parametrize("seed", [0, (0, 1)], ids=["one", "two"])
-def test_the_pages_objects_work_on_every_backend(
-    backend: Backend, page: dict[str, Any], what: str, seed: Any
+
+
+@OBJECTS
+def test_the_pages_objects_work_for_one_network(
+    quick_backend: Backend, page: dict[str, Any], what: str
 ) -> None:
+    assert_works(quick_backend, page, what, 0)
+
+
+@OBJECTS
+def test_the_pages_objects_work_for_two_on_every_backend(
+    backend: Backend, page: dict[str, Any], what: str
+) -> None:
+    assert_works(backend, page, what, (0, 1))
+
+
+def assert_works(backend: Backend, page: dict[str, Any], what: str, seed: Any) -> None:
+    """A training with one of the page's objects is that on NumPy by the definition."""
     arguments = {"X": page["X"][:200], "hidden": (4,), "epochs": 2, "batch_size": 50, "seed": seed}
     arguments |= settings(page, what)
     arguments["y"] = arguments["y"][:200]

@@ -34,7 +34,25 @@ from problems import dtypes_of
 
 
 @EVERY
-def test_metric_is_its_formula(backend: Backend, case: str, name: str) -> None:
+def test_metric_is_its_formula(quick_backend: Backend, case: str, name: str) -> None:
+    assert_is_its_formula(quick_backend, case, name)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        ("two outputs", "roc_auc"),
+        ("five classes", "balanced_accuracy"),
+        ("five classes", "log_loss"),
+        ("labels", "f1"),
+        ("numbers", "r2"),
+    ],
+)
+def test_one_of_each_kind_is_on_every_backend(backend: Backend, case: str, name: str) -> None:
+    assert_is_its_formula(backend, case, name)
+
+
+def assert_is_its_formula(backend: Backend, case: str, name: str) -> None:
     for dtype in dtypes_of(backend):
         p = predictions(CASES[case], backend, dtype, "population, weights each")
         figures = expected(by_hand, name, CASES[case], "population, weights each")

@@ -70,11 +70,11 @@ class TestGradients:
         check_gradients(network, x, target(loss, quick_backend))
 
     def test_backward_is_the_numeric_gradient_of_three_members(
-        self, backend: Backend, float64: str
+        self, quick_backend: Backend
     ) -> None:
-        network = network_of((3, 4, 2), activation="tanh", seed=[0, 1, 2], backend=backend)
-        x = backend.asarray(ROWS, float64)
-        y = target("softmax_cross_entropy", backend)
+        network = network_of((3, 4, 2), activation="tanh", seed=[0, 1, 2], backend=quick_backend)
+        x = quick_backend.asarray(ROWS, "float64")
+        y = target("softmax_cross_entropy", quick_backend)
         check_gradients(network, x, y)
 
     @pytest.mark.parametrize(

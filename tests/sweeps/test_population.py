@@ -326,9 +326,11 @@ def test_members_that_are_done_leave_the_stack(monkeypatch: pytest.MonkeyPatch) 
         assert_same_bits(a, b)
 
 
-def test_a_divergent_member_is_marked_and_changes_no_bit_of_the_others(backend: Backend) -> None:
+def test_a_divergent_member_is_marked_and_changes_no_bit_of_the_others(
+    quick_backend: Backend,
+) -> None:
     X, y = problems.numbers()
-    given = {"hidden": (4,), "dtype": "float32", "epochs": 5, "compact": False, **on(backend)}
+    given = {"hidden": (4,), "dtype": "float32", "epochs": 5, "compact": False, **on(quick_backend)}
     wild = sweep(X, y, learning_rate=[0.02, 1e6, 0.05], **given)
     calm = sweep(X, y, learning_rate=[0.02, 0.03, 0.05], **given)
     assert [m.status for m in wild] == ["finished", "diverged", "finished"]

@@ -72,6 +72,18 @@ def test_a_pickled_run_that_was_broken_off_goes_on_like_the_run_itself(
 @pytest.mark.parametrize("weight", [None, np.arange(N) % 3], ids=["plain", "weighted"])
 @pytest.mark.parametrize("seed", [0, (0, 1)], ids=["one", "population"])
 def test_a_run_that_was_broken_off_goes_on_on_another_backend_and_back(
+    quick_backend: Backend, monkeypatch: pytest.MonkeyPatch, seed: Any, weight: Any
+) -> None:
+    assert_goes_on_there_and_back(quick_backend, monkeypatch, seed, weight)
+
+
+def test_so_does_a_plain_one_on_every_backend(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_goes_on_there_and_back(backend, monkeypatch, 0, None)
+
+
+def assert_goes_on_there_and_back(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, seed: Any, weight: Any
 ) -> None:
     given = {"seed": seed, "sample_weight": weight}
