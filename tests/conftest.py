@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 import array_api_compat
+import hypothesis  # noqa: F401  # before gc.freeze, which hides from it who keeps trio's generator
 import numpy as np
 import pytest
 
