@@ -1,0 +1,18 @@
+"""Tests that share what is dear are run by one process."""
+
+import pytest
+
+
+def test_a_group_of_tests_goes_to_one_process(request: pytest.FixtureRequest) -> None:
+    """By its name behind an @: pytest-xdist wrote it where pytest 9.2 no longer read it."""
+    if request.config.getoption("loadgroup", default=None) is not True:
+        pytest.skip("one process runs the suite, or --dist is not loadgroup")
+    grouped = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
+    assert grouped
+    assert [item.nodeid for item in grouped if "@" not in item.nodeid] == []
+
+
+@pytest.mark.xdist_group("two")
+@pytest.mark.parametrize("member", [0, 1])
+def test_it_has_at_least_two_members(member: int) -> None:
+    assert member < 2
