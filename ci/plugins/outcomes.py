@@ -28,6 +28,11 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     return tests
 
 
+def ungrouped(nodeid: str) -> str:
+    """A test's id without the "@group" that pytest-xdist writes behind it."""
+    return nodeid.rpartition("@")[0] if nodeid.rfind("@") > nodeid.rfind("]") else nodeid
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --outcomes."""
     parser.addoption("--outcomes", metavar="FILE", help="lines of JSON, one for each test")
@@ -51,10 +56,10 @@ class Rest:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Keep the others."""
-        done = [item for item in items if item.nodeid in self._done]
+        done = [item for item in items if ungrouped(item.nodeid) in self._done]
         if done:
             config.hook.pytest_deselected(items=done)
-            items[:] = [item for item in items if item.nodeid not in self._done]
+            items[:] = [item for item in items if ungrouped(item.nodeid) not in self._done]
 
 
 class Lines:
@@ -68,11 +73,11 @@ class Lines:
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Note a test that may never end."""
-        self._write(nodeid, "started")
+        self._write(ungrouped(nodeid), "started")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write a test's outcome: a failure or a skip at once, else after the teardown."""
-        name = report.nodeid
+        name = ungrouped(report.nodeid)
         self._seconds[name] += report.duration
         if name in self._ended or (report.passed and report.when != "teardown"):
             return

@@ -38,6 +38,7 @@ def test_numpy_slow():
         file.write(str(os.getpid()))
     time.sleep(float(os.environ["SECONDS"]))
 
+@pytest.mark.xdist_group("one")
 def test_numpy_last():
     assert os.environ["SECONDS"] == "0", "it was slow"
 """
