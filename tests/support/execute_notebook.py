@@ -4,6 +4,7 @@ A process of its own, since clients and kernels of Jupyter warn of much that is 
 """
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -27,6 +28,8 @@ def execute(sources: list[str]) -> list[dict[str, Any]]:
             when = msg["header"]["date"].timestamp()  # the kernel's
             messages[cell_index].append((msg["msg_type"], when))
             return super().process_message(msg, cell, cell_index)
+
+    os.environ.pop("MPLBACKEND", None)  # a kernel has its own, where the tester has none set
 
     for attempt in range(ATTEMPTS):
         try:
