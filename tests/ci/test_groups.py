@@ -3,8 +3,9 @@
 import pytest
 
 
+@pytest.mark.skipif(pytest.version_tuple >= (9, 2), reason="pytest-xdist's issue 1386: no groups")
 def test_a_group_of_tests_goes_to_one_process(request: pytest.FixtureRequest) -> None:
-    """By its name behind an @: pytest-xdist wrote it where pytest 9.2 no longer read it."""
+    """By its name, which pytest-xdist writes behind a test's; marks may come too late for that."""
     if request.config.getoption("loadgroup", default=None) is not True:
         pytest.skip("one process runs the suite, or --dist is not loadgroup")
     grouped = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
