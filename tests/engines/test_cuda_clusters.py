@@ -40,7 +40,7 @@ from fused_cases import Case, Kernels, assert_as_good_as_array, at_once, paramet
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works"),
-    pytest.mark.xdist_group("g++"),  # kernels are compiled once a process
+    pytest.mark.xdist_group(__name__),  # kernels are compiled once a process
 ]
 
 MEMORY = HostKernels.shared_memory

@@ -31,7 +31,7 @@ from pairwise import pairwise
 
 HostArray = np.ndarray[Any, Any]
 
-pytestmark = pytest.mark.xdist_group("g++")  # kernels are compiled once a process
+pytestmark = pytest.mark.xdist_group(__name__)  # kernels are compiled once a process
 needs_host = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
 
 

@@ -23,7 +23,7 @@ from fused_cases import (
     parameters,
 )
 
-pytestmark = pytest.mark.xdist_group("g++")  # kernels are compiled once a process
+pytestmark = pytest.mark.xdist_group(__name__)  # kernels are compiled once a process
 
 
 @pytest.fixture

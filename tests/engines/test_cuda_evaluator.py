@@ -8,6 +8,7 @@ import pytest
 
 from arraymlp import MultilayerPerceptron, train
 from arraymlp.data.targets import Targets, targets
+from arraymlp.engines.cpu import library
 from arraymlp.engines.cpu.engine import CpuEngine
 from arraymlp.engines.cuda.evaluator import LabelEvaluator, covers
 from arraymlp.nn.activations import ACTIVATIONS, Activation
@@ -17,7 +18,7 @@ from pairwise import pairwise
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works"),
-    pytest.mark.xdist_group("g++"),  # kernels are compiled once a process
+    pytest.mark.xdist_group(__name__),  # kernels are compiled once a process
 ]
 ROWS = 45
 
@@ -156,6 +157,7 @@ def test_what_it_does_not_evaluate() -> None:
     assert evaluator_of(network)(x.astype("float64"), y.values) is None
 
 
+@pytest.mark.skipif(library.load() is None, reason=library.why_not())
 def test_a_run_is_evaluated_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     covered: list[bool] = []
 

@@ -38,7 +38,7 @@ from fused_cases import (
 from fused_in_numpy import NumpyKernels
 from pairwise import pairwise
 
-pytestmark = pytest.mark.xdist_group("g++")  # kernels are compiled once a process
+pytestmark = pytest.mark.xdist_group(__name__)  # kernels are compiled once a process
 needs_compiler = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
 
 

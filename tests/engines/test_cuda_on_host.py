@@ -5,7 +5,7 @@ from cuda_on_host import BACKWARD, CompileError, HostModule, LaunchError, unavai
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=unavailable()),
-    pytest.mark.xdist_group("g++"),  # compiled once a process
+    pytest.mark.xdist_group(__name__),  # compiled once a process
 ]
 
 ORDERS = [None, BACKWARD, 0, 1]

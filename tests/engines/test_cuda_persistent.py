@@ -33,7 +33,7 @@ from test_cuda_fused import LOSSES, RULES
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=unavailable()),
-    pytest.mark.xdist_group("g++"),  # kernels are compiled once a process
+    pytest.mark.xdist_group(__name__),  # kernels are compiled once a process
 ]
 ORDERS = [BACKWARD, 0, 1, 2]
 

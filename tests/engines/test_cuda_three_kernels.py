@@ -39,7 +39,7 @@ from fused_cases import (
     parameters,
 )
 
-pytestmark = pytest.mark.xdist_group("g++")  # kernels are compiled once a process
+pytestmark = pytest.mark.xdist_group(__name__)  # kernels are compiled once a process
 needs_compiler = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "it works")
 SIZES, BATCH, PROCESSORS = (784, 100, 100, 10), 100, 132  # the lab's network, on an H100
 

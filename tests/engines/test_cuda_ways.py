@@ -26,7 +26,7 @@ from pages import ROOT
 
 pytestmark = [
     pytest.mark.skipif(bool(unavailable()), reason=unavailable()),
-    pytest.mark.xdist_group("g++"),  # kernels are compiled once a process
+    pytest.mark.xdist_group(__name__),  # kernels are compiled once a process
 ]
 MODEL = "a GPU"
 KERNELS = {"three kernels": "first_layer", "persistent": "persistent", "clusters": "clusters"}
