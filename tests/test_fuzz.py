@@ -1,5 +1,7 @@
 """Many damaged files of every format, each with a fixed seed; `ci/fuzz.py` tries more of them."""
 
+import re
+import tomllib
 from pathlib import Path
 from random import Random
 
@@ -41,3 +43,11 @@ def test_a_damaged_file_is_refused_or_is_what_it_was(name: str, tmp_path: Path) 
             raise AssertionError(f"file {i} of seed 0: {content[:3000]!r}") from error
     assert set(outcomes) <= {REFUSED, *good}
     assert outcomes.count(REFUSED) > FILES / 2
+
+
+def test_the_long_run_has_what_its_formats_need() -> None:
+    """ci/fuzz makes an environment of this group."""
+    text = Path(__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8")
+    group = tomllib.loads(text)["dependency-groups"]["fuzz"]
+    names = {re.split("[<>=]", requirement)[0] for requirement in group}
+    assert {library for libraries in NEEDS.values() for library in libraries} <= names
