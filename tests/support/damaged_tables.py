@@ -76,15 +76,17 @@ def _read_by_csv(file: Path) -> Frame:
 def _judge_csv(table: Frame, file: Path) -> str:
     import pandas
 
+    # Without the empty lines before the first: after such a "\r" pandas loses an empty cell.
+    content = file.read_bytes().removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
     for delimiter in ",;\t":
         try:
             frame = pandas.read_csv(
-                file,
+                io.BytesIO(content),
                 sep=delimiter,
                 header=None,
                 dtype=str,
                 keep_default_na=False,
-                encoding="utf-8-sig",
+                encoding="utf-8",
             )
         except (ValueError, pandas.errors.ParserError):
             continue
