@@ -119,9 +119,9 @@ def counted(name: str, seed: int, files: int, keep: Path) -> Count:
                 count.outcomes[outcome] += 1
                 count.seconds = max(count.seconds, seconds)
                 count.megabytes = max(count.megabytes, megabytes)
-                if what and not any(folder.glob("f*")):  # nothing but stderr
-                    raise RuntimeError(f"{name}: {what}, before it had read a file")
                 if what:
+                    if not any(folder.glob("f*")):  # nothing but stderr
+                        raise RuntimeError(f"{name}: {what}, before it had read a file")
                     print(f"{name}, file {i}: {what}", flush=True)
                     count.faults += 1
                     _keep(folder, i, keep / f"{'-'.join(re.findall('[a-zA-Z]+', name))}-{seed}-{i}")

@@ -1,4 +1,4 @@
-"""Many damaged files of every format, each with a fixed seed; `ci/fuzz.py` tries more of them."""
+"""A few thousand damaged files of every format, each with a fixed seed; `ci/fuzz` tries more."""
 
 import re
 import tomllib

@@ -297,10 +297,7 @@ def test_a_pickle_goes_on_as_the_estimator_would(quick_backend: Backend) -> None
         assert_same(a, b)
 
 
-def test_whole_numbers_train_in_double_precision_where_there_is_one(
-    quick_backend: Backend,
-) -> None:
-    backend = quick_backend
+def test_whole_numbers_train_in_double_precision_where_there_is_one(backend: Backend) -> None:
     model = MLPRegressor(**FEW_SHAPES)
     warned(model.fit, on(backend, COUNTS), on(backend, SCORES[:, 0]))
     assert str(model.coefs_[0].dtype).endswith(precision(backend))
