@@ -16,6 +16,7 @@ __all__ = [
     "array_namespace",
     "dtype_name",
     "is_device_array",
+    "without_warnings",
 ]
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
@@ -25,6 +26,12 @@ Device: TypeAlias = Any
 # An array of the same library, or a number; NumPy's own stubs accept no protocol here.
 Operand: TypeAlias = Any
 Index: TypeAlias = Any  # integers, slices, None, ..., arrays of integers
+
+# Around products. NumPy warns of right ones, now and then, as of "an invalid value": BLAS may
+# compute more lanes than a product has, on whatever lay in memory (OpenBLAS's kernels of float32
+# for AVX-512 do; https://github.com/numpy/numpy/issues/24067 is an older case). Overflow shows in
+# the result.
+without_warnings = np.errstate(all="ignore")
 
 
 class Array(Protocol):

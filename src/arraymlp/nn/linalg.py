@@ -8,19 +8,13 @@ leading axis, each for K / G neighbouring members. What serves groups and speed 
 from functools import reduce
 
 import array_api_compat
-import numpy as np
 
-from arraymlp.backends.array import Array, Namespace
+from arraymlp.backends.array import Array, Namespace, without_warnings
 
 NARROW, FEW = 8, 4  # columns; wider rows are summed, or compared, quickly enough by the library
 
-# BLAS may compute more lanes than a product has, on whatever lay in memory (OpenBLAS's kernels of
-# float32 for AVX-512 do, https://github.com/numpy/numpy/issues/24067 is an older case). The product
-# is right, but NumPy warns of an "invalid value", now and then. What overflows shows in the result.
-_without_warnings = np.errstate(all="ignore")
 
-
-@_without_warnings
+@without_warnings
 def matmul(a: Array, b: Array, xp: Namespace) -> Array:
     """A B over the last two axes; for A (G, m, n) and B (K, n, p), each A times K / G of B."""
     if a.ndim == 2 or a.shape[0] in (1, b.shape[0]):
@@ -45,7 +39,7 @@ def repeat_groups(a: Array, members: int, xp: Namespace) -> Array:
 # ones; on other backends the two are alike.
 
 
-@_without_warnings
+@without_warnings
 def sum_rows(a: Array, xp: Namespace) -> Array:
     """(..., B, n) summed over its B rows: (..., 1, n)."""
     if a.shape[-1] >= NARROW:
@@ -53,7 +47,7 @@ def sum_rows(a: Array, xp: Namespace) -> Array:
     return xp.matmul(_ones(a, (1, int(a.shape[-2])), xp), a)
 
 
-@_without_warnings
+@without_warnings
 def sum_columns(a: Array, xp: Namespace) -> Array:
     """(..., B, n) summed over its n columns: (..., B, 1)."""
     if a.shape[-1] >= NARROW:
