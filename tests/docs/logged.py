@@ -55,6 +55,9 @@ def in_wandb(folder: Path) -> Runs:
     """The runs that were kept offline in a folder, each in a file of its own."""
     import json
 
+    import wandb
+
+    wandb.teardown()  # a run's file is closed by a process of wandb's, after `finish` has returned
     found: Runs = {}
     for path in folder.glob("offline-run-*/run-*.wandb"):
         run: dict[str, Any] = {"parameters": {}, "points": {}, "exit": None}
