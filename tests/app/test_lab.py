@@ -17,6 +17,7 @@ from arraymlp.app.lab.training import run_lab
 from arraymlp.app.page import require_writable
 from arraymlp.datasets import load_mnist, published_curves
 
+pytestmark = pytest.mark.xdist_group("lab")  # runs are trained once a process
 # How many of the 10,000 test images each class has.
 IMAGES = (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)
 

@@ -7,7 +7,10 @@ import pytest
 from notebook_cells import Cell, executed, words
 
 MISSING = [name for name in ("nbclient", "ipykernel") if find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+    pytest.mark.xdist_group("notebooks"),  # the cells are executed once a process
+]
 
 CELLS = {
     "begin": """
