@@ -16,7 +16,7 @@ __all__ = [
     "array_namespace",
     "dtype_name",
     "is_device_array",
-    "without_warnings",
+    "product",
 ]
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
@@ -26,12 +26,6 @@ Device: TypeAlias = Any
 # An array of the same library, or a number; NumPy's own stubs accept no protocol here.
 Operand: TypeAlias = Any
 Index: TypeAlias = Any  # integers, slices, None, ..., arrays of integers
-
-# Around products. NumPy warns of right ones, now and then, as of "an invalid value": BLAS may
-# compute more lanes than a product has, on whatever lay in memory (OpenBLAS's kernels of float32
-# for AVX-512 do; https://github.com/numpy/numpy/issues/24067 is an older case). Overflow shows in
-# the result.
-without_warnings = np.errstate(all="ignore")
 
 
 class Array(Protocol):
@@ -143,3 +137,14 @@ def dtype_name(array: Array) -> str:
     NumPy's of another byte order has the same name, and another text.
     """
     return str(getattr(array.dtype, "name", array.dtype)).rpartition(".")[2]
+
+
+@np.errstate(invalid="ignore")
+def product(a: Array, b: Array, xp: Namespace) -> Array:
+    """A B, by `xp.matmul`, without NumPy's warning of "an invalid value".
+
+    NumPy warns so of right products, now and then: BLAS may compute more lanes than a product has,
+    on whatever lay in memory. OpenBLAS's kernels of float32 for AVX-512 do, and others have
+    (https://github.com/numpy/numpy/issues/24067). Where a value is invalid, it is NaN.
+    """
+    return xp.matmul(a, b)

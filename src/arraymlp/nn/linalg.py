@@ -9,20 +9,19 @@ from functools import reduce
 
 import array_api_compat
 
-from arraymlp.backends.array import Array, Namespace, without_warnings
+from arraymlp.backends.array import Array, Namespace, product
 
 NARROW, FEW = 8, 4  # columns; wider rows are summed, or compared, quickly enough by the library
 
 
-@without_warnings
 def matmul(a: Array, b: Array, xp: Namespace) -> Array:
     """A B over the last two axes; for A (G, m, n) and B (K, n, p), each A times K / G of B."""
     if a.ndim == 2 or a.shape[0] in (1, b.shape[0]):
-        return xp.matmul(a, b)
+        return product(a, b, xp)
     groups, members = int(a.shape[0]), int(b.shape[0])
     grouped = xp.reshape(b, (groups, members // groups, *b.shape[1:]))
-    product = xp.matmul(a[:, None, ...], grouped)
-    return xp.reshape(product, (members, *product.shape[2:]))
+    c = product(a[:, None, ...], grouped, xp)
+    return xp.reshape(c, (members, *c.shape[2:]))
 
 
 def repeat_groups(a: Array, members: int, xp: Namespace) -> Array:
@@ -39,20 +38,18 @@ def repeat_groups(a: Array, members: int, xp: Namespace) -> Array:
 # ones; on other backends the two are alike.
 
 
-@without_warnings
 def sum_rows(a: Array, xp: Namespace) -> Array:
     """(..., B, n) summed over its B rows: (..., 1, n)."""
     if a.shape[-1] >= NARROW:
         return xp.sum(a, axis=-2, keepdims=True)
-    return xp.matmul(_ones(a, (1, int(a.shape[-2])), xp), a)
+    return product(_ones(a, (1, int(a.shape[-2])), xp), a, xp)
 
 
-@without_warnings
 def sum_columns(a: Array, xp: Namespace) -> Array:
     """(..., B, n) summed over its n columns: (..., B, 1)."""
     if a.shape[-1] >= NARROW:
         return xp.sum(a, axis=-1, keepdims=True)
-    return xp.matmul(a, _ones(a, (int(a.shape[-1]), 1), xp))
+    return product(a, _ones(a, (int(a.shape[-1]), 1), xp), xp)
 
 
 def max_columns(a: Array, xp: Namespace) -> Array:
