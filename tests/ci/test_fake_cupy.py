@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import arraymlp
 from cuda_on_host import unavailable
 from pages import ROOT
 
@@ -16,7 +18,8 @@ RUNS_KERNELS = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "
 
 def told(code: str, **environment: str) -> Any:
     """What a process that has the fake prints as JSON; its own errors end the test."""
-    path = f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests' / 'support' / 'fake_cupy'}"
+    paths = [Path(arraymlp.__file__).parents[1], ROOT / "tests" / "support" / "fake_cupy"]
+    path = os.pathsep.join(map(str, paths))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"import json\nimport numpy as np\n{code}"],
         env={**os.environ, "PYTHONPATH": path, **environment},
