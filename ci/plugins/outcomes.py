@@ -30,7 +30,8 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
 
 def ungrouped(nodeid: str) -> str:
     """A test's id without the "@group" that pytest-xdist writes behind it."""
-    return nodeid.rpartition("@")[0] if nodeid.rfind("@") > nodeid.rfind("]") else nodeid
+    name = nodeid.rpartition("::")[2]
+    return nodeid.rpartition("@")[0] if name.rfind("@") > name.rfind("]") else nodeid
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,6 +1,10 @@
 """Tests that share what is dear are run by one process."""
 
+import runpy
+
 import pytest
+
+from pages import ROOT
 
 
 @pytest.mark.skipif(pytest.version_tuple >= (9, 2), reason="pytest-xdist's issue 1386: no groups")
@@ -17,3 +21,10 @@ def test_a_group_of_tests_goes_to_one_process(request: pytest.FixtureRequest) ->
 @pytest.mark.parametrize("member", [0, 1])
 def test_it_has_at_least_two_members(member: int) -> None:
     assert member < 2
+
+
+@pytest.mark.parametrize("test", ["t.py::t", "t.py::C::t[a@b]", "t.py::t[x::]@y]", "a@b/t.py::t"])
+def test_outcomes_are_written_without_the_group(test: str) -> None:
+    ungrouped = runpy.run_path(str(ROOT / "ci" / "plugins" / "outcomes.py"))["ungrouped"]
+    assert ungrouped(test) == test
+    assert ungrouped(f"{test}@two words") == test
