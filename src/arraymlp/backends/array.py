@@ -139,7 +139,6 @@ def dtype_name(array: Array) -> str:
     return str(getattr(array.dtype, "name", array.dtype)).rpartition(".")[2]
 
 
-@np.errstate(invalid="ignore")
 def product(a: Array, b: Array, xp: Namespace) -> Array:
     """A B, by `xp.matmul`, without NumPy's warning of "an invalid value".
 
@@ -147,4 +146,11 @@ def product(a: Array, b: Array, xp: Namespace) -> Array:
     on whatever lay in memory. OpenBLAS's kernels of float32 for AVX-512 do, and others have
     (https://github.com/numpy/numpy/issues/24067). Where a value is invalid, it is NaN.
     """
+    if isinstance(a, np.ndarray):
+        return _product_on_host(a, b, xp)
+    return xp.matmul(a, b)
+
+
+@np.errstate(invalid="ignore")
+def _product_on_host(a: Array, b: Array, xp: Namespace) -> Array:
     return xp.matmul(a, b)
